@@ -1,0 +1,1 @@
+"""INT7/INT8 post-training quantization and compilation of convolutional networks, on Apache TVM."""

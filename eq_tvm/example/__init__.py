@@ -1,0 +1,1 @@
+"""The embedded example: a small trained network and its images."""

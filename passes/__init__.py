@@ -1,0 +1,1 @@
+"""Relax passes: canonicalization, calibration, lowering to the integer program."""
