@@ -1,0 +1,47 @@
+"""Fixtures and settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import aarch64 as emulation
+import hypothesis
+import pytest
+
+IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+hypothesis.settings.register_profile("local", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if IN_CI else "local")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> SimpleNamespace:
+    """Real networks and images: `path`, and `models`, a dict of each network's name and ONNX file."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("../shared/data (real networks and images) is not here")
+    return SimpleNamespace(path=path, models={file.stem: file for file in sorted((path / "models").glob("*.onnx"))})
+
+
+@pytest.fixture(scope="session")
+def aarch64() -> emulation.Machine:
+    """An emulated Raspberry Pi 4 (Cortex-A72, one thread)."""
+    return _machine("cortex-a72")
+
+
+@pytest.fixture(scope="session")
+def aarch64_dotprod() -> emulation.Machine:
+    """An emulated Raspberry Pi 5 (Cortex-A76, one thread): has sdot and udot."""
+    return _machine("cortex-a76")
+
+
+def _machine(cpu: str) -> emulation.Machine:
+    try:
+        return emulation.machine(cpu)
+    except emulation.Unavailable as reason:
+        if IN_CI:
+            pytest.fail(str(reason))  # there the tools are installed: a test that did not run would go unnoticed
+        pytest.skip(str(reason))
