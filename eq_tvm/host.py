@@ -1,0 +1,114 @@
+"""What the machine that this runs on can do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+# Multiply instruction -> the processor features it needs, in LLVM's names.
+NEEDED_FEATURES = {
+    "vpdpbusd-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
+    "vpdpbusd-256": ("avx2", "avxvnni"),
+    "pmaddubsw": ("avx2",),
+    "pmaddwd-512": ("avx512f", "avx512bw", "avx512vl"),
+    "pmaddwd-256": ("avx2",),
+    "sdot": ("dotprod",),
+    "smlal": (),
+}
+
+
+def instructions() -> dict[str, float]:
+    """The multiply instructions worth using here, with their multiply-accumulates per cycle (see targets.yaml).
+
+    Empty where there is none that eq_tvm has kernels for.
+    """
+    return next((choice for choice in _CHOICES.get(platform.machine(), []) if not missing_features(choice)), {})
+
+
+def missing_features(names: Iterable[str]) -> list[str]:
+    """Features that the multiply instructions `names` need and this processor lacks, in LLVM's names."""
+    present = cpu_features() or set()
+    return sorted({feature for name in names for feature in NEEDED_FEATURES[name] if feature not in present})
+
+
+@functools.cache
+def cpu_features() -> set[str] | None:
+    """Features of this processor that matter here, in LLVM's names; None where Linux does not say.
+
+    From /proc/cpuinfo and not from LLVM, which knows what the processor's model has, not what a hypervisor or the
+    kernel switched off. (An emulated process may see its host's file, without the line for its own architecture.)
+    """
+    line = {"x86_64": "flags", "aarch64": "Features"}.get(platform.machine())
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    for row in text.splitlines():
+        key, _, value = row.partition(":")
+        if key.strip() == line:
+            words = set(value.split())
+            return {llvm for llvm, linux in _LINUX_NAMES.items() if linux in words}
+    return None
+
+
+def llvm_cpu() -> tuple[str, list[str]]:
+    """LLVM's name of this processor, and the attributes that correct it to what is really there."""
+    import tvm
+    from tvm.target import codegen
+
+    cpu = codegen.llvm_get_system_cpu()
+    present = cpu_features()
+    if present is None:
+        return cpu, []
+    modelled = codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": cpu}))
+    relevant = [name for name in _LINUX_NAMES if name in present.symmetric_difference(set(map(str, modelled)))]
+    return cpu, [("+" if name in present else "-") + name for name in relevant]
+
+
+def cores() -> int:
+    """Physical cores that this process may use."""
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+def cache_sizes() -> tuple[int, int, int]:
+    """L1 data, L2 and L3 cache of the first core in bytes; a modest guess for what Linux does not say."""
+    sizes = {1: 32 << 10, 2: 512 << 10, 3: 0}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            sizes[int(level)] = int(size[:-1]) << 10
+    return sizes[1], sizes[2], sizes[3]
+
+
+_CHOICES = {  # best first
+    "x86_64": [
+        {"vpdpbusd-512": 128, "pmaddwd-512": 64},
+        {"vpdpbusd-256": 64, "pmaddwd-256": 32},
+        {"pmaddubsw": 40, "pmaddwd-256": 32},
+    ],
+    "aarch64": [{"sdot": 21.8, "smlal": 8.0}, {"smlal": 8.0}],
+}
+
+_LINUX_NAMES = {  # LLVM's name -> name in /proc/cpuinfo
+    "avx2": "avx2",
+    "fma": "fma",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "avxvnni": "avx_vnni",
+    "dotprod": "asimddp",
+}

@@ -1,0 +1,171 @@
+"""Named targets: what LLVM is told about a machine, and what the choice of kernels needs to know of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from eq_tvm import host
+from eq_tvm.errors import UserError
+
+if TYPE_CHECKING:
+    import tvm
+
+DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
+INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """One machine. The fields are those of ``targets.yaml``, which explains them."""
+
+    name: str
+    description: str
+    triple: str | None  # None: the machine that compiles
+    cpu: str | None  # None: the processor that compiles
+    instructions: Mapping[str, float]  # name -> multiply-accumulates per cycle and core
+    l1: int  # bytes
+    l2: int
+    l3: int
+    threads: int
+    attrs: list[str] = field(default_factory=list)
+    cross_compiler: str | None = None
+    cross_package: str | None = None
+
+    @property
+    def architecture(self) -> str:
+        """``x86_64``, ``aarch64``, ...: the first part of the triple."""
+        return self.triple.split("-")[0] if self.triple else platform.machine()
+
+    @property
+    def is_cross(self) -> bool:
+        """Whether this machine can neither link for the target nor run the result."""
+        return self.architecture != platform.machine()
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The target as TVM's LLVM back end takes it."""
+        import tvm
+
+        if self.triple is None:
+            cpu, attrs = host.llvm_cpu()
+            return tvm.target.Target({"kind": "llvm", "mcpu": cpu, "mattr": attrs})
+        return tvm.target.Target({"kind": "llvm", "mtriple": self.triple, "mcpu": self.cpu, "mattr": self.attrs})
+
+
+def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:
+    """Read and validate a targets file.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        A YAML file in the form of ``targets.yaml``, which is the default.
+
+    Raises
+    ------
+    UserError
+        The file can't be read, or an entry has an unknown key, lacks a field or has a value that makes no sense.
+    """
+    path = Path(path or DEFAULT_FILE)
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"can't read the targets file {path}: {getattr(e, 'strerror', None) or e}") from e
+    except yaml.YAMLError as e:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
+    if not isinstance(entries, dict) or not entries:
+        raise UserError(f"{path} must map the names of targets to their descriptions, as {DEFAULT_FILE} does")
+
+    targets: dict[str, TargetSpec] = {}
+    aliases: dict[str, str] = {}
+    for name, entry in entries.items():
+        where = f"target {name} in {path}"
+        if not isinstance(entry, dict):
+            raise UserError(f"{where} must be a mapping with the keys {_listed(_KEYS)}")
+        if "alias" in entry:
+            _only_keys(entry, ("alias",), where)
+            aliases[str(name)] = str(entry["alias"])
+        elif "host" in entry:
+            targets[str(name)] = _host_target(str(name), entry, where)
+        else:
+            targets[str(name)] = _target(str(name), entry, where)
+    for name, other in aliases.items():
+        if other not in targets:
+            raise UserError(f"target {name} in {path} is an alias of {other}, which is not there: {_listed(targets)}")
+    targets |= {name: replace(targets[other], name=name) for name, other in aliases.items()}
+    return {str(name): targets[str(name)] for name in entries}
+
+
+def get_target(name: str, path: str | Path | None = None) -> TargetSpec:
+    """One target by its name; an unknown name is a `UserError` that lists those there are."""
+    targets = load_targets(path)
+    if name not in targets:
+        raise UserError(f"unknown target {name}; there are: {_listed(targets)}")
+    if not targets[name].instructions:
+        raise UserError(f"target {name}: eq_tvm has no kernels for this processor ({platform.machine()} without AVX2)")
+    return targets[name]
+
+
+_POSITIVE = ("l1", "l2", "threads")
+_KEYS = tuple(f.name for f in fields(TargetSpec) if f.name != "name")
+_REQUIRED = tuple(f.name for f in fields(TargetSpec) if f.name != "name" and f.default_factory is f.default is MISSING)
+
+
+def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
+    _only_keys(entry, _KEYS, where)
+    missing = [key for key in _REQUIRED if entry.get(key) is None]
+    if missing:
+        raise UserError(f"{where} lacks {_listed(missing)}; it needs {_listed(_REQUIRED)}")
+
+    for key in ("description", "triple", "cpu", "cross_compiler", "cross_package"):
+        if not isinstance(entry.get(key, ""), str):
+            raise UserError(f"{where}: {key} must be text, not {entry[key]!r}")
+    attrs = entry.get("attrs", [])
+    if not isinstance(attrs, list) or not all(isinstance(a, str) and a[:1] in ("+", "-") for a in attrs):
+        raise UserError(f"{where}: attrs must be a list such as [+dotprod], not {attrs!r}")
+    for key in ("l1", "l2", "l3", "threads"):
+        if not _is_number(entry[key], int) or entry[key] < (key in _POSITIVE):
+            raise UserError(f"{where}: {key} must be a whole number, not {entry[key]!r}")
+    instructions = entry["instructions"]
+    if not isinstance(instructions, dict) or not instructions:
+        raise UserError(f"{where}: instructions must map some of {_listed(INSTRUCTIONS)} to a throughput")
+    for instruction, throughput in instructions.items():
+        if instruction not in INSTRUCTIONS:
+            raise UserError(f"{where}: unknown instruction {instruction}; there are: {_listed(INSTRUCTIONS)}")
+        if not _is_number(throughput, (int, float)) or throughput <= 0:
+            raise UserError(f"{where}: the throughput of {instruction} must be positive, not {throughput!r}")
+    return TargetSpec(name=name, **entry)
+
+
+def _host_target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
+    _only_keys(entry, ("description", "host"), where)
+    l1, l2, l3 = host.cache_sizes()
+    return TargetSpec(
+        name=name,
+        description=str(entry.get("description", "this machine")),
+        triple=None,
+        cpu=None,
+        instructions=host.instructions(),
+        l1=l1,
+        l2=l2,
+        l3=l3,
+        threads=host.cores(),
+    )
+
+
+def _only_keys(entry: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise UserError(f"{where} has the unknown key {unknown[0]}; there are: {_listed(known)}")
+
+
+def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names))

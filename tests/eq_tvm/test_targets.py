@@ -1,0 +1,86 @@
+"""targets.yaml and files like it."""
+
+import platform
+
+import pytest
+import yaml
+
+from eq_tvm import host
+from eq_tvm.errors import UserError
+from eq_tvm.targets import DEFAULT_FILE, get_target, load_targets
+
+RPI4 = yaml.safe_load(DEFAULT_FILE.read_text())["rpi4"]
+
+
+def write(path, **entries):
+    path.write_text(yaml.safe_dump(entries))
+    return path
+
+
+def test_shipped_targets():
+    targets = load_targets()
+    assert {"x86", "x86-vnni", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
+    assert targets["arm"].name == "arm"
+    assert targets["arm"].tvm_target().attrs["mcpu"] == "cortex-a72"
+    assert {t.cross_package for t in targets.values() if t.architecture == "aarch64" and t.triple} == {
+        "g++-aarch64-linux-gnu"
+    }
+
+
+@pytest.mark.parametrize("name", list(load_targets()))
+def test_llvm_knows_the_target_and_its_instructions(name):
+    from tvm.target import codegen
+
+    spec = get_target(name)
+    features = set(map(str, codegen.llvm_get_cpu_features(spec.tvm_target())))
+    for instruction in spec.instructions:
+        assert features.issuperset(host.NEEDED_FEATURES[instruction]), instruction
+
+
+def test_native_is_this_machine():
+    native = get_target("native")
+    assert native.architecture == platform.machine() and not native.is_cross
+    assert not host.missing_features(native.instructions)
+
+
+def test_own_file(tmp_path):
+    path = write(tmp_path / "boards.yaml", board={**RPI4, "cpu": "cortex-a55", "attrs": ["+dotprod"]})
+    assert get_target("board", path).tvm_target().attrs["mcpu"] == "cortex-a55"
+    with pytest.raises(UserError, match="unknown target rpi4; there are: board"):
+        get_target("rpi4", path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cpus": 4}, "target t in .* has the unknown key cpus; there are: .*threads"),
+        ({"l2": None}, "target t in .* lacks l2; it needs .*threads"),
+        ({"threads": "four"}, "target t in .*: threads must be a whole number, not 'four'"),
+        ({"threads": True}, "threads must be a whole number"),
+        ({"l1": 0}, "l1 must be a whole number"),
+        ({"instructions": {"mmla": 3}}, "unknown instruction mmla; there are: .*sdot"),
+        ({"instructions": {"sdot": -3}}, "throughput of sdot must be positive, not -3"),
+        ({"instructions": {}}, "instructions must map some of"),
+        ({"attrs": "+dotprod"}, "attrs must be a list"),
+        ({"cpu": 7}, "cpu must be text, not 7"),
+        ({"alias": "x"}, "unknown key cpu; there are: alias"),
+    ],
+)
+def test_bad_entry(tmp_path, change, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_targets(write(tmp_path / "t.yaml", t={**RPI4, **change}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: 3", "a: {b: [", "a: {alias: b}", "\0"])
+def test_bad_file(tmp_path, text):
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"t\.yaml") as error:
+        load_targets(path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"can't read the targets file .*none\.yaml: No such file"):
+        load_targets(tmp_path / "none.yaml")
