@@ -1,0 +1,299 @@
+"""Multiply-accumulate instructions as TIR tensor intrinsics, apart from the schedules that use them.
+
+Every instruction computes, for `lanes` output channels at once,
+
+    C[i] += sum over chain, pair of A[chain * pairs + pair] * B[chain, i, pair]
+
+with int32 (or float32) C. A is one pixel's run of input channels, B a block of packed weights. `chain` products
+are added up in int16 first where the instruction works that way; `max_product` is the proof obligation.
+"""
+
+from dataclasses import dataclass, field
+
+from tvm.s_tir import TensorIntrin
+from tvm.script import tirx as T
+
+INT16_MAX = 32767
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One way to multiply and accumulate.
+
+    Parameters
+    ----------
+    name : str
+        Name of the registered tensor intrinsic.
+    lanes : int
+        Output channels per vector.
+    pairs : int
+        Neighbouring input channels that one lane multiplies and adds.
+    chain : int
+        Vectors of products added in int16 before they are widened (1: no int16 step).
+    activation, weight : str
+        Operand dtypes.
+    registers : int
+        Vector registers of the machine: bounds the tile of accumulators.
+    """
+
+    name: str
+    lanes: int
+    pairs: int
+    chain: int
+    activation: str
+    weight: str
+    registers: int = field(compare=False)
+
+    @property
+    def depth(self):
+        """Input channels that one use of the instruction consumes."""
+        return self.pairs * self.chain
+
+    @property
+    def weight_shape(self):
+        """Shape of the weights that one use of the instruction reads: ([chain,] lanes, pairs)."""
+        return (self.chain, self.lanes, self.pairs) if self.chain > 1 else (self.lanes, self.pairs)
+
+
+def choose(features, activation_range, weight_max):
+    """The fastest instruction whose int16 step provably holds for these ranges.
+
+    Parameters
+    ----------
+    features : collection of str
+        What the CPU has: keys of ``targets.yaml``'s ``instructions``.
+    activation_range : (int, int)
+        Least and greatest activation.
+    weight_max : int
+        Greatest absolute weight.
+
+    Returns
+    -------
+    instruction : Instruction
+    offset : int
+        To be added to each activation so that it fits the operand's dtype; the caller folds
+        ``-offset * sum(weights)`` into the bias.
+
+    Raises
+    ------
+    ValueError
+        If the CPU has none of the instructions.
+    """
+    low, high = activation_range
+    for name, make in _FAMILIES.items():
+        if name not in features:
+            continue
+        found = make(low, high, max(weight_max, 1))
+        if found:
+            return found
+    raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
+
+
+def _to_unsigned(low, high):
+    """The least offset that makes the range non-negative, or None where it then leaves uint8."""
+    offset = max(0, -low)
+    return offset if high + offset <= 255 else None
+
+
+def _to_signed(low, high):
+    offset = 0 if high <= 127 else -128
+    return offset if low + offset >= -128 else None
+
+
+def _vpdpbusd(lanes):
+    def make(low, high, _weight_max):
+        offset = _to_unsigned(low, high)
+        if offset is None:
+            return None
+        return _register(Instruction(f"eq_tvm.vpdpbusd_{lanes * 32}", lanes, 4, 1, "uint8", "int8", 2 * lanes),
+                         _vpdpbusd_body(lanes)), offset
+    return make
+
+
+def _pmaddubsw(low, high, weight_max):
+    offset = _to_unsigned(low, high)
+    if offset is None:
+        return None
+    chain = min(4, INT16_MAX // (2 * (high + offset) * weight_max))
+    if chain < 1:
+        return None  # one instruction alone may saturate
+    return _register(Instruction(f"eq_tvm.pmaddubsw_x{chain}", 8, 4, chain, "uint8", "int8", 16),
+                     _pmaddubsw_body(chain)), offset
+
+
+def _pmaddwd(lanes):
+    def make(_low, _high, _weight_max):
+        return _register(Instruction(f"eq_tvm.pmaddwd_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes),
+                         _pmaddwd_body(lanes)), 0
+    return make
+
+
+def _sdot(low, high, _weight_max):
+    offset = _to_signed(low, high)
+    if offset is None:
+        return None
+    return _register(Instruction("eq_tvm.sdot", 4, 4, 1, "int8", "int8", 32), _sdot_body()), offset
+
+
+def _smlal(low, high, weight_max):
+    offset = _to_signed(low, high)
+    if offset is None:
+        return None
+    largest = max(abs(low + offset), abs(high + offset), 1)
+    chain = min(8, INT16_MAX // (largest * weight_max))
+    chain = 1 << (chain.bit_length() - 1)  # a power of two divides the usual channel counts
+    return _register(Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32), _smlal_body(chain)), offset
+
+
+# Fastest first.
+_FAMILIES = {
+    "vpdpbusd-512": _vpdpbusd(16),
+    "vpdpbusd-256": _vpdpbusd(8),
+    "pmaddubsw": _pmaddubsw,
+    "pmaddwd-512": _pmaddwd(16),
+    "pmaddwd-256": _pmaddwd(8),
+    "sdot": _sdot,
+    "smlal": _smlal,
+}
+
+
+def _register(instruction, body):
+    """Register the tensor intrinsic once; `body(A, B, c)` gives the new accumulator vector."""
+    if TensorIntrin.get(instruction.name, allow_missing=True) is None:
+        TensorIntrin.register(instruction.name, _description(instruction), _implementation(instruction, body))
+    return instruction
+
+
+# The accumulator's scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.
+# Axes of extent 1 vanish from a block that is tensorized, so without a chain B has no chain axis.
+
+
+def _description(ins):
+    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
+    a_dtype, b_dtype = ins.activation, ins.weight
+
+    @T.prim_func(s_tir=True)
+    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            for i, k in T.grid(lanes, pairs):
+                with T.sblock("update"):
+                    vi, vk = T.axis.remap("SR", [i, k])
+                    C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(B[vi, vk], "int32")
+
+    if chain == 1:
+        return single
+
+    @T.prim_func(s_tir=True)
+    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            for i, j, k in T.grid(lanes, chain, pairs):
+                with T.sblock("update"):
+                    vi, vj, vk = T.axis.remap("SRR", [i, j, k])
+                    C[vi] = C[vi] + T.cast(A[vj * pairs + vk], "int32") * T.cast(B[vj, vi, vk], "int32")
+
+    return chained
+
+
+def _implementation(ins, body):
+    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
+    a_dtype, b_dtype = ins.activation, ins.weight
+
+    @T.prim_func(s_tir=True)
+    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
+
+    if chain == 1:
+        return single
+
+    @T.prim_func(s_tir=True)
+    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
+
+    return chained
+
+
+def _llvm(name, dtype, *args):
+    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
+
+
+def _spread(A, at, count, dtype, times):
+    """`count` neighbouring activations from A[at], repeated `times` times in a vector register."""
+    bits = count * int(dtype.removeprefix("u").removeprefix("int"))
+    group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{bits}")
+    return T.reinterpret(T.broadcast(group, times), dtype=f"{dtype.removeprefix('u')}x{count * times}")
+
+
+def _link(B, j, dtype):
+    """The weights of the chain's link `j`."""
+    return B.vload([j, 0, 0] if len(B.shape) == 3 else [0, 0], dtype)
+
+
+def _vpdpbusd_body(lanes):
+    # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
+    def body(A, B, c):
+        a = _spread(A, 0, 4, "uint8", lanes)
+        return _llvm(f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}",
+                     c, a, B.vload([0, 0], f"int8x{lanes * 4}"))
+    return body
+
+
+def _pmaddubsw_body(chain):
+    def body(A, B, c):
+        total = None
+        for j in range(chain):
+            product = _llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16",
+                            _spread(A, 4 * j, 4, "uint8", 8), _link(B, j, "int8x32"))
+            total = product if total is None else total + product
+        ones = T.broadcast(T.int16(1), 16)
+        return c + _llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
+    return body
+
+
+def _pmaddwd_body(lanes):
+    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[lanes]
+
+    def body(A, B, c):
+        return c + _llvm(name, f"int32x{lanes}",
+                         _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+    return body
+
+
+def _sdot_body():
+    def body(A, B, c):
+        return _llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4",
+                     c, _spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16"))
+    return body
+
+
+def _smlal_body(chain):
+    # LLVM fuses smull + add into smlal, and saddlp + add into sadalp.
+    def body(A, B, c):
+        total = None
+        for j in range(chain):
+            product = _llvm("llvm.aarch64.neon.smull.v8i16", "int16x8",
+                            _spread(A, 2 * j, 2, "int8", 4), _link(B, j, "int8x8"))
+            total = product if total is None else total + product
+        return c + _llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
+    return body
