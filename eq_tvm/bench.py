@@ -1,0 +1,89 @@
+"""How fast a compiled network is on this machine."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from eq_tvm import host
+from eq_tvm.errors import UserError
+from eq_tvm.runtime import Model, load
+
+
+def bench(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0) -> dict[str, float | int]:
+    """Time a network on random input.
+
+    Parameters
+    ----------
+    bundle : str or Path
+    threads : int, optional
+        By default ``TVM_NUM_THREADS``, or else the physical cores.
+    seconds : float
+        How long to measure, after a tenth of it to warm up; at least three runs.
+
+    Returns
+    -------
+    dict
+        `median_ms`, `min_ms`, `threads`, `runs`.
+    """
+    if threads is None:
+        threads = default_threads()
+    if threads < 1 or not seconds > 0:
+        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
+    model = load(bundle)
+    with _tvm_threads(threads):
+        with ThreadPoolExecutor(1) as new_thread:
+            times = new_thread.submit(_measure, model, seconds).result()
+    return {
+        "median_ms": round(1000 * statistics.median(times), 4),
+        "min_ms": round(1000 * min(times), 4),
+        "threads": threads,
+        "runs": len(times),
+    }
+
+
+def default_threads() -> int:
+    """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones)."""
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    return host.cores()
+
+
+def _measure(model: Model, seconds: float) -> list[float]:
+    import tvm
+
+    random = np.random.default_rng(0)
+    inputs = [tvm.runtime.tensor(random.standard_normal(i.shape).astype(i.dtype)) for i in model.inputs]
+    end = time.perf_counter() + seconds / 10
+    model.main(*inputs)
+    while time.perf_counter() < end:
+        model.main(*inputs)
+
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        model.main(*inputs)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+@contextmanager
+def _tvm_threads(count: int):
+    """Let new pools of TVM have `count` threads. Each thread of Python's gets its own pool, at its first call."""
+    before = os.environ.get("TVM_NUM_THREADS")
+    os.environ["TVM_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TVM_NUM_THREADS"]
+        else:
+            os.environ["TVM_NUM_THREADS"] = before

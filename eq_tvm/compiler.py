@@ -1,0 +1,283 @@
+"""From an ONNX file to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eq_tvm import bundle as bundles
+from eq_tvm import data as datasets
+from eq_tvm import example
+from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.targets import TargetSpec, get_target
+
+if TYPE_CHECKING:
+    import tvm
+
+    from eq_tvm.runtime import Model
+
+Progress = Callable[[float, str], None]
+
+SCHEMES = ("int7", "int8", "float32")
+METHODS = ("easyquant", "minmax")
+ACTIVATION_RANGES = ("unsigned", "symmetric")
+
+
+def compile(
+    model: str | Path | None = None,
+    *,
+    target: str = "native",
+    calibration: str | Path | None = None,
+    preprocess: Preprocess | str | Path | None = None,
+    scheme: str = "int7",
+    method: str = "easyquant",
+    activation_range: str = "unsigned",
+    images: int = 50,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    output: str | Path | None = None,
+    dump_passes: str | Path | None = None,
+    targets_file: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Quantize a network and compile it to a bundle.
+
+    Parameters
+    ----------
+    model : path of an ONNX file, optional
+        By default the embedded example, with its own calibration images and preprocessing.
+    target : str
+        A name in ``targets.yaml``, or in `targets_file`.
+    calibration : str or Path
+        Images to find the scales with: what `eq_tvm.data.read` takes, or ``random``, which gives a bundle that is good
+        for timing only. Required for the schemes int7 and int8.
+    preprocess : Preprocess or path of a YAML file, optional
+        From pixels to the input; kept in the bundle.
+    scheme : {"int7", "int8", "float32"}
+    method : {"easyquant", "minmax"}
+        How scales are found.
+    activation_range : {"unsigned", "symmetric"}
+        Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
+    images : int
+        How many calibration images to use, evenly spaced over those there are.
+    input_shapes : mapping from input names to shapes, optional
+        For inputs whose shape is dynamic; a dynamic batch alone becomes 1 by itself.
+    output : str or Path, optional
+        The bundle's directory; by default ``<model>-<target>.eqtvm`` in the working directory.
+    dump_passes : str or Path, optional
+        A directory to write the module to after each phase.
+    targets_file : str or Path, optional
+        Instead of the ``targets.yaml`` that comes with eq_tvm.
+    progress : callable (done 0..1, message), optional
+
+    Returns
+    -------
+    Bundle
+        What was written; `Bundle.path` is its directory.
+
+    Raises
+    ------
+    UserError
+        Anything wrong with what was passed; nothing is written then.
+    """
+    progress = progress or (lambda done, message: None)
+    start = time.monotonic()
+    if model is None:
+        model, calibration = example.MODEL, calibration or example.CALIBRATION
+        preprocess = preprocess or example.PREPROCESS
+    model = Path(model)
+    _check_choice("--scheme", scheme, SCHEMES)
+    _check_choice("--method", method, METHODS)
+    _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)
+    if images < 1:
+        raise UserError(f"--images must be positive, not {images}")
+    if scheme != "float32" and calibration is None:
+        raise UserError(
+            f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
+            "or `random` to measure speed only"
+        )
+    spec = get_target(target, targets_file)
+    _check_linker(spec)
+    output = bundles.check_destination(output or f"{model.stem}-{target}.eqtvm")
+    if isinstance(preprocess, str | Path):
+        preprocess = Preprocess.read(preprocess)
+
+    progress(0.0, f"importing {model.name}")
+    module, inputs, outputs = _import(model, input_shapes)
+    from eq_tvm import pipeline
+
+    record = None
+    if scheme != "float32":
+        arrays = _calibration_inputs(calibration, inputs, preprocess, images)
+        names = [param.name for param in module["main"].params]
+        with _pass_errors():
+            module, layers = pipeline.calibrate(
+                module,
+                dict(zip(names, arrays, strict=True)),
+                scheme=scheme,
+                method=method,
+                activation_range=activation_range,
+                progress=lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
+            )
+        record = {
+            "calibrated": str(calibration) != "random",
+            "method": method,
+            "activation_range": activation_range,
+            "images": len(arrays[0]),
+            "source": Path(calibration).name,
+            "layers": layers,
+        }
+    progress(_CALIBRATED, f"compiling for {target}")
+    with _pass_errors():
+        executable = pipeline.build(module, spec, dump=dump_passes)
+    bundle = Bundle(
+        model=model.stem,
+        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+        inputs=inputs,
+        outputs=outputs,
+        preprocess=preprocess,
+        scheme=scheme,
+        calibration=record,
+        target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
+        versions=_versions(),
+    )
+    progress(_BUILT, "linking")
+    bundle = bundles.write(bundle, output, lambda file: _link(executable, spec, file))
+    progress(1.0, f"done in {time.monotonic() - start:.0f} s")
+    return bundle
+
+
+def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Model:
+    """Compile a network in float32 for this machine, in memory: the reference that quantized ones are compared with."""
+    from eq_tvm import pipeline
+    from eq_tvm.runtime import Model
+
+    spec = get_target("native")
+    _check_linker(spec)
+    module, inputs, outputs = _import(Path(model), None)
+    with _pass_errors():
+        return Model(pipeline.build(module, spec), inputs, outputs, preprocess)
+
+
+# Where the phases end on the progress bar.
+_IMPORTED, _CALIBRATED, _BUILT = 0.02, 0.7, 0.97
+
+
+def _import(
+    model: Path, shapes: Mapping[str, tuple[int, ...]] | None
+) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """The canonical module, and its inputs and outputs by the names in the ONNX file."""
+    import onnx
+    from tvm import ir
+
+    from eq_tvm import pipeline
+    from eq_tvm.importer import import_onnx
+
+    imported = import_onnx(model, shapes)
+    with _pass_errors():
+        module = pipeline.canonicalize(imported)
+    _check_weights(module)
+    function = module["main"]
+    results = function.ret_ty.fields if isinstance(function.ret_ty, ir.TupleType) else [function.ret_ty]
+    graph = onnx.load(model, load_external_data=False).graph
+    initializers = {tensor.name for tensor in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in initializers]
+    inputs = tuple(_info(n, p.ty) for n, p in zip(names, function.params, strict=True))
+    outputs = tuple(_info(value.name, ty) for value, ty in zip(graph.output, results, strict=True))
+    return module, inputs, outputs
+
+
+def _info(name: str, ty: Any) -> TensorInfo:
+    return TensorInfo(name, tuple(int(size) for size in ty.shape), str(ty.dtype))
+
+
+def _check_weights(module: tvm.IRModule) -> None:
+    from eq_tvm.passes.rewrite import Graph, array, operator_name
+
+    for var, value in Graph(module).values.items():
+        if operator_name(value) in ("relax.nn.conv2d", "relax.matmul", "relax.add", "relax.multiply"):
+            constants = [array(arg) for arg in value.args]
+            if not all(np.isfinite(c).all() for c in constants if c is not None):
+                raise UserError(f"layer {var.name} has NaN or infinity in its weights")
+
+
+def _calibration_inputs(
+    calibration: str | Path, inputs: tuple[TensorInfo, ...], preprocess: Preprocess | None, count: int
+) -> list[np.ndarray]:
+    """For each input float32 (N, ...): N images without the network's batch axis."""
+    for info in inputs:
+        if info.shape[:1] != (1,):
+            raise UserError(f"input {info.name} has the shape {info.shape}: only batch 1 can be quantized")
+    if str(calibration) == "random":
+        return [_random_images(info.shape[1:], preprocess, count) for info in inputs]
+    if len(inputs) != 1:
+        names = ", ".join(info.name for info in inputs)
+        raise UserError(f"the network has {len(inputs)} inputs ({names}): images can calibrate networks with one only")
+    dataset = datasets.read(calibration)
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return [np.concatenate([dataset.input(i, inputs[0].shape, preprocess) for i in chosen])]
+
+
+def _random_images(shape: tuple[int, ...], preprocess: Preprocess | None, count: int) -> np.ndarray:
+    """Seeded noise: pixels if they can be preprocessed, else a normal distribution."""
+    random = np.random.default_rng(0)
+    if preprocess is None:
+        return random.standard_normal((count, *shape), dtype=np.float32)
+    pixels = random.integers(0, 256, (count, *shape[1:], 3), dtype=np.uint8)
+    return np.stack([preprocess(image) for image in pixels])
+
+
+def _check_linker(spec: TargetSpec) -> None:
+    from tvm.support import cc
+
+    if not spec.is_cross:
+        if cc.get_cc() is None:
+            raise UserError("no C++ compiler to link with: install one (Debian package g++)")
+    elif spec.cross_compiler is None:
+        raise UserError(
+            f"target {spec.name} is {spec.architecture}, this machine {platform.machine()}: it needs a cross_compiler"
+        )
+    elif shutil.which(spec.cross_compiler) is None:
+        package = f" (Debian package {spec.cross_package})" if spec.cross_package else ""
+        raise UserError(f"target {spec.name} needs the cross compiler {spec.cross_compiler}: install it{package}")
+
+
+def _link(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> None:
+    from tvm.support import cc
+
+    try:
+        executable.export_library(file, fcompile=cc.cross_compiler(spec.cross_compiler) if spec.is_cross else None)
+    except RuntimeError as e:
+        if "Compilation error" not in str(e):
+            raise
+        raise UserError(f"linking for {spec.name} failed: {' '.join(str(e).split())}") from e
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{option} must be one of {', '.join(choices)}, not {value}")
+
+
+@contextmanager
+def _pass_errors() -> Iterator[None]:
+    """Passes know no `UserError`: what they find wrong with a network they raise as ValueError."""
+    try:
+        yield
+    except ValueError as e:
+        raise UserError(" ".join(str(e).split())) from e
+
+
+def _versions() -> dict[str, str]:
+    packages = ("eq-tvm", "apache-tvm", "apache-tvm-ffi", "numpy", "onnx")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

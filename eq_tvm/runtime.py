@@ -1,0 +1,118 @@
+"""Running compiled networks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eq_tvm import bundle as bundles
+from eq_tvm import host
+from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess, network_input
+
+if TYPE_CHECKING:
+    import tvm
+
+
+class Model:
+    """A compiled network that is ready to run.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of TensorInfo
+        Names, shapes with the batch (1), dtypes.
+    preprocess : Preprocess, optional
+        What is done to pixels.
+    main : tvm_ffi.Function
+        The compiled function on `tvm.runtime.Tensor`: for code that measures.
+    """
+
+    def __init__(
+        self,
+        executable: tvm.runtime.Module | tvm.runtime.Executable,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        preprocess: Preprocess | None = None,
+    ):
+        import tvm
+        from tvm.runtime.vm import VirtualMachine
+
+        self.inputs, self.outputs, self.preprocess = inputs, outputs, preprocess
+        self._machine = VirtualMachine(executable, tvm.cpu())
+        self.main = self._machine["main"]
+
+    def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the network once.
+
+        Parameters
+        ----------
+        inputs : np.ndarray or mapping from input names to np.ndarray
+            The array alone where the network has one input. float32 in the network's shape, with or without the
+            batch axis: taken as it is. uint8 (H, W, C): an image, which is preprocessed as the bundle says.
+
+        Returns
+        -------
+        dict from output names to np.ndarray
+
+        Raises
+        ------
+        UserError
+            A wrong name, shape or dtype, or NaN or infinity.
+        """
+        import tvm
+
+        arrays = check_inputs(inputs, self.inputs, self.preprocess)
+        results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
+        results = [results] if isinstance(results, tvm.runtime.Tensor) else results
+        return {info.name: result.numpy() for info, result in zip(self.outputs, results, strict=True)}
+
+
+def load(bundle: str | Path | Bundle) -> Model:
+    """Load a bundle that was compiled for this machine, or one like it.
+
+    Raises
+    ------
+    UserError
+        It is incomplete, altered, or for a machine that this one is not.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = bundles.read(bundle)
+    _check_machine(bundle)
+    import tvm
+
+    library = tvm.runtime.load_module(str(bundle.library))
+    return Model(library, bundle.inputs, bundle.outputs, bundle.preprocess)
+
+
+def check_inputs(
+    inputs: np.ndarray | Mapping[str, np.ndarray], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
+) -> list[np.ndarray]:
+    """The network's inputs in its order, with the batch axis, from what `Model.run` takes."""
+    if not isinstance(inputs, Mapping):
+        if len(expected) != 1:
+            names = ", ".join(info.name for info in expected)
+            raise UserError(f"the network has {len(expected)} inputs ({names}): pass each by its name")
+        inputs = {expected[0].name: inputs}
+    names = [info.name for info in expected]
+    if set(inputs) != set(names):
+        raise UserError(f"the network's inputs are {', '.join(names)}, not {', '.join(inputs) or 'none'}")
+    return [network_input(np.asarray(inputs[i.name]), i.shape, preprocess, f"input {i.name}") for i in expected]
+
+
+def _check_machine(bundle: Bundle) -> None:
+    target, here = bundle.target, platform.machine()
+    if target["architecture"] != here:
+        raise UserError(
+            f"the bundle {bundle.path} is for {target['name']} ({target['architecture']}), this machine is {here}: "
+            "copy it to such a machine, or compile it for --target native"
+        )
+    if host.cpu_features() is not None and (missing := host.missing_features(target["instructions"])):
+        raise UserError(
+            f"the bundle {bundle.path} is for {target['name']}; this processor lacks {', '.join(missing)}: "
+            "compile it for --target native"
+        )
