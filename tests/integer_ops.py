@@ -1,0 +1,113 @@
+"""The operators of the integer program (docs/integer-program.md) on plain numpy arrays, NCHW.
+
+What every kernel, thread count and target must give, bit for bit. Simple on purpose, and independent of passes and
+schedules. `interpreter.py` evaluates whole modules with them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+F32, F64 = np.float32, np.float64
+
+
+def conv2d_acc(q, w, bias=None, strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1) -> np.ndarray:
+    """Convolution of integers q (N, I, H, W) and w (O, I / groups, kh, kw), plus bias (O integers): int32, exact.
+
+    `padding` is top, left, bottom, right; padded elements are 0.
+    """
+    largest = w[0].size * _magnitude(q) * _magnitude(w)  # floats are exact below 2^24 or 2^53
+    acc = correlate(q, w, strides, padding, dilation, groups, F32 if largest < 2**24 else F64)
+    return int32(acc if bias is None else acc.astype(F64) + np.reshape(bias, (1, -1, 1, 1)))
+
+
+def dense_acc(q, w, bias=None) -> np.ndarray:
+    """Integers q (M, K) times w (K, N), plus bias (N): int32, exact."""
+    return int32(q.astype(F64) @ w.astype(F64) + (0 if bias is None else bias))
+
+
+def avg_pool_acc(q, size, strides, padding, dilation=(1, 1), ceil_mode=False, count_include_pad=False):
+    """Sum (int32) over each window, and the number of elements (1, 1, OH, OW) that the average divides it by."""
+    geometry = size, strides, padding, dilation, ceil_mode
+    ones = np.ones((1, 1, *q.shape[2:]), "int32")
+    count = _pool(ones, np.sum, *geometry, fill=int(count_include_pad), fill_ceil=0)
+    if not count.all():
+        raise ValueError("average pooling over a window without elements")
+    return int32(_pool(q.astype("int64"), np.sum, *geometry, fill=0, fill_ceil=0)), count
+
+
+def max_pool(q, size, strides, padding, dilation=(1, 1), ceil_mode=False) -> np.ndarray:
+    """Largest element of each window, padding left aside. Same dtype as `q`, integers or floats."""
+    geometry = size, strides, padding, dilation, ceil_mode
+    pooled = _pool(q.astype(F64), np.max, *geometry, fill=-np.inf, fill_ceil=-np.inf)
+    if np.isneginf(pooled).any():
+        raise ValueError("max pooling over a window without elements")
+    return pooled.astype(q.dtype)
+
+
+def requantize(acc, m, lo: int, hi: int) -> np.ndarray:
+    """Integers times the float32 multiplier m (broadcast against them), rounded half to even, clipped to [lo, hi]."""
+    return np.clip(np.rint(acc.astype(F32) * np.asarray(m, F32)), lo, hi).astype("int32")
+
+
+def residual(acc, mf, raw, r: int, f: int, lo: int, hi: int) -> np.ndarray:
+    """Accumulators acc (multiplier mf) plus activations raw (multiplier r) with f fractional bits, in [lo, hi]."""
+    return add_terms(acc_term(acc, mf), raw_term(raw, r), f, lo, hi)
+
+
+def acc_term(acc, mf) -> np.ndarray:
+    """Fixed-point value of accumulators: float32 multiplier mf, broadcast against them."""
+    return np.rint(np.clip(acc.astype(F32) * np.asarray(mf, F32), -(2**29), 2**29)).astype("int32")
+
+
+def raw_term(q, r: int) -> np.ndarray:
+    """Fixed-point value of activations: integer multiplier r."""
+    return int32(q.astype("int64") * r)
+
+
+def add_terms(t1, t2, f: int, lo: int, hi: int) -> np.ndarray:
+    """Sum of two fixed-point values with f fractional bits, rounded half up, clipped to [lo, hi]."""
+    return np.clip(int32(t1.astype("int64") + t2 + (1 << (f - 1))) >> f, lo, hi)
+
+
+def fixed_point(ratios: list[tuple[float, int]]) -> tuple[int, list[int]]:
+    """f and each r for the raw terms of a residual add, given (float64(s) / float64(s_y), max|q|) of each."""
+    for f in range(16, 0, -1):
+        r = [int(np.rint(ratio * 2**f)) for ratio, _ in ratios]
+        if all(factor * q_max <= 2**29 for factor, (_, q_max) in zip(r, ratios, strict=True)):
+            return f, r
+    raise ValueError("a residual add of tensors whose scales are too far apart")
+
+
+def correlate(x, w, strides, padding, dilation, groups, dtype) -> np.ndarray:
+    """Convolution by im2col and matrix products in `dtype`."""
+    top, left, bottom, right = padding
+    windows = _windows(np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))), w.shape[2:], strides, dilation)
+    n, _, height, width, *_ = windows.shape
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).astype(dtype).reshape(n, groups, w[0].size, height * width)
+    return (w.astype(dtype).reshape(groups, -1, w[0].size) @ columns).reshape(n, len(w), height, width)
+
+
+def _pool(x, reduce, size, strides, padding, dilation, ceil_mode, fill, fill_ceil) -> np.ndarray:
+    top, left, bottom, right = padding
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
+    if ceil_mode:  # room for one more window that begins inside
+        x = np.pad(x, ((0, 0), (0, 0), (0, strides[0] - 1), (0, strides[1] - 1)), constant_values=fill_ceil)
+    return reduce(_windows(x, size, strides, dilation), axis=(4, 5))
+
+
+def _windows(x, size, strides, dilation) -> np.ndarray:
+    """View (N, C, OH, OW, kh, kw) of the windows of x."""
+    reach = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
+    return windows[:, :, :: strides[0], :: strides[1], :: dilation[0], :: dilation[1]]
+
+
+def int32(x) -> np.ndarray:
+    if _magnitude(x) >= 2**31:
+        raise OverflowError("an accumulator does not fit int32")
+    return x.astype("int32")
+
+
+def _magnitude(x) -> int:
+    return max(-int(x.min(initial=0)), int(x.max(initial=0)))

@@ -1,0 +1,138 @@
+"""What a variable of an annotated module stands for, where it is not an ordinary numpy array.
+
+The values of docs/integer-program.md; each knows how it is quantized, and how it leaves the integers as float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from integer_ops import acc_term, add_terms, fixed_point, raw_term, requantize
+
+F32, F64 = np.float32, np.float64
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Between quantize and dequantize: integers in [lo, hi]."""
+
+    q: np.ndarray
+    lo: int
+    hi: int
+    dtype: str
+
+    def leave(self):
+        return self.q.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Const:
+    """Dequantized weights or bias: integers, and their scales as float32 that broadcasts against them."""
+
+    q: np.ndarray
+    scale: np.ndarray
+
+    def leave(self):
+        return self.q.astype(F32) * self.scale
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Activations q * scale, with q in [lo, hi]."""
+
+    q: np.ndarray
+    scale: np.float32
+    lo: int
+    hi: int
+
+    @property
+    def shape(self):
+        return self.q.shape
+
+    def quantize(self, scale, lo, hi):
+        return self.q if scale == self.scale else requantize(self.q, F32(F64(self.scale) / F64(scale)), lo, hi)
+
+    def leave(self):
+        return self.q.astype(F32) * self.scale
+
+
+@dataclass(frozen=True)
+class Acc:
+    """Accumulators acc * scale / count: float64 scale per channel (exact), count per position of a pooling."""
+
+    acc: np.ndarray
+    scale: np.ndarray
+    count: np.ndarray | int = 1
+
+    def multiplier(self, scale, factor=1):
+        return F32(self.scale / (self.count * F64(scale)) * factor)
+
+    def quantize(self, scale, lo, hi):
+        return requantize(self.acc, self.multiplier(scale), lo, hi)
+
+    def leave(self):
+        return self.acc.astype(F32) * self.multiplier(1)
+
+    @property
+    def shape(self):
+        return self.acc.shape
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Residual add of two Raw, or of a Raw and an Acc."""
+
+    terms: list[Raw | Acc]
+
+    def quantize(self, scale, lo, hi):
+        raws = [term for term in self.terms if isinstance(term, Raw)]
+        f, factors = fixed_point([(F64(raw.scale) / F64(scale), max(-raw.lo, raw.hi)) for raw in raws])
+        parts = [raw_term(raw.q, r) for raw, r in zip(raws, factors, strict=True)]
+        parts += [acc_term(t.acc, t.multiplier(scale, 2.0**f)) for t in self.terms if isinstance(t, Acc)]
+        return add_terms(*parts, f, lo, hi)
+
+    def leave(self):
+        return leave(self.terms[0]) + leave(self.terms[1])
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Joined tensors that are not Raw of one scale: each is quantized by itself."""
+
+    parts: list
+    axis: int
+
+    def quantize(self, scale, lo, hi):
+        return np.concatenate([quantize(part, scale, lo, hi) for part in self.parts], self.axis)
+
+    def leave(self):
+        return np.concatenate([leave(part) for part in self.parts], self.axis)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """One of the above after relu and clip: at least low, at most high (real units)."""
+
+    value: Raw | Acc | Sum | Concat
+    low: float
+    high: float
+
+    def quantize(self, scale, lo, hi):
+        low, high = (int(np.clip(np.rint(F32(bound) / scale), lo, hi)) for bound in (self.low, self.high))
+        return np.clip(self.value.quantize(scale, lo, hi), low, high)
+
+    def leave(self):
+        return np.clip(self.value.leave(), F32(self.low), F32(self.high))
+
+
+def quantize(value, scale, lo: int, hi: int) -> np.ndarray:
+    """Integers in [lo, hi] of `value` at the float32 `scale`."""
+    if isinstance(value, Raw | Acc | Sum | Concat | Bounded):
+        return np.clip(value.quantize(scale, lo, hi), lo, hi).astype("int32")
+    return np.clip(np.rint(leave(value) / scale), lo, hi).astype("int32")
+
+
+def leave(value) -> np.ndarray:
+    """`value` as an ordinary array, where it leaves the integers."""
+    return value if isinstance(value, np.ndarray) else value.leave()

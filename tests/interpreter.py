@@ -1,0 +1,190 @@
+"""The integer program (docs/integer-program.md) of an annotated Relax module, evaluated in plain numpy.
+
+Independent of passes and schedules: compiled modules are tested for equality with it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import tvm
+from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool
+from integer_values import Acc, Bounded, Concat, Const, Integers, Raw, Sum, leave, quantize
+from tvm import relax
+
+F32, F64 = np.float32, np.float64
+
+
+def run_annotated(mod: tvm.IRModule, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Outputs of function `main` of an annotated module, given its inputs by parameter name."""
+    function = mod["main"]
+    values = {param: feeds[param.name] for param in function.params}
+
+    def evaluate(expr):
+        if isinstance(expr, relax.Call):
+            return _call(mod, expr, [evaluate(arg) for arg in expr.args])
+        if isinstance(expr, relax.Tuple):
+            return [evaluate(field) for field in expr.fields]
+        if isinstance(expr, relax.TupleGetItem):
+            return evaluate(expr.tuple_value)[expr.index]
+        if isinstance(expr, tvm.ir.GenericConst):
+            return expr.value.numpy()
+        return values[expr] if isinstance(expr, relax.Var) else expr  # the operator reads shapes and numbers itself
+
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            values[binding.var] = evaluate(binding.value)
+    result = evaluate(function.body.body)
+    return [leave(value) for value in (result if isinstance(result, list) else [result])]
+
+
+def _call(mod: tvm.IRModule, call: relax.Call, args: list):
+    name = getattr(call.op, "name", "")
+    result = INTEGER[name](call, *args) if name in INTEGER else None
+    if result is None and name in MOVES:
+        move = functools.partial(MOVES[name], call)
+        result = replace(args[0], q=move(args[0].q)) if isinstance(args[0], Raw) else move(leave(args[0]))
+    return _float_operator(mod, call, args) if result is None else result
+
+
+def _quantize(call, x, scale, zero_point):
+    assert not zero_point.any() and scale.size == 1, "activations have one scale and zero point 0"
+    limits = np.iinfo(call.attrs.out_dtype)
+    q = quantize(x, scale.reshape(-1)[0], limits.min, limits.max)  # a narrower range is the clip behind it
+    return Integers(q, limits.min, limits.max, call.attrs.out_dtype)
+
+
+def _dequantize(call, x, scale, zero_point):
+    assert not zero_point.any(), "the zero point is 0"
+    if isinstance(x, Integers):
+        return Raw(x.q, scale.reshape(-1)[0], x.lo, x.hi)
+    shape = np.ones(x.ndim, int)
+    shape[call.attrs.axis] = scale.size
+    return Const(x, scale.reshape(shape))
+
+
+def _bounded(x, low, high):
+    match x:
+        case Integers():
+            return replace(x, q=np.clip(x.q, low, high), lo=max(x.lo, low), hi=min(x.hi, high))
+        case Bounded():
+            return Bounded(x.value, *np.clip([x.low, x.high], low, high))
+        case Raw() | Acc() | Sum() | Concat():
+            return Bounded(x, low, high)
+    return np.clip(leave(x), F32(low), F32(high))
+
+
+def _conv2d(call, x, w):
+    if isinstance(x, Raw) and isinstance(w, Const) and w.scale.size == len(w.scale):
+        a = call.attrs
+        acc = conv2d_acc(x.q, w.q, None, a.strides, a.padding, a.dilation, a.groups)
+        return Acc(acc, F64(x.scale) * w.scale.astype(F64).reshape(1, -1, 1, 1))
+
+
+def _matmul(call, x, w):
+    if isinstance(x, Raw) and isinstance(w, Const) and x.q.ndim == 2 and w.scale.size == w.scale.shape[-1]:
+        return Acc(dense_acc(x.q, w.q), F64(x.scale) * w.scale.astype(F64))
+
+
+def _add(call, a, b):
+    match a, b:
+        case Acc(), Const() if b.q.dtype == "int32" and np.array_equal(*np.broadcast_arrays(a.multiplier(1), b.scale)):
+            return replace(a, acc=int32(a.acc.astype("int64") + b.q))
+        case (Raw(), Raw() | Acc()) | (Acc(), Raw()) if a.shape == b.shape:
+            return Sum([a, b])
+
+
+def _avg_pool2d(call, x):
+    if isinstance(x, Raw):
+        a = call.attrs
+        acc, count = avg_pool_acc(x.q, a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode, a.count_include_pad)
+        return Acc(acc, F64(x.scale), count)
+
+
+def _mean(call, x):
+    axes = tuple(int(axis) for axis in call.attrs.axis or ())
+    if isinstance(x, Raw) and x.q.ndim == 4 and sorted(axis % 4 for axis in axes) == [2, 3]:
+        acc = int32(x.q.astype("int64").sum(axes, keepdims=call.attrs.keepdims))
+        return Acc(acc, F64(x.scale), x.q.shape[2] * x.q.shape[3])
+
+
+def _concat(call, parts):
+    if all(isinstance(part, Raw) and part.scale == parts[0].scale for part in parts):
+        q = np.concatenate([part.q for part in parts], call.attrs.axis)
+        return replace(parts[0], q=q, lo=min(part.lo for part in parts), hi=max(part.hi for part in parts))
+    return Concat(parts, int(call.attrs.axis))
+
+
+def _pad(call, x):
+    if isinstance(x, Raw) and call.attrs.pad_mode == "constant" and call.attrs.pad_value == 0:
+        return replace(x, q=np.pad(x.q, np.reshape([int(width) for width in call.attrs.pad_width], (-1, 2))))
+
+
+def _strided_slice(call, x):
+    axes, begin, end, *strides = ([int(number) for number in numbers.fields] for numbers in call.args[1:])
+    index = [slice(None)] * x.ndim
+    for axis, *parts in zip(axes, begin, end, *(strides or [[1] * len(axes)]), strict=True):
+        index[axis] = slice(*parts)
+    return x[tuple(index)]
+
+
+def _max_pool2d(call, x):
+    a = call.attrs
+    return max_pool(x, a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode)
+
+
+INTEGER = {
+    "relax.quantize": _quantize,
+    "relax.dequantize": _dequantize,
+    "relax.clip": lambda call, x, low, high: _bounded(x, low.value, high.value),
+    "relax.nn.relu": lambda call, x: _bounded(x, 0, np.inf),
+    "relax.nn.conv2d": _conv2d,
+    "relax.matmul": _matmul,
+    "relax.add": _add,
+    "relax.nn.avg_pool2d": _avg_pool2d,
+    "relax.mean": _mean,
+    "relax.concat": _concat,
+    "relax.nn.pad": _pad,
+}
+
+MOVES = {  # functions of the array alone: of Raw they give Raw
+    "relax.reshape": lambda call, x: x.reshape([int(dim) for dim in call.ty.shape]),
+    "relax.permute_dims": lambda call, x: x.transpose(call.attrs.axes and [int(axis) for axis in call.attrs.axes]),
+    "relax.strided_slice": _strided_slice,
+    "relax.nn.max_pool2d": _max_pool2d,
+}
+
+
+def _float_operator(mod: tvm.IRModule, call: relax.Call, args: list) -> np.ndarray:
+    """A float32 operator. TVM computes it, but for convolutions, whose unscheduled loops are slow."""
+    if call.op == tvm.ir.Op.get("relax.nn.conv2d"):
+        a = call.attrs
+        y = correlate(leave(args[0]), leave(args[1]), a.strides, a.padding, a.dilation, a.groups, F64)
+        return y.astype(F32)
+    arrays, parameters = [], []
+
+    def rebuild(value):
+        if isinstance(value, list):
+            return relax.Tuple([rebuild(part) for part in value])
+        if isinstance(value, tvm.ir.Expr):  # a shape, number or function
+            return value
+        arrays.append(np.ascontiguousarray(leave(value)))
+        parameters.append(relax.Var(f"x{len(arrays)}", relax.TensorType(arrays[-1].shape, str(arrays[-1].dtype))))
+        return parameters[-1]
+
+    operator = relax.Call(call.op, [rebuild(value) for value in args], call.attrs, call.ty_args)
+    kernels = {name: kernel for name, kernel in mod.functions.items() if isinstance(kernel, tvm.tirx.PrimFunc)}
+    builder = relax.BlockBuilder(tvm.IRModule(kernels))
+    with builder.function("operator", parameters):
+        builder.emit_func_output(builder.emit(operator))
+    compiled = _compile(tvm.ir.save_json(builder.get()))
+    result = compiled["operator"](*map(tvm.runtime.tensor, arrays))
+    return result.numpy() if isinstance(result, tvm.runtime.Tensor) else [part.numpy() for part in result]
+
+
+@functools.cache
+def _compile(module: str) -> relax.VirtualMachine:
+    executable = tvm.compile(tvm.ir.load_json(module), tvm.target.Target("llvm"))
+    return relax.VirtualMachine(executable, tvm.cpu())
