@@ -1,1 +1,29 @@
-"""INT7/INT8 post-training quantization and compilation of convolutional networks, on Apache TVM."""
+"""INT7/INT8 post-training quantization and compilation of convolutional networks, on Apache TVM.
+
+    import eq_tvm
+
+    bundle = eq_tvm.compile("net.onnx", calibration="images/", preprocess="net.preprocess.yaml", target="native")
+    outputs = eq_tvm.load(bundle).run(image)  # uint8 (H, W, 3), or the network's float32 input
+
+`eq_tvm.evaluate` and `eq_tvm.bench` are modules with a function of the same name. The passes are in `eq_tvm.passes`,
+to be used in any flow of TVM's.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eq_tvm.errors import UserError
+
+if TYPE_CHECKING:
+    from eq_tvm.compiler import compile
+    from eq_tvm.runtime import load
+
+__all__ = ["UserError", "compile", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs NumPy and TVM only when it is asked for."""
+    home = {"compile": "eq_tvm.compiler", "load": "eq_tvm.runtime"}.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -33,7 +33,7 @@ def bench(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.
         `median_ms`, `min_ms`, `threads`, `runs`.
     """
     if threads is None:
-        threads = default_threads()
+        threads = host.default_threads()
     if threads < 1 or not seconds > 0:
         raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
     model = load(bundle)
@@ -46,14 +46,6 @@ def bench(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.
         "threads": threads,
         "runs": len(times),
     }
-
-
-def default_threads() -> int:
-    """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones)."""
-    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
-            return int(os.environ[name])
-    return host.cores()
 
 
 def _measure(model: Model, seconds: float) -> list[float]:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eq_tvm import example
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
 
@@ -75,6 +76,11 @@ class Bundle:
     def library(self) -> Path:
         """The shared object."""
         return self.path / LIBRARY
+
+    @property
+    def is_example(self) -> bool:
+        """Whether it is the embedded example network."""
+        return self.model_sha256 == _sha256(example.MODEL.read_bytes())
 
     @property
     def calibrated(self) -> bool:

@@ -79,6 +79,14 @@ def cores() -> int:
     return len(siblings)
 
 
+def default_threads() -> int:
+    """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones)."""
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    return cores()
+
+
 def cache_sizes() -> tuple[int, int, int]:
     """L1 data, L2 and L3 cache of the first core in bytes; a modest guess for what Linux does not say."""
     sizes = {1: 32 << 10, 2: 512 << 10, 3: 0}

@@ -1,0 +1,248 @@
+"""The command line. Each command reads its options and prints; the work is in the modules that it imports for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eq_tvm import host
+from eq_tvm.errors import UserError
+
+app = typer.Typer(
+    help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
+    epilog="Start with: [b]python -m eq_tvm compile[/b], which compiles an embedded example for this machine.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
+    if arguments is None:
+        arguments = sys.argv[1:]
+    try:
+        return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+    except UserError as e:
+        message = str(e)
+    except typer.TyperException as e:
+        message = e.format_message()
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _examples(*commands: str) -> str:
+    return "\n\n".join(["Examples:", *(f"  python -m eq_tvm {command}" for command in commands)])
+
+
+@app.command(
+    epilog=_examples(
+        "compile --target arm",
+        "compile net.onnx --calibration images/ --preprocess net.yaml --target rpi5 --output net-rpi5.eqtvm",
+        "compile net.onnx --calibration random --input input=1,3,224,224",
+    )
+)
+def compile(
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default="an embedded example")] = None,
+    target: Annotated[str, typer.Option(metavar="NAME", help="For which machine (see: targets).")] = "native",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="Typical images, to find the scales: an .npz (images), a .csv (file,label) or a directory. "
+            "Or the word random: scales for measuring speed only.",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="From pixels to the input: YAML with channels, mean, std, resize."),
+    ] = None,
+    scheme: Annotated[str, typer.Option(metavar="int7|int8|float32", help="What the layers compute in.")] = "int7",
+    method: Annotated[str, typer.Option(metavar="easyquant|minmax", help="How the scales are found.")] = "easyquant",
+    activation_range: Annotated[
+        str, typer.Option(metavar="unsigned|symmetric", help="Whether what can't be negative uses a range from 0.")
+    ] = "unsigned",
+    images: Annotated[int, typer.Option(metavar="N", help="How many calibration images to use.")] = 50,
+    input: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input where it is dynamic.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The bundle to write.", show_default="MODEL-TARGET.eqtvm")
+    ] = None,
+    dump_passes: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the module after each phase there.")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Targets of your own, in the form of targets.yaml.")
+    ] = None,
+) -> None:
+    """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take."""
+    from eq_tvm import compiler
+    from eq_tvm.progress import show_progress
+    from eq_tvm.report import bundle_report
+
+    start = time.monotonic()
+    with show_progress() as progress:
+        bundle = compiler.compile(
+            model,
+            target=target,
+            calibration=calibration,
+            preprocess=preprocess,
+            scheme=scheme,
+            method=method,
+            activation_range=activation_range,
+            images=images,
+            input_shapes=dict(map(_named_shape, input or [])),
+            output=output,
+            dump_passes=dump_passes,
+            targets_file=targets,
+            progress=progress,
+        )
+    print(bundle_report(bundle, seconds=time.monotonic() - start))
+
+
+@app.command(
+    epilog=_examples(
+        "run net-native.eqtvm --input cat.jpg dog.jpg", "run net-native.eqtvm --input x.npz --output y.npz"
+    )
+)
+def run(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="")] = None,
+    input: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Images, or tensors as .npy or .npz (arrays named as the inputs)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write all outputs there.")] = None,
+    top: Annotated[int, typer.Option(metavar="N", help="How many of the highest scores to print.")] = 5,
+) -> None:
+    """Run a bundle on images or tensors and print the highest scores."""
+    import numpy as np
+
+    from eq_tvm.inputs import read_inputs
+    from eq_tvm.report import top_report
+    from eq_tvm.runtime import load
+
+    files = [*(input or []), *(more or [])]
+    if not files:
+        raise UserError("nothing to run on: pass --input FILE...")
+    if output is not None and output.suffix != ".npz":
+        raise UserError(f"--output must end with .npz, not {output}")
+    model = load(bundle)
+    results = []
+    for file in files:
+        for name, inputs in read_inputs(file, model.inputs, model.preprocess):
+            results.append(model.run(inputs))
+            print(top_report(name, results[-1], top))
+    if output is not None:
+        _write_npz(output, {key: np.concatenate([result[key] for result in results]) for key in results[0]})
+
+
+@app.command(
+    epilog=_examples(
+        "evaluate net-native.eqtvm --data images.csv --reference net.onnx", "evaluate net.onnx --data images/ --json"
+    )
+)
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE|MODEL.onnx")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="An .npz (images, labels), a .csv (file,label) or a directory.",
+            show_default="the example's images, for a bundle of it",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of what the bundle holds; needed for MODEL.onnx.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="MODEL.onnx", help="The float32 network to compare with.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Measure top-1 accuracy, and how closely a network follows its float32 reference."""
+    from eq_tvm.evaluate import evaluate, float_engine
+    from eq_tvm.progress import show_progress
+    from eq_tvm.report import evaluation_report
+
+    if data is None:
+        data, reference = _example_data(model, reference)
+    with show_progress() as progress:
+        result = evaluate(model, data, preprocess=preprocess, reference=reference, limit=limit, progress=progress)
+    if reference is not None or model.is_file():
+        print(f"float networks were run by {float_engine()}", file=sys.stderr)
+    print(json.dumps(result) if as_json else evaluation_report(result))
+
+
+@app.command(epilog=_examples("bench net-native.eqtvm --threads 1"))
+def bench(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads to run on.", show_default="all physical cores")
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="How long to measure.")] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Time a bundle on this machine, on random input."""
+    from eq_tvm.bench import bench
+
+    result = bench(bundle, threads=threads, seconds=seconds)
+    text = "median {median_ms:.3f} ms, fastest {min_ms:.3f} ms ({runs} runs, threads: {threads})"
+    print(json.dumps(result) if as_json else text.format(**result))
+
+
+@app.command()
+def targets(
+    file: Annotated[
+        Path | None, typer.Option("--targets", metavar="FILE", help="Your own file instead of targets.yaml.")
+    ] = None,
+) -> None:
+    """List the machines that can be compiled for."""
+    from eq_tvm.report import targets_report
+    from eq_tvm.targets import load_targets
+
+    print(targets_report(load_targets(file)))
+
+
+def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise UserError(f"--input must look like NAME=1,3,224,224, not {text}")
+    return name, shape
+
+
+def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path]:
+    """Images and float network for a bundle of the embedded example; other models bring their own."""
+    from eq_tvm import bundle, example
+
+    if not model.is_dir() or not bundle.read(model).is_example:
+        raise UserError("no images: pass --data DATA (an .npz, a .csv or a directory)")
+    return example.EVAL, reference or example.MODEL
+
+
+def _write_npz(path: Path, arrays: dict) -> None:
+    """Write to a temporary file beside it and rename."""
+    import numpy as np
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        temporary.replace(path)
+    except OSError as e:
+        raise UserError(f"can't write {path}: {e.strerror}") from e
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from eq_tvm.bundle import Bundle
+from eq_tvm.targets import TargetSpec
+
+WORST_LAYERS = 3
+
+
+def bundle_report(bundle: Bundle, seconds: float) -> str:
+    """What was compiled, how well its scales fit, and what to do next."""
+    target = bundle.target
+    rows = {
+        "bundle": str(_relative(bundle.path)),
+        "target": f"{target['name']} ({target['description']})",
+        "scheme": bundle.scheme,
+        "size": f"{bundle.library.stat().st_size / 1e6:.2f} MB",
+        "time": f"{seconds:.1f} s",
+    }
+    if record := bundle.calibration:
+        rows["scheme"] += f", {record['activation_range']} activations"
+        rows["calibration"] = f"{record['method']} on {record['images']} images of {record['source']}"
+        if not record["calibrated"]:
+            rows["calibration"] = "none: scales from random images, for measuring speed only"
+        elif cosines := sorted((r["cosine_after"], r["layer"]) for r in record["layers"] if "cosine_after" in r):
+            worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
+            mean = np.mean([cosine for cosine, _ in cosines])
+            rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+    rows["next"] = _next_step(bundle)
+    return _aligned(rows)
+
+
+def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
+    """The highest scores of one run; only the shape and range of outputs that are not one vector of scores."""
+    lines = [name]
+    for output, values in outputs.items():
+        scores = np.squeeze(values)
+        if scores.ndim == 1:
+            best = np.argsort(-scores, kind="stable")[:top]
+            lines += [f"  {output}", *(f"    {index:5d}  {scores[index]:.4f}" for index in best)]
+        else:
+            lines.append(f"  {output}  {values.shape}, from {values.min():.4f} to {values.max():.4f}")
+    return "\n".join(lines)
+
+
+def evaluation_report(result: Mapping[str, float | int | None]) -> str:
+    """Accuracy and closeness to the reference."""
+    top1, agreement, cosine = (result[key] for key in ("top1", "agreement", "cosine"))
+    return _aligned(
+        {
+            "images": str(result["n"]),
+            "top-1": "no labels" if top1 is None else f"{top1:.2%}",
+            "agreement": "no --reference" if agreement is None else f"{agreement:.2%} with the float32 reference",
+            "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
+        }
+    )
+
+
+def targets_report(targets: Mapping[str, TargetSpec]) -> str:
+    """One line per target."""
+    lines = []
+    for name, spec in targets.items():
+        instructions = ", ".join(spec.instructions) or "none that eq_tvm has kernels for"
+        lines.append(f"{name:12}{spec.description}: {instructions}")
+    return "\n".join(lines)
+
+
+def _next_step(bundle: Bundle) -> str:
+    path = _relative(bundle.path)
+    if bundle.target["architecture"] != platform.machine():
+        return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
+    return f"python -m eq_tvm evaluate {path}" if bundle.is_example else f"python -m eq_tvm run {path} --input IMAGE"
+
+
+def _relative(path: Path) -> Path:
+    """As seen from the working directory, where it is inside."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _aligned(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows)) + 2
+    return "\n".join(f"{key:{width}}{value}" for key, value in rows.items())
