@@ -1,0 +1,96 @@
+"""Rewrite a canonical module to the annotated form, given all scales."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from .network import Network, substitute
+from .quantization_points import QuantizationPoints
+from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+
+
+@dataclass
+class Scales:
+    """What calibration finds.
+
+    Attributes
+    ----------
+    activations : numpy.ndarray (G,) float32
+        One scale per group of activations.
+    weights : dict of int to numpy.ndarray (O,) float32
+        For each conv2d and dense node one scale per output channel.
+    """
+
+    activations: np.ndarray
+    weights: dict[int, np.ndarray]
+
+    def input_scale(self, net: Network, points: QuantizationPoints, layer: int) -> np.float32:
+        """Scale of the activation that a layer reads."""
+        return self.activations[points.group_of[net.nodes[layer].inputs[0]]]
+
+
+def annotate(
+    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: int
+) -> tvm.IRModule:
+    """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
+
+    Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    """
+    builder = relax.BlockBuilder()
+    current: dict[int, relax.Var] = {}
+    producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
+
+    def bind(i: int, expr: relax.Expr, name: str) -> None:
+        current[i] = expr if isinstance(expr, relax.Var) else builder.emit(expr, name_hint=name)
+        if i in producers:
+            group = producers[i]
+            pair = _quantize_dequantize(
+                builder, current[i], scales.activations[group], points.groups[group].range, name
+            )
+            current[i] = pair
+
+    with builder.function("main", list(mod["main"].params)):
+        with builder.dataflow():
+            for i, node in enumerate(net.nodes):
+                expr = (
+                    substitute(node.expr, lambda var: current[net.var_node[var]]) if node.op != "input" else node.expr
+                )
+                if node.op in ("conv2d", "dense"):
+                    axis = 0 if node.op == "conv2d" else 1
+                    quantized = quantize_weight(node.constant, scales.weights[i], weight_limit, axis)
+                    weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
+                    expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
+                elif node.op == "bias_add":
+                    layer = node.inputs[0]
+                    scale = accumulator_scale(scales.input_scale(net, points, layer), scales.weights[layer])
+                    quantized = quantize_bias(node.constant.reshape(-1), scale).reshape(node.constant.shape)
+                    axis = 1 if quantized.ndim == 4 else 0
+                    bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
+                    expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
+                current[i] = expr if node.op == "input" else builder.emit(expr, name_hint=node.name)
+                if i in producers:
+                    scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
+                    current[i] = _quantize_dequantize(builder, current[i], scale, range_, node.name)
+            outputs = [builder.emit_output(current[i]) for i in net.outputs]
+        is_tuple = isinstance(mod["main"].ret_ty, relax.TupleType)
+        builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
+    annotated = tvm.IRModule(mod.functions, attrs=mod.attrs)
+    annotated["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)
+    return annotated
+
+
+def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:
+    scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
+    q = builder.emit(relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), name_hint=f"{name}_q")
+    info = np.iinfo(range_.dtype)
+    if (range_.lo, range_.hi) != (info.min, info.max):
+        q = builder.emit(relax.op.clip(q, range_.lo, range_.hi), name_hint=f"{name}_clipped")
+    return builder.emit(relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), name_hint=f"{name}_dq")
+
+
+def _dequantized(builder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
+    zeros = np.zeros(scale.shape, values.dtype)
+    call = relax.op.dequantize(relax.const(values), relax.const(scale), relax.const(zeros), axis, "float32")
+    return builder.emit(call, name_hint=name)

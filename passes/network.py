@@ -1,0 +1,186 @@
+"""A canonical Relax function as a plain network: numbered nodes with their producers and users."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from .rewrite import array, operator_name, shape
+
+# Relax operators that the calibration passes know by name; everything else is a float operator ("float").
+_OPERATORS = {
+    "relax.nn.relu": "relu",
+    "relax.clip": "clip",
+    "relax.nn.max_pool2d": "max_pool2d",
+    "relax.nn.avg_pool2d": "avg_pool2d",
+    "relax.reshape": "reshape",
+    "relax.permute_dims": "permute_dims",
+    "relax.strided_slice": "strided_slice",
+}
+_LAYOUTS = ("NCHW", "OIHW")
+
+
+@dataclass
+class Node:
+    """One binding of the function (or one of its inputs).
+
+    Attributes
+    ----------
+    name : str
+        Name of the bound variable: the layer's name in messages and records.
+    op : str
+        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "relu", "clip", "max_pool2d",
+        "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
+        "strided_slice", or "float" for any other expression.
+    inputs : tuple of int
+        The nodes that produce the activations it reads, in order.
+    expr : relax.Expr
+        The bound expression (for an input, the parameter).
+    shape : tuple of int, or None for a tuple
+        Shape of the result, the model's batch axis (1) included.
+    constant : numpy.ndarray, optional
+        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[int, ...]
+    expr: relax.Expr
+    shape: tuple[int, ...] | None
+    constant: np.ndarray | None = None
+
+
+@dataclass
+class Network:
+    """Nodes in the order of the function; `var_node` maps each Relax variable to its node."""
+
+    nodes: list[Node] = field(default_factory=list)
+    users: list[list[int]] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    var_node: dict[relax.Var, int] = field(default_factory=dict)
+
+    def layers(self) -> list[int]:
+        """The conv2d and dense nodes, in topological order."""
+        return [i for i, node in enumerate(self.nodes) if node.op in ("conv2d", "dense")]
+
+    def bias_of(self, layer: int) -> np.ndarray | None:
+        """The bias of a conv2d or dense node as an array of shape (O,), or None."""
+        user = self.sole_user(layer)
+        is_bias = user is not None and self.nodes[user].op == "bias_add"
+        return self.nodes[user].constant.reshape(-1) if is_bias else None
+
+    def last_uses(self) -> list[int]:
+        """For each node the last node that reads it (itself, if there is none)."""
+        return [max(users, default=i) for i, users in enumerate(self.users)]
+
+    def sole_user(self, node: int) -> int | None:
+        """The node that alone reads `node`; None where there is another, or `node` is an output of the network."""
+        return self.users[node][0] if len(self.users[node]) == 1 and node not in self.outputs else None
+
+
+def read_network(mod: tvm.IRModule) -> Network:
+    """Read `main` of a module in the canonical form.
+
+    Raises
+    ------
+    ValueError
+        If `main` is not one dataflow block.
+    """
+    func = mod["main"]
+    blocks = func.body.blocks
+    if len(blocks) > 1:
+        raise ValueError("calibration needs a module in the canonical form: main has more than one block")
+    net = Network()
+    for param in func.params:
+        _append(net, Node(param.name, "input", (), param, _shape(param)), param)
+    for binding in blocks[0].bindings if blocks else ():
+        var, expr = binding.var, binding.value
+        if isinstance(expr, relax.Var):  # an alias, as BlockBuilder.emit_output makes
+            net.var_node[var] = net.var_node[expr]
+        else:
+            _append(net, _read_node(net, var, expr), var)
+    net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
+    _mark_biases(net)
+    return net
+
+
+def substitute(expr: relax.Expr, replace: Callable[[relax.Var], relax.Expr]) -> relax.Expr:
+    """`expr` with each variable in it replaced."""
+    if isinstance(expr, relax.Var):
+        return replace(expr)
+    if isinstance(expr, relax.Tuple):
+        return relax.Tuple([substitute(x, replace) for x in expr.fields])
+    if isinstance(expr, relax.TupleGetItem):
+        return relax.TupleGetItem(substitute(expr.tuple_value, replace), expr.index)
+    if isinstance(expr, relax.Call):
+        return relax.Call(expr.op, [substitute(x, replace) for x in expr.args], expr.attrs, expr.ty_args)
+    return expr
+
+
+def _append(net: Network, node: Node, var: relax.Var) -> None:
+    index = len(net.nodes)
+    for i in dict.fromkeys(node.inputs):
+        net.users[i].append(index)
+    net.nodes.append(node)
+    net.users.append([])
+    net.var_node[var] = index
+
+
+def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
+    inputs = tuple(net.var_node[v] for v in _variables(expr))
+    node = Node(var.name, "float", inputs, expr, _shape(var))
+    name = operator_name(expr)
+    if name is None or node.shape is None or str(var.ty.dtype) != "float32":
+        return node
+    args, attrs = expr.args, expr.attrs
+    constant = array(args[1]) if len(args) == 2 and len(inputs) == 1 else None
+    if name in _OPERATORS:
+        node.op = _OPERATORS[name]
+    elif name == "relax.concat" and isinstance(args[0], relax.Tuple) and len(args[0].fields) == len(inputs):
+        node.op = "concat"
+    elif name == "relax.nn.conv2d" and constant is not None and (attrs.data_layout, attrs.kernel_layout) == _LAYOUTS:
+        node.op, node.constant = "conv2d", constant
+    elif name == "relax.matmul" and constant is not None and constant.ndim == len(shape(args[0])) == 2:
+        node.op, node.constant = "dense", constant
+    elif name == "relax.add" and constant is not None:
+        node.constant = constant  # a bias if _mark_biases finds it behind a layer
+    elif name == "relax.add" and len(inputs) == 2 and shape(args[0]) == shape(args[1]):
+        node.op = "add"
+    elif name == "relax.mean" and len(node.shape) == 4 and _axes(attrs.axis) == [2, 3] and attrs.keepdims:
+        node.op = "mean"
+    elif name == "relax.nn.pad" and attrs.pad_mode == "constant" and float(attrs.pad_value) == 0.0:
+        node.op = "pad"
+    return node
+
+
+def _mark_biases(net: Network) -> None:
+    """An addition of one constant per output channel to a layer that nothing else reads is the layer's bias."""
+    for layer in net.layers():
+        user = net.sole_user(layer)
+        channels = net.nodes[layer].shape[1]
+        bias_shape = (1, channels, 1, 1) if net.nodes[layer].op == "conv2d" else (channels,)
+        if user is not None and net.nodes[user].op == "float" and np.shape(net.nodes[user].constant) == bias_shape:
+            net.nodes[user].op = "bias_add"
+
+
+def _variables(expr: relax.Expr) -> list[relax.Var]:
+    """The variables that `expr` reads, in order, with repetitions."""
+    if isinstance(expr, relax.Var):
+        return [expr]
+    if isinstance(expr, relax.Tuple):
+        return [v for x in expr.fields for v in _variables(x)]
+    if isinstance(expr, relax.TupleGetItem):
+        return _variables(expr.tuple_value)
+    if isinstance(expr, relax.Call):
+        return [v for x in expr.args for v in _variables(x)]
+    return []
+
+
+def _axes(axis: list[int] | None) -> list[int]:
+    return sorted(int(a) % 4 for a in axis or ())
+
+
+def _shape(expr: relax.Expr) -> tuple[int, ...] | None:
+    return shape(expr) if isinstance(expr.ty, relax.TensorType) else None

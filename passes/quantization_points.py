@@ -1,0 +1,124 @@
+"""Which activations of a canonical network are quantized, and which of them share one scale."""
+
+from dataclasses import dataclass
+
+from .network import Network
+from .quantizers import Range, activation_range_of
+from .rewrite import operator_name
+
+PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad"}
+QUANTIZED_OPS = {"conv2d", "dense", "add", "avg_pool2d", "mean"}
+_BOUNDS = {"relu", "clip"}
+_LAYER_RESULT = {"conv2d", "dense", "bias_add"}
+_NEVER_NEGATIVE = {"relax.sigmoid", "relax.nn.softmax"}
+_KEEPS_SIGN = PASS_THROUGH | {"add", "avg_pool2d", "mean"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Activations tied by pass-through operators: one scale and one range.
+
+    Attributes
+    ----------
+    producers : tuple of int
+        The nodes whose results get a quantize/dequantize pair, in topological order.
+    consumers : tuple of int
+        The nodes outside the group that read it (through pass-through operators) and are quantized.
+    """
+
+    producers: tuple[int, ...]
+    consumers: tuple[int, ...]
+    range: Range
+
+
+@dataclass(frozen=True)
+class QuantizationPoints:
+    """The groups, and the group of each node whose result is a quantized tensor (producer or pass-through)."""
+
+    groups: list[Group]
+    group_of: dict[int, int]
+
+
+def quantization_points(net: Network, scheme: str, activation_range: str) -> QuantizationPoints:
+    """Find the quantized activations of a network.
+
+    A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
+    addition, an average, or a bound (relu, clip) that can't be fused into a layer and is quantized itself. An addition
+    takes one operand in the accumulator of the layer that makes it, and its own result is always quantized.
+    """
+    quantized = _quantized(net)
+    parent = list(range(len(net.nodes)))  # union-find
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for i in quantized:
+        if net.nodes[i].op in PASS_THROUGH:
+            for j in net.nodes[i].inputs:
+                parent[find(j)] = find(i)
+    members: dict[int, list[int]] = {}
+    for i in sorted(quantized):
+        members.setdefault(find(i), []).append(i)
+
+    non_negative = _non_negative(net)
+    groups, group_of = [], {}
+    for nodes in members.values():
+        producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
+        users = {user for i in nodes for user in net.users[i]}
+        consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in QUANTIZED_OPS))
+        range_ = activation_range_of(scheme, activation_range, all(non_negative[i] for i in producers))
+        group_of.update(dict.fromkeys(nodes, len(groups)))
+        groups.append(Group(producers, consumers, range_))
+    return QuantizationPoints(groups, group_of)
+
+
+def _quantized(net: Network) -> set[int]:
+    fused = _fused_operands(net)
+    found: set[int] = set()
+    for i in reversed(range(len(net.nodes))):
+        node = net.nodes[i]
+        if node.shape is not None and i not in fused and any(_reads_quantized(net, i, u, found) for u in net.users[i]):
+            found.add(i)
+        # the end of an addition: behind its bound, where that is the only user
+        user = net.sole_user(i)
+        if node.op == "add" and (user is None or net.nodes[user].op not in _BOUNDS):
+            found.add(i)
+        elif node.op in _BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i:
+            found.add(i)
+    return found
+
+
+def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> bool:
+    op = net.nodes[user].op
+    if op in QUANTIZED_OPS:
+        return True
+    if op in _BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
+        return net.nodes[node].op in PASS_THROUGH and user in found
+    return op in PASS_THROUGH and user in found
+
+
+def _fused_operands(net: Network) -> set[int]:
+    """The operand of each addition that stays in the accumulator of its layer: of two such, the one bound last."""
+    fused = set()
+    for node in net.nodes:
+        if node.op == "add" and node.inputs[0] != node.inputs[1]:
+            layers = [i for i in node.inputs if net.nodes[i].op in _LAYER_RESULT and net.sole_user(i) is not None]
+            fused.update(sorted(layers)[-1:])
+    return fused
+
+
+def _non_negative(net: Network) -> list[bool]:
+    """For each node, whether its result can be shown never to be negative."""
+    result: list[bool] = []
+    for node in net.nodes:
+        name = operator_name(node.expr)
+        if node.op == "clip":
+            value = float(node.expr.args[1].value) >= 0
+        elif node.op in _KEEPS_SIGN:
+            value = all(result[i] for i in node.inputs)
+        else:
+            value = node.op == "relu" or name in _NEVER_NEGATIVE
+        result.append(value)
+    return result

@@ -1,0 +1,76 @@
+"""Integer ranges of the schemes and the quantization of arrays to them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Range:
+    """Integers that a quantized activation takes: those of `dtype` from `lo` to `hi`."""
+
+    dtype: str
+    lo: int
+    hi: int
+
+
+WEIGHT_LIMITS = {"int7": 63, "int8": 127}
+_SIGNED = {"int7": Range("int8", -63, 63), "int8": Range("int8", -127, 127)}
+_UNSIGNED = {"int7": Range("int8", 0, 127), "int8": Range("uint8", 0, 255)}
+ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
+
+# A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.
+_TINY = 1e-18
+# Largest magnitude of a quantized bias. A channel with next to no weights would otherwise get so fine a scale that its
+# bias no longer fits int32; 2^20 steps resolve a bias far below one step of any 8-bit output.
+_BIAS_LIMIT = 2**20
+
+
+def check_scheme(scheme: str, activation_range: str) -> None:
+    """Raise ValueError unless both names are known."""
+    for what, name, known in (
+        ("scheme", scheme, WEIGHT_LIMITS),
+        ("activation range", activation_range, ACTIVATION_RANGES),
+    ):
+        if name not in known:
+            raise ValueError(f"unknown {what} '{name}': there is {', '.join(known)}")
+
+
+def activation_range_of(scheme: str, activation_range: str, non_negative: bool) -> Range:
+    """The range of an activation tensor; "unsigned" wastes no half of it where nothing is negative."""
+    return ACTIVATION_RANGES[activation_range][non_negative][scheme]
+
+
+def max_abs_scale(max_abs: np.ndarray | float, limit: int) -> np.ndarray:
+    """Scale (float32) that maps `max_abs` to `limit`; 1 / `limit` where everything is zero."""
+    max_abs = np.asarray(max_abs, np.float64)
+    return (np.where(max_abs < _TINY, 1.0, max_abs) / limit).astype(np.float32)
+
+
+def smallest_weight_scale(bias: np.ndarray | None, input_scale: np.float32) -> np.ndarray | float:
+    """Scales (O,) below which the quantized bias would be too large."""
+    return 0.0 if bias is None else (np.abs(bias) / (np.float64(input_scale) * _BIAS_LIMIT)).astype(np.float32)
+
+
+def quantize(x: np.ndarray, scale: np.float32, range_: Range) -> np.ndarray:
+    """`clip(rint(x / scale), lo, hi)` in the range's dtype; float32 division, round half to even."""
+    q = np.divide(x, np.float32(scale), dtype=np.float32)
+    np.rint(q, out=q)
+    return np.clip(q, range_.lo, range_.hi, out=q).astype(range_.dtype)
+
+
+def quantize_weight(weight: np.ndarray, scale: np.ndarray, limit: int, axis: int) -> np.ndarray:
+    """Weight as int8 with one scale (O,) per output channel along `axis`."""
+    per_channel = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    return np.clip(np.rint(weight / per_channel), -limit, limit).astype(np.int8)
+
+
+def accumulator_scale(input_scale: np.float32, weight_scale: np.ndarray) -> np.ndarray:
+    """Scale (O,) of a layer's int32 accumulator and bias: float32 of the exact product."""
+    return (np.float64(input_scale) * weight_scale.astype(np.float64)).astype(np.float32)
+
+
+def quantize_bias(bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Bias (O,) as int32 with the accumulator's scale (O,)."""
+    info = np.iinfo(np.int32)
+    return np.clip(np.rint(bias.astype(np.float64) / scale), info.min, info.max).astype(np.int32)
