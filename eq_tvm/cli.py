@@ -115,7 +115,7 @@ def compile(
 )
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
-    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="FILE")] = None,
     input: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE...", help="Images, or tensors as .npy or .npz (arrays named as the inputs)."),

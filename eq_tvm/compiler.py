@@ -97,6 +97,8 @@ def compile(
         model, calibration = example.MODEL, calibration or example.CALIBRATION
         preprocess = preprocess or example.PREPROCESS
     model = Path(model)
+    if not model.is_file():
+        raise UserError(f"no such ONNX file: {model}")
     _check_choice("--scheme", scheme, SCHEMES)
     _check_choice("--method", method, METHODS)
     _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)

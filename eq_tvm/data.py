@@ -85,10 +85,11 @@ def read_image(path: str | Path) -> np.ndarray:
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is not an .npz archive")
-            return {name: file[name] for name in file.files}
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is not an .npz archive")
+        with archive:
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
         raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
 

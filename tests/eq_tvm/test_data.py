@@ -1,0 +1,166 @@
+"""Sets of images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eq_tvm import data
+from eq_tvm.errors import UserError
+
+RANDOM = np.random.default_rng(5)
+PIXELS = RANDOM.integers(0, 256, (5, 6, 4, 3), dtype=np.uint8)
+
+
+def save_images(folder, names, images=PIXELS):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in zip(names, images, strict=False):
+        Image.fromarray(image).save(folder / name)
+
+
+def test_npz(tmp_path):
+    np.savez(tmp_path / "d.npz", images=PIXELS, labels=np.arange(5, dtype=np.uint8))
+    dataset = data.read(tmp_path / "d.npz")
+    np.testing.assert_array_equal(dataset.images, PIXELS)
+    assert dataset.labels.tolist() == [0, 1, 2, 3, 4] and len(dataset) == 5
+    assert dataset.names[3] == f"image 3 of {tmp_path / 'd.npz'}"
+
+
+def test_npz_of_network_inputs(tmp_path):
+    inputs = RANDOM.standard_normal((2, 3, 6, 4), dtype=np.float32)
+    np.savez(tmp_path / "d.npz", images=inputs)
+    dataset = data.read(tmp_path / "d.npz")
+    assert dataset.labels is None
+    np.testing.assert_array_equal(dataset.input(1, (1, 3, 6, 4), None), inputs[1:])
+
+
+def test_csv(tmp_path):
+    save_images(tmp_path / "images", ["b.png", "a.png"])
+    (tmp_path / "d.csv").write_text("source,file,label\nx,images/b.png,7\ny,images/a.png,3\n")
+    dataset = data.read(tmp_path / "d.csv")
+    assert dataset.labels.tolist() == [7, 3]
+    np.testing.assert_array_equal(dataset.images[1], PIXELS[1])
+    (tmp_path / "unlabelled.csv").write_text("\ufefffile\nimages/a.png\n", encoding="utf-8")
+    assert data.read(tmp_path / "unlabelled.csv").labels is None
+
+
+def test_flat_directory(tmp_path):
+    save_images(tmp_path, ["b.png", "a.png", ".hidden.png"])
+    (tmp_path / "README.txt").write_text("no image")
+    dataset = data.read(tmp_path)
+    assert dataset.labels is None and [name[-5:] for name in dataset.names] == ["a.png", "b.png"]
+
+
+def test_class_folders_take_turns(tmp_path):
+    save_images(tmp_path / "cat", ["1.png", "2.png", "3.png"])
+    save_images(tmp_path / "ant", ["1.png"])
+    dataset = data.read(tmp_path)
+    assert dataset.labels.tolist() == [0, 1, 1, 1]
+    assert [name[-9:] for name in dataset.names] == ["ant/1.png", "cat/1.png", "cat/2.png", "cat/3.png"]
+
+
+def test_folders_named_by_numbers_are_those_labels(tmp_path):
+    for name in ("2", "10"):
+        save_images(tmp_path / name, ["a.png"])
+    assert data.read(tmp_path).labels.tolist() == [2, 10]
+
+
+def test_grey_and_palette_files_are_rgb(tmp_path):
+    for mode in ("L", "P", "RGBA", "LA"):
+        Image.fromarray(PIXELS[0]).convert(mode).save(tmp_path / f"{mode}.png")
+        assert data.read_image(tmp_path / f"{mode}.png").shape == (6, 4, 3)
+
+
+def test_images_are_read_one_at_a_time(tmp_path):
+    save_images(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "b.png").write_bytes(b"nonsense")
+    dataset = data.read(tmp_path)
+    assert dataset.images[0].shape == (6, 4, 3)
+    with pytest.raises(UserError, match=r"can't read the image .*b\.png: cannot identify image file"):
+        dataset.images[1]
+
+
+def test_truncated_image(tmp_path):
+    big = RANDOM.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(big).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"can't read the image .*a\.jpg: .*truncated"):
+        data.read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": PIXELS}, "lacks the array `images`; it has: pictures"),
+        ({}, "lacks the array `images`; it has: nothing"),
+        ({"images": PIXELS[0]}, r"`images` must be uint8 NHWC or float32 NCHW, not uint8 \(6, 4, 3\)"),
+        ({"images": PIXELS.astype(np.float64)}, "not float64"),
+        ({"images": PIXELS[:0]}, "contains no images"),
+        ({"images": PIXELS, "labels": np.arange(4)}, r"`labels` must be 5 integers, not int64 \(4,\)"),
+        ({"images": PIXELS, "labels": np.arange(5.0)}, "`labels` must be 5 integers, not float64"),
+        ({"images": np.array([None, {}], dtype=object)}, "can't read"),
+    ],
+)
+def test_bad_npz(tmp_path, arrays, message):
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(UserError, match=message) as error:
+        data.read(tmp_path / "d.npz")
+    assert "d.npz" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_damaged_npz(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, images=PIXELS)
+    content = path.read_bytes()
+    array = tmp_path / "array.npy"
+    np.save(array, PIXELS)
+    for damaged in (b"", b"text", content[:-30], content[:100] + b"\0" * 40 + content[140:], array.read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"can't read .*d\.npz: ."):
+            data.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lacks the column `file`; it has: nothing"),
+        ("path,label\n", "lacks the column `file`; it has: path, label"),
+        ("file,label\n", "contains no images"),
+        ("file,label\nnone.png,3\n", r"line 2: no such file: .*none\.png"),
+        ("file,label\na.png,cat\n", "line 2: the label must be a whole number, not 'cat'"),
+        ("file,label\na.png\n", "line 2: the label must be a whole number"),
+        ('file,label\n"a.png,3\n', "can't read .*csv"),
+    ],
+)
+def test_bad_csv(tmp_path, text, message):
+    save_images(tmp_path, ["a.png"])
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        data.read(tmp_path / "d.csv")
+    assert "d.csv" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_not_utf8_csv(tmp_path):
+    (tmp_path / "d.csv").write_bytes(b"file,label\n\xff\xfe.png,3\n")
+    with pytest.raises(UserError, match=r"can't read .*d\.csv"):
+        data.read(tmp_path / "d.csv")
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "d.txt").write_text("")
+    for name, message in [
+        ("none", "no such file or directory"),
+        ("empty", "contains no images"),
+        ("d.txt", "images come as"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            data.read(tmp_path / name)
+
+
+def test_real_sets(shared_data):
+    faces = data.read(shared_data.path / "faces" / "calib_files.csv")
+    assert faces.labels is None and faces.images[0].shape == (240, 320, 3)
+    imagenet = data.read(shared_data.path / "imagenet" / "eval_labels.csv")
+    assert len(imagenet) == 1200 and imagenet.images[7].shape == (224, 224, 3)
+    assert data.read(shared_data.path / "cifar10" / "calib.npz").labels is not None

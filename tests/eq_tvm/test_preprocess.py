@@ -1,0 +1,117 @@
+"""From pixels to the network's input."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess, network_input
+
+RANDOM = np.random.default_rng(3)
+PIXELS = RANDOM.integers(0, 256, (6, 4, 3), dtype=np.uint8)
+SHAPE = (1, 3, 6, 4)
+GOOD = {"channels": "RGB", "mean": [1, 2, 3], "std": [4.0, 5.0, 6.0]}
+
+
+def test_formula():
+    result = network_input(PIXELS, SHAPE, Preprocess("RGB", (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)))
+    expected = (PIXELS.astype(np.float64) - [10, 20, 30]) / [2, 4, 8]
+    assert result.dtype == np.float32 and result.shape == SHAPE
+    np.testing.assert_allclose(result[0], expected.transpose(2, 0, 1), rtol=1e-6)
+
+
+def test_bgr_numbers_are_in_the_order_of_the_channels():
+    result = network_input(PIXELS, SHAPE, Preprocess("BGR", (1.0, 2.0, 3.0), (1.0, 1.0, 1.0)))
+    np.testing.assert_array_equal(result[0, 0], PIXELS[:, :, 2] - np.float32(1))
+    np.testing.assert_array_equal(result[0, 2], PIXELS[:, :, 0] - np.float32(3))
+
+
+def test_grey():
+    grey = PIXELS[:, :, :1]
+    as_rgb = np.repeat(grey, 3, axis=2)
+    preprocess = Preprocess("GRAY", (0.0,), (255.0,))
+    for image in (grey, as_rgb):
+        result = network_input(image, (1, 1, 6, 4), preprocess)
+        np.testing.assert_array_equal(result[0, 0], grey[:, :, 0] / np.float32(255))
+    np.testing.assert_array_equal(network_input(grey, SHAPE, None)[0], as_rgb.transpose(2, 0, 1))
+
+
+def test_resize_is_pillows_bilinear():
+    preprocess = Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, resize=(9, 5))
+    result = network_input(PIXELS, (1, 3, 9, 5), preprocess)
+    expected = np.asarray(Image.fromarray(PIXELS).resize((5, 9), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(result[0], expected.transpose(2, 0, 1))
+
+
+def test_without_preprocessing_pixels_become_floats():
+    np.testing.assert_array_equal(network_input(PIXELS, SHAPE, None)[0], PIXELS.transpose(2, 0, 1).astype(np.float32))
+
+
+def test_floats_are_taken_as_they_are():
+    x = RANDOM.standard_normal(SHAPE, dtype=np.float32)
+    preprocess = Preprocess("BGR", (9.0,) * 3, (9.0,) * 3)
+    for given in (x, x[0]):
+        np.testing.assert_array_equal(network_input(given, SHAPE, preprocess), x)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (PIXELS[:5], r"cat.png becomes an input of shape \(1, 3, 5, 4\), .* takes \(1, 3, 6, 4\); preprocessing can"),
+        (PIXELS[:, :, 0], "cat.png: a uint8 image has the shape"),
+        (np.zeros((3, 6, 4)), "cat.png: images are uint8 .* or float32 .*, not float64"),
+        (np.full((3, 6, 4), np.nan, np.float32), "cat.png contains NaN or infinity"),
+        (np.zeros((3, 6, 5), np.float32), r"cat.png becomes an input of shape \(1, 3, 6, 5\)"),
+        (np.zeros((2, 3, 6, 4), np.float32), r"cat.png becomes an input of shape \(2, 3, 6, 4\)"),
+    ],
+)
+def test_what_does_not_fit(image, message):
+    with pytest.raises(UserError, match=message):
+        network_input(image, SHAPE, None, "cat.png")
+
+
+def test_round_trip():
+    preprocess = Preprocess.from_dict({**GOOD, "resize": [3, 5]})
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("scale: 3", "p.yaml has the unknown key scale; there are: channels, mean, std, resize"),
+        ("channels: BGRA", "channels must be one of RGB, BGR, GRAY, not 'BGRA'"),
+        ("channels: GRAY", "mean must be one number per channel of GRAY"),
+        ("mean: 3", "mean must be one number per channel"),
+        ("mean: [a, b, c]", "mean must be one number per channel"),
+        ("mean: [.nan, 0, 0]", "mean must be one number per channel"),
+        ("std: [1, 0, 1]", "std must be one number per channel"),
+        ("resize: 224", "resize must be .height, width., not 224"),
+        ("resize: [0, 3]", "resize must be"),
+        ("{", "p.yaml is not valid YAML"),
+    ],
+)
+def test_bad_file(tmp_path, change, message):
+    path = tmp_path / "p.yaml"
+    key = change.split(":")[0]
+    path.write_text("\n".join([f"{k}: {v}" for k, v in GOOD.items() if k != key] + [change]))
+    with pytest.raises(UserError, match=message) as error:
+        Preprocess.read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "must be a mapping"), ("channels: RGB", "lacks mean, std; it needs")]
+)
+def test_incomplete_file(tmp_path, text, message):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        Preprocess.read(path)
+    with pytest.raises(UserError, match=r"can't read the preprocessing .*: No such file"):
+        Preprocess.read(tmp_path / "none.yaml")
+
+
+def test_those_beside_the_real_models(shared_data):
+    for model in shared_data.models.values():
+        preprocess = Preprocess.read(model.with_suffix("").with_suffix(".preprocess.yaml"))
+        assert len(preprocess.mean) == 3
