@@ -1,0 +1,35 @@
+"""The numbers that `bench` reports; never how fast anything is."""
+
+import os
+
+import pytest
+
+from eq_tvm import bench as bench_module
+from eq_tvm.bench import bench
+from eq_tvm.errors import UserError
+
+
+def test_keys(tiny):
+    result = bench(tiny.path, threads=1, seconds=0.01)
+    assert list(result) == ["median_ms", "min_ms", "threads", "runs"]
+    assert 0 < result["min_ms"] <= result["median_ms"] and result["threads"] == 1 and result["runs"] >= 3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_take_effect(tiny, monkeypatch, threads):
+    import tvm_ffi
+
+    pool_size = tvm_ffi.get_global_func("runtime.NumThreads")
+    pool_size()  # this thread's pool is there already, of whatever size
+    measure, seen = bench_module._measure, []
+    monkeypatch.setattr(bench_module, "_measure", lambda *args: seen.append(pool_size()) or measure(*args))
+    before = os.environ.get("TVM_NUM_THREADS")
+    assert bench(tiny.path, threads=threads, seconds=0.01)["threads"] == threads
+    assert seen == [threads] and os.environ.get("TVM_NUM_THREADS") == before
+
+
+def test_bad_numbers(tiny):
+    with pytest.raises(UserError, match="must be positive, not 0 and"):
+        bench(tiny.path, threads=0)
+    with pytest.raises(UserError, match="must be positive"):
+        bench(tiny.path, threads=1, seconds=0)

@@ -1,0 +1,66 @@
+"""Accuracy, and closeness to the float reference."""
+
+import numpy as np
+import pytest
+
+from eq_tvm.errors import UserError
+from eq_tvm.evaluate import _cosine, _decisions, evaluate
+
+IMAGES = np.random.default_rng(2).integers(0, 256, (9, 6, 4, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    scores = np.maximum(100.0 - IMAGES, 0).mean((1, 2))
+    labels = scores.argmax(1)
+    labels[0] = (labels[0] + 1) % 3
+    np.savez(tmp_path / "d.npz", images=IMAGES, labels=labels)
+    return tmp_path / "d.npz"
+
+
+def test_bundle_against_its_reference(tiny, tiny_onnx, labelled):
+    done = []
+    result = evaluate(tiny.path, labelled, reference=tiny_onnx, progress=lambda *args: done.append(args))
+    assert list(result) == ["top1", "agreement", "cosine", "n"]
+    assert result["top1"] == pytest.approx(8 / 9) and result["n"] == 9
+    assert result["agreement"] == 1.0 and result["cosine"] == pytest.approx(1.0)
+    assert done[-1] == (1.0, "9 of 9 images")
+
+
+def test_without_reference_and_labels(tiny, tmp_path):
+    np.savez(tmp_path / "d.npz", images=IMAGES)
+    result = evaluate(tiny.path, tmp_path / "d.npz", limit=4)
+    assert result == {"top1": None, "agreement": None, "cosine": None, "n": 4}
+
+
+def test_onnx_model(tiny_onnx, labelled, tmp_path):
+    (tmp_path / "p.yaml").write_text("{channels: RGB, mean: [100, 100, 100], std: [10, 10, 10]}")
+    assert evaluate(tiny_onnx, labelled, preprocess=tmp_path / "p.yaml")["top1"] == pytest.approx(8 / 9)
+    assert evaluate(tiny_onnx, labelled)["top1"] < 1  # relu(-pixel) is 0 everywhere
+
+
+def test_bad_arguments(tiny, tiny_onnx, labelled, tmp_path):
+    (tmp_path / "text.onnx").write_text("text")
+    for arguments, message in [
+        ((tmp_path / "none", labelled), "no such bundle or ONNX file: .*none"),
+        ((tmp_path / "text.onnx", labelled), r"can't load .*text\.onnx"),
+        ((tmp_path, labelled), "no bundle"),
+        ((tiny.path, tmp_path / "none"), "no such file or directory"),
+    ]:
+        with pytest.raises(UserError, match=message) as error:
+            evaluate(*arguments)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"no such ONNX file: .*none"):
+        evaluate(tiny.path, labelled, reference=tmp_path / "none")
+
+
+def test_decisions():
+    assert _decisions(np.array([[1.0, 3.0, 2.0]])).tolist() == [1]
+    assert _decisions(np.array([1.0, 3.0]).reshape(1, 2, 1, 1)).tolist() == [1]
+    assert _decisions(np.array([[[1.0, 3.0], [4.0, 2.0]]])).tolist() == [1, 0]
+
+
+def test_cosine_of_zero_vectors():
+    zero, one = np.zeros(3), np.ones(3)
+    assert (_cosine(zero, zero), _cosine(zero, one)) == (1.0, 0.0)
+    assert _cosine(one, 2 * one) == pytest.approx(1)

@@ -1,0 +1,57 @@
+"""Loading and running bundles."""
+
+import numpy as np
+import pytest
+from tiny import SHAPE, write_tiny
+
+import eq_tvm
+from eq_tvm import host
+from eq_tvm.errors import UserError
+
+X = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
+
+
+def test_run(tiny):
+    model = eq_tvm.load(tiny)
+    for given in (X, X[0], {"x": X}):
+        outputs = model.run(given)
+        assert list(outputs) == ["mean", "y"]
+        np.testing.assert_array_equal(outputs["y"], np.maximum(-X, 0))
+        np.testing.assert_allclose(outputs["mean"], np.maximum(-X, 0).mean((2, 3)), rtol=1e-6)
+
+
+def test_run_on_pixels(tiny):
+    image = np.random.default_rng(1).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    y = eq_tvm.load(tiny.path).run(image)["y"]
+    np.testing.assert_allclose(y[0], np.maximum((100.0 - image) / 10, 0).transpose(2, 0, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"z": X}, "the network's inputs are x, not z"),
+        ({}, "the network's inputs are x, not none"),
+        (X[:, :, :5], r"input x becomes an input of shape \(1, 3, 5, 4\), but the network takes \(1, 3, 6, 4\)"),
+        (X.astype(np.float64), "input x: images are uint8 .* or float32"),
+        (X * np.float32(np.inf), "input x contains NaN or infinity"),
+        ([[1, 2], [3, 4]], "input x: images are uint8 .* not int64"),
+    ],
+)
+def test_wrong_inputs(tiny, inputs, message):
+    with pytest.raises(UserError, match=message):
+        eq_tvm.load(tiny).run(inputs)
+
+
+def test_a_bundle_for_another_architecture(tmp_path, tiny_executable):
+    foreign = "x86" if host.platform.machine() == "aarch64" else "rpi4"
+    bundle = write_tiny(tmp_path / "foreign.eqtvm", tiny_executable, foreign)
+    with pytest.raises(UserError, match=f"is for {foreign} .*, this machine is .*: copy it to such a machine"):
+        eq_tvm.load(bundle.path)
+
+
+def test_a_bundle_for_a_better_processor(tiny, monkeypatch):
+    monkeypatch.setattr(host, "cpu_features", lambda: {"fma"})
+    assert tiny.target["instructions"]
+    if host.platform.machine() == "x86_64":
+        with pytest.raises(UserError, match=r"this processor lacks .*avx.*: compile it for --target native"):
+            eq_tvm.load(tiny)
