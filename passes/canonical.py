@@ -1,0 +1,33 @@
+"""The passes that bring an imported network to the canonical form."""
+
+import tvm
+from tvm import relax
+
+from .fold_batch_norm import FoldBatchNorm
+from .fold_constants import FoldConstants
+from .fold_padding import FoldPadding
+from .normalize_shapes import NormalizeShapes
+from .recover_clip import RecoverClip
+from .recover_operators import RecoverOperators
+from .remove_identities import RemoveIdentities
+
+
+def canonical_passes() -> list[tvm.transform.Pass]:
+    """Imported -> canonical: float32 NCHW, ``conv2d`` and ``matmul`` with constant weights and one bias, no batch norm.
+
+    Returns
+    -------
+    list of tvm.transform.Pass
+        To be run in this order. They compute the same as before (up to float32 rounding of folded weights), and a
+        second run changes nothing.
+    """
+    return [
+        FoldConstants(),
+        RemoveIdentities(),
+        RecoverOperators(),
+        NormalizeShapes(),
+        FoldPadding(),
+        FoldBatchNorm(),
+        RecoverClip(),
+        relax.transform.DeadCodeElimination(["main"]),
+    ]

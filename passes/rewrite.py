@@ -1,0 +1,104 @@
+"""Rewriting of a module's main function, binding by binding: what the canonicalization passes have in common."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+
+class Graph:
+    """The bindings of a module's main function, to look up what defines a variable and whether it has other users.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Its ``main`` is in A-normal form (as the block builder makes it): each call is bound to a variable.
+    """
+
+    def __init__(self, mod: tvm.IRModule):
+        function = mod["main"]
+        self.mod = mod
+        self.values = {binding.var: binding.value for block in function.body.blocks for binding in block.bindings}
+        self._users = Counter(_variables(function.body.body))
+        for value in self.values.values():
+            self._users.update(_variables(value))
+
+    def call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
+        """The call that defines ``expr``, if ``expr`` is a variable bound to a call of one of ``operators``."""
+        value = self.values.get(expr) if isinstance(expr, relax.Var) else None
+        return value if operator_name(value) in operators else None
+
+    def sole_call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
+        """As ``call``, and ``expr`` has one user only: its definition may change without anybody else noticing."""
+        call = self.call(expr, *operators)
+        return call if call is not None and self._users[expr] == 1 else None
+
+
+Rule = Callable[[Graph, relax.Var, relax.Expr], "dict[relax.Var, relax.Expr] | None"]
+
+
+def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
+    """Apply a rule to every binding until it applies nowhere.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+    rule : callable (graph, var, value) -> dict of Var to Expr, or None
+        New values of bindings (of ``var``, and of those it alone uses), or None where the rule does not apply. A value
+        may be a nested expression, a variable or a constant. Variables keep their names.
+
+    Returns
+    -------
+    tvm.IRModule
+        Without the bindings and functions that nothing uses any more.
+    """
+    while True:
+        graph, values = Graph(mod), {}
+        for var, value in graph.values.items():
+            if (replacement := rule(graph, var, value)) and values.keys().isdisjoint(replacement):
+                values.update(replacement)
+        if not values:
+            return mod
+        mod = _replace(mod, values)
+
+
+def operator_name(expr: relax.Expr | None) -> str | None:
+    """``relax.nn.conv2d`` for a call of that operator; None for everything that is not an operator call."""
+    return expr.op.name if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.Op) else None
+
+
+def array(expr: relax.Expr) -> np.ndarray | None:
+    """The value of a constant; None for everything else."""
+    return expr.value.numpy() if isinstance(expr, tvm.ir.GenericConst) else None
+
+
+def shape(expr: relax.Expr) -> tuple[int, ...]:
+    """The static shape of a tensor expression."""
+    return tuple(int(extent) for extent in expr.ty.shape)
+
+
+def _variables(expr: relax.Expr) -> set[relax.Var]:
+    found = set()
+    relax.analysis.post_order_visit(expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None)
+    return found
+
+
+def _replace(mod: tvm.IRModule, values: dict[relax.Var, relax.Expr]) -> tvm.IRModule:
+    replaced = tvm.IRModule(mod.functions, attrs=mod.attrs)
+    replaced["main"] = _Replacer(mod, values).visit_expr(mod["main"])
+    replaced = relax.transform.CanonicalizeBindings()(replaced)
+    return relax.transform.DeadCodeElimination(["main"])(replaced)
+
+
+@mutator
+class _Replacer(PyExprMutator):
+    def __init__(self, mod, values):
+        super().__init__(mod)
+        self.values = values
+
+    def visit_var_binding_(self, binding):
+        value = self.values.get(binding.var, binding.value)
+        super().visit_var_binding_(relax.VarBinding(binding.var, value))
