@@ -1,0 +1,147 @@
+"""ONNX file -> Relax module whose variables are named as the file names its nodes."""
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_convert_map
+
+from .errors import UserError
+from .onnx_model import node_name, opset, read_onnx
+
+
+def import_onnx(path: str | Path, shapes: dict[str, tuple[int, ...]] | None = None) -> tvm.IRModule:
+    """Import a float32 network.
+
+    Parameters
+    ----------
+    path : path of the ONNX file
+    shapes : dict of input name to shape, optional
+        As ``--input`` gives them; a symbolic batch becomes 1 without.
+
+    Returns
+    -------
+    tvm.IRModule
+        ``main`` with weights as constants and static shapes. Its parameters are named as the model's inputs; its
+        attributes ``input_names`` and ``output_names`` list those names in the file's order (several outputs are a
+        tuple). The variable bound to a convolution or matrix product is named as its ONNX node (as the node's first
+        output, where that has no name); for other nodes it is the last variable.
+
+    Raises
+    ------
+    UserError
+        As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
+    """
+    model = read_onnx(path, shapes)
+    importer = _NamingImporter(path)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        mod = importer.from_onnx(model.graph, opset(model))
+    mod = _rename(mod, importer.results)
+    _check_static(path, mod)
+    names = {
+        "input_names": [param.name for param in mod["main"].params],
+        "output_names": [value.name for value in model.graph.output],
+    }
+    mod["main"] = mod["main"].without_attr("num_input").with_attrs(names)
+    return relax.transform.CanonicalizeBindings()(mod)
+
+
+class _NamingImporter(ONNXGraphImporter):
+    """Imports node by node, to know which node a failure and which variables belong to."""
+
+    def __init__(self, path):
+        super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
+        self.path = path
+        self.results: dict[relax.Var, str] = {}  # the last variable of a node -> the node's name
+
+    def _check_for_unsupported_ops(self, graph):
+        known = _get_convert_map().keys() | {"Constant"}
+        if missing := [node for node in graph.node if node.op_type not in known]:
+            kinds = sorted({node.op_type for node in missing})
+            also = f" (nor {', '.join(kinds)})" if len(kinds) > 1 else ""
+            node = missing[0]
+            what = f"operator {node.op_type} (node {node_name(node)!r}) can't be imported"
+            raise UserError(f"{self.path}: {what}{also}")
+
+    def _construct_nodes(self, graph):
+        for node in graph.node:
+            try:
+                super()._construct_nodes(SimpleNamespace(node=[node]))
+            except Exception as error:  # the converters raise whatever they like
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                what = f"operator {node.op_type} (node {node_name(node)!r}) can't be imported"
+                raise UserError(f"{self.path}: {what}: {reason}") from error
+            for output in node.output:
+                self._bind(output, node_name(node))
+
+    def _bind(self, output, name):
+        value = self._nodes.get(output)
+        if isinstance(value, relax.Call | relax.TupleGetItem) and isinstance(value.ty, relax.TensorType):
+            value = self._nodes[output] = self.bb.emit(value)
+        if isinstance(value, relax.Var):
+            self.results.setdefault(value, name)
+
+
+def _rename(mod, results):
+    """Name the bindings between two results after the node of the second one."""
+    block = mod["main"].body.blocks[0]
+    names, used, pending = {}, {param.name for param in mod["main"].params}, []
+    for binding in block.bindings:
+        pending.append(binding)
+        if binding.var in results:
+            names |= _names(pending, results[binding.var], used)
+            pending = []
+    output = mod["main"].body.body  # bound to the last node's result once more, or to the tuple of outputs
+    names |= {binding.var: names.get(binding.value, "outputs") for binding in pending if binding.var.same_as(output)}
+    renamed = tvm.IRModule(mod.functions)
+    renamed["main"] = _Renamer(mod, names).visit_expr(mod["main"])
+    return renamed
+
+
+def _names(bindings, node, used):
+    operators = [binding.value.op.name if isinstance(binding.value, relax.Call) else "" for binding in bindings]
+    layers = [i for i, operator in enumerate(operators) if operator.split(".")[-1].startswith(("conv", "matmul"))]
+    main = layers[0] if layers else len(bindings) - 1
+    names = {}
+    for i, (binding, operator) in enumerate(zip(bindings, operators, strict=True)):
+        names[binding.var] = _unique(node if i == main else f"{node}.{operator.split('.')[-1] or 'item'}", used)
+    return names
+
+
+def _unique(name, used):
+    candidate, count = name, 1
+    while candidate in used:
+        candidate, count = f"{name}_{count}", count + 1
+    used.add(candidate)
+    return candidate
+
+
+@mutator
+class _Renamer(PyExprMutator):
+    def __init__(self, mod, names):
+        super().__init__(mod)
+        self.names = names
+
+    def visit_var_binding_(self, binding):
+        value, var = self.visit_expr(binding.value), binding.var
+        renamed = type(var)(self.names.get(var, var.name), var.ty)
+        self.set_var_remap(var, renamed)
+        self.builder_.emit_normalized(relax.VarBinding(renamed, value))
+
+
+def _check_static(path, mod):
+    for binding in mod["main"].body.blocks[0].bindings:
+        types = binding.var.ty.fields if isinstance(binding.var.ty, relax.TupleType) else [binding.var.ty]
+        for ty in types:
+            if not isinstance(ty, relax.TensorType):
+                continue
+            extents = list(ty.shape) if isinstance(ty.shape, relax.ShapeExpr) else [None]
+            if not all(isinstance(extent, tvm.tirx.IntImm) and int(extent) > 0 for extent in extents):
+                what = f"the output shape of {binding.var.name!r} is empty or depends on the data"
+                raise UserError(f"{path}: {what}; only static shapes can be compiled: cut the model before it")
