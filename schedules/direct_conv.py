@@ -41,8 +41,13 @@ class Conv2D:
         return (self.width + left + right - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.strides[1] + 1
 
     @property
+    def nhwc_shape(self):
+        """Shape of the result, (N, OH, OW, C)."""
+        return (self.batch, self.out_height, self.out_width, self.out_channels)
+
+    @property
     def out_shape(self):
-        """Shape of the result; the channels of several groups are an axis of their own."""
+        """Shape in which the direct kernel stores the result: the channels of several groups are an axis of their own."""
         channels = (self.out_channels,) if self.groups == 1 else (self.groups, self.out_channels // self.groups)
         return (self.batch, self.out_height, self.out_width, *channels)
 
@@ -68,17 +73,18 @@ def direct_conv(conv, instruction, offset, dtype, output):
     offset : int
         Added to each activation (see `instructions.choose`); the padding value too.
     dtype : str
-        Dtype of the stored activations, shape (batch, height, width, in_channels).
+        Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma` instructions.
     output : Output
 
     Returns
     -------
     tvm.tirx.PrimFunc
         Arguments: activations, weights as `pack_weights` makes them, bias int32 and multiplier float32 as
-        `pack_channels` makes them, limits, the residual if there is one, and the result, both of `conv.out_shape`.
+        `pack_channels` makes them (a float kernel: bias float32, no multiplier), limits, the residual if there is one, and the result, both of `conv.out_shape`.
     """
     plan = _Plan(conv, instruction)
-    out_type = "int32"
+    real = instruction.activation == "float32"
+    out_type = "float32" if real else "int32"
     x = te.placeholder((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x")
     weights = te.placeholder(plan.weight_shape, instruction.weight, "weights")
     bias = te.placeholder((plan.blocks * plan.block * conv.groups,), out_type, "bias")
@@ -93,10 +99,10 @@ def direct_conv(conv, instruction, offset, dtype, output):
         packed = g * (plan.blocks * plan.block) + c
         value = acc[n, g, c // plan.block, h, w, c % plan.block] + bias[packed]
         added = residual[n, h, w, *channel] if output.residual else None
-        return output.store(value, multiplier[packed], limits, added)
+        return output.store(value, None if real else multiplier[packed], limits, added)
 
     out = te.compute(conv.out_shape, store, "out")
-    args = [x, weights, bias, multiplier, limits, *([residual] if output.residual else []), out]
+    args = [x, weights, bias, *([] if real else [multiplier]), limits, *([residual] if output.residual else []), out]
     return _schedule(te.create_prim_func(args), plan, prepared)
 
 
@@ -237,11 +243,14 @@ def _schedule(func, plan, prepared):
     sch.set_scope(acc, 0, "local")
     sch.reverse_compute_at(out, w_o, preserve_unit_loops=True)
     sch.parallel(sch.fuse(n, g, b, h, w_o))  # before decompose_reduction
+    if ins.activation == "float32":
+        sch.vectorize(lane)
     init = sch.get_loops(sch.decompose_reduction(acc, kh))
     sch.vectorize(init[-1])
     for loop in (*init[-3:-1], w_i, v):
         sch.unroll(loop)
-    sch.tensorize(lane, ins.name)
+    if ins.activation != "float32":
+        sch.tensorize(lane, ins.name)
 
     w_i, *_, c = sch.get_loops(out)[-3 if conv.groups > 1 else -2:]
     c_o, c_i = sch.split(c, [None, _vector_width(plan)])

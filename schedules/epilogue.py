@@ -31,26 +31,29 @@ class Output:
             (3,), "int32", "limits")
 
     def store(self, acc, multiplier, limits, residual=None):
-        """The stored value of one int32 accumulator `acc` (bias included).
+        """The stored value of one int32 accumulator `acc` (bias included), or of a float kernel's float32 one.
 
-        Each path has at most one float32 rounding before the conversion to integers: there is no pair of
+        Each integer path has at most one float32 rounding before the conversion to integers: there is no pair of
         multiplication and addition that a compiler could fuse.
         """
+        if multiplier is None:  # a float kernel
+            total = acc if residual is None else acc + residual
+            return te.min(te.max(total, limits[0]), limits[1])
         scaled = acc.astype("float32") * multiplier
         if self.dtype == "float32":
             return te.min(te.max(scaled, limits[0]), limits[1])
         if self.residual is None:
-            return _to_integer(te.round(scaled), limits, self.dtype)
+            return self.integer(te.round(scaled), limits)
         term = te.round(te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT)).astype("int32")
         return fixed_point(term + residual.astype("int32") * limits[2], self.fraction, limits, self.dtype)
+
+    def integer(self, rounded, limits):
+        """A rounded float32 value, clipped to the limits and converted."""
+        low, high = limits[0].astype("float32"), limits[1].astype("float32")
+        return te.min(te.max(rounded, low), high).astype("int32").astype(self.dtype)
 
 
 def fixed_point(total, fraction, limits, dtype):
     """(total + half) >> fraction, clipped to the limits."""
     rounded = (total + tirx.const(1 << (fraction - 1), "int32")) >> tirx.const(fraction, "int32")
     return te.min(te.max(rounded, limits[0]), limits[1]).astype(dtype)
-
-
-def _to_integer(rounded, limits, dtype):
-    low, high = limits[0].astype("float32"), limits[1].astype("float32")
-    return te.min(te.max(rounded, low), high).astype("int32").astype(dtype)

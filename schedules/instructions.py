@@ -10,10 +10,12 @@ are added up in int16 first where the instruction works that way; `max_product` 
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-INT16_MAX = 32767
+INT16_MAX = 2**15 - 1
+INT32_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,46 @@ def choose(features, activation_range, weight_max):
         if found:
             return found
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
+
+
+def vector_bits(features):
+    """Width of the vector registers of a CPU with these features."""
+    if any(name.endswith("-512") for name in features):
+        return 512
+    return 128 if features & {"sdot", "smlal"} else 256
+
+
+def folded_bias(weight, bias, activation_range, offset):
+    """The int32 bias that also takes back `offset`, once it is proven that no accumulator overflows.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        int8, output channels first.
+    bias : numpy.ndarray
+        int32, one for each output channel.
+    activation_range : (int, int)
+    offset : int
+        What was added to each activation.
+
+    Raises
+    ------
+    ValueError
+        If some accumulator could leave int32 in the worst case.
+    """
+    w = weight.reshape(weight.shape[0], -1).astype("int64")
+    folded = bias - offset * w.sum(1)
+    low, high = (bound + offset for bound in activation_range)
+    worst = np.abs(w).sum(1) * max(abs(low), abs(high)) + np.abs(folded)
+    if worst.max(initial=0) > INT32_MAX:
+        channel = int(worst.argmax())
+        raise ValueError(f"output channel {channel}: its accumulator could reach {worst[channel]}, beyond 32 bits")
+    return folded.astype("int32")
+
+
+def fma(lanes):
+    """float32 multiply and add, left to LLVM: no tensor intrinsic."""
+    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", 2 * lanes if lanes > 4 else 32)
 
 
 def _to_unsigned(low, high):

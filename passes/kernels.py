@@ -1,0 +1,182 @@
+"""Emits calls to scheduled kernels: the lowering pass decides what is computed, this decides with which function."""
+
+import functools
+
+import numpy as np
+from tvm import relax
+
+from eq_tvm.schedules import concat as concat_kernel
+from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling
+from eq_tvm.schedules.epilogue import Output
+
+FRACTION_BITS = 16
+TERM_LIMIT = 2**29
+OPAQUE = 8  # TVM's OpPatternKind.kOpaque: FuseOps keeps its hands off
+
+
+class Kernels:
+    """Emits kernels for one CPU into a function under construction.
+
+    Parameters
+    ----------
+    builder : relax.BlockBuilder
+    features : collection of str
+        What the CPU has: see `instructions.choose`.
+    """
+
+    def __init__(self, builder, features):
+        self.builder, self.features = builder, frozenset(features)
+        self.vector_bits = instructions.vector_bits(self.features)
+        self.float_lanes = self.vector_bits // 32
+        self.byte_lanes = self.vector_bits // 8
+        self._functions = {}
+
+    def storage_dtype(self, low, high):
+        """How integers of a range are stored: as the multiply instruction wants them, if they fit."""
+        if low >= 0 and (high > 127 or self.vector_bits > 128):
+            return "uint8"
+        return "int8"
+
+    def linear(self, item, output, limits, multiplier, residual=None):
+        """A convolution or dense layer: NHWC result of `item.conv.out_shape`, groups' channels joined."""
+        conv, source = item.conv.flattened(), item.source
+        depthwise_layer = 1 < conv.groups == conv.in_channels == conv.out_channels
+        x = self.reshape(source.expr, (conv.batch, conv.height, conv.width, conv.in_channels))
+        emit = self._depthwise if depthwise_layer else self._direct
+        function, constants = emit(conv, item, output, multiplier)
+        shape = conv.out_shape if not depthwise_layer else item.conv.nhwc_shape
+        extra = [] if residual is None else [self.reshape(residual, shape)]
+        result = self.call(function, [x, *constants, limits, *extra], shape, output.dtype)
+        return self.reshape(result, item.conv.nhwc_shape)
+
+    def _direct(self, conv, item, output, multiplier):
+        pack = functools.partial(direct_conv.pack_channels, conv)
+        if not item.source.quantized:
+            fma = instructions.fma(self.float_lanes)
+            function = _direct_conv(conv, fma, 0, "float32", output)
+            return function, [direct_conv.pack_weights(conv, fma, item.weight), pack(fma, item.bias)]
+        chosen, offset = instructions.choose(
+            self.features, (item.source.low, item.source.high), int(np.abs(item.weight.astype("int32")).max()))
+        bias = instructions.folded_bias(item.weight, item.bias, (item.source.low, item.source.high), offset)
+        function = _direct_conv(conv, chosen, offset, item.source.dtype, output)
+        return function, [direct_conv.pack_weights(conv, chosen, item.weight), pack(chosen, bias),
+                          pack(chosen, multiplier)]
+
+    def _depthwise(self, conv, item, output, multiplier):
+        weight = depthwise.pack_depthwise(item.weight)
+        if not item.source.quantized:
+            function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
+            return function, [weight, item.bias]
+        span = item.source.low, item.source.high
+        chain = depthwise.int16_chain(span, int(np.abs(item.weight.astype("int32")).max()))
+        bias = instructions.folded_bias(item.weight, item.bias, span, 0)
+        function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
+        return function, [weight, bias, multiplier]
+
+    def average(self, source, pool, output, limits, multiplier):
+        function = _avg_pool(pool, source.dtype, self.float_lanes, output)
+        return self.call(function, [source.expr, multiplier, limits], pool.out_shape, output.dtype)
+
+    def maximum(self, source, pool):
+        lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes
+        return self.call(_max_pool(pool, source.dtype, lanes), [source.expr], pool.out_shape, source.dtype)
+
+    def add(self, first, second, output, scales, limits):
+        function = _add(first.shape, (first.dtype, second.dtype), output)
+        return self.call(function, [first.expr, second.expr, scales, limits], first.shape, output.dtype)
+
+    def quantize(self, source, output, scale, limits):
+        """float32 to integers; a rank-4 tensor becomes NHWC."""
+        transpose = len(source.shape) == 4 and not source.nhwc
+        function = _quantize(source.shape, output, transpose)
+        n, *rest = source.shape
+        shape = (n, rest[1], rest[2], rest[0]) if transpose else source.shape
+        return self.call(function, [source.expr, _one(scale), limits], shape, output.dtype)
+
+    def dequantize(self, source, limits, transpose):
+        """Integers to float32; with `transpose` from NHWC to NCHW."""
+        function = _dequantize(source.shape, source.dtype, transpose)
+        n, *rest = source.shape
+        shape = (n, rest[2], rest[0], rest[1]) if transpose else source.shape
+        return self.call(function, [source.expr, _one(source.scale), limits], shape, "float32")
+
+    def rescale(self, source, output, multiplier, limits):
+        function = _rescale(source.shape, source.dtype, output)
+        return self.call(function, [source.expr, _one(multiplier), limits], source.shape, output.dtype)
+
+    def concat(self, parts):
+        """Join along the innermost axis."""
+        shape = parts[0].shape
+        rows, widths = int(np.prod(shape[:-1])), tuple(part.shape[-1] for part in parts)
+        function = _concat(rows, widths, parts[0].dtype)
+        inputs = [self.reshape(part.expr, (rows, width)) for part, width in zip(parts, widths, strict=True)]
+        joined = self.call(function, inputs, (rows, sum(widths)), parts[0].dtype)
+        return self.reshape(joined, (*shape[:-1], sum(widths)))
+
+    def call(self, function, args, shape, dtype):
+        """Emit a call of a scheduled function; arrays become constants."""
+        if function not in self._functions:
+            self._functions[function] = self.builder.add_func(function, function.attrs["global_symbol"])
+        args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+        return self.builder.emit(relax.call_tir(
+            self._functions[function], relax.Tuple(args), out_ty=relax.TensorType(shape, dtype)))
+
+    def reshape(self, expr, shape):
+        """The same bytes under another shape: costs nothing at run time."""
+        if tuple(int(extent) for extent in expr.ty.shape) == tuple(shape):
+            return expr
+        return self.builder.emit(relax.op.reshape(expr, shape))
+
+
+def fraction(terms):
+    """Fractional bits of a fixed-point sum and the integer scale of each term (docs/integer-program.md).
+
+    Parameters
+    ----------
+    terms : list of (float64, int)
+        Ratio of the term's scale to the result's, and its greatest absolute value.
+    """
+    for bits in range(FRACTION_BITS, 0, -1):
+        scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
+        if all(scale * largest <= TERM_LIMIT for scale, (_, largest) in zip(scales, terms, strict=True)):
+            return bits, scales
+    raise ValueError("a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
+                     f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}")
+
+
+def _one(value):
+    return np.array([value], "float32")
+
+
+def _kernel(make, name):
+    """`make`, cached, with results that are named for people to read and left alone by later passes."""
+    @functools.lru_cache(maxsize=None)
+    def made(*args):
+        return make(*args).with_attr({"global_symbol": name(*args), "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+    return made
+
+
+def _conv_name(conv, how, dtype):
+    return (f"conv{conv.kernel[0]}x{conv.kernel[1]}_{conv.in_channels}_{conv.out_channels}_"
+            f"{conv.out_height}x{conv.out_width}_{how}_{dtype}")
+
+
+def _shape_name(kind):
+    return lambda shape, *_rest: f"{kind}_{'x'.join(map(str, shape))}"
+
+
+def _pool_name(kind):
+    return lambda pool, *_rest: f"{kind}{pool.kernel[0]}x{pool.kernel[1]}_{pool.out_height}x{pool.out_width}_{pool.channels}"
+
+
+_direct_conv = _kernel(direct_conv.direct_conv, lambda conv, ins, _offset, _dtype, output: _conv_name(
+    conv, ins.name.removeprefix("eq_tvm."), output.dtype))
+_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output: _conv_name(
+    conv, "depthwise", output.dtype))
+_avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"))
+_max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
+_add = _kernel(elementwise.add, _shape_name("add"))
+_quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
+_dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
+_rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
+_concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}")

@@ -1,0 +1,167 @@
+"""What a float variable of the annotated module stands for while it is lowered.
+
+The lowering pass walks the bindings and keeps, for each variable, one of these values instead of code. Code is emitted
+only where a value is quantized or has to become a float tensor, so that bias, residual add and activation end up inside
+the kernel before them.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import relax
+
+from eq_tvm.schedules.direct_conv import Conv2D
+from eq_tvm.schedules.pooling import Pool2D
+
+UNBOUNDED = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that exists: float32, or integers q that stand for q * scale.
+
+    Parameters
+    ----------
+    expr : relax.Expr
+    nhwc : bool
+        Stored as NHWC although the annotated module speaks of NCHW. Rank 4 only.
+    scale : numpy.float32 or None
+        None: the tensor is float32.
+    low, high : int
+        Least and greatest integer that can occur.
+    """
+
+    expr: relax.Expr
+    nhwc: bool = False
+    scale: np.float32 | None = None
+    low: int = 0
+    high: int = 0
+
+    @property
+    def shape(self):
+        """The shape as stored."""
+        return tuple(int(extent) for extent in self.expr.ty.shape)
+
+    @property
+    def dtype(self):
+        return str(self.expr.ty.dtype)
+
+    @property
+    def quantized(self):
+        return self.scale is not None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`dequantize` of an integer constant: weights or a bias."""
+
+    values: np.ndarray
+    scales: np.ndarray  # float32, one for each index of `axis`, or one for all
+    axis: int
+
+    def real(self):
+        """The float32 values that the annotated module computes with."""
+        shape = [1] * self.values.ndim
+        shape[self.axis] = -1
+        return self.values.astype("float32") * self.scales.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A convolution or a dense layer with what follows it, not emitted yet; on floats where the source is float.
+
+    Parameters
+    ----------
+    source : Tensor
+        NHWC, or rank 2 of a dense layer.
+    conv : Conv2D
+        A dense layer is a 1x1 convolution over a row of pixels.
+    weight : numpy.ndarray
+        int8 or float32, OIHW.
+    scales : numpy.ndarray or None
+        float32 (O,): scale of each output channel's weights.
+    bias : numpy.ndarray
+        int32 or float32 (O,).
+    residual : Tensor or None
+    bounds : (float, float)
+        Activation: the result is clipped to them.
+    """
+
+    source: Tensor
+    conv: Conv2D
+    weight: np.ndarray
+    scales: np.ndarray | None
+    bias: np.ndarray
+    biased: bool = False
+    residual: Tensor | None = None
+    bounds: tuple[float, float] = UNBOUNDED
+
+    @property
+    def acc_scale(self):
+        """float32 (O,): the real value of one unit of the accumulator."""
+        return (np.float64(self.source.scale) * self.scales.astype("float64")).astype("float32")
+
+    @property
+    def open(self):
+        """Whether a residual can still be added."""
+        return self.residual is None and self.bounds == UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Average:
+    """An average pooling, not emitted yet. `counts` (OH, OW) is the number that each window's sum is divided by."""
+
+    source: Tensor
+    pool: Pool2D
+    counts: np.ndarray
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum of two quantized tensors, not emitted yet."""
+
+    first: Tensor
+    second: Tensor
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A quantized tensor behind an activation, not emitted yet."""
+
+    source: Tensor
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A concatenation of quantized tensors of different scales, not emitted yet; `axis` as in the annotated module."""
+
+    parts: tuple[Tensor, ...]
+    axis: int
+
+
+@dataclass(frozen=True)
+class Quantizing:
+    """Between `quantize` and `dequantize`: a value about to become integers in [low, high]."""
+
+    value: object
+    scale: np.float32
+    low: int
+    high: int
+
+
+Pending = Linear | Average | Sum | Bounded
+
+
+def clipped(value, low, high):
+    """`value` behind clip(low, high): composes with an earlier activation."""
+    first, last = value.bounds
+    return replace(value, bounds=(min(max(first, low), high), max(min(last, high), low)))
+
+
+def integer_bounds(bounds, scale, low, high):
+    """The integer range that is left of [low, high] behind an activation (docs/integer-program.md)."""
+    first, last = (np.rint(np.float32(bound) / scale) for bound in bounds)
+    return int(max(low, first)), int(min(high, last))

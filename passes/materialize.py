@@ -1,0 +1,146 @@
+"""Turns pending values into tensors: the arithmetic of docs/integer-program.md, chosen and emitted."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from eq_tvm.schedules.epilogue import Output
+
+from .kernels import fraction
+from .lowered_values import (
+    UNBOUNDED,
+    Average,
+    Bounded,
+    Joined,
+    Linear,
+    Sum,
+    Tensor,
+    Weights,
+    clipped,
+    integer_bounds,
+)
+
+
+class Materializer:
+    """Emits a value as a quantized or as a float tensor.
+
+    Parameters
+    ----------
+    kernels : Kernels
+    layout : callable (Tensor, bool) -> Tensor
+        Brings a tensor to NHWC (True) or to the annotated module's axes (False).
+    """
+
+    def __init__(self, kernels, layout):
+        self.kernels, self.layout = kernels, layout
+
+    def quantized(self, value, scale, low, high):
+        """`value` as integers in [low, high] at `scale`."""
+        if isinstance(value, Joined):
+            parts = [self.quantized(Bounded(part), scale, low, high) for part in value.parts]
+            return self.join(parts, value.axis)
+        if isinstance(value, Tensor):
+            return self._quantized_tensor(value, scale, low, high)
+        low, high = integer_bounds(value.bounds, scale, low, high)
+        dtype = self.kernels.storage_dtype(low, high)
+        emit = {Linear: self._quantized_linear, Average: self._quantized_average, Sum: self._quantized_sum,
+                Bounded: self._quantized_bounded}[type(value)]
+        expr = emit(value, scale, low, high, dtype)
+        nhwc = value.source.nhwc if not isinstance(value, Sum) else value.first.nhwc
+        return Tensor(expr, nhwc, scale, low, high)
+
+    def real(self, value):
+        """`value` as a float32 tensor, NHWC where the value is."""
+        if isinstance(value, Weights):
+            raise TypeError("constants have no tensor")
+        if isinstance(value, Tensor):
+            if not value.quantized:
+                return value
+            return Tensor(self.kernels.dequantize(value, _float_limits(UNBOUNDED), False), value.nhwc)
+        if isinstance(value, Linear):
+            return self._real_linear(value)
+        if isinstance(value, Average):
+            multiplier = (np.float64(value.source.scale if value.source.quantized else 1) / value.counts).astype("float32")
+            expr = self.kernels.average(value.source, value.pool, Output("float32"), _float_limits(value.bounds), multiplier)
+            return Tensor(expr, True)
+        if isinstance(value, Bounded):
+            return Tensor(self.kernels.dequantize(value.source, _float_limits(value.bounds), False), value.source.nhwc)
+        raise TypeError(f"{type(value).__name__} has no float form of its own")
+
+    def join(self, parts, axis):
+        """Concatenation of tensors of one kind along the annotated module's `axis`, or None where no kernel fits."""
+        first = parts[0]
+        rank = len(first.shape)
+        stored = (axis - 1) % rank if first.nhwc and axis % rank else axis % rank
+        if stored != rank - 1 or any(part.nhwc != first.nhwc for part in parts):
+            return None
+        if len({part.dtype for part in parts}) > 1:
+            return None
+        low, high = min(part.low for part in parts), max(part.high for part in parts)
+        return replace(first, expr=self.kernels.concat(parts), low=low, high=high)
+
+    def _quantized_tensor(self, value, scale, low, high):
+        if value.quantized:
+            if value.scale == scale and low <= value.low and value.high <= high:
+                return value
+            return self.quantized(Bounded(value), scale, low, high)
+        output = Output(self.kernels.storage_dtype(low, high))
+        expr = self.kernels.quantize(value, output, scale, _limits(low, high))
+        return Tensor(expr, len(value.shape) == 4, scale, low, high)
+
+    def _quantized_linear(self, value, scale, low, high, dtype):
+        if not value.source.quantized:
+            real = self._real_linear(value)
+            return self.kernels.quantize(real, Output(dtype), scale, _limits(low, high))
+        unit = np.float64(value.source.scale) * value.scales.astype("float64") / np.float64(scale)
+        if value.residual is None:
+            return self.kernels.linear(value, Output(dtype), _limits(low, high), unit.astype("float32"))
+        residual = value.residual
+        bits, (factor,) = fraction([_term(residual, scale)])
+        output = Output(dtype, residual.dtype, bits)
+        return self.kernels.linear(value, output, _limits(low, high, factor), (unit * 2.0**bits).astype("float32"),
+                                   residual.expr)
+
+    def _quantized_average(self, value, scale, low, high, dtype):
+        if not value.source.quantized:
+            return self.kernels.quantize(self.real(value), Output(dtype), scale, _limits(low, high))
+        multiplier = (np.float64(value.source.scale) / (value.counts * np.float64(scale))).astype("float32")
+        return self.kernels.average(value.source, value.pool, Output(dtype), _limits(low, high), multiplier)
+
+    def _quantized_sum(self, value, scale, low, high, dtype):
+        bits, factors = fraction([_term(value.first, scale), _term(value.second, scale)])
+        output = Output(dtype, None, bits)
+        return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), _limits(low, high))
+
+    def _quantized_bounded(self, value, scale, low, high, dtype):
+        multiplier = np.float32(np.float64(value.source.scale) / np.float64(scale))
+        return self.kernels.rescale(value.source, Output(dtype), multiplier, _limits(low, high))
+
+    def _real_linear(self, value):
+        residual = value.residual
+        fused = residual is not None and not value.source.quantized
+        output = Output("float32", "float32" if fused else None)
+        multiplier = value.acc_scale if value.source.quantized else None
+        bounds = value.bounds if residual is None or fused else UNBOUNDED
+        expr = self.kernels.linear(value, output, _float_limits(bounds), multiplier, residual.expr if fused else None)
+        assert residual is None or fused, "an integer sum is split before it becomes float"
+        return Tensor(expr, value.source.nhwc)
+
+
+def bound(value, low, high):
+    """`value` behind clip(low, high), or None where that takes an operator of its own."""
+    if isinstance(value, Tensor):
+        return Bounded(value, (low, high)) if value.quantized else None
+    return clipped(value, low, high) if hasattr(value, "bounds") else None
+
+
+def _term(tensor, scale):
+    return np.float64(tensor.scale) / np.float64(scale), max(abs(tensor.low), abs(tensor.high))
+
+
+def _limits(low, high, factor=0):
+    return np.array([low, high, factor], "int32")
+
+
+def _float_limits(bounds):
+    return np.array(bounds, "float32")

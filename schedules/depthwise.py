@@ -1,0 +1,89 @@
+"""Depthwise convolution: channels side by side in a vector, products added in int16 as long as that provably fits."""
+
+import numpy as np
+from tvm import s_tir, te, tirx
+
+from .common import innermost_width, pad_copy
+from .instructions import INT16_MAX
+
+
+def depthwise_conv(conv, dtype, chain, lanes, output):
+    """Scheduled PrimFunc of a depthwise convolution with one filter per channel.
+
+    Parameters
+    ----------
+    conv : Conv2D
+        With in_channels == out_channels == groups.
+    dtype : str
+        Dtype of the activations, shape (batch, height, width, channels); "float32" gives a float kernel.
+    chain : int
+        Products that may be added in int16, from `int16_chain`.
+    lanes : int
+        Channels per vector.
+    output : Output
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: activations, weights (kh * kw, channels) int16 (or float32), bias, multiplier (integer kernels),
+        limits, the residual if there is one, and the result (batch, OH, OW, channels).
+    """
+    real = dtype == "float32"
+    operand, total = ("float32", "float32") if real else ("int16", "int32")
+    channels, taps = conv.out_channels, conv.kernel[0] * conv.kernel[1]
+    x = te.placeholder((conv.batch, conv.height, conv.width, channels), dtype, "x")
+    weights = te.placeholder((taps, channels), operand, "weights")
+    bias = te.placeholder((channels,), total, "bias")
+    multiplier = te.placeholder((channels,), "float32", "multiplier")
+    limits = output.limits()
+    shape = (conv.batch, conv.out_height, conv.out_width, channels)
+    residual = te.placeholder(shape, output.residual, "residual") if output.residual else None
+    padded = pad_copy(x, conv.padding) if any(conv.padding) else x
+
+    def store(n, h, w, c):
+        products = [padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
+                           w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c].astype(operand)
+                    * weights[t, c] for t in range(taps)]
+        acc = bias[c]
+        for start in range(0, taps, chain):
+            acc = acc + _sum(products[start:start + chain]).astype(total)
+        added = residual[n, h, w, c] if output.residual else None
+        return output.store(acc, None if real else multiplier[c], limits, added)
+
+    out = te.compute(shape, store, "out")
+    args = [x, weights, bias, *([] if real else [multiplier]), limits, *([residual] if output.residual else []), out]
+    return _schedule(te.create_prim_func(args), channels, lanes)
+
+
+def int16_chain(activation_range, weight_max):
+    """How many products of these ranges an int16 can hold; 0 if not even one."""
+    largest = max(abs(activation_range[0]), abs(activation_range[1]))
+    return INT16_MAX // max(largest * weight_max, 1)
+
+
+def pack_depthwise(weight):
+    """(C, 1, kh, kw) weights as (kh * kw, C); int8 becomes int16."""
+    packed = weight.reshape(weight.shape[0], -1).T
+    return np.ascontiguousarray(packed, "float32" if packed.dtype == np.float32 else "int16")
+
+
+def _sum(terms):
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _schedule(func, channels, lanes):
+    sch = s_tir.Schedule(func)
+    width = innermost_width(channels, lanes)
+    for name in {"padded", "out"} & {sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))}:
+        n, h, w, c = sch.get_loops(sch.get_sblock(name))
+        c_o, c_i = sch.split(c, [None, width])
+        sch.vectorize(c_i)
+        if name == "out":
+            w_o, w_i = sch.split(w, [None, next(tile for tile in (4, 3, 2, 1) if int(sch.get(w).extent) % tile == 0)])
+            sch.reorder(n, h, c_o, w_o, w_i, c_i)
+            sch.unroll(w_i)
+        sch.parallel(sch.fuse(n, h))
+    return sch.mod["main"]
