@@ -116,7 +116,8 @@ class Kernels:
     def call(self, function, args, shape, dtype):
         """Emit a call of a scheduled function; arrays become constants."""
         if function not in self._functions:
-            self._functions[function] = self.builder.add_func(function, function.attrs["global_symbol"])
+            self._functions[function] = self.builder.add_func(
+                function.without_attr("global_symbol"), function.attrs["global_symbol"])
         args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         return self.builder.emit(relax.call_tir(
             self._functions[function], relax.Tuple(args), out_ty=relax.TensorType(shape, dtype)))
