@@ -128,8 +128,7 @@ def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], objec
         description = _describe(bundle)
         description["files"] = {LIBRARY: {"sha256": _sha256((new / LIBRARY).read_bytes())}}
         description["files"][DESCRIPTION] = {"sha256": _own_sha256(description)}
-        text = json.dumps(description, indent=1, allow_nan=False)
-        (new / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        (new / DESCRIPTION).write_text(_text(description), encoding="utf-8")
         if path.exists():
             path.rename(temporary / "old")
         new.rename(path)
@@ -202,6 +201,12 @@ def _own_sha256(description: dict[str, Any]) -> str:
     """Of the description without its own entry, in one way of writing it."""
     files = {name: entry for name, entry in description["files"].items() if name != DESCRIPTION}
     return _sha256(json.dumps({**description, "files": files}, sort_keys=True).encode())
+
+
+def _text(description: dict[str, Any]) -> str:
+    """JSON with one line for each entry at the top."""
+    entries = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in description.items())
+    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def _sha256(content: bytes) -> str:

@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
     epilog="Start with: [b]python -m eq_tvm compile[/b], which compiles an embedded example for this machine.",
     add_completion=False,
+    pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

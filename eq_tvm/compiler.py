@@ -112,6 +112,8 @@ def compile(
     spec = get_target(target, targets_file)
     _check_linker(spec)
     output = bundles.check_destination(output or f"{model.stem}-{target}.eqtvm")
+    if dump_passes is not None:
+        _make_directory(Path(dump_passes))
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)
 
@@ -180,28 +182,25 @@ def _import(
     model: Path, shapes: Mapping[str, tuple[int, ...]] | None
 ) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """The canonical module, and its inputs and outputs by the names in the ONNX file."""
-    import onnx
     from tvm import ir
 
     from eq_tvm import pipeline
     from eq_tvm.importer import import_onnx
 
     imported = import_onnx(model, shapes)
+    names = imported["main"].attrs
     with _pass_errors():
         module = pipeline.canonicalize(imported)
     _check_weights(module)
     function = module["main"]
     results = function.ret_ty.fields if isinstance(function.ret_ty, ir.TupleType) else [function.ret_ty]
-    graph = onnx.load(model, load_external_data=False).graph
-    initializers = {tensor.name for tensor in graph.initializer}
-    names = [value.name for value in graph.input if value.name not in initializers]
-    inputs = tuple(_info(n, p.ty) for n, p in zip(names, function.params, strict=True))
-    outputs = tuple(_info(value.name, ty) for value, ty in zip(graph.output, results, strict=True))
+    inputs = tuple(_info(n, p.ty) for n, p in zip(names["input_names"], function.params, strict=True))
+    outputs = tuple(_info(n, ty) for n, ty in zip(names["output_names"], results, strict=True))
     return module, inputs, outputs
 
 
 def _info(name: str, ty: Any) -> TensorInfo:
-    return TensorInfo(name, tuple(int(size) for size in ty.shape), str(ty.dtype))
+    return TensorInfo(str(name), tuple(int(size) for size in ty.shape), str(ty.dtype))
 
 
 def _check_weights(module: tvm.IRModule) -> None:
@@ -264,6 +263,13 @@ def _link(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> No
         if "Compilation error" not in str(e):
             raise
         raise UserError(f"linking for {spec.name} failed: {' '.join(str(e).split())}") from e
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"can't write to the directory {path}: {e.strerror}") from e
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

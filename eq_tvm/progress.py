@@ -27,8 +27,7 @@ def show_progress() -> Iterator[Callable[[float, str], None]]:
 
 
 def _plain_lines() -> Callable[[float, str], None]:
-    start = time.monotonic()
-    last_line = float("-inf")
+    start = last_line = time.monotonic()  # what fails at once prints its error only
 
     def show(done: float, message: str) -> None:
         nonlocal last_line
