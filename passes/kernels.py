@@ -37,7 +37,7 @@ class Kernels:
             return "uint8"
         return "int8"
 
-    def linear(self, item, output, limits, multiplier, residual=None):
+    def linear(self, item, output, limits, multiplier):
         """A convolution or dense layer: NHWC result of `item.conv.out_shape`, groups' channels joined."""
         conv, source = item.conv.flattened(), item.source
         depthwise_layer = 1 < conv.groups == conv.in_channels == conv.out_channels
@@ -45,7 +45,7 @@ class Kernels:
         emit = self._depthwise if depthwise_layer else self._direct
         function, constants = emit(conv, item, output, multiplier)
         shape = conv.out_shape if not depthwise_layer else item.conv.nhwc_shape
-        extra = [] if residual is None else [self.reshape(residual, shape)]
+        extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
         result = self.call(function, [x, *constants, limits, *extra], shape, output.dtype)
         return self.reshape(result, item.conv.nhwc_shape)
 
@@ -73,9 +73,13 @@ class Kernels:
         function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
         return function, [weight, bias, multiplier]
 
-    def average(self, source, pool, output, limits, multiplier):
-        function = _avg_pool(pool, source.dtype, self.float_lanes, output)
-        return self.call(function, [source.expr, multiplier, limits], pool.out_shape, output.dtype)
+    def average(self, item, output, limits, multiplier):
+        """An average pooling: NHWC result, or (N, C)."""
+        function = _avg_pool(item.pool, item.source.dtype, self.float_lanes, output)
+        shape = item.pool.out_shape
+        extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
+        result = self.call(function, [item.source.expr, multiplier, limits, *extra], shape, output.dtype)
+        return self.reshape(result, (shape[0], shape[3])) if item.flat else result
 
     def maximum(self, source, pool):
         lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes

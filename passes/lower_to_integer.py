@@ -10,11 +10,11 @@ from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
 from .kernels import Kernels
-from .lowered_values import Average, Joined, Linear, Quantizing, Sum, Tensor, Weights
+from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights, is_open
 from .materialize import Materializer, bound
 from .rewrite import array, operator_name, shape
 
-NHWC_OF_NCHW, NCHW_OF_NHWC = (0, 2, 3, 1), (0, 3, 1, 2)
+NCHW_OF_NHWC = (0, 3, 1, 2)
 
 # Float operators that work element by element: they keep whatever layout their input has.
 _ELEMENTWISE = {f"relax.{name}" for name in (
@@ -96,7 +96,7 @@ class _Lowering:
             parts = [self.plain(part).expr for part in value.parts]
             return Tensor(self.builder.emit(relax.op.concat(parts, value.axis)))
         first, second = (value.first, value.second) if isinstance(value, Sum) else (None, None)
-        if isinstance(value, Linear) and value.residual is not None and value.source.quantized:
+        if isinstance(value, Linear | Average) and value.residual is not None and value.source.quantized:
             first, second = replace(value, residual=None, bounds=(-np.inf, np.inf)), value.residual
         if first is None:
             return self.emit.real(value)
@@ -263,18 +263,19 @@ def _add(low, call):
     if all(isinstance(v, Tensor) and v.quantized for v in (first, second)):
         return Sum(first, low.layout(second, first.nhwc))
     for a, b in ((second, first), (first, second)):
-        if isinstance(a, Linear) and a.open and isinstance(b, Tensor) and b.quantized == a.source.quantized:
+        if isinstance(a, Linear | Average) and is_open(a) and isinstance(b, Tensor) and b.quantized == a.source.quantized:
             return replace(a, residual=low.layout(b, a.source.nhwc))
-    if isinstance(second, Linear) and second.open and not second.source.quantized:
+    if isinstance(second, Linear) and is_open(second) and not second.source.quantized:
         return replace(second, residual=low.layout(low.real(first), second.source.nhwc))
     return None
 
 
 def _add_bias(linear, other):
-    if linear.biased or not linear.open:
+    if linear.biased or not is_open(linear):
         return None
     if isinstance(other, Weights) and other.values.size == linear.conv.out_channels and linear.source.quantized:
-        matches = np.array_equal(np.broadcast_to(other.scales, linear.acc_scale.shape), linear.acc_scale)
+        unit = linear.multiplier(1.0)
+        matches = np.array_equal(np.broadcast_to(other.scales, unit.shape), unit)
         return replace(linear, bias=other.values.reshape(-1).astype("int32"), biased=True) if matches else None
     constant = other.real() if isinstance(other, Weights) else array(other) if isinstance(other, relax.Expr) else None
     if constant is None or linear.source.quantized or constant.size != linear.conv.out_channels:
@@ -288,11 +289,12 @@ def _add_bias(linear, other):
 def _mean(low, call):
     axes = sorted(int(axis) % len(shape(call.args[0])) for axis in call.attrs.axis or [])
     source = low.tensor(call.args[0])
-    if source is None or len(source.shape) != 4 or axes != [2, 3] or not call.attrs.keepdims:
+    if source is None or len(source.shape) != 4 or axes != [2, 3]:
         return None
     source = low.layout(source, True)
     n, h, w, c = source.shape
-    return Average(source, Pool2D(n, h, w, c, (h, w), (1, 1), (0, 0, 0, 0), 1, 1), np.full((1, 1), h * w, "float64"))
+    pool = Pool2D(n, h, w, c, (h, w), (1, 1), (0, 0, 0, 0), 1, 1)
+    return Average(source, pool, np.full((1, 1), h * w, "float64"), flat=not call.attrs.keepdims)
 
 
 def _avg_pool2d(low, call):

@@ -14,6 +14,7 @@ from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
 UNBOUNDED = (-np.inf, np.inf)
+NHWC_OF_NCHW = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Tensor:
     scale : numpy.float32 or None
         None: the tensor is float32.
     low, high : int
-        Least and greatest integer that can occur.
+        Least and greatest integer that can occur: what kernels are chosen and proven by.
+    limit : int
+        Greatest magnitude in the range that `quantize` and `clip` state, whatever an activation leaves of it: what the
+        fixed point of a sum follows.
     """
 
     expr: relax.Expr
@@ -36,6 +40,7 @@ class Tensor:
     scale: np.float32 | None = None
     low: int = 0
     high: int = 0
+    limit: int = 0
 
     @property
     def shape(self):
@@ -96,25 +101,40 @@ class Linear:
     residual: Tensor | None = None
     bounds: tuple[float, float] = UNBOUNDED
 
-    @property
-    def acc_scale(self):
-        """float32 (O,): the real value of one unit of the accumulator."""
-        return (np.float64(self.source.scale) * self.scales.astype("float64")).astype("float32")
-
-    @property
-    def open(self):
-        """Whether a residual can still be added."""
-        return self.residual is None and self.bounds == UNBOUNDED
+    def multiplier(self, scale, factor=1.0):
+        """float32 (O,): units of `scale` / `factor` in one unit of the accumulator."""
+        unit = np.float64(self.source.scale) * self.scales.astype("float64")
+        return (unit / np.float64(scale) * factor).astype("float32")
 
 
 @dataclass(frozen=True)
 class Average:
-    """An average pooling, not emitted yet. `counts` (OH, OW) is the number that each window's sum is divided by."""
+    """An average pooling, not emitted yet.
+
+    Parameters
+    ----------
+    source : Tensor
+        NHWC.
+    pool : Pool2D
+    counts : numpy.ndarray
+        float64 (OH, OW): what each window's sum is divided by.
+    flat : bool
+        The result is (N, C).
+    residual : Tensor or None
+    bounds : (float, float)
+    """
 
     source: Tensor
     pool: Pool2D
     counts: np.ndarray
+    flat: bool = False
+    residual: Tensor | None = None
     bounds: tuple[float, float] = UNBOUNDED
+
+    def multiplier(self, scale, factor=1.0):
+        """float32 (OH, OW): units of `scale` / `factor` in one unit of the window's sum."""
+        unit = np.float64(self.source.scale if self.source.quantized else 1)
+        return (unit / (self.counts * np.float64(scale)) * factor).astype("float32")
 
 
 @dataclass(frozen=True)
@@ -155,6 +175,11 @@ class Quantizing:
 Pending = Linear | Average | Sum | Bounded
 
 
+def is_open(value):
+    """Whether a residual can still be added to a `Linear` or `Average`."""
+    return value.residual is None and value.bounds == UNBOUNDED
+
+
 def clipped(value, low, high):
     """`value` behind clip(low, high): composes with an earlier activation."""
     first, last = value.bounds
@@ -163,5 +188,4 @@ def clipped(value, low, high):
 
 def integer_bounds(bounds, scale, low, high):
     """The integer range that is left of [low, high] behind an activation (docs/integer-program.md)."""
-    first, last = (np.rint(np.float32(bound) / scale) for bound in bounds)
-    return int(max(low, first)), int(min(high, last))
+    return tuple(int(np.clip(np.rint(np.float32(bound) / scale), low, high)) for bound in bounds)

@@ -8,6 +8,7 @@ from eq_tvm.schedules.epilogue import Output
 
 from .kernels import fraction
 from .lowered_values import (
+    NHWC_OF_NCHW,
     UNBOUNDED,
     Average,
     Bounded,
@@ -33,6 +34,7 @@ class Materializer:
 
     def __init__(self, kernels, layout):
         self.kernels, self.layout = kernels, layout
+        self._emitters = {Linear: kernels.linear, Average: kernels.average}
 
     def quantized(self, value, scale, low, high):
         """`value` as integers in [low, high] at `scale`."""
@@ -41,13 +43,14 @@ class Materializer:
             return self.join(parts, value.axis)
         if isinstance(value, Tensor):
             return self._quantized_tensor(value, scale, low, high)
+        limit = max(abs(low), abs(high))
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
-        emit = {Linear: self._quantized_linear, Average: self._quantized_average, Sum: self._quantized_sum,
+        emit = {Linear: self._quantized_accumulator, Average: self._quantized_accumulator, Sum: self._quantized_sum,
                 Bounded: self._quantized_bounded}[type(value)]
         expr = emit(value, scale, low, high, dtype)
-        nhwc = value.source.nhwc if not isinstance(value, Sum) else value.first.nhwc
-        return Tensor(expr, nhwc, scale, low, high)
+        nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum) else value.source).nhwc
+        return Tensor(expr, nhwc, scale, low, high, limit)
 
     def real(self, value):
         """`value` as a float32 tensor, NHWC where the value is."""
@@ -57,12 +60,8 @@ class Materializer:
             if not value.quantized:
                 return value
             return Tensor(self.kernels.dequantize(value, _float_limits(UNBOUNDED), False), value.nhwc)
-        if isinstance(value, Linear):
-            return self._real_linear(value)
-        if isinstance(value, Average):
-            multiplier = (np.float64(value.source.scale if value.source.quantized else 1) / value.counts).astype("float32")
-            expr = self.kernels.average(value.source, value.pool, Output("float32"), _float_limits(value.bounds), multiplier)
-            return Tensor(expr, True)
+        if isinstance(value, Linear | Average):
+            return self._real_accumulator(value)
         if isinstance(value, Bounded):
             return Tensor(self.kernels.dequantize(value.source, _float_limits(value.bounds), False), value.source.nhwc)
         raise TypeError(f"{type(value).__name__} has no float form of its own")
@@ -71,13 +70,13 @@ class Materializer:
         """Concatenation of tensors of one kind along the annotated module's `axis`, or None where no kernel fits."""
         first = parts[0]
         rank = len(first.shape)
-        stored = (axis - 1) % rank if first.nhwc and axis % rank else axis % rank
+        stored = NHWC_OF_NCHW.index(axis % rank) if first.nhwc else axis % rank
         if stored != rank - 1 or any(part.nhwc != first.nhwc for part in parts):
             return None
         if len({part.dtype for part in parts}) > 1:
             return None
         low, high = min(part.low for part in parts), max(part.high for part in parts)
-        return replace(first, expr=self.kernels.concat(parts), low=low, high=high)
+        return replace(first, expr=self.kernels.concat(parts), low=low, high=high, limit=max(p.limit for p in parts))
 
     def _quantized_tensor(self, value, scale, low, high):
         if value.quantized:
@@ -86,26 +85,18 @@ class Materializer:
             return self.quantized(Bounded(value), scale, low, high)
         output = Output(self.kernels.storage_dtype(low, high))
         expr = self.kernels.quantize(value, output, scale, _limits(low, high))
-        return Tensor(expr, len(value.shape) == 4, scale, low, high)
+        return Tensor(expr, len(value.shape) == 4, scale, low, high, max(abs(low), abs(high)))
 
-    def _quantized_linear(self, value, scale, low, high, dtype):
-        if not value.source.quantized:
-            real = self._real_linear(value)
-            return self.kernels.quantize(real, Output(dtype), scale, _limits(low, high))
-        unit = np.float64(value.source.scale) * value.scales.astype("float64") / np.float64(scale)
-        if value.residual is None:
-            return self.kernels.linear(value, Output(dtype), _limits(low, high), unit.astype("float32"))
-        residual = value.residual
-        bits, (factor,) = fraction([_term(residual, scale)])
-        output = Output(dtype, residual.dtype, bits)
-        return self.kernels.linear(value, output, _limits(low, high, factor), (unit * 2.0**bits).astype("float32"),
-                                   residual.expr)
-
-    def _quantized_average(self, value, scale, low, high, dtype):
+    def _quantized_accumulator(self, value, scale, low, high, dtype):
+        """A `Linear` or an `Average`, with its residual."""
+        emit = self._emitters[type(value)]
         if not value.source.quantized:
             return self.kernels.quantize(self.real(value), Output(dtype), scale, _limits(low, high))
-        multiplier = (np.float64(value.source.scale) / (value.counts * np.float64(scale))).astype("float32")
-        return self.kernels.average(value.source, value.pool, Output(dtype), _limits(low, high), multiplier)
+        if value.residual is None:
+            return emit(value, Output(dtype), _limits(low, high), value.multiplier(scale))
+        bits, (factor,) = fraction([_term(value.residual, scale)])
+        output = Output(dtype, value.residual.dtype, bits)
+        return emit(value, output, _limits(low, high, factor), value.multiplier(scale, 2.0**bits))
 
     def _quantized_sum(self, value, scale, low, high, dtype):
         bits, factors = fraction([_term(value.first, scale), _term(value.second, scale)])
@@ -116,15 +107,13 @@ class Materializer:
         multiplier = np.float32(np.float64(value.source.scale) / np.float64(scale))
         return self.kernels.rescale(value.source, Output(dtype), multiplier, _limits(low, high))
 
-    def _real_linear(self, value):
-        residual = value.residual
-        fused = residual is not None and not value.source.quantized
-        output = Output("float32", "float32" if fused else None)
-        multiplier = value.acc_scale if value.source.quantized else None
-        bounds = value.bounds if residual is None or fused else UNBOUNDED
-        expr = self.kernels.linear(value, output, _float_limits(bounds), multiplier, residual.expr if fused else None)
-        assert residual is None or fused, "an integer sum is split before it becomes float"
-        return Tensor(expr, value.source.nhwc)
+    def _real_accumulator(self, value):
+        integer = value.source.quantized
+        assert value.residual is None or not integer, "an integer sum is split before it becomes float"
+        output = Output("float32", None if value.residual is None else "float32")
+        multiplier = value.multiplier(1.0) if integer or isinstance(value, Average) else None
+        expr = self._emitters[type(value)](value, output, _float_limits(value.bounds), multiplier)
+        return Tensor(expr, len(expr.ty.shape) == 4 and value.source.nhwc)
 
 
 def bound(value, low, high):
@@ -135,7 +124,7 @@ def bound(value, low, high):
 
 
 def _term(tensor, scale):
-    return np.float64(tensor.scale) / np.float64(scale), max(abs(tensor.low), abs(tensor.high))
+    return np.float64(tensor.scale) / np.float64(scale), tensor.limit
 
 
 def _limits(low, high, factor=0):

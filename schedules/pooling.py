@@ -59,7 +59,8 @@ def avg_pool(pool, dtype, lanes, output):
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: activations, multiplier float32 (OH, OW) (it holds each window's count), limits, result.
+        Arguments: activations, multiplier float32 (OH, OW) (it holds each window's count), limits, the residual if
+        there is one, and the result.
     """
     total = "float32" if dtype == "float32" else "int32"
     x = te.placeholder((pool.batch, pool.height, pool.width, pool.channels), dtype, "x")
@@ -75,13 +76,17 @@ def avg_pool(pool, dtype, lanes, output):
 
     acc = te.compute(pool.out_shape, lambda *at: te.sum(element(*at), axis=[kh, kw]), "acc")
 
+    residual = te.placeholder(pool.out_shape, output.residual, "residual") if output.residual else None
+
     def store(n, h, w, c):
+        added = residual[n, h, w, c] if output.residual else None
         if total == "float32":
-            return output.store(acc[n, h, w, c] * multiplier[h, w], None, limits)
-        return output.store(acc[n, h, w, c], multiplier[h, w], limits)
+            return output.store(acc[n, h, w, c] * multiplier[h, w], None, limits, added)
+        return output.store(acc[n, h, w, c], multiplier[h, w], limits, added)
 
     out = te.compute(pool.out_shape, store, "out")
-    return _schedule(te.create_prim_func([x, multiplier, limits, out]), pool, lanes)
+    args = [x, multiplier, limits, *([residual] if output.residual else []), out]
+    return _schedule(te.create_prim_func(args), pool, lanes)
 
 
 def _schedule(func, pool, lanes):
