@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,16 +28,32 @@ app = typer.Typer(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
     os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
-    if arguments is None:
-        arguments = sys.argv[1:]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    interrupted = _note_interrupts()
     try:
         return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
     except UserError as e:
         message = str(e)
     except typer.TyperException as e:
         message = e.format_message()
+    except Exception:
+        if interrupted:
+            return 130
+        raise
     print("error:", " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+def _note_interrupts() -> list[int]:
+    """Ctrl-C inside a pass comes back from TVM as a RuntimeError: the list given then tells what it was."""
+    interrupted = []
+
+    def interrupt(number, frame):
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return interrupted
 
 
 def _examples(*commands: str) -> str:
