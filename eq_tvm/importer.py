@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -38,11 +39,9 @@ def import_onnx(path: str | Path, shapes: dict[str, tuple[int, ...]] | None = No
         As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
     """
     model = read_onnx(path, shapes)
-    importer = _NamingImporter(path)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        mod = importer.from_onnx(model.graph, opset(model))
-    mod = _rename(mod, importer.results)
+    _check_operators(path, model)
+    mod, results = _from_onnx(path, model)
+    mod = _rename(mod, results)
     _check_static(path, mod)
     names = {
         "input_names": [param.name for param in mod["main"].params],
@@ -52,40 +51,50 @@ def import_onnx(path: str | Path, shapes: dict[str, tuple[int, ...]] | None = No
     return relax.transform.CanonicalizeBindings()(mod)
 
 
+def _check_operators(path, model):
+    known = _get_convert_map().keys() | {"Constant"}
+    missing = {node.op_type: node for node in reversed(model.graph.node) if node.op_type not in known}
+    if missing:
+        what = ", ".join(f"{kind} (node {node_name(node)!r})" for kind, node in sorted(missing.items()))
+        raise UserError(f"{path}: can't import the operator{'s' if len(missing) > 1 else ''} {what}")
+
+
+def _from_onnx(path, model):
+    """The imported module, and the variable that each node's result is bound to, with the node's name."""
+    importer = _NamingImporter()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return importer.from_onnx(model.graph, opset(model)), importer.results
+    except Exception as error:  # the converters raise whatever they like
+        with contextlib.suppress(RuntimeError):
+            importer.bb._end_block()  # else TVM complains on stderr about the block left open
+        node = importer.node
+        what = f"can't import {node.op_type} (node {node_name(node)!r})" if node else "can't import the model"
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path}: {what}: {reason}") from error
+
+
 class _NamingImporter(ONNXGraphImporter):
     """Imports node by node, to know which node a failure and which variables belong to."""
 
-    def __init__(self, path):
+    def __init__(self):
         super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
-        self.path = path
-        self.results: dict[relax.Var, str] = {}  # the last variable of a node -> the node's name
-
-    def _check_for_unsupported_ops(self, graph):
-        known = _get_convert_map().keys() | {"Constant"}
-        if missing := [node for node in graph.node if node.op_type not in known]:
-            kinds = sorted({node.op_type for node in missing})
-            also = f" (nor {', '.join(kinds)})" if len(kinds) > 1 else ""
-            node = missing[0]
-            what = f"operator {node.op_type} (node {node_name(node)!r}) can't be imported"
-            raise UserError(f"{self.path}: {what}{also}")
+        self.node: onnx.NodeProto | None = None
+        self.results: dict[relax.Var, str] = {}
 
     def _construct_nodes(self, graph):
-        for node in graph.node:
-            try:
-                super()._construct_nodes(SimpleNamespace(node=[node]))
-            except Exception as error:  # the converters raise whatever they like
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                what = f"operator {node.op_type} (node {node_name(node)!r}) can't be imported"
-                raise UserError(f"{self.path}: {what}: {reason}") from error
-            for output in node.output:
-                self._bind(output, node_name(node))
+        for self.node in graph.node:
+            super()._construct_nodes(SimpleNamespace(node=[self.node]))
+            for output in self.node.output:
+                self._bind(output)
 
-    def _bind(self, output, name):
+    def _bind(self, output):
         value = self._nodes.get(output)
         if isinstance(value, relax.Call | relax.TupleGetItem) and isinstance(value.ty, relax.TensorType):
             value = self._nodes[output] = self.bb.emit(value)
         if isinstance(value, relax.Var):
-            self.results.setdefault(value, name)
+            self.results.setdefault(value, node_name(self.node))
 
 
 def _rename(mod, results):

@@ -59,7 +59,9 @@ def opset(model: onnx.ModelProto) -> int:
 def _load(path):
     try:
         model = onnx.load(path)
-        onnx.checker.check_model(path)
+        for value in [*model.graph.input, *model.graph.output]:
+            value.type.tensor_type.shape.SetInParent()  # shapes are found below, but the checker wants them now
+        onnx.checker.check_model(model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None
     except OSError as error:
@@ -86,7 +88,7 @@ def _set_input_shapes(path, model, shapes):
             raise UserError(f"{path}: input {name!r} is {kind}; float32 is expected: export the model in float32")
         declared = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
         shape = list(shapes.get(name, [1 if i == 0 and axis is None else axis for i, axis in enumerate(declared)]))
-        if not tensor.HasField("shape") and name not in shapes:
+        if not shape:
             raise UserError(f"{path}: input {name!r} has no shape; give one with --input {name}=1,3,224,224")
         if None in shape:
             axes = ",".join(axis.dim_param or str(axis.dim_value or "?") for axis in tensor.shape.dim)
@@ -94,7 +96,7 @@ def _set_input_shapes(path, model, shapes):
             raise UserError(
                 f"{path}: input {name!r} has the dynamic shape ({axes}); fix it with --input {name}={example}"
             )
-        if (declared and len(shape) != len(declared)) or min(shape, default=1) < 1:
+        if (declared and len(shape) != len(declared)) or min(shape) < 1:
             raise UserError(f"{path}: --input {name}={','.join(map(str, shape))} does not fit {_describe(tensor)}")
         tensor.shape.CopyFrom(onnx.TensorShapeProto(dim=[{"dim_value": axis} for axis in shape]))
     del model.graph.value_info[:]  # what the file says of the shapes inside may hold for the old ones only

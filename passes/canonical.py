@@ -23,11 +23,11 @@ def canonical_passes() -> list[tvm.transform.Pass]:
     """
     return [
         FoldConstants(),
-        RemoveIdentities(),
         RecoverOperators(),
+        RecoverClip(),
+        RemoveIdentities(),
         NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),
-        RecoverClip(),
         relax.transform.DeadCodeElimination(["main"]),
     ]

@@ -33,7 +33,8 @@ def _reshape(graph, call):
     inner = graph.sole_call(call.args[0], *_RESHAPES)
     if inner is None and operator_name(call) == "relax.reshape":
         return None
-    return relax.op.reshape(call.args[0] if inner is None else inner.args[0], shape(call))
+    data = call.args[0] if inner is None else inner.args[0]
+    return data if shape(data) == shape(call) else relax.op.reshape(data, shape(call))
 
 
 def _mean(_graph, call):
@@ -81,12 +82,14 @@ def _strided_slice(graph, call):
     inner_slices = _slices(inner) if inner is not None else None
     if inner_slices and normal.keys().isdisjoint(inner_slices):
         return _slice_call(inner.args[0], normal | inner_slices)
-    if not normal or _slice_rows(normal) == list(zip(*_slice_operands(call), strict=True)):
+    if _slice_rows(normal) == list(zip(*_slice_operands(call), strict=True)):
         return None
     return _slice_call(call.args[0], normal)
 
 
 def _slice_call(data, slices):
+    if not slices:
+        return data
     return relax.op.strided_slice(data, *map(list, zip(*_slice_rows(slices), strict=True)))
 
 

@@ -49,7 +49,7 @@ def _bounds(call):
         return call.args[0], min(low, high), high  # ONNX: the upper bound wins
     data, bound = call.args if array(call.args[0]) is None else reversed(call.args)
     bound = array(bound)
-    if bound is None or bound.size != 1 or shape(data) != shape(call):
+    if bound is None or bound.min() != bound.max() or shape(data) != shape(call):
         return None
-    bound = bound.item()
+    bound = float(bound.flat[0])
     return (data, bound, math.inf) if name == "relax.maximum" else (data, -math.inf, bound)

@@ -1,5 +1,7 @@
 """Turn the loop nests that the ONNX importer writes for simple operators back into those operators."""
 
+import functools
+
 import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
@@ -9,10 +11,10 @@ from .rewrite import operator_name, rewrite, shape
 
 @tvm.transform.module_pass(opt_level=0, name="RecoverOperators")
 class RecoverOperators:
-    """Replace ``call_tir`` of a maximum, minimum or constant padding, and a sum over a stack, by the operator it is.
+    """Replace ``call_tir`` of a maximum, minimum or constant padding, and reductions over a stack, by plain operators.
 
-    The function's name only suggests the operator. What decides is that TVM, asked for that operator on these operands,
-    makes a structurally equal function.
+    A function's name only suggests the operator. What decides is that TVM, asked for that operator on these operands,
+    makes a structurally equal function. The sum, maximum or minimum over ``stack((a, b, ...))`` is that of a, b, ...
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -20,8 +22,8 @@ class RecoverOperators:
 
 
 def _recover(graph, var, value):
-    if operator_name(value) == "relax.sum":
-        return _recover_sum(graph, var, value)
+    if operator_name(value) in _FOLDED:
+        return _recover_folded(graph, var, value)
     if operator_name(value) != "relax.call_tir":
         return None
     name, function = value.args[0].name_hint.rstrip("0123456789_"), graph.mod[value.args[0]]
@@ -32,15 +34,15 @@ def _recover(graph, var, value):
     return {var: operator(*arguments)}
 
 
-def _recover_sum(graph, var, value):
-    """The sum over the new axis of ``stack((a, b, ...))``, as ONNX's Sum is imported, is a + b + ..."""
+# What ONNX's Sum, Max and Min become: a reduction over the new axis of ``stack((a, b, ...))``
+_FOLDED = {"relax.sum": relax.op.add, "relax.max": relax.op.maximum, "relax.min": relax.op.minimum}
+
+
+def _recover_folded(graph, var, value):
     stack = graph.call(value.args[0], "relax.stack")
-    if stack is None or stack.attrs.axis != 0 or value.attrs.keepdims or list(value.attrs.axis) != [0]:
+    if stack is None or stack.attrs.axis != 0 or value.attrs.keepdims or list(value.attrs.axis or ()) != [0]:
         return None
-    total, *rest = stack.args[0].fields
-    for operand in rest:
-        total = relax.op.add(total, operand)
-    return {var: total}
+    return {var: functools.reduce(_FOLDED[operator_name(value)], stack.args[0].fields)}
 
 
 def _two_operands(function, call):

@@ -100,5 +100,20 @@ class _Replacer(PyExprMutator):
         self.values = values
 
     def visit_var_binding_(self, binding):
-        value = self.values.get(binding.var, binding.value)
-        super().visit_var_binding_(relax.VarBinding(binding.var, value))
+        value = self.values.get(binding.var)
+        if isinstance(value, relax.Call):
+            binding = relax.VarBinding(binding.var, self._bind_operands(value, binding.var.name))
+        elif value is not None:
+            binding = relax.VarBinding(binding.var, value)
+        super().visit_var_binding_(binding)
+
+    def _bind_operands(self, call, name):
+        """Bind the calls nested in a new value, to name them after its variable."""
+        operands = list(call.args)
+        for index, operand in enumerate(operands):
+            if isinstance(operand, relax.Call):
+                inner = f"{name}.{operator_name(operand).split('.')[-1]}"
+                operand = self.builder_.normalize(self.visit_expr(self._bind_operands(operand, inner)))
+                operands[index] = relax.DataflowVar(inner, operand.ty)
+                self.builder_.emit_normalized(relax.VarBinding(operands[index], operand))
+        return tvm.ir.Call(call.op, operands, call.attrs, call.ty_args)
