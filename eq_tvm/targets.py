@@ -106,7 +106,9 @@ def get_target(name: str, path: str | Path | None = None) -> TargetSpec:
     if name not in targets:
         raise UserError(f"unknown target {name}; there are: {_listed(targets)}")
     if not targets[name].instructions:
-        raise UserError(f"target {name}: eq_tvm has no kernels for this processor ({platform.machine()} without AVX2)")
+        raise UserError(
+            f"target {name}: eq_tvm has no kernels for this processor ({platform.machine()}; x86 needs AVX2)"
+        )
     return targets[name]
 
 

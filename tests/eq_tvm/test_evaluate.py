@@ -1,10 +1,12 @@
 """Accuracy, and closeness to the float reference."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from eq_tvm.errors import UserError
-from eq_tvm.evaluate import _cosine, _decisions, evaluate
+from eq_tvm.evaluate import _cosine, _decisions, evaluate, float_engine
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (9, 6, 4, 3), dtype=np.uint8)
 
@@ -64,3 +66,10 @@ def test_cosine_of_zero_vectors():
     zero, one = np.zeros(3), np.ones(3)
     assert (_cosine(zero, zero), _cosine(zero, one)) == (1.0, 0.0)
     assert _cosine(one, 2 * one) == pytest.approx(1)
+
+
+def test_the_own_engine_where_onnx_runtime_is_missing(tiny, tiny_onnx, labelled, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert float_engine() == "eq_tvm float32"
+    result = evaluate(tiny.path, labelled, reference=tiny_onnx)
+    assert result["agreement"] == 1.0 and result["cosine"] == pytest.approx(1.0)

@@ -84,3 +84,30 @@ def test_bad_file(tmp_path, text):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"can't read the targets file .*none\.yaml: No such file"):
         load_targets(tmp_path / "none.yaml")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the features are x86's")
+@pytest.mark.parametrize(
+    ("features", "first"),
+    [
+        ({"avx2", "fma"}, "pmaddubsw"),
+        ({"avx2", "fma", "avxvnni"}, "vpdpbusd-256"),
+        ({"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni"}, "vpdpbusd-512"),
+    ],
+)
+def test_native_believes_linux_more_than_the_name_of_the_processor(monkeypatch, features, first):
+    from tvm.target import codegen
+
+    monkeypatch.setattr(host, "cpu_features", lambda: features)
+    native = get_target("native")
+    assert next(iter(native.instructions)) == first
+    modelled = set(map(str, codegen.llvm_get_cpu_features(native.tvm_target())))
+    assert {f for f in modelled if "vnni" in f} == {f for f in features if "vnni" in f}
+    assert ("avx512f" in modelled) == ("avx512f" in features)
+
+
+def test_native_on_a_processor_without_kernels(monkeypatch):
+    monkeypatch.setattr(host.platform, "machine", lambda: "riscv64")
+    assert "native" in load_targets()
+    with pytest.raises(UserError, match=r"no kernels for this processor \(riscv64"):
+        get_target("native")
