@@ -1,6 +1,7 @@
 """Relax passes: canonicalization, calibration, lowering to the integer program."""
 
 from .canonical import canonical_passes
+from .easyquant_calibrate import EasyQuantCalibrate
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
@@ -13,6 +14,7 @@ from .remove_identities import RemoveIdentities
 from .schedule_fallback import ScheduleFallback
 
 __all__ = [
+    "EasyQuantCalibrate",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",

@@ -17,6 +17,8 @@ from tvm_ffi import StructuralKey
 from .network import Network, Node, substitute
 from .rewrite import array
 
+_IMAGES = 8  # padded at a time in a convolution
+
 
 class FloatExecutor:
     """Evaluates nodes; operators without a numpy form are compiled with TVM, once for each structure."""
@@ -89,20 +91,28 @@ def patches(x: np.ndarray, node: Node) -> np.ndarray:
 def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Convolution of (N, 1, C, H, W) by the node's weight, or by another of its shape; float32."""
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
-    groups, out_channels = int(node.expr.attrs.groups), len(weight)
-    out = np.empty((len(x), *node.shape), np.float32)
-    for image, result in zip(x.reshape(-1, 1, *x.shape[-3:]), out.reshape(-1, *node.shape[1:]), strict=True):
-        windows = patches(image.astype(np.float32, copy=False), node)[0]
-        if weight.shape[1] == 1:  # depthwise: tap by tap, as the matrices of one row would be slow
-            windows = np.repeat(windows, out_channels // groups, axis=0)
-            result[:] = 0
-            for ky, kx in product(*map(range, weight.shape[2:])):
-                result += windows[:, ky, kx] * weight[:, 0, ky, kx, None, None]
-        else:
-            columns = windows.reshape(groups, -1, result[0].size)
-            products = np.matmul(weight.reshape(groups, out_channels // groups, -1), columns)
-            result[:] = products.reshape(result.shape)
-    return out
+    groups = int(node.expr.attrs.groups)
+    x = x.reshape(-1, *x.shape[-3:])
+    out = np.empty((len(x), *node.shape[1:]), np.float32)
+    for start in range(0, len(x), _IMAGES):
+        windows = patches(x[start : start + _IMAGES].astype(np.float32, copy=False), node)
+        convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
+        for window, result in zip(windows, out[start : start + _IMAGES], strict=True):
+            convolve(window, weight, groups, result)
+    return out.reshape(-1, *node.shape)
+
+
+def _convolve(windows: np.ndarray, weight: np.ndarray, groups: int, out: np.ndarray) -> None:
+    columns = windows.reshape(groups, weight[0].size, -1)
+    np.matmul(weight.reshape(groups, -1, weight[0].size), columns, out=out.reshape(groups, -1, columns.shape[2]))
+
+
+def _convolve_depthwise(windows: np.ndarray, weight: np.ndarray, groups: int, out: np.ndarray) -> None:
+    """Tap by tap: matrices of one row would be slow."""
+    windows = np.repeat(windows, len(weight) // groups, axis=0) if len(weight) > groups else windows
+    out[:] = 0
+    for ky, kx in product(*map(range, weight.shape[2:])):
+        out += windows[:, ky, kx] * weight[:, 0, ky, kx, None, None]
 
 
 def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:

@@ -53,5 +53,12 @@ def pairs(mod):
 
 
 def run(mod, x):
-    result = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())["main"](tvm.runtime.tensor(x))
-    return result.numpy() if hasattr(result, "numpy") else [r.numpy() for r in result]
+    """The module's output (or list of outputs) for one image (1, ...)."""
+    return run_all(mod, x)[0]
+
+
+def run_all(mod, images):
+    """As `run`, for each of the images (N, ...)."""
+    machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
+    results = [machine["main"](tvm.runtime.tensor(image[None])) for image in images]
+    return [r.numpy() if hasattr(r, "numpy") else [field.numpy() for field in r] for r in results]

@@ -1,0 +1,247 @@
+"""EasyQuant (arXiv 2006.16669): scales that maximize the cosine between float and quantized outputs of each layer."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import tvm
+
+from .annotate import Scales, annotate
+from .calibration_images import calibration_inputs
+from .float_executor import FloatExecutor
+from .layer_samples import grouped_weight, layer_activation_sample, layer_weight_sample, tensor_sample
+from .minmax_calibrate import max_abs_scales
+from .network import Network, read_network
+from .quantization_points import quantization_points
+from .quantizers import WEIGHT_LIMITS, check_scheme, smallest_weight_scale
+from .scale_search import (
+    ActivationSample,
+    candidate_factors,
+    mean_cosine,
+    search_activation_scale,
+    search_weight_scales,
+)
+from .simulation import Simulation
+
+
+@tvm.transform.module_pass(opt_level=0, name="EasyQuantCalibrate")
+class EasyQuantCalibrate:
+    """Annotate a canonical module with the scales that EasyQuant finds (section 3.2, algorithm 1).
+
+    Scales start at the largest magnitudes. A round searches the weight scales of all layers, per output channel, then
+    the scales of all activations, in topological order. Each search sees the layers before it quantized with the scales
+    found so far, and maximizes the cosine to the output of the untouched float network, averaged over the images. An
+    activation that several layers read has one scale; its objective is the mean over these layers, and over the tensor
+    itself where an addition or average reads it.
+
+    Parameters
+    ----------
+    images : dict of input name to float32 array (N, ...)
+        N calibration images, without the model's batch axis; the paper takes 50.
+    scheme : str
+        "int7" (weights in [-63, 63]) or "int8" ([-127, 127]).
+    activation_range : str
+        "unsigned": what can't be negative uses [0, 127] or [0, 255]; "symmetric": the weights' range everywhere.
+    alpha, beta : float
+        Candidates go linearly from alpha * S to beta * S, S the starting scale; alpha <= 1 <= beta. S multiplies, as
+        in the paper: larger is finer and saturates more.
+    candidates : int
+        Their number.
+    rounds : int
+        At most so many; the paper's experiments take one.
+    tolerance : float
+        A round that raises the mean cosine of the layers by less is the last.
+    seed : int
+        Of the sampled output positions.
+    progress : callable (done: float from 0 to 1, message: str), optional
+
+    Attributes
+    ----------
+    record : list of dict
+        After a run, for each layer: its name and operator, initial and final weight scales and input scale, and the
+        mean cosine between its float and quantized outputs, with all initial and with all final scales.
+
+    Raises
+    ------
+    ValueError
+        As MinMaxCalibrate, and for parameters out of range.
+    """
+
+    def __init__(
+        self,
+        images: dict[str, np.ndarray],
+        *,
+        scheme: str = "int7",
+        activation_range: str = "unsigned",
+        alpha: float = 0.5,
+        beta: float = 2.0,
+        candidates: int = 100,
+        rounds: int = 1,
+        tolerance: float = 1e-4,
+        seed: int = 0,
+        progress: Callable[[float, str], None] | None = None,
+    ):
+        check_scheme(scheme, activation_range)
+        if not (0 < alpha <= 1 <= beta and candidates >= 1 and rounds >= 1):
+            raise ValueError("EasyQuant needs 0 < alpha <= 1 <= beta, at least one candidate and one round")
+        self.images, self.scheme, self.activation_range = images, scheme, activation_range
+        self.factors = candidate_factors(alpha, beta, candidates)
+        self.rounds, self.tolerance, self.seed = rounds, tolerance, seed
+        self.progress = progress or (lambda done, message: None)
+        self.record: list[dict] = []
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Calibrate and annotate."""
+        net = read_network(mod)
+        points = quantization_points(net, self.scheme, self.activation_range)
+        inputs = calibration_inputs(net, self.images)
+        limit = WEIGHT_LIMITS[self.scheme]
+        executor = FloatExecutor(mod)
+        steps = _Progress(self.progress, 2 + 2 * self.rounds)
+
+        start = max_abs_scales(executor, net, points, inputs, limit, steps.next("largest magnitudes"))
+        best = replace(start, weights=dict(start.weights), activations=start.activations.copy())
+        sim = Simulation(executor, net, points, best, limit, inputs)
+        before = after = self._start_cosines(sim, steps.next("starting scales"))
+        for _ in range(self.rounds):
+            found = Scales(best.activations.copy(), dict(best.weights))
+            sim.scales = found
+            self._search_weights(sim, start, steps.next("weight scales"))
+            cosines = self._search_activations(sim, start, steps.next("activation scales"))
+            gain = np.mean(list(cosines.values())) - np.mean(list(after.values()))
+            if gain > 0:
+                best, after = found, cosines
+            if gain < self.tolerance:
+                break
+        self.progress(1.0, "calibrated")
+        self.record = [
+            {
+                "layer": net.nodes[i].name,
+                "op": net.nodes[i].op,
+                "input_scale_initial": float(start.input_scale(net, points, i)),
+                "input_scale": float(best.input_scale(net, points, i)),
+                "weight_scales_initial": start.weights[i].tolist(),
+                "weight_scales": best.weights[i].tolist(),
+                "cosine_before": before[i],
+                "cosine_after": after[i],
+            }
+            for i in net.layers()
+        ]
+        return annotate(mod, net, points, best, limit)
+
+    def _start_cosines(self, sim: Simulation, progress: Callable[[float, str], None]) -> dict[int, float]:
+        cosines = {}
+        for i in sim.walk():
+            progress(i / len(sim.net.nodes), sim.net.nodes[i].name)
+            cosines.update(_layer_cosine(sim, i))
+        return cosines
+
+    def _search_weights(self, sim: Simulation, start: Scales, progress: Callable[[float, str], None]) -> None:
+        net = sim.net
+
+        def search(i: int) -> None:
+            node = net.nodes[i]
+            if node.op not in ("conv2d", "dense"):
+                return
+            progress(i / len(net.nodes), node.name)
+            sample = layer_weight_sample(node, sim.quantized(node.inputs[0]), sim.float(i), self.seed + i)
+            weight = grouped_weight(node, node.constant)
+            shape = weight.shape[:2]
+            smallest = smallest_weight_scale(net.bias_of(i), sim.scales.input_scale(net, sim.points, i))
+            smallest = np.broadcast_to(np.float32(smallest), start.weights[i].shape).reshape(shape)
+            begin = start.weights[i].reshape(shape)
+            scales = search_weight_scales(sample, weight, begin, self.factors, sim.weight_limit, smallest)
+            sim.scales.weights[i] = scales.reshape(-1)
+
+        for _ in sim.walk(search):
+            pass
+
+    def _search_activations(
+        self, sim: Simulation, start: Scales, progress: Callable[[float, str], None]
+    ) -> dict[int, float]:
+        """Search all scales, and return the cosines of the layers: all that they depend on is then found."""
+        net, points = sim.net, sim.points
+        late = self._late_samples(sim)
+        searched = set()
+
+        def search(group: int) -> None:
+            if group in searched:
+                return
+            searched.add(group)
+            samples = [
+                late[term] if term in late else self._sample(sim, term, sim.unquantized(term[1]), sim.float(term[1]))
+                for term in _terms(net, points, group)
+            ]
+            begin, range_ = start.activations[group], points.groups[group].range
+            sim.scales.activations[group] = search_activation_scale(samples, begin, self.factors, range_)
+
+        def search_inputs(i: int) -> None:
+            progress(i / len(net.nodes), net.nodes[i].name)
+            for j in net.nodes[i].inputs:
+                if j in points.group_of:
+                    search(points.group_of[j])
+
+        cosines = {}
+        for i in sim.walk(search_inputs):
+            cosines.update(_layer_cosine(sim, i))
+            if i in points.group_of and not net.users[i]:  # the network's output, quantized because it is an addition
+                search(points.group_of[i])
+        return cosines
+
+    def _sample(self, sim: Simulation, term: tuple[int, int], x: np.ndarray, x_float: np.ndarray) -> ActivationSample:
+        consumer, tensor = term
+        if consumer < 0:
+            return tensor_sample(x, x_float, self.seed + tensor)
+        scale = sim.scales.weights[consumer]
+        return layer_activation_sample(
+            sim.net.nodes[consumer], x, x_float, scale, sim.weight_limit, self.seed + consumer
+        )
+
+    def _late_samples(self, sim: Simulation) -> dict[tuple[int, int], ActivationSample]:
+        """Samples for consumers whose input is not complete when their group's scale must be known already.
+
+        A group may contain results that depend on its own scale (a concatenation with an earlier part of itself). These
+        consumers see the float network's input instead.
+        """
+        late = [t for g in range(len(sim.points.groups)) for t in _terms(sim.net, sim.points, g) if _is_late(sim, g, t)]
+        samples = {}
+        if late:
+            for i, value in sim.executor.run(sim.net, sim.inputs):
+                samples.update({term: self._sample(sim, term, value, value) for term in late if term[1] == i})
+        return samples
+
+
+def _terms(net: Network, points, group: int) -> list[tuple[int, int]]:
+    """What a group's objective averages: pairs of a layer and its input, or of -1 and a tensor read as it is."""
+    terms = [
+        (consumer if net.nodes[consumer].op in ("conv2d", "dense") else -1, j)
+        for consumer in points.groups[group].consumers
+        for j in net.nodes[consumer].inputs
+        if points.group_of.get(j) == group
+    ]
+    return list(dict.fromkeys(terms)) or [(-1, i) for i in points.groups[group].producers]
+
+
+def _is_late(sim: Simulation, group: int, term: tuple[int, int]) -> bool:
+    members = {i for i, g in sim.points.group_of.items() if g == group}
+    readers = {u for i in members for u in sim.net.users[i] if u not in members}
+    return bool(readers) and max(sim.producers_of(term[1])) > min(readers)
+
+
+def _layer_cosine(sim: Simulation, i: int) -> dict[int, float]:
+    """For a layer the cosine between its float and simulated outputs, bias excluded, averaged over the images."""
+    if sim.net.nodes[i].op not in ("conv2d", "dense"):
+        return {}
+    return {i: mean_cosine(sim.unquantized(i), sim.float(i))}
+
+
+class _Progress:
+    """Splits one progress report into equal parts."""
+
+    def __init__(self, report: Callable[[float, str], None], parts: int):
+        self._report, self._parts, self._part = report, parts, -1
+
+    def next(self, what: str) -> Callable[[float, str], None]:
+        self._part += 1
+        part = self._part
+        return lambda done, message: self._report(min((part + done) / self._parts, 1.0), f"{what}: {message}")

@@ -1,0 +1,101 @@
+"""Samples of a layer's inputs and outputs for the scale searches."""
+
+import numpy as np
+
+from .float_executor import patches
+from .network import Node
+from .quantizers import quantize_weight
+from .scale_search import ActivationSample, WeightSample, weight_sample
+
+# Rows (output positions) sampled per image: as many as these products of rows, K (weights per output channel) and
+# output channels allow. They bound the time of one search.
+_WEIGHT_WORK = 2**22
+_WEIGHT_ROWS = (16, 256)
+_ACTIVATION_ELEMENTS = 2**14
+_ACTIVATION_WORK = 2**21
+_ACTIVATION_ROWS = (4, 256)
+_TENSOR_ELEMENTS = 4096
+# With fewer output positions than this a cosine over one channel of one image says little; all images make one vector.
+_FEW_POSITIONS = 16
+
+
+def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
+    """Weight of a layer as (G, O / G, K)."""
+    if node.op == "dense":
+        return weight.T[None]
+    groups = int(node.expr.attrs.groups)
+    return weight.reshape(groups, len(weight) // groups, -1)
+
+
+def layer_weight_sample(node: Node, quantized: np.ndarray, output: np.ndarray, seed: int) -> WeightSample:
+    """Sample for a layer's weight scales.
+
+    Parameters
+    ----------
+    quantized : (N, *input shape) integers
+        The layer's input in the simulated network.
+    output : (N, *output shape) float32
+        The layer's output, bias excluded, in the float network.
+    """
+    groups, per_group, k = grouped_weight(node, node.constant).shape
+    count = _positions(node)
+    rows = int(np.clip(_WEIGHT_WORK // (groups * per_group * k), *_WEIGHT_ROWS))
+    compress = k <= rows  # all positions fit then
+    rng = np.random.default_rng(seed)
+    windows, outputs = [], []
+    for x, o in zip(quantized, output, strict=True):
+        at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
+        windows.append(_columns(node, x, at))
+        outputs.append(o.reshape(groups, per_group, -1)[..., at])
+    if count < _FEW_POSITIONS:
+        windows, outputs = ([np.concatenate(v, axis=2)] for v in (windows, outputs))
+    return weight_sample(windows, outputs, compress and k < windows[0].shape[2])
+
+
+def layer_activation_sample(
+    node: Node, x: np.ndarray, x_float: np.ndarray, weight_scale: np.ndarray, limit: int, seed: int
+) -> ActivationSample:
+    """Sample for the scale of a layer's input.
+
+    Parameters
+    ----------
+    x, x_float : (N, *input shape) float32
+        The input before quantization in the simulated network, and in the float network.
+    """
+    weight = grouped_weight(node, node.constant)
+    axis = 0 if node.op == "conv2d" else 1
+    quantized = grouped_weight(node, quantize_weight(node.constant, weight_scale, limit, axis))
+    dequantized = quantized * weight_scale.reshape(weight.shape[0], -1, 1)
+    groups, per_group, k = weight.shape
+    count = _positions(node)
+    allowed = min(_ACTIVATION_ELEMENTS // (groups * k), _ACTIVATION_WORK // (groups * per_group * k))
+    rows = min(count, int(np.clip(allowed, *_ACTIVATION_ROWS)))
+    rng = np.random.default_rng(seed)
+    samples, targets = [], []
+    for image, image_float in zip(x, x_float, strict=True):
+        at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
+        samples.append(_columns(node, image, at).transpose(0, 2, 1))
+        targets.append((weight @ _columns(node, image_float, at)).transpose(0, 2, 1))
+    return ActivationSample(np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), np.stack(targets))
+
+
+def tensor_sample(x: np.ndarray, x_float: np.ndarray, seed: int) -> ActivationSample:
+    """Sample for a tensor that is read as it is; arguments as for `layer_activation_sample`."""
+    x, x_float = x.reshape(len(x), -1), x_float.reshape(len(x), -1)
+    count = min(x.shape[1], _TENSOR_ELEMENTS)
+    at = np.random.default_rng(seed).choice(x.shape[1], count, replace=False)
+    return ActivationSample(x[:, None, None, at], None, x_float[:, None, None, at])
+
+
+def _positions(node: Node) -> int:
+    return node.shape[2] * node.shape[3] if node.op == "conv2d" else 1
+
+
+def _columns(node: Node, x: np.ndarray, at: np.ndarray | slice) -> np.ndarray:
+    """Patches (G, K, P) float32 of one image (1, ...) at some output positions."""
+    if node.op == "dense":
+        return x.reshape(1, -1, 1).astype(np.float32)
+    windows = patches(x, node)[0]
+    if isinstance(at, np.ndarray):
+        windows = windows[(..., *np.unravel_index(at, windows.shape[-2:]))]
+    return windows.reshape(int(node.expr.attrs.groups), node.constant[0].size, -1).astype(np.float32, copy=False)

@@ -1,0 +1,183 @@
+"""EasyQuant's scale searches (arXiv 2006.16669, section 3.2, equation 4) in closed form, on samples of one layer.
+
+Bias is left out, as in the paper. Cosines are of the float output and the quantized output of a layer, per image.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from .quantizers import Range
+
+_CHUNK = 2**18  # float32 elements worked on at a time: they stay in the cache
+
+
+def candidate_factors(alpha: float, beta: float, count: int) -> np.ndarray:
+    """Factors of the starting scale S (which multiplies: `q = rint(x * S)`), linear from alpha to beta.
+
+    The one closest to 1 is made 1, and the factors are in the order of their distance from it, so that the first of
+    equally good ones changes the scale least.
+    """
+    factors = np.linspace(alpha, beta, count)
+    factors[np.argmin(np.abs(factors - 1))] = 1.0
+    return factors[np.argsort(np.abs(np.log(factors)), kind="stable")]
+
+
+@dataclass
+class WeightSample:
+    """What the cosines of a layer's output channels depend on, for fixed quantized inputs.
+
+    One channel's output is linear in its weights w: with the rows P of an image's quantized patches and the float
+    output o of that channel, `cos = (P^T o) . w / (|P w| |o|)`. G: the layer's groups, K: weights per output channel.
+
+    Attributes
+    ----------
+    rows : (I, G, R, K) float32
+        P, or any matrix with the same P^T P.
+    correlations : (I, G, K, O / G) float64
+        P^T o.
+    norms : (I, G, O / G) float64
+        |o|.
+    """
+
+    rows: np.ndarray
+    correlations: np.ndarray
+    norms: np.ndarray
+
+
+def weight_sample(patches: Sequence[np.ndarray], outputs: Sequence[np.ndarray], compress: bool) -> WeightSample:
+    """Make a sample from the patches (G, K, P) and float outputs (G, O / G, P) of each image.
+
+    `compress`: replace the P rows by K rows that give the same |P w|.
+    """
+    rows, correlations, norms = [], [], []
+    for patch, output in zip(patches, outputs, strict=True):
+        patch, output = patch.astype(np.float64), output.astype(np.float64)
+        correlations.append(patch @ output.transpose(0, 2, 1))
+        norms.append(np.linalg.norm(output, axis=2))
+        rows.append((_root(patch) if compress else patch.transpose(0, 2, 1)).astype(np.float32))
+    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(norms))
+
+
+def search_weight_scales(
+    sample: WeightSample, weight: np.ndarray, start: np.ndarray, factors: np.ndarray, limit: int, smallest: np.ndarray
+) -> np.ndarray:
+    """For each output channel the scale with the largest mean cosine over the images.
+
+    Parameters
+    ----------
+    weight : (G, O / G, K) float32
+    start : (G, O / G) float32
+        The scales that the factors refer to: candidates are `start / factor`.
+    smallest : (G, O / G) float32
+        Candidates below are raised to it.
+
+    Returns
+    -------
+    numpy.ndarray (G, O / G) float32
+    """
+    candidates = np.maximum((start[..., None] / factors).astype(np.float32), smallest[..., None])
+    cosines = np.concatenate(
+        [
+            _weight_cosines(sample, weight, candidates, limit, channels)
+            for channels in _chunks(weight.shape[1], weight.shape[0] * len(factors) * sum(sample.rows.shape[2:]))
+        ],
+        axis=1,
+    )
+    return np.take_along_axis(candidates, cosines.argmax(axis=2)[..., None], axis=2)[..., 0]
+
+
+def _weight_cosines(
+    sample: WeightSample, weight: np.ndarray, candidates: np.ndarray, limit: int, channels: slice
+) -> np.ndarray:
+    """Mean cosine over the images for some channels (G, C, n)."""
+    candidates = candidates[:, channels, :, None]
+    w = np.clip(np.rint(weight[:, channels, None] / candidates), -limit, limit)  # (G, C, n, K)
+    groups, count, n, k = w.shape
+    dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
+    w = w.reshape(groups, count * n, k).transpose(0, 2, 1)
+    total = np.zeros((groups, count, n))
+    for i, (rows, norm) in enumerate(zip(sample.rows, sample.norms[..., channels], strict=True)):
+        outputs = rows @ w  # (G, R, C * n)
+        lengths = np.sqrt(np.einsum("grc,grc->gc", outputs, outputs)).reshape(groups, count, n)
+        total += _ratio(dots[..., i], lengths * norm[..., None])
+    return total / len(sample.rows)
+
+
+def _root(patch: np.ndarray) -> np.ndarray:
+    """R (G, K, K) with R^T R = patch patch^T, up to 1e-9 of it that keeps a singular one factorable."""
+    gram = patch @ patch.transpose(0, 2, 1)
+    size = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
+    gram += (1e-9 * size + 1e-30)[:, None, None] * np.eye(gram.shape[1])
+    return np.linalg.cholesky(gram).transpose(0, 2, 1)
+
+
+@dataclass
+class ActivationSample:
+    """What a consumer's output depends on when the scale of its input changes.
+
+    Attributes
+    ----------
+    x : (I, G, R, K) float32
+        Not yet quantized patches of each image.
+    weight : (G, K, O / G) float32, or None
+        Dequantized weight; None for a consumer that reads the tensor itself.
+    target : (I, G, R, O / G) float32
+        Output of the float network; without a weight, its tensor.
+    """
+
+    x: np.ndarray
+    weight: np.ndarray | None
+    target: np.ndarray
+
+
+def search_activation_scale(
+    samples: Sequence[ActivationSample], start: np.float32, factors: np.ndarray, range_: Range
+) -> np.float32:
+    """The scale with the largest cosine, averaged over images and then over the consumers."""
+    candidates = (start / factors).astype(np.float32)
+    cosines = sum(_activation_cosines(sample, candidates, range_) for sample in samples)
+    return candidates[np.argmax(cosines)]
+
+
+def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine between two tensors (N, ...), averaged over the N images."""
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    norms = np.sqrt(np.einsum("ik,ik->i", a, a)) * np.sqrt(np.einsum("ik,ik->i", b, b))
+    return float(_ratio(np.einsum("ik,ik->i", a, b), norms).mean())
+
+
+def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_: Range) -> np.ndarray:
+    """Mean cosine over the images for each candidate (n,)."""
+
+    def summed(images: slice) -> np.ndarray:
+        x = np.ascontiguousarray(sample.x[images].transpose(1, 0, 2, 3))  # (G, I, R, K)
+        target = np.ascontiguousarray(sample.target[images].transpose(1, 0, 2, 3))
+        norms = np.sqrt(np.einsum("giro,giro->i", target, target))
+        q, sums = np.empty_like(x), np.zeros(len(candidates))
+        for j, scale in enumerate(candidates):
+            np.divide(x, scale, out=q)
+            np.rint(q, out=q)
+            np.clip(q, range_.lo, range_.hi, out=q)
+            y = q
+            if sample.weight is not None:
+                y = (q.reshape(len(q), -1, q.shape[-1]) @ sample.weight).reshape(target.shape)
+            lengths = np.sqrt(np.einsum("giro,giro->i", y, y)) * norms
+            sums[j] = _ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
+        return sums
+
+    with ThreadPoolExecutor() as pool:  # numpy lets other threads run
+        return sum(pool.map(summed, _chunks(len(sample.x), sample.x[0].size))) / len(sample.x)
+
+
+def _ratio(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`dots / lengths`, 0 where a length is 0."""
+    return np.divide(dots, lengths, out=np.zeros(np.shape(dots)), where=lengths > 0)
+
+
+def _chunks(count: int, size: int) -> list[slice]:
+    """Slices of `count` things of `size` elements each."""
+    step = max(1, _CHUNK // max(size, 1))
+    return [slice(start, start + step) for start in range(0, count, step)]

@@ -1,0 +1,123 @@
+"""The quantized network in numpy, beside the float one: what the annotated module computes, for given scales."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from .annotate import Scales
+from .float_executor import FloatExecutor, conv2d, dense
+from .network import Network
+from .quantization_points import PASS_THROUGH, QuantizationPoints
+from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
+
+
+class Simulation:
+    """Walks both networks in topological order; scales may be changed until the first use of what they quantize.
+
+    Attributes
+    ----------
+    scales : Scales
+        Current scales.
+    """
+
+    def __init__(
+        self,
+        executor: FloatExecutor,
+        net: Network,
+        points: QuantizationPoints,
+        scales: Scales,
+        weight_limit: int,
+        inputs: dict[int, np.ndarray],
+    ):
+        self.executor, self.net, self.points, self.scales = executor, net, points, scales
+        self.weight_limit, self.inputs = weight_limit, inputs
+        self._float: dict[int, np.ndarray] = {}
+        self._simulated: dict[int, np.ndarray] = {}  # a producer's result stays float32 until something reads it
+
+    def walk(self, prepare: Callable[[int], None] = lambda node: None) -> Iterator[int]:
+        """Evaluate node by node; yields each evaluated node.
+
+        `prepare(node)` is called when the float result of the node is there, its simulated one not yet.
+        """
+        self._float, self._simulated = {}, {}
+        last_use = self._last_uses()
+        for i, node in enumerate(self.net.nodes):
+            if self._is_passed_through(i):  # evaluated when read
+                continue
+            is_input = node.op == "input"
+            self._float[i] = self.inputs[i] if is_input else self.executor.evaluate(node, *map(self.float, node.inputs))
+            prepare(i)
+            self._simulated[i] = self.inputs[i] if is_input else self._simulate(i)
+            yield i
+            for j in [j for j in self._float if last_use[j] <= i]:
+                del self._float[j], self._simulated[j]
+
+    def float(self, i: int) -> np.ndarray:
+        """Result (N, *shape) of a node in the float network."""
+        return self._evaluate(i, self._float.__getitem__)
+
+    def unquantized(self, i: int) -> np.ndarray:
+        """Result of a node in the simulated network as it is before its quantization."""
+        return self._evaluate(i, self._simulated.__getitem__)
+
+    def quantized(self, i: int) -> np.ndarray:
+        """Result of a quantized node: integers."""
+        return self._evaluate(i, self._quantize_producer)
+
+    def producers_of(self, i: int) -> set[int]:
+        """The nodes whose quantized results a quantized node's result consists of."""
+        if not self._is_passed_through(i):
+            return {i}
+        return set().union(*map(self.producers_of, self.net.nodes[i].inputs))
+
+    def _simulate(self, i: int) -> np.ndarray:
+        node = self.net.nodes[i]
+        if node.op in ("conv2d", "dense"):
+            compute, axis = (conv2d, 0) if node.op == "conv2d" else (dense, 1)
+            weight = quantize_weight(node.constant, self.scales.weights[i], self.weight_limit, axis)
+            accumulators = compute(node, self.quantized(node.inputs[0]), weight)
+            return _scaled(accumulators, self._accumulator_scale(i))
+        if node.op == "bias_add":
+            scale = self._accumulator_scale(node.inputs[0])
+            bias = quantize_bias(node.constant.reshape(-1), scale)
+            return self._simulated[node.inputs[0]] + _scaled(bias.reshape(node.constant.shape), scale)
+        return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
+
+    def _dequantized(self, i: int) -> np.ndarray:
+        if i not in self.points.group_of:
+            return self._simulated[i]
+        return self.quantized(i).astype(np.float32) * self.scales.activations[self.points.group_of[i]]
+
+    def _quantize_producer(self, i: int) -> np.ndarray:
+        value = self._simulated[i]
+        if value.dtype == np.float32:
+            group = self.points.group_of[i]
+            value = quantize(value, self.scales.activations[group], self.points.groups[group].range)
+            self._simulated[i] = value
+        return value
+
+    def _evaluate(self, i: int, result: Callable[[int], np.ndarray]) -> np.ndarray:
+        if not self._is_passed_through(i):
+            return result(i)
+        node = self.net.nodes[i]
+        return self.executor.evaluate(node, *(self._evaluate(j, result) for j in node.inputs))
+
+    def _is_passed_through(self, i: int) -> bool:
+        return i in self.points.group_of and self.net.nodes[i].op in PASS_THROUGH
+
+    def _accumulator_scale(self, layer: int) -> np.ndarray:
+        return accumulator_scale(self.scales.input_scale(self.net, self.points, layer), self.scales.weights[layer])
+
+    def _last_uses(self) -> list[int]:
+        """The last node that reads each one, directly or through pass-through nodes."""
+        last = self.net.last_uses()
+        for i in reversed(range(len(last))):
+            if self._is_passed_through(i):
+                for j in self.net.nodes[i].inputs:
+                    last[j] = max(last[j], last[i])
+        return last
+
+
+def _scaled(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Accumulators (..., O, H, W) or (..., O) times one scale (O,) per channel, in float32."""
+    return values.astype(np.float32) * (scale if values.ndim < 4 else scale[:, None, None])
