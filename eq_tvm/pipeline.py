@@ -17,6 +17,7 @@ def canonicalize(mod):
 
 CALIBRATIONS = {
     "minmax": passes.MinMaxCalibrate,
+    "easyquant": passes.EasyQuantCalibrate,
 }
 
 

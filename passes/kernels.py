@@ -38,7 +38,7 @@ class Kernels:
         return "int8"
 
     def linear(self, item, output, limits, multiplier):
-        """A convolution or dense layer: NHWC result of `item.conv.out_shape`, groups' channels joined."""
+        """A convolution (NHWC result, all groups' channels joined) or dense layer (rank 2)."""
         conv, source = item.conv.flattened(), item.source
         depthwise_layer = 1 < conv.groups == conv.in_channels == conv.out_channels
         x = self.reshape(source.expr, (conv.batch, conv.height, conv.width, conv.in_channels))
@@ -47,7 +47,7 @@ class Kernels:
         shape = conv.out_shape if not depthwise_layer else item.conv.nhwc_shape
         extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
         result = self.call(function, [x, *constants, limits, *extra], shape, output.dtype)
-        return self.reshape(result, item.conv.nhwc_shape)
+        return self.reshape(result, item.out_shape)
 
     def _direct(self, conv, item, output, multiplier):
         pack = functools.partial(direct_conv.pack_channels, conv)

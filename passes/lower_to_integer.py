@@ -64,19 +64,31 @@ class _Lowering:
 
     def bind(self, var, value):
         """Lower one binding."""
+        if isinstance(value, relax.Tuple):
+            self.values[var] = value
+            return
+        if isinstance(value, relax.TupleGetItem) and (fields := self.fields(value.tuple_value)):
+            self.values[var] = self.value(fields[value.index])
+            return
         handler = _HANDLERS.get(operator_name(value))
         lowered = handler(self, value) if handler else None
         self.values[var] = self.generic(value) if lowered is None else lowered
 
     def result(self, expr):
         """The module's result: float tensors with their original axes."""
-        if isinstance(expr, relax.Tuple):
-            return relax.Tuple([self.result(field) for field in expr.fields])
-        return self.plain(self.value(expr)).expr
+        fields = self.fields(expr)
+        if fields is not None:
+            return relax.Tuple([self.result(field) for field in fields])
+        return self.argument(expr, False)
 
     def value(self, expr):
-        """What an argument stands for; constants become float tensors."""
+        """What an argument stands for; constants and shapes stand for themselves."""
         return self.values[expr] if isinstance(expr, relax.Var) else expr
+
+    def fields(self, expr):
+        """The fields of a tuple, or None for everything else."""
+        value = self.value(expr)
+        return list(value.fields) if isinstance(value, relax.Tuple) else None
 
     def quantized(self, value, scale, low, high):
         """Emit `value` as integers, once."""
@@ -137,32 +149,34 @@ class _Lowering:
 
     def generic(self, call):
         """An operator that is kept as it is, on float tensors."""
-        keep = operator_name(call) in _ELEMENTWISE
-        values = [self.value(arg) for arg in call.args] if isinstance(call, relax.Call) else []
+        if not isinstance(call, relax.Call):
+            return self.emitted(relax.TupleGetItem(self.argument(call.tuple_value, False), call.index) if isinstance(
+                call, relax.TupleGetItem) else self.argument(call, False), False)
+        values = [self.value(arg) for arg in call.args]
         tensors = [self.real(v) for v in values if not isinstance(v, relax.Expr | Weights | Quantizing)]
-        nhwc = keep and all(t.nhwc for t in tensors) and len(tensors) == sum(
-            not _is_scalar(v) for v in values) and len({t.shape for t in tensors}) == 1
+        rest = [v for v in values if isinstance(v, relax.Expr | Weights | Quantizing)]
+        nhwc = (operator_name(call) in _ELEMENTWISE and all(t.nhwc for t in tensors)
+                and len({t.shape for t in tensors}) == 1 and all(map(_is_scalar, rest)))
+        args = [self.argument(arg, nhwc) for arg in call.args]
+        return self.emitted(relax.Call(call.op, args, call.attrs, call.ty_args), nhwc)
 
-        def argument(expr):
-            if isinstance(expr, relax.Tuple):
-                return relax.Tuple([argument(field) for field in expr.fields])
-            value = self.value(expr)
-            if isinstance(value, relax.Expr):
-                return value
-            if isinstance(value, Weights):
-                return relax.const(value.real())
-            if isinstance(value, Quantizing):
-                return self.original(value)
-            return (self.real(value) if nhwc else self.plain(value)).expr
+    def emitted(self, expr, nhwc):
+        """A float expression as a value."""
+        var = self.builder.emit(self.builder.normalize(expr))
+        return Tensor(var, nhwc) if isinstance(var.ty, relax.TensorType) else var
 
-        if isinstance(call, relax.Call):
-            expr = relax.Call(call.op, [argument(arg) for arg in call.args], call.attrs, call.ty_args)
-        elif isinstance(call, relax.TupleGetItem):
-            expr = relax.TupleGetItem(argument(call.tuple_value), call.index)
-        else:
-            expr = argument(call)
-        emitted = self.builder.emit(self.builder.normalize(expr))
-        return Tensor(emitted, nhwc) if isinstance(emitted.ty, relax.TensorType) else emitted
+    def argument(self, expr, nhwc):
+        """A float operator's argument, as code."""
+        value = self.value(expr)
+        if isinstance(value, relax.Tuple):
+            return relax.Tuple([self.argument(field, nhwc) for field in value.fields])
+        if isinstance(value, relax.Expr):
+            return value
+        if isinstance(value, Weights):
+            return relax.const(value.real())
+        if isinstance(value, Quantizing):
+            return self.original(value)
+        return (self.real(value) if nhwc else self.plain(value)).expr
 
     def original(self, value):
         """The integers between quantize and dequantize, for an operator that wants them as they are."""
@@ -339,10 +353,10 @@ def _window_sizes(attrs, pool, axis):
 
 
 def _concat(low, call):
-    parts = [low.tensor(field) for field in call.args[0].fields]
+    parts = [low.tensor(field) for field in low.fields(call.args[0]) or [call.args[0]]]
     if any(part is None for part in parts):
         return None
-    axis = int(call.attrs.axis) % len(shape(call.args[0].fields[0]))
+    axis = int(call.attrs.axis) % len(parts[0].shape)
     if all(part.quantized for part in parts) and len({float(part.scale) for part in parts}) > 1:
         return Joined(tuple(parts), axis)
     if len({part.quantized for part in parts}) > 1:

@@ -101,6 +101,12 @@ class Linear:
     residual: Tensor | None = None
     bounds: tuple[float, float] = UNBOUNDED
 
+    @property
+    def out_shape(self):
+        """The result's shape: NHWC, or (rows, O) of a dense layer."""
+        batch, _, columns, channels = self.conv.nhwc_shape
+        return (batch * columns, channels) if len(self.source.shape) == 2 else self.conv.nhwc_shape
+
     def multiplier(self, scale, factor=1.0):
         """float32 (O,): units of `scale` / `factor` in one unit of the accumulator."""
         unit = np.float64(self.source.scale) * self.scales.astype("float64")
