@@ -1,0 +1,31 @@
+"""The processors that the kernels run on, as fixtures."""
+
+import pytest
+from families import CPUS, FAMILIES, Family
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request) -> Family:
+    """Each multiply instruction that there is."""
+    return _available(request, request.param)
+
+
+@pytest.fixture(scope="session", params=CPUS)
+def cpu(request) -> Family:
+    """One processor for each width of vectors."""
+    return _available(request, CPUS[request.param])
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Where shared objects go."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+def _available(request, name):
+    family = FAMILIES[name]
+    if family.emulated:
+        request.getfixturevalue("aarch64_dotprod" if "sdot" in family.features else "aarch64")
+    elif family.missing:
+        pytest.skip(f"{name}: this processor lacks {', '.join(family.missing)}")
+    return family

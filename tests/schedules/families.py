@@ -1,0 +1,125 @@
+"""The processors that kernels are tested on, and how one gets a kernel's result there."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aarch64 as emulation
+import numpy as np
+import tvm
+
+from eq_tvm import host
+from eq_tvm.schedules import instructions
+
+
+@dataclass(frozen=True)
+class Family:
+    """A processor, restricted to some of its multiply instructions.
+
+    Parameters
+    ----------
+    cpu : str
+        As LLVM names it.
+    features : frozenset of str
+        What `instructions.choose` may take.
+    attributes : tuple of str
+        LLVM's, beyond those of the processor.
+    needs : tuple of str
+        Features that the host must have (LLVM's names); not asked of emulated processors.
+    """
+
+    cpu: str
+    features: frozenset[str]
+    attributes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def emulated(self) -> bool:
+        return self.cpu.startswith("cortex")
+
+    @property
+    def bits(self) -> int:
+        """Width of the vector registers."""
+        return instructions.vector_bits(self.features)
+
+    @property
+    def missing(self) -> list[str]:
+        """What this machine would need to run the family's code."""
+        return [] if self.emulated else sorted(set(self.needs) - (host.cpu_features() or set()))
+
+    def target(self) -> tvm.target.Target:
+        if self.emulated:
+            return emulation.target(self.cpu, *self.attributes)
+        return tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu})
+
+    def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
+        """One module with the functions k0, k1, ..."""
+        named = {f"k{i}": func.with_attr("global_symbol", f"k{i}") for i, func in enumerate(functions)}
+        return tvm.tirx.build(tvm.IRModule(named), self.target())
+
+    def run(self, folder, jobs: Sequence[tuple[tvm.tirx.PrimFunc, Sequence[np.ndarray]]]) -> list[np.ndarray]:
+        """The result of each job: a function and its arguments without the last, which is the result.
+
+        Arguments end in front of a page that can't be accessed: a kernel that reads or writes beyond faults.
+        """
+        built = self.build([func for func, _ in jobs])
+        calls = [(f"k{i}", [*arguments, _unwritten(func)]) for i, (func, arguments) in enumerate(jobs)]
+        if self.emulated:
+            library = emulation.export(built, folder / "kernels.so")
+            machine = emulation.machine(self.cpu)
+            return [answer[-1] for answer in machine.run_prim_funcs([(library, *call) for call in calls])]
+        results = []
+        for name, arguments in calls:
+            guarded = [_guarded(argument) for argument in arguments]
+            built[name](*map(tvm.runtime.from_dlpack, guarded))
+            results.append(guarded[-1].copy())
+        return results
+
+
+_VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
+_A76 = ("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",))
+
+# Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
+# targets.yaml.
+FAMILIES = {
+    "pmaddubsw": Family("haswell", frozenset({"pmaddubsw", "pmaddwd-256"}), needs=("avx2", "fma")),
+    "pmaddwd-256": Family("haswell", frozenset({"pmaddwd-256"}), needs=("avx2", "fma")),
+    "vpdpbusd-512": Family("cascadelake", frozenset({"vpdpbusd-512", "pmaddwd-512"}), needs=_VNNI),
+    "vpdpbusd-256": Family("cascadelake", frozenset({"vpdpbusd-256", "pmaddwd-256"}), needs=_VNNI),
+    "pmaddwd-512": Family("cascadelake", frozenset({"pmaddwd-512"}), needs=_VNNI),
+    "smlal": Family("cortex-a72", frozenset({"smlal"})),
+    "sdot": Family(*_A76),
+}
+
+# One for each width of vectors, for kernels that have no multiply instruction to choose.
+CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal"}
+
+
+def _unwritten(func: tvm.tirx.PrimFunc) -> np.ndarray:
+    """Space for a function's last argument, filled with what no kernel should leave there."""
+    buffer = func.params[-1]
+    result = np.empty([int(extent) for extent in buffer.shape], str(buffer.dtype))
+    result.view("uint8").fill(0xA5)
+    return result
+
+
+def _guarded(array: np.ndarray) -> np.ndarray:
+    """A copy that ends, up to TVM's alignment of 64 bytes, in front of a page that can't be accessed."""
+    occupied = -(-array.nbytes // 64) * 64
+    room = -(-occupied // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if _libc().mprotect(ctypes.c_void_p(address + room), ctypes.c_size_t(mmap.PAGESIZE), 0):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    copy = np.frombuffer(memory, array.dtype, array.size, room - occupied).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
