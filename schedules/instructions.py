@@ -156,7 +156,7 @@ def _pmaddubsw(low, high, weight_max):
     offset = _to_unsigned(low, high)
     if offset is None:
         return None
-    chain = min(4, INT16_MAX // (2 * (high + offset) * weight_max))
+    chain = min(4, INT16_MAX // (2 * max(high + offset, 1) * weight_max))
     if chain < 1:
         return None  # one instruction alone may saturate
     return _register(Instruction(f"eq_tvm.pmaddubsw_x{chain}", 8, 4, chain, "uint8", "int8", 16),
