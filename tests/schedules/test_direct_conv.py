@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 import integer_ops as ops
 import numpy as np
 import pytest
-from cases import ACTIVATION_RANGES, SEEDS, WEIGHT_LIMITS, Activations, Epilogue, activations, epilogues, extent, weights
+from cases import (
+    ACTIVATION_RANGES,
+    SEEDS,
+    WEIGHT_LIMITS,
+    Activations,
+    Epilogue,
+    activations,
+    epilogues,
+    extent,
+    weights,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
