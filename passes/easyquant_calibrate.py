@@ -144,10 +144,12 @@ class EasyQuantCalibrate:
             if node.op not in ("conv2d", "dense"):
                 return
             progress(i / len(net.nodes), node.name)
-            sample = layer_weight_sample(node, sim.quantized(node.inputs[0]), sim.float(i), self.seed + i)
+            input_scale = sim.scales.input_scale(net, sim.points, i)
+            x = sim.quantized(node.inputs[0])
+            sample = layer_weight_sample(node, x, input_scale, sim.float(i), self.seed + i)
             weight = grouped_weight(node, node.constant)
             shape = weight.shape[:2]
-            smallest = smallest_weight_scale(net.bias_of(i), sim.scales.input_scale(net, sim.points, i))
+            smallest = smallest_weight_scale(net.bias_of(i), input_scale)
             smallest = np.broadcast_to(np.float32(smallest), start.weights[i].shape).reshape(shape)
             begin = start.weights[i].reshape(shape)
             scales = search_weight_scales(sample, weight, begin, self.factors, sim.weight_limit, smallest)

@@ -15,8 +15,6 @@ _ACTIVATION_ELEMENTS = 2**14
 _ACTIVATION_WORK = 2**21
 _ACTIVATION_ROWS = (4, 256)
 _TENSOR_ELEMENTS = 4096
-# With fewer output positions than this a cosine over one channel of one image says little; all images make one vector.
-_FEW_POSITIONS = 16
 
 
 def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
@@ -27,13 +25,15 @@ def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
     return weight.reshape(groups, len(weight) // groups, -1)
 
 
-def layer_weight_sample(node: Node, quantized: np.ndarray, output: np.ndarray, seed: int) -> WeightSample:
+def layer_weight_sample(
+    node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, seed: int
+) -> WeightSample:
     """Sample for a layer's weight scales.
 
     Parameters
     ----------
     quantized : (N, *input shape) integers
-        The layer's input in the simulated network.
+        The layer's input in the simulated network, of that scale.
     output : (N, *output shape) float32
         The layer's output, bias excluded, in the float network.
     """
@@ -45,11 +45,9 @@ def layer_weight_sample(node: Node, quantized: np.ndarray, output: np.ndarray, s
     windows, outputs = [], []
     for x, o in zip(quantized, output, strict=True):
         at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
-        windows.append(_columns(node, x, at))
+        windows.append(_columns(node, x, at) * np.float32(scale))
         outputs.append(o.reshape(groups, per_group, -1)[..., at])
-    if count < _FEW_POSITIONS:
-        windows, outputs = ([np.concatenate(v, axis=2)] for v in (windows, outputs))
-    return weight_sample(windows, outputs, compress and k < windows[0].shape[2])
+    return weight_sample(windows, outputs, compress and k < count)
 
 
 def layer_activation_sample(

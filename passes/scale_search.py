@@ -1,6 +1,6 @@
 """EasyQuant's scale searches (arXiv 2006.16669, section 3.2, equation 4) in closed form, on samples of one layer.
 
-Bias is left out, as in the paper. Cosines are of the float output and the quantized output of a layer, per image.
+The objective is the cosine between the float and the quantized output of a layer, bias left out, averaged over images.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,13 @@ def candidate_factors(alpha: float, beta: float, count: int) -> np.ndarray:
 
 @dataclass
 class WeightSample:
-    """What the cosines of a layer's output channels depend on, for fixed quantized inputs.
+    """What the cosines depend on when the scales of a layer's weights change, for fixed quantized inputs.
 
-    One channel's output is linear in its weights w: with the rows P of an image's quantized patches and the float
-    output o of that channel, `cos = (P^T o) . w / (|P w| |o|)`. G: the layer's groups, K: weights per output channel.
+    All output channels are searched in parallel: for one channel's scale, the others stand as in the float network.
+    (The cosine over that channel alone would not see its gain: where one weight dominates, it would let it saturate.)
+    A channel is linear in its weights w: with the rows P of an image's patches and the channel's float output o,
+    `<o, P w> = (P^T o) . w`, so that per candidate only |P w| is left to compute. G: the layer's groups, K: weights
+    per output channel.
 
     Attributes
     ----------
@@ -38,33 +41,33 @@ class WeightSample:
         P, or any matrix with the same P^T P.
     correlations : (I, G, K, O / G) float64
         P^T o.
-    norms : (I, G, O / G) float64
-        |o|.
+    squares : (I, G, O / G) float64
+        |o|^2.
     """
 
     rows: np.ndarray
     correlations: np.ndarray
-    norms: np.ndarray
+    squares: np.ndarray
 
 
 def weight_sample(patches: Sequence[np.ndarray], outputs: Sequence[np.ndarray], compress: bool) -> WeightSample:
-    """Make a sample from the patches (G, K, P) and float outputs (G, O / G, P) of each image.
+    """Make a sample from the dequantized patches (G, K, P) and float outputs (G, O / G, P) of each image.
 
     `compress`: replace the P rows by K rows that give the same |P w|.
     """
-    rows, correlations, norms = [], [], []
+    rows, correlations, squares = [], [], []
     for patch, output in zip(patches, outputs, strict=True):
         patch, output = patch.astype(np.float64), output.astype(np.float64)
         correlations.append(patch @ output.transpose(0, 2, 1))
-        norms.append(np.linalg.norm(output, axis=2))
+        squares.append(np.einsum("gop,gop->go", output, output))
         rows.append((_root(patch) if compress else patch.transpose(0, 2, 1)).astype(np.float32))
-    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(norms))
+    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(squares))
 
 
 def search_weight_scales(
     sample: WeightSample, weight: np.ndarray, start: np.ndarray, factors: np.ndarray, limit: int, smallest: np.ndarray
 ) -> np.ndarray:
-    """For each output channel the scale with the largest mean cosine over the images.
+    """For each output channel the scale with the largest cosine.
 
     Parameters
     ----------
@@ -92,17 +95,19 @@ def search_weight_scales(
 def _weight_cosines(
     sample: WeightSample, weight: np.ndarray, candidates: np.ndarray, limit: int, channels: slice
 ) -> np.ndarray:
-    """Mean cosine over the images for some channels (G, C, n)."""
-    candidates = candidates[:, channels, :, None]
-    w = np.clip(np.rint(weight[:, channels, None] / candidates), -limit, limit)  # (G, C, n, K)
+    """Cosine for each candidate scale of some channels (G, C, n)."""
+    candidates = candidates[:, channels]
+    w = np.clip(np.rint(weight[:, channels, None] / candidates[..., None]), -limit, limit)  # (G, C, n, K)
     groups, count, n, k = w.shape
     dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
     w = w.reshape(groups, count * n, k).transpose(0, 2, 1)
     total = np.zeros((groups, count, n))
-    for i, (rows, norm) in enumerate(zip(sample.rows, sample.norms[..., channels], strict=True)):
+    for i, (rows, squares) in enumerate(zip(sample.rows, sample.squares, strict=True)):
         outputs = rows @ w  # (G, R, C * n)
-        lengths = np.sqrt(np.einsum("grc,grc->gc", outputs, outputs)).reshape(groups, count, n)
-        total += _ratio(dots[..., i], lengths * norm[..., None])
+        quantized = np.einsum("grc,grc->gc", outputs, outputs).reshape(groups, count, n) * np.float64(candidates) ** 2
+        whole = squares.sum()
+        rest = whole - squares[:, channels, None]
+        total += _ratio(rest + dots[..., i] * candidates, np.sqrt(whole * (rest + quantized)))
     return total / len(sample.rows)
 
 

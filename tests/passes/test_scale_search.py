@@ -43,7 +43,7 @@ def test_candidates_are_linear_and_hold_the_start():
 def test_weight_scales_equal_brute_force(shape, compress):
     rng = np.random.default_rng(shape["seed"])
     images, groups, per_group, k = (shape[n] for n in ("images", "groups", "per_group", "k"))
-    patches = rng.integers(-63, 64, (images, groups, k, shape["rows"])).astype(np.int8)
+    patches = rng.integers(-63, 64, (images, groups, k, shape["rows"])) * 0.1
     outputs = rng.standard_normal((images, groups, per_group, shape["rows"]))
     weight = rng.standard_normal((groups, per_group, k)).astype(np.float32)
     start = (np.abs(weight).max(axis=2) / 63).astype(np.float32)
@@ -53,8 +53,9 @@ def test_weight_scales_equal_brute_force(shape, compress):
     for g, o in np.ndindex(groups, per_group):
 
         def score(scale, g=g, o=o):
-            w = np.clip(np.rint(weight[g, o] / np.float32(scale)), -63, 63)
-            return np.mean([cosine(w @ p[g].astype(float), y[g, o]) for p, y in zip(patches, outputs, strict=True)])
+            quantized = outputs.copy()  # all other channels as in the float network
+            quantized[:, g, o] = np.clip(np.rint(weight[g, o] / np.float32(scale)), -63, 63) @ patches[:, g] * scale
+            return np.mean(list(map(cosine, quantized, outputs)))
 
         candidates = (start[g, o] / factors).astype(np.float32)
         assert found[g, o] in candidates
