@@ -24,8 +24,8 @@ def canonical_passes() -> list[tvm.transform.Pass]:
     return [
         FoldConstants(),
         RecoverOperators(),
-        RecoverClip(),
         RemoveIdentities(),
+        RecoverClip(),
         NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),

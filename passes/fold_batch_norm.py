@@ -53,19 +53,18 @@ def _fold(graph, var, value):
     weights = _weights(conv)
     if weights is None:
         return {var: _multiply_add(data, scale, shift)} if is_batch_norm else None
-    bias = shift if bias is None else bias * scale + shift
     axis = _CHANNEL_AXIS[operator_name(conv)]
-    if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
-        raise ValueError(
-            f"layer '{layer.name}': the batch norm or scale '{var.name}' behind it gives weights that are not finite"
-        )
-    constant = _constant(bias, len(shape(conv)), dense=axis == 1)
-    if operator_name(value) == "relax.add" and value.args[0].same_as(layer) and shape(value.args[1]) == shape(constant):
+    bias = shift if bias is None else bias * scale + shift
+    weights = weights * np.expand_dims(scale, [i for i in range(weights.ndim) if i != axis])
+    bias = _constant(bias, len(shape(conv)), dense=axis == 1)
+    weights = _float32(weights)
+    if not (np.isfinite(array(weights)).all() and np.isfinite(array(bias)).all()):
+        raise ValueError(f"layer '{layer.name}': its weights times the scale behind it ('{var.name}') are not finite")
+    if operator_name(value) == "relax.add" and value.args[0].same_as(layer) and shape(value.args[1]) == shape(bias):
         return None
-    folded = {var: relax.op.add(layer, constant)}
+    folded = {var: relax.op.add(layer, bias)}
     if not np.all(scale == 1):
-        weights = weights * np.expand_dims(scale, [i for i in range(weights.ndim) if i != axis])
-        folded[layer] = tvm.ir.Call(conv.op, [conv.args[0], relax.const(weights.astype("float32"))], conv.attrs)
+        folded[layer] = tvm.ir.Call(conv.op, [conv.args[0], weights], conv.attrs)
     return folded
 
 
@@ -128,7 +127,12 @@ def _per_channel(operand, call):
 
 
 def _constant(values, rank, *, dense):
-    return relax.const(values.astype("float32").reshape(-1 if dense else (1, -1) + (1,) * (rank - 2)))
+    return _float32(values.reshape(-1 if dense else (1, -1) + (1,) * (rank - 2)))
+
+
+def _float32(values):
+    with np.errstate(over="ignore"):
+        return relax.const(values.astype("float32"))
 
 
 def _multiply_add(data, scale, shift):
@@ -143,5 +147,4 @@ def _fold_input_scale(graph, var, matmul):
     factor = array(multiply.args[1]) if multiply is not None else None
     if factor is None or factor.size != 1:
         return None
-    weights = relax.const((weights * factor.item()).astype("float32"))
-    return {var: relax.op.matmul(multiply.args[0], weights)}
+    return {var: relax.op.matmul(multiply.args[0], _float32(weights * factor.item()))}

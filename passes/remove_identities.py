@@ -39,7 +39,7 @@ def _remove(graph, var, value):
         identity = axes is not None and [int(axis) for axis in axes] == list(range(len(axes)))
     elif name == "relax.astype":
         identity = value.ty.dtype == value.args[0].ty.dtype
-    elif name == "relax.strided_slice" and any(int(stride) < 0 for stride in value.args[4]):
+    elif name == "relax.strided_slice" and any(int(stride) < 0 for arg in value.args[4:] for stride in arg):
         identity = False
     else:
         identity = name in _SAME_SHAPE and shape(value) == shape(value.args[0])

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from eq_tvm.passes import FoldConstants
+from onnx_models import random
+from rewriting import apply, const, module
+from tvm import relax
+
+EXPRESSIONS = {
+    "reshape": lambda: relax.op.reshape(const(6), (6, 1, 1)),
+    "squeeze": lambda: relax.op.squeeze(const(6, 1, 1, 1), [3]),
+    "expand_dims": lambda: relax.op.expand_dims(const(6, 1), [2]),
+    "permute_dims": lambda: relax.op.permute_dims(const(1, 1, 6), [2, 0, 1]),
+    "permute_dims reversed": lambda: relax.op.permute_dims(const(1, 1, 6)),
+    "broadcast_to": lambda: relax.op.broadcast_to(const(6, 1, 1), (1, 6, 3, 3)),
+    "arithmetic": lambda: relax.op.multiply(relax.op.add(const(6, 1, 1), const(1)), const(6, 1, 1, seed=1)),
+    "where isnan": lambda: relax.op.where(relax.op.isnan(const(1)), relax.const(np.float32(np.inf)), const(1)),
+    "division by zero": lambda: relax.op.divide(const(1), relax.const(np.zeros(1, "float32"))),
+    "concat": lambda: relax.op.concat([const(2, 1, 1), const(4, 1, 1)], axis=0),
+    "astype": lambda: relax.op.astype(relax.const(random(6, 1, 1).astype("float16")), "float32"),
+}
+
+
+@pytest.mark.parametrize("make", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_constant_expressions(make):
+    assert apply(module(lambda x: relax.op.add(x, make()), (1, 6, 3, 3)), FoldConstants()) == ["add"]
+
+
+def test_dequantize_stays():
+    weights = relax.op.dequantize(
+        relax.const(np.arange(12, dtype="int8").reshape(3, 4)),
+        relax.const(np.float32([0.5, 0.25, 2])),
+        relax.const(np.zeros(3, "int8")),
+        axis=0,
+    )
+    mod = module(lambda x: relax.op.matmul(x, relax.op.permute_dims(weights)), (1, 4))
+    assert apply(mod, FoldConstants()) == ["dequantize", "permute_dims", "matmul"]
