@@ -1,0 +1,94 @@
+"""The promise, on whole networks: every target computes exactly the integer program.
+
+Module on x86 == numpy interpreter == module on aarch64 under qemu, bit for bit.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+from aarch64 import export, machine
+from interpreter import run_annotated
+from tvm import relax
+
+from eq_tvm import data, example, host, pipeline
+from eq_tvm.importer import import_onnx
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.targets import get_target
+
+NETWORKS = ["example", "resnet20_cifar10", "mobilenetv2_tiny_cifar10"]
+SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]
+EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
+CALIBRATION_IMAGES, TEST_IMAGES = 8, 3
+
+
+@pytest.fixture(params=NETWORKS)
+def files(request):
+    """(model, preprocessing, images) of the embedded example or of a real network."""
+    if request.param == "example":
+        return example.MODEL, example.PREPROCESS, example.CALIBRATION
+    shared = request.getfixturevalue("shared_data")
+    model = shared.models[request.param]
+    return model, model.with_suffix(".preprocess.yaml"), shared.path / "cifar10" / "calib.npz"
+
+
+@pytest.mark.parametrize("target", ["x86", "x86-vnni"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids="-".join)
+def test_x86_computes_the_integer_program(files, scheme, target):
+    if target == "x86-vnni" and "vpdpbusd-512" not in host.instructions():
+        pytest.skip("this processor has no AVX-512 VNNI")
+    annotated, images, expected = _program(files, *scheme)
+    main = relax.VirtualMachine(pipeline.build(annotated, get_target(target)), tvm.cpu())["main"]
+    for image, result in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result, strict=True)
+
+
+@pytest.mark.parametrize("target", EMULATED)
+@pytest.mark.parametrize("scheme", SCHEMES[:3], ids="-".join)
+def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch64):
+    del aarch64  # skips, or fails in CI, where nothing can be emulated
+    annotated, images, expected = _program(files, *scheme)
+    library = export(pipeline.build(annotated, get_target(target)), tmp_path / "network.so")
+    for results, result in zip(
+        machine(EMULATED[target]).run_vm_batch(library, [[image] for image in images]), expected, strict=True
+    ):
+        np.testing.assert_array_equal(results[0], result, strict=True)
+
+
+def test_threads_do_not_change_the_bits(files):
+    annotated, images, expected = _program(files, *SCHEMES[0])
+    main = relax.VirtualMachine(pipeline.build(annotated, get_target("native")), tvm.cpu())["main"]
+    for threads in (2, 1, 3):
+        tvm.get_global_func("runtime.config_threadpool")(1, threads)
+        result = main(tvm.runtime.tensor(images[0])).numpy()
+        np.testing.assert_array_equal(result, expected[0], strict=True)
+
+
+def test_the_integer_program_is_close_to_float(files):
+    annotated, images, expected = _program(files, *SCHEMES[2])
+    main = relax.VirtualMachine(pipeline.build(_canonical(files[0]), get_target("native")), tvm.cpu())["main"]
+    for image, result in zip(images, expected, strict=True):
+        real = main(tvm.runtime.tensor(image)).numpy()
+        assert np.vdot(real, result) > 0.98 * np.linalg.norm(real) * np.linalg.norm(result)
+
+
+@functools.cache
+def _canonical(model: Path):
+    return pipeline.canonicalize(import_onnx(model))
+
+
+@functools.cache
+def _program(files, scheme, activation_range):
+    """(annotated module, images (1, C, H, W), the interpreter's results)."""
+    model, preprocess, images = files
+    module = _canonical(model)
+    name, shape = module["main"].params[0].name, tuple(int(n) for n in module["main"].params[0].ty.shape)
+    dataset, steps = data.read(images), Preprocess.read(preprocess)
+    inputs = [dataset.input(i, shape, steps) for i in range(CALIBRATION_IMAGES + TEST_IMAGES)]
+    annotated, _ = pipeline.calibrate(
+        module, {name: np.concatenate(inputs[:CALIBRATION_IMAGES])}, scheme=scheme, method="minmax",
+        activation_range=activation_range)
+    tested = inputs[CALIBRATION_IMAGES:]
+    return annotated, tested, [run_annotated(annotated, {name: image})[0] for image in tested]
