@@ -43,7 +43,10 @@ class Kernels:
         depthwise_layer = 1 < conv.groups == conv.in_channels == conv.out_channels
         x = self.reshape(source.expr, (conv.batch, conv.height, conv.width, conv.in_channels))
         emit = self._depthwise if depthwise_layer else self._direct
-        function, constants = emit(conv, item, output, multiplier)
+        try:
+            function, constants = emit(conv, item, output, multiplier)
+        except ValueError as error:
+            raise ValueError(f"layer {item.name}: {error}") from error
         shape = conv.out_shape if not depthwise_layer else item.conv.nhwc_shape
         extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
         result = self.call(function, [x, *constants, limits, *extra], shape, output.dtype)

@@ -60,10 +60,12 @@ class _Lowering:
         self.kernels = Kernels(builder, features)
         self.emit = Materializer(self.kernels, self.layout)
         self.values = {param: Tensor(param) for param in params}
+        self.name = ""  # of the binding at hand
         self._quantized, self._real, self._layouts = {}, {}, {}
 
     def bind(self, var, value):
         """Lower one binding."""
+        self.name = var.name
         if isinstance(value, relax.Tuple):
             self.values[var] = value
             return
@@ -253,14 +255,14 @@ def _linear(low, call, conv, to_oihw, channel_axis):
         per_channel = weight.axis == channel_axis or weight.scales.size == 1
         if source.quantized and weight.values.dtype == np.int8 and per_channel:
             scales = np.broadcast_to(weight.scales, conv.out_channels).copy()
-            return Linear(low.layout(source, True), conv, to_oihw(weight.values), scales,
+            return Linear(low.name, low.layout(source, True), conv, to_oihw(weight.values), scales,
                           np.zeros(conv.out_channels, "int32"))
         weight = weight.real()
     else:
         weight = array(weight)
     if weight is None or weight.dtype != np.float32:
         return None
-    return Linear(low.layout(low.real(source), True), conv, to_oihw(weight), None,
+    return Linear(low.name, low.layout(low.real(source), True), conv, to_oihw(weight), None,
                   np.zeros(conv.out_channels, "float32"))
 
 

@@ -77,6 +77,8 @@ class Linear:
 
     Parameters
     ----------
+    name : str
+        For messages.
     source : Tensor
         NHWC, or rank 2 of a dense layer.
     conv : Conv2D
@@ -92,6 +94,7 @@ class Linear:
         Activation: the result is clipped to them.
     """
 
+    name: str
     source: Tensor
     conv: Conv2D
     weight: np.ndarray

@@ -73,10 +73,15 @@ class Materializer:
         stored = NHWC_OF_NCHW.index(axis % rank) if first.nhwc else axis % rank
         if stored != rank - 1 or any(part.nhwc != first.nhwc for part in parts):
             return None
-        if len({part.dtype for part in parts}) > 1:
-            return None
         low, high = min(part.low for part in parts), max(part.high for part in parts)
+        if len({part.dtype for part in parts}) > 1:
+            parts = [self._stored_as(self.kernels.storage_dtype(low, high), part) for part in parts]
         return replace(first, expr=self.kernels.concat(parts), low=low, high=high, limit=max(p.limit for p in parts))
+
+    def _stored_as(self, dtype, part):
+        if part.dtype == dtype:
+            return part
+        return replace(part, expr=self.kernels.rescale(part, Output(dtype), np.float32(1), _limits(part.low, part.high)))
 
     def _quantized_tensor(self, value, scale, low, high):
         if value.quantized:
