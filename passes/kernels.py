@@ -3,11 +3,9 @@
 import functools
 
 import numpy as np
-from tvm import relax
-
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling
-from eq_tvm.schedules.epilogue import Output
+from tvm import relax
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -158,7 +156,7 @@ def _one(value):
 
 def _kernel(make, name):
     """`make`, cached, with results that are named for people to read and left alone by later passes."""
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def made(*args):
         return make(*args).with_attr({"global_symbol": name(*args), "tirx.is_scheduled": True, "op_pattern": OPAQUE})
     return made
@@ -174,7 +172,9 @@ def _shape_name(kind):
 
 
 def _pool_name(kind):
-    return lambda pool, *_rest: f"{kind}{pool.kernel[0]}x{pool.kernel[1]}_{pool.out_height}x{pool.out_width}_{pool.channels}"
+    def name(pool, *_rest):
+        return f"{kind}{pool.kernel[0]}x{pool.kernel[1]}_{pool.out_height}x{pool.out_width}_{pool.channels}"
+    return name
 
 
 _direct_conv = _kernel(direct_conv.direct_conv, lambda conv, ins, _offset, _dtype, output: _conv_name(

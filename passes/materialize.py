@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-
 from eq_tvm.schedules.epilogue import Output
 
 from .kernels import fraction
@@ -81,7 +80,8 @@ class Materializer:
     def _stored_as(self, dtype, part):
         if part.dtype == dtype:
             return part
-        return replace(part, expr=self.kernels.rescale(part, Output(dtype), np.float32(1), _limits(part.low, part.high)))
+        expr = self.kernels.rescale(part, Output(dtype), np.float32(1), _limits(part.low, part.high))
+        return replace(part, expr=expr)
 
     def _quantized_tensor(self, value, scale, low, high):
         if value.quantized:

@@ -1,9 +1,8 @@
 """Schedules every function that no kernel family took: no loop nest leaves the compiler serial and scalar."""
 
 import tvm
-from tvm import tirx
-
 from eq_tvm.schedules.fallback import fallback
+from tvm import tirx
 
 SCHEDULED = "tirx.is_scheduled"
 

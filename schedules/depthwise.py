@@ -1,7 +1,7 @@
 """Depthwise convolution: channels side by side in a vector, products added in int16 as long as that provably fits."""
 
 import numpy as np
-from tvm import s_tir, te, tirx
+from tvm import s_tir, te
 
 from .common import innermost_width, pad_copy
 from .instructions import INT16_MAX
@@ -77,11 +77,11 @@ def _sum(terms):
 def _schedule(func, channels, lanes):
     sch = s_tir.Schedule(func)
     width = innermost_width(channels, lanes)
-    for name in {"padded", "out"} & {sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))}:
-        n, h, w, c = sch.get_loops(sch.get_sblock(name))
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        n, h, w, c = sch.get_loops(block)
         c_o, c_i = sch.split(c, [None, width])
         sch.vectorize(c_i)
-        if name == "out":
+        if sch.get(block).name_hint == "out":
             w_o, w_i = sch.split(w, [None, next(tile for tile in (4, 3, 2, 1) if int(sch.get(w).extent) % tile == 0)])
             sch.reorder(n, h, c_o, w_o, w_i, c_i)
             sch.unroll(w_i)

@@ -1,8 +1,9 @@
 """Direct convolution: a tile of output pixels by a block of output channels, held in registers.
 
-The algorithm: an NHWC activation, padded (and offset or widened where the instruction asks for it), times weights packed
-as [group, block, kh, kw, run, chain, channel, pair]. A "run" is a stretch of activations that lie side by side in
-memory: the input channels of one tap, or, where they do not fill the instruction, the channels of a whole kernel row.
+The algorithm: an NHWC activation, padded (and offset or widened where the instruction asks for it), times weights
+packed as [group, block, kh, tap, step, vector, chain, lane, pair]. A "run" is a stretch of activations that lie side by
+side in memory: the input channels of one tap, or, where they do not fill the instruction, the channels of a whole
+kernel row. `steps` uses of the instruction consume it.
 Dense layers are 1x1 convolutions of one pixel.
 """
 
@@ -11,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import s_tir, te, tirx
 
-from .epilogue import Output
 from .instructions import Instruction
 
 
@@ -47,12 +47,12 @@ class Conv2D:
 
     @property
     def out_shape(self):
-        """Shape in which the direct kernel stores the result: the channels of several groups are an axis of their own."""
+        """Shape of the direct kernel's result: the channels of several groups are an axis of their own."""
         channels = (self.out_channels,) if self.groups == 1 else (self.groups, self.out_channels // self.groups)
         return (self.batch, self.out_height, self.out_width, *channels)
 
     def flattened(self):
-        """The same convolution with all pixels in one row, where each output pixel needs just the input pixel there."""
+        """The same convolution with all pixels in one row, where each needs just the input pixel at its place."""
         if self.kernel != (1, 1) or self.strides != (1, 1) or any(self.padding):
             return self
         return replace(self, batch=1, height=1, width=self.batch * self.height * self.width)
@@ -73,14 +73,15 @@ def direct_conv(conv, instruction, offset, dtype, output):
     offset : int
         Added to each activation (see `instructions.choose`); the padding value too.
     dtype : str
-        Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma` instructions.
+        Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma`.
     output : Output
 
     Returns
     -------
     tvm.tirx.PrimFunc
         Arguments: activations, weights as `pack_weights` makes them, bias int32 and multiplier float32 as
-        `pack_channels` makes them (a float kernel: bias float32, no multiplier), limits, the residual if there is one, and the result, both of `conv.out_shape`.
+        `pack_channels` makes them (a float kernel: bias float32, no multiplier), limits, the residual if there is
+        one, and the result, both of `conv.out_shape`.
     """
     plan = _Plan(conv, instruction)
     real = instruction.activation == "float32"
@@ -98,7 +99,7 @@ def direct_conv(conv, instruction, offset, dtype, output):
         g, c = channel if conv.groups > 1 else (0, *channel)
         packed = g * (plan.blocks * plan.block) + c
         value = acc[n, g, c // plan.block, h, w, c % plan.block] + bias[packed]
-        added = residual[n, h, w, *channel] if output.residual else None
+        added = residual[(n, h, w, *channel)] if output.residual else None
         return output.store(value, None if real else multiplier[packed], limits, added)
 
     out = te.compute(conv.out_shape, store, "out")
@@ -117,7 +118,7 @@ def pack_weights(conv, instruction, weight):
         int8, (out_channels, in_channels / groups, kh, kw).
     """
     plan = _Plan(conv, instruction)
-    out, channels, kh, kw = weight.shape
+    _, channels, kh, kw = weight.shape
     w = weight.reshape(conv.groups, plan.group_out, channels, kh, kw).transpose(0, 1, 3, 4, 2)  # g, o, kh, kw, c
     w = w.reshape(conv.groups, plan.group_out, kh, plan.taps, plan.run)
     full = np.zeros((conv.groups, plan.blocks * plan.block, kh, plan.taps, plan.steps * instruction.depth), w.dtype)

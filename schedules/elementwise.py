@@ -26,7 +26,7 @@ def quantize(shape, output, transpose):
     batch, channels, height, width = shape
     out = te.compute((batch, height, width, channels), lambda n, h, w, c: result[n, c, h, w], "out")
     sch = s_tir.Schedule(te.create_prim_func([*args, out]))
-    n, h, w, c = sch.get_loops(sch.get_sblock("out"))
+    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
     sch.compute_at(sch.get_sblock("quantized"), h)  # one row: vectors along the width, then interleaved
     inner = sch.get_loops(sch.get_sblock("quantized"))[-1]
     sch.vectorize(sch.split(inner, [None, innermost_width(width, 16)])[1])
@@ -54,14 +54,14 @@ def dequantize(shape, dtype, transpose):
     batch, height, width, channels = shape
     out = te.compute((batch, channels, height, width), lambda n, c, h, w: value(n, h, w, c), "out")
     sch = s_tir.Schedule(te.create_prim_func([q, scale, limits, out]))
-    n, c, h, w = sch.get_loops(sch.get_sblock("out"))
+    n, c, _, w = sch.get_loops(sch.get_sblock("out"))
     sch.parallel(sch.fuse(n, c))
     sch.vectorize(sch.split(w, [None, innermost_width(width, 16)])[1])
     return sch.mod["main"]
 
 
 def rescale(shape, dtype, output):
-    """integer -> integer of another scale: clip(rint(q * multiplier)). Arguments: q, multiplier (1,), limits, result."""
+    """integer -> integer: clip(rint(q * multiplier)). Arguments: q, multiplier (1,), limits, result."""
     q = te.placeholder(shape, dtype, "q")
     multiplier = te.placeholder((1,), "float32", "multiplier")
     limits = output.limits()
@@ -85,7 +85,8 @@ def add(shape, dtypes, output):
 def flat(func):
     """Schedule a function whose one block works element by element on tensors of one shape."""
     sch = s_tir.Schedule(func)
-    loops = sch.get_loops(sch.get_sblock(sch.get(sch.get_child_blocks(sch.get_sblock("root"))[0]).name_hint))
+    (block,) = sch.get_child_blocks(sch.get_sblock("root"))
+    loops = sch.get_loops(block)
     size = math.prod(int(sch.get(loop).extent) for loop in loops)
     width = innermost_width(size, 64)
     outer, inner = sch.split(sch.fuse(*loops), [None, width])

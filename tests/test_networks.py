@@ -67,7 +67,7 @@ def test_threads_do_not_change_the_bits(files):
 
 
 def test_the_integer_program_is_close_to_float(files):
-    annotated, images, expected = _program(files, *SCHEMES[2])
+    _, images, expected = _program(files, *SCHEMES[2])
     main = relax.VirtualMachine(pipeline.build(_canonical(files[0]), get_target("native")), tvm.cpu())["main"]
     for image, result in zip(images, expected, strict=True):
         real = main(tvm.runtime.tensor(image)).numpy()

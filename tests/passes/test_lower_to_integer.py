@@ -147,7 +147,7 @@ def test_an_accumulator_that_could_overflow_is_refused():
         return [emit(relax.op.matmul(y, relax.const(np.ones((1100 * 64, 1), "float32"))), "dense")]
 
     annotated = passes.MinMaxCalibrate({"x": random(2, 3, 8, 8)}, scheme="int8")(build(make))
-    with pytest.raises(ValueError, match="dense.*beyond 32 bits"):
+    with pytest.raises(ValueError, match=r"dense.*beyond 32 bits"):
         pipeline.build(annotated, get_target(X86))
 
 
