@@ -118,7 +118,7 @@ def compile(
         preprocess = Preprocess.read(preprocess)
 
     progress(0.0, f"importing {model.name}")
-    module, inputs, outputs = _import(model, input_shapes)
+    module, inputs, outputs = _import(model, input_shapes, dump_passes)
     from eq_tvm import pipeline
 
     record = None
@@ -133,6 +133,7 @@ def compile(
                 method=method,
                 activation_range=activation_range,
                 progress=lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
+                dump=dump_passes,
             )
         record = {
             "calibrated": str(calibration) != "random",
@@ -169,7 +170,7 @@ def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Mo
 
     spec = get_target("native")
     _check_linker(spec)
-    module, inputs, outputs = _import(Path(model), None)
+    module, inputs, outputs = _import(Path(model), None, None)
     with _pass_errors():
         return Model(pipeline.build(module, spec), inputs, outputs, preprocess)
 
@@ -179,7 +180,7 @@ _IMPORTED, _CALIBRATED, _BUILT = 0.02, 0.7, 0.97
 
 
 def _import(
-    model: Path, shapes: Mapping[str, tuple[int, ...]] | None
+    model: Path, shapes: Mapping[str, tuple[int, ...]] | None, dump: str | Path | None
 ) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """The canonical module, and its inputs and outputs by the names in the ONNX file."""
     from tvm import ir
@@ -190,7 +191,7 @@ def _import(
     imported = import_onnx(model, shapes)
     names = imported["main"].attrs
     with _pass_errors():
-        module = pipeline.canonicalize(imported)
+        module = pipeline.canonicalize(imported, dump=dump)
     _check_weights(module)
     function = module["main"]
     results = function.ret_ty.fields if isinstance(function.ret_ty, ir.TupleType) else [function.ret_ty]

@@ -1,6 +1,5 @@
 """The passes from an imported module to an executable, in named phases."""
 
-import contextlib
 from pathlib import Path
 
 import tvm
@@ -10,9 +9,15 @@ from tvm.ir.transform import Sequential
 from eq_tvm import passes
 
 
-def canonicalize(mod):
-    """Imported -> canonical."""
-    return Sequential(passes.canonical_passes())(mod)
+def canonicalize(mod, *, dump=None):
+    """Imported -> canonical.
+
+    Each phase takes `dump`, a folder that receives the module after it, as TVMScript.
+    """
+    _dump(mod, dump, "0-imported")
+    mod = Sequential(passes.canonical_passes())(mod)
+    _dump(mod, dump, "1-canonical")
+    return mod
 
 
 CALIBRATIONS = {
@@ -21,7 +26,9 @@ CALIBRATIONS = {
 }
 
 
-def calibrate(mod, images, *, scheme="int7", method="easyquant", activation_range="unsigned", progress=None):
+def calibrate(
+    mod, images, *, scheme="int7", method="easyquant", activation_range="unsigned", progress=None, dump=None
+):
     """Canonical -> annotated.
 
     Parameters
@@ -34,6 +41,7 @@ def calibrate(mod, images, *, scheme="int7", method="easyquant", activation_rang
         A key of `CALIBRATIONS`.
     activation_range : {"unsigned", "symmetric"}
     progress : callable (float, str) -> None, optional
+    dump : path, optional
 
     Returns
     -------
@@ -42,21 +50,23 @@ def calibrate(mod, images, *, scheme="int7", method="easyquant", activation_rang
         What the calibration found, for each layer.
     """
     calibration = CALIBRATIONS[method](images, scheme=scheme, activation_range=activation_range, progress=progress)
-    return calibration(mod), calibration.record
+    mod = calibration(mod)
+    _dump(mod, dump, "2-annotated")
+    return mod, calibration.record
 
 
 def lowering_phases(features):
     """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes)."""
     return [
-        ("integer", [passes.LowerToInteger(features)]),
-        ("fused", [
+        ("3-integer", [passes.LowerToInteger(features)]),
+        ("4-fused", [
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(["main"]),
         ]),
-        ("scheduled", [passes.ScheduleFallback()]),
+        ("5-scheduled", [passes.ScheduleFallback()]),
     ]
 
 
@@ -67,25 +77,21 @@ def build(mod, target, *, dump=None):
     ----------
     mod : tvm.IRModule
     target : eq_tvm.targets.TargetSpec
-    dump : str or pathlib.Path, optional
-        Folder that receives the module after each phase, as TVMScript.
+    dump : path, optional
 
     Returns
     -------
     tvm.relax.VMExecutable
     """
     tvm_target = target.tvm_target()
-    _dump(mod, dump, 0, "annotated")
     with tvm_target:
-        for number, (phase, phase_passes) in enumerate(lowering_phases(target.instructions), 1):
+        for phase, phase_passes in lowering_phases(target.instructions):
             mod = Sequential(phase_passes)(mod)
-            _dump(mod, dump, number, phase)
+            _dump(mod, dump, phase)
     return tvm.compile(mod, target=tvm_target)
 
 
-def _dump(mod, folder, number, phase):
-    if folder is None:
-        return
-    with contextlib.suppress(FileExistsError):
-        Path(folder).mkdir(parents=True)
-    (Path(folder) / f"{number}-{phase}.py").write_text(mod.script(show_meta=False))
+def _dump(mod, folder, phase):
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{phase}.py").write_text(mod.script(show_meta=False), encoding="utf-8")
