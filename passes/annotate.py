@@ -26,6 +26,10 @@ class Scales:
     activations: np.ndarray
     weights: dict[int, np.ndarray]
 
+    def copy(self) -> "Scales":
+        """Scales that can be changed without changing these."""
+        return Scales(self.activations.copy(), dict(self.weights))
+
     def input_scale(self, net: Network, points: QuantizationPoints, layer: int) -> np.float32:
         """Scale of the activation that a layer reads."""
         return self.activations[points.group_of[net.nodes[layer].inputs[0]]]
@@ -74,7 +78,8 @@ def annotate(
                     scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
                     current[i] = _quantize_dequantize(builder, current[i], scale, range_, node.name)
             outputs = [builder.emit_output(current[i]) for i in net.outputs]
-        is_tuple = isinstance(mod["main"].ret_ty, relax.TupleType)
+        # The body may be a tuple, or one variable, which may be bound to a tuple.
+        is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
         builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
     annotated = tvm.IRModule(mod.functions, attrs=mod.attrs)
     annotated["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)

@@ -1,7 +1,6 @@
 """EasyQuant (arXiv 2006.16669): scales that maximize the cosine between float and quantized outputs of each layer."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -22,6 +21,8 @@ from .scale_search import (
     search_weight_scales,
 )
 from .simulation import Simulation
+
+_SEARCH = 8  # a search takes about as long as so many passes over the network
 
 
 @tvm.transform.module_pass(opt_level=0, name="EasyQuantCalibrate")
@@ -97,18 +98,17 @@ class EasyQuantCalibrate:
         inputs = calibration_inputs(net, self.images)
         limit = WEIGHT_LIMITS[self.scheme]
         executor = FloatExecutor(mod)
-        steps = _Progress(self.progress, 2 + 2 * self.rounds)
+        steps = _Progress(self.progress, self.rounds)
 
-        start = max_abs_scales(executor, net, points, inputs, limit, steps.next("largest magnitudes"))
-        best = replace(start, weights=dict(start.weights), activations=start.activations.copy())
-        sim = Simulation(executor, net, points, best, limit, inputs)
-        before = after = self._start_cosines(sim, steps.next("starting scales"))
+        start = max_abs_scales(executor, net, points, inputs, limit, steps.next("starting scales"))
+        best = start
+        sim = Simulation(executor, net, points, start, limit, inputs)
+        before = after = self._start_cosines(sim, steps.next("starting cosines"))
         for _ in range(self.rounds):
-            found = Scales(best.activations.copy(), dict(best.weights))
-            sim.scales = found
-            self._search_weights(sim, start, steps.next("weight scales"))
-            cosines = self._search_activations(sim, start, steps.next("activation scales"))
-            gain = np.mean(list(cosines.values())) - np.mean(list(after.values()))
+            sim.scales = found = best.copy()
+            self._search_weights(sim, start, steps.next("weight scales", _SEARCH))
+            cosines = self._search_activations(sim, start, steps.next("activation scales", _SEARCH))
+            gain = (sum(cosines.values()) - sum(after.values())) / max(len(cosines), 1)
             if gain > 0:
                 best, after = found, cosines
             if gain < self.tolerance:
@@ -238,12 +238,12 @@ def _layer_cosine(sim: Simulation, i: int) -> dict[int, float]:
 
 
 class _Progress:
-    """Splits one progress report into equal parts."""
+    """Splits one progress report among two passes over the network and two searches in each round."""
 
-    def __init__(self, report: Callable[[float, str], None], parts: int):
-        self._report, self._parts, self._part = report, parts, -1
+    def __init__(self, report: Callable[[float, str], None], rounds: int):
+        self._report, self._begin, self._total = report, 0, 2 + 2 * _SEARCH * rounds
 
-    def next(self, what: str) -> Callable[[float, str], None]:
-        self._part += 1
-        part = self._part
-        return lambda done, message: self._report(min((part + done) / self._parts, 1.0), f"{what}: {message}")
+    def next(self, what: str, share: int = 1) -> Callable[[float, str], None]:
+        begin = self._begin
+        self._begin += share
+        return lambda done, message: self._report((begin + share * done) / self._total, f"{what}: {message}")
