@@ -15,7 +15,13 @@ def pad_copy(x, padding, value=0, name="padded"):
 
 
 def innermost_width(extent, lanes):
-    """The widest vector of at most `lanes` elements that divides `extent` (a power of two)."""
+    """The widest vector of at most `lanes` elements that divides `extent`: a power of two, or all of a short extent.
+
+    Short ones are not left as loops because LLVM 22 makes masked vectors of those below 16, and for AVX-512 it stores
+    too many bytes where a mask leaves one int8 (llvm-project issue 179489).
+    """
+    if extent <= min(lanes, 16):
+        return extent
     while extent % lanes:
         lanes //= 2
     return lanes
