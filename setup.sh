@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what eq_tvm and its tests need: Debian or Ubuntu packages, and Python packages into .venv in this folder.
+# What is there already stays as it is, so running it again is quick. Where no package is missing, it needs no root.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+packages=(g++ g++-aarch64-linux-gnu qemu-user)  # link for this machine, link for ARM, run ARM code in tests
+python3 -c "import ensurepip, venv" 2> /dev/null || packages+=(python3-venv)
+
+missing=()
+for package in "${packages[@]}"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null) == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]})); then
+    root=(env DEBIAN_FRONTEND=noninteractive)
+    ((EUID == 0)) || root=(sudo "${root[@]}")
+    "${root[@]}" apt-get update -q
+    "${root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+if [[ ! .venv/installed -nt pyproject.toml ]]; then
+    python3 -m venv .venv
+    .venv/bin/python -m pip install -q -e ".[test]"
+    touch .venv/installed
+fi
+echo "ready: . .venv/bin/activate"

@@ -1,0 +1,106 @@
+"""What README.md says is true: its commands and Python run, its errors are those one gets, its links lead somewhere."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_models import random, write_model
+from PIL import Image
+
+from eq_tvm import cli
+from eq_tvm.targets import load_targets
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEST_COMMAND = "python -m pytest -n 2"
+
+
+def blocks(*languages):
+    """The code blocks in these languages, in order, as (language, text)."""
+    return [block for block in re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S) if block[0] in languages]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with the files that the README speaks of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TVM_NUM_THREADS", "1")
+    write_model(
+        "net.onnx",
+        [
+            ("Conv", "data w", "c", {"strides": [8, 8]}),
+            ("Relu", "c", "r", {}),
+            ("GlobalAveragePool", "r", "p", {}),
+            ("Flatten", "p", "scores", {}),
+        ],
+        {"data": ["batch", 3, 224, 224]},
+        ["scores"],
+        {"w": random(10, 3, 3, 3)},
+    )
+    (yaml,) = blocks("yaml")
+    Path("net.yaml").write_text(yaml[1])
+    Path("images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 60, 80, 3), dtype=np.uint8)
+    for name, image in zip(["images/1.png", "images/2.png", "images/3.png", "cat.jpg", "dog.jpg"], pixels, strict=True):
+        Image.fromarray(image).save(name)
+    Path("labelled.csv").write_text("file,label\nimages/1.png,7\nimages/2.png,0\n")
+    np.save("inputs.npy", random(4, 3, 224, 224))
+    return tmp_path
+
+
+def test_commands(folder, capsys):
+    """Those for the embedded example are in eq_tvm/test_example_end_to_end.py."""
+    if cli.host.platform.machine() != "x86_64" or not shutil.which("aarch64-linux-gnu-g++"):
+        pytest.skip("the README compiles for ARM on an x86 PC")
+    commands = [
+        command
+        for language, text in blocks("sh", "console")
+        if "./setup.sh" not in text
+        for command in re.findall(_COMMAND[language], text, re.M)
+    ]
+    assert len(commands) == 9
+    for command, error in commands:
+        code = cli.main(shlex.split(command))
+        _, printed = capsys.readouterr()
+        assert code == (2 if error else 0), f"{command}\n{printed}"
+        assert printed.endswith(error), command
+
+
+# The command, and the error that follows it. (What is typed on the board is a console block without prompts.)
+_COMMAND = {"sh": r"^python -m eq_tvm (.*)()$", "console": r"^\$ python -m eq_tvm (.*)\n(error: .*\n)"}
+
+
+@pytest.mark.parametrize("text", [text for _, text in blocks("python")])
+def test_python(folder, text, capsys):
+    exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
+
+
+def test_options_exist(capsys):
+    commands = ("compile", "run", "evaluate", "bench", "targets")
+    assert not any(cli.main([command, "--help"]) for command in commands)
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][a-z-]+", README)) - {"--no-deps"} <= known
+
+
+def test_targets_are_named():
+    for name in load_targets():
+        assert f"`{name}`" in README
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_ci_runs_the_test_command():
+    assert f"{TEST_COMMAND}\n" in README
+    assert f"{TEST_COMMAND}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_setup_installs_the_cross_compiler_for_arm():
+    packages = re.search(r"^packages=\((.*?)\)", (ROOT / "setup.sh").read_text(encoding="utf-8"), re.M)[1].split()
+    assert load_targets()["rpi4"].cross_package in packages
