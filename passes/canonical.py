@@ -1,7 +1,6 @@
 """The passes that bring an imported network to the canonical form."""
 
 import tvm
-from tvm import relax
 
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
@@ -25,9 +24,8 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         FoldConstants(),
         RecoverOperators(),
         RemoveIdentities(),
-        RecoverClip(),
         NormalizeShapes(),
+        RecoverClip(),
         FoldPadding(),
         FoldBatchNorm(),
-        relax.transform.DeadCodeElimination(["main"]),
     ]

@@ -55,6 +55,7 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
     tvm.IRModule
         Without the bindings and functions that nothing uses any more.
     """
+    mod = _remove_dead_code(mod)  # a dead user would keep a rule from applying
     while True:
         graph, values = Graph(mod), {}
         for var, value in graph.values.items():
@@ -89,8 +90,11 @@ def _variables(expr: relax.Expr) -> set[relax.Var]:
 def _replace(mod: tvm.IRModule, values: dict[relax.Var, relax.Expr]) -> tvm.IRModule:
     replaced = tvm.IRModule(mod.functions, attrs=mod.attrs)
     replaced["main"] = _Replacer(mod, values).visit_expr(mod["main"])
-    replaced = relax.transform.CanonicalizeBindings()(replaced)
-    return relax.transform.DeadCodeElimination(["main"])(replaced)
+    return _remove_dead_code(relax.transform.CanonicalizeBindings()(replaced))
+
+
+def _remove_dead_code(mod: tvm.IRModule) -> tvm.IRModule:
+    return relax.transform.DeadCodeElimination(["main"])(mod)
 
 
 @mutator
