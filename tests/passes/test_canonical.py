@@ -82,7 +82,7 @@ def test_real_networks_compute_the_same(shared_data, name, tmp_path):
         del model.graph.value_info[:]
         file = tmp_path / file.name
         onnx.save(model, file)
-    check_against_onnxruntime(file)
+    check_against_onnxruntime(file, optimize=True)
 
 
 def int64(*values):
