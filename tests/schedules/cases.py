@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import integer_ops as ops
 import numpy as np
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from eq_tvm.schedules.epilogue import Output
@@ -13,6 +14,14 @@ from eq_tvm.schedules.epilogue import Output
 ACTIVATION_RANGES = [(0, 127), (-63, 63), (0, 255), (-127, 127), (-128, 127)]
 WEIGHT_LIMITS = [63, 127]
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+def few(count: int) -> settings:
+    """Settings for tests that compile: `count` examples, and no search for smaller ones, which takes many minutes.
+
+    The failed assertion names the one case of a list.
+    """
+    return settings(max_examples=count, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 def stored_dtypes(low: int, high: int) -> list[str]:
@@ -113,6 +122,8 @@ class Epilogue:
         return f, r
 
 
+INT7 = Activations(0, 127, "int8")
+PLAIN = Epilogue("int8", -63, 63)
 _INTEGER_OUTPUTS = [
     ("int8", -63, 63), ("int8", 0, 127), ("int8", 0, 60), ("int8", -127, 127), ("int8", -128, 127),
     ("uint8", 0, 127), ("uint8", 0, 255), ("uint8", 0, 97),

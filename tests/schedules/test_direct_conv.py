@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from cases import (
     ACTIVATION_RANGES,
+    INT7,
+    PLAIN,
     SEEDS,
     WEIGHT_LIMITS,
     Activations,
@@ -16,6 +18,7 @@ from cases import (
     activations,
     epilogues,
     extent,
+    few,
     weights,
 )
 from hypothesis import example, given, settings
@@ -25,14 +28,11 @@ from eq_tvm.schedules.direct_conv import Conv2D, direct_conv, pack_channels, pac
 from eq_tvm.schedules.epilogue import Output
 from eq_tvm.schedules.instructions import choose, fma, folded_bias
 
-INT8 = Activations(0, 127, "int8")
-PLAIN = Epilogue("int8", -63, 63)
-
 
 @dataclass(frozen=True)
 class Case:
     conv: Conv2D
-    activations: Activations = INT8
+    activations: Activations = INT7
     weight_limit: int = 63
     extreme: bool = False
     epilogue: Epilogue = PLAIN
@@ -112,13 +112,13 @@ USUAL = [
 
 @given(st.lists(cases(), min_size=1, max_size=8))
 @example(USUAL)
-@settings(max_examples=4)
+@few(4)
 def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
 
 
 @given(st.data())
-@settings(max_examples=2)
+@few(2)
 def test_dense(family, folder, data):
     """A dense layer is a convolution of one row: `flattened` makes it of the images of a batch."""
     size = st.integers(1, 300)
@@ -165,7 +165,7 @@ def test_one_link_more_would_overflow(family, folder, inputs, limit):
 
 
 @given(convolutions(), SEEDS, st.booleans(), st.booleans())
-@settings(max_examples=6)
+@few(6)
 def test_float(cpu, folder, conv, seed, small_integers, residual):
     """A convolution in float32: close, and exact where all sums are small integers."""
     rng = np.random.default_rng(seed)
