@@ -117,13 +117,13 @@ def folded_bias(weight, bias, activation_range, offset):
         If some accumulator could leave int32 in the worst case.
     """
     w = weight.reshape(weight.shape[0], -1).astype("int64")
-    folded = bias - offset * w.sum(1)
-    low, high = (bound + offset for bound in activation_range)
-    worst = np.abs(w).sum(1) * max(abs(low), abs(high)) + np.abs(folded)
+    ends = np.stack([w * end for end in activation_range])
+    highest, lowest = ends.max(0).sum(1) + bias, ends.min(0).sum(1) + bias
+    worst = np.maximum(highest, -lowest)
     if worst.max(initial=0) > INT32_MAX:
         channel = int(worst.argmax())
         raise ValueError(f"output channel {channel}: its accumulator could reach {worst[channel]}, beyond 32 bits")
-    return folded.astype("int32")
+    return (bias - offset * w.sum(1)).astype("int32")  # may wrap: the accumulator wraps back
 
 
 def fma(lanes):
