@@ -81,7 +81,6 @@ class Family:
 
 
 _VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
-_A76 = ("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",))
 
 # Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
 # targets.yaml.
@@ -92,7 +91,7 @@ FAMILIES = {
     "vpdpbusd-256": Family("cascadelake", frozenset({"vpdpbusd-256", "pmaddwd-256"}), needs=_VNNI),
     "pmaddwd-512": Family("cascadelake", frozenset({"pmaddwd-512"}), needs=_VNNI),
     "smlal": Family("cortex-a72", frozenset({"smlal"})),
-    "sdot": Family(*_A76),
+    "sdot": Family("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",)),
 }
 
 # One for each width of vectors, for kernels that have no multiply instruction to choose.
@@ -102,9 +101,8 @@ CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal"}
 def _unwritten(func: tvm.tirx.PrimFunc) -> np.ndarray:
     """Space for a function's last argument, filled with what no kernel should leave there."""
     buffer = func.params[-1]
-    result = np.empty([int(extent) for extent in buffer.shape], str(buffer.dtype))
-    result.view("uint8").fill(0xA5)
-    return result
+    shape, dtype = [int(extent) for extent in buffer.shape], np.dtype(str(buffer.dtype))
+    return np.frombuffer(b"\xa5" * int(np.prod(shape)) * dtype.itemsize, dtype).reshape(shape)
 
 
 def _guarded(array: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def test_accumulators_that_could_overflow_are_refused(inputs, offset, sign):
     bias = np.array([0, sign * rest])
     assert folded_bias(w, bias, inputs, offset)[1] == np.int64(bias[1] + offset * 630).astype("int32")
     with pytest.raises(ValueError, match="output channel 1: its accumulator could reach 2147483648"):
-        folded_bias(w, bias + [0, sign], inputs, offset)
+        folded_bias(w, np.add(bias, [0, sign]), inputs, offset)
 
 
 @given(RANGES, st.integers(0, 127))
