@@ -109,9 +109,11 @@ class Kernels:
         function = _rescale(source.shape, source.dtype, output)
         return self.call(function, [source.expr, _one(multiplier), limits], source.shape, output.dtype)
 
-    def concat(self, parts):
-        """Join along the innermost axis."""
+    def concat(self, parts, axis):
+        """Join tensors along one of the axes as they are stored."""
         shape = parts[0].shape
+        if axis != len(shape) - 1:
+            return self.builder.emit(relax.op.concat([part.expr for part in parts], axis))
         rows, widths = int(np.prod(shape[:-1])), tuple(part.shape[-1] for part in parts)
         function = _concat(rows, widths, parts[0].dtype)
         inputs = [self.reshape(part.expr, (rows, width)) for part, width in zip(parts, widths, strict=True)]

@@ -164,10 +164,10 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Joined:
-    """A concatenation of quantized tensors of different scales, not emitted yet; `axis` as in the annotated module."""
+    """A concatenation, not emitted yet, of values that are each quantized by themselves."""
 
-    parts: tuple[Tensor, ...]
-    axis: int
+    parts: tuple
+    axis: int  # as in the annotated module, not negative
 
 
 @dataclass(frozen=True)

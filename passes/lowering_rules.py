@@ -154,36 +154,30 @@ def _max_pool2d(low, call):
 
 def _pool(low, call):
     attrs, source = call.attrs, low.tensor(call.args[0])
-    if source is None or attrs.layout != "NCHW" or any(int(d) != 1 for d in attrs.dilation):
+    if source is None or attrs.layout != "NCHW":
         return None
     source = low.layout(source, True)
-    kernel, strides, padding = map(_ints, (attrs.pool_size, attrs.strides, attrs.padding))
+    kernel, strides, padding, dilation = map(_ints, (attrs.pool_size, attrs.strides, attrs.padding, attrs.dilation))
     n, h, w, c = source.shape
-    return source, Pool2D(n, h, w, c, kernel, strides, padding, *shape(call)[2:])
+    return source, Pool2D(n, h, w, c, kernel, strides, padding, *shape(call)[2:], dilation)
 
 
 def _window_sizes(attrs, pool, axis):
     """The number that each window's sum along one axis is divided by."""
     extent, out = (pool.height, pool.out_height) if axis == 0 else (pool.width, pool.out_width)
-    before, after = pool.padding[axis], pool.padding[axis + 2]
-    first = np.arange(out) * pool.strides[axis] - before
-    last = first + pool.kernel[axis]
-    if attrs.count_include_pad:
-        return np.minimum(last, extent + after) - np.maximum(first, -before)
-    return np.minimum(last, extent) - np.maximum(first, 0)
+    before, after = (pool.padding[axis], pool.padding[axis + 2]) if attrs.count_include_pad else (0, 0)
+    first = np.arange(out)[:, None] * pool.strides[axis] - pool.padding[axis]
+    elements = first + np.arange(pool.kernel[axis]) * pool.dilation[axis]
+    return ((elements >= -before) & (elements < extent + after)).sum(1)
 
 
 def _concat(low, call):
-    parts = [low.tensor(field) for field in low.fields(call.args[0]) or [call.args[0]]]
-    if any(part is None for part in parts):
+    parts = [low.value(field) for field in low.fields(call.args[0]) or [call.args[0]]]
+    if any(isinstance(part, relax.Expr | Weights | Quantizing) for part in parts):
         return None
-    axis = int(call.attrs.axis) % len(parts[0].shape)
-    if all(part.quantized for part in parts) and len({float(part.scale) for part in parts}) > 1:
-        return Joined(tuple(parts), axis)
-    if len({part.quantized for part in parts}) > 1:
-        return None
-    parts = [low.layout(part, parts[0].nhwc) for part in parts]
-    return low.emit.join(parts, axis)
+    axis = int(call.attrs.axis) % call.ty.ndim
+    alike = all(isinstance(part, Tensor) for part in parts) and len({part.scale for part in parts}) == 1
+    return low.emit.join(parts, axis) if alike else Joined(tuple(parts), axis)
 
 
 def _reshape(low, call):

@@ -38,7 +38,7 @@ class Materializer:
     def quantized(self, value, scale, low, high):
         """`value` as integers in [low, high] at `scale`."""
         if isinstance(value, Joined):
-            parts = [self.quantized(Bounded(part), scale, low, high) for part in value.parts]
+            parts = [self.quantized(part, scale, low, high) for part in value.parts]
             return self.join(parts, value.axis)
         if isinstance(value, Tensor):
             return self._quantized_tensor(value, scale, low, high)
@@ -66,16 +66,14 @@ class Materializer:
         raise TypeError(f"{type(value).__name__} has no float form of its own")
 
     def join(self, parts, axis):
-        """Concatenation of tensors of one kind along the annotated module's `axis`, or None where no kernel fits."""
+        """Concatenation of tensors of one kind (and one scale) along the annotated module's `axis`."""
+        parts = [self.layout(part, parts[0].nhwc) for part in parts]
         first = parts[0]
-        rank = len(first.shape)
-        stored = NHWC_OF_NCHW.index(axis % rank) if first.nhwc else axis % rank
-        if stored != rank - 1 or any(part.nhwc != first.nhwc for part in parts):
-            return None
         low, high = min(part.low for part in parts), max(part.high for part in parts)
         if len({part.dtype for part in parts}) > 1:
             parts = [self._stored_as(self.kernels.storage_dtype(low, high), part) for part in parts]
-        return replace(first, expr=self.kernels.concat(parts), low=low, high=high, limit=max(p.limit for p in parts))
+        expr = self.kernels.concat(parts, NHWC_OF_NCHW.index(axis) if first.nhwc else axis)
+        return replace(first, expr=expr, low=low, high=high, limit=max(part.limit for part in parts))
 
     def _stored_as(self, dtype, part):
         if part.dtype == dtype:
@@ -86,7 +84,7 @@ class Materializer:
     def _quantized_tensor(self, value, scale, low, high):
         if value.quantized:
             if value.scale == scale and low <= value.low and value.high <= high:
-                return value
+                return replace(value, limit=max(abs(low), abs(high)))
             return self.quantized(Bounded(value), scale, low, high)
         output = Output(self.kernels.storage_dtype(low, high))
         expr = self.kernels.quantize(value, output, scale, _limits(low, high))
@@ -125,7 +123,10 @@ def bound(value, low, high):
     """`value` behind clip(low, high), or None where that takes an operator of its own."""
     if isinstance(value, Tensor):
         return Bounded(value, (low, high)) if value.quantized else None
-    return clipped(value, low, high) if hasattr(value, "bounds") else None
+    if isinstance(value, Joined):
+        parts = tuple(bound(part, low, high) for part in value.parts)
+        return None if None in parts else replace(value, parts=parts)
+    return clipped(value, low, high)
 
 
 def _term(tensor, scale):

@@ -20,6 +20,7 @@ class Pool2D:
     padding: tuple[int, int, int, int]  # top, left, bottom, right
     out_height: int
     out_width: int
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def out_shape(self):
@@ -27,19 +28,18 @@ class Pool2D:
 
 
 def max_pool(pool, dtype, lanes):
-    """Scheduled PrimFunc of a max pooling: activations (N, H, W, C) and the result, both of `dtype`.
-
-    A window's place outside the tensor reads the nearest place inside, which belongs to the window too.
-    """
+    """Scheduled PrimFunc of a max pooling: activations (N, H, W, C) and the result, both of `dtype`."""
     x = te.placeholder((pool.batch, pool.height, pool.width, pool.channels), dtype, "x")
     kh, kw = te.reduce_axis((0, pool.kernel[0]), "kh"), te.reduce_axis((0, pool.kernel[1]), "kw")
 
-    def inside(at, extent):
-        return te.max(te.min(at, extent - 1), 0)
+    def element(n, h, w, c):
+        row, column, inside = _place(pool, h, w, kh, kw)
+        if pool.dilation == (1, 1):  # the nearest place inside belongs to the window too: no need to ask
+            row, column = te.max(te.min(row, pool.height - 1), 0), te.max(te.min(column, pool.width - 1), 0)
+            return x[n, row, column, c]
+        return te.if_then_else(inside, x[n, row, column, c], te.min_value(dtype))
 
-    acc = te.compute(pool.out_shape, lambda n, h, w, c: te.max(
-        x[n, inside(h * pool.strides[0] + kh - pool.padding[0], pool.height),
-          inside(w * pool.strides[1] + kw - pool.padding[1], pool.width), c], axis=[kh, kw]), "acc")
+    acc = te.compute(pool.out_shape, lambda *at: te.max(element(*at), axis=[kh, kw]), "acc")
     out = te.compute(pool.out_shape, lambda *at: acc[at], "out")
     return _schedule(te.create_prim_func([x, out]), pool, lanes)
 
@@ -69,9 +69,7 @@ def avg_pool(pool, dtype, lanes, output):
     kh, kw = te.reduce_axis((0, pool.kernel[0]), "kh"), te.reduce_axis((0, pool.kernel[1]), "kw")
 
     def element(n, h, w, c):
-        row = h * pool.strides[0] + kh - pool.padding[0]
-        column = w * pool.strides[1] + kw - pool.padding[1]
-        inside = te.all(row >= 0, row < pool.height, column >= 0, column < pool.width)
+        row, column, inside = _place(pool, h, w, kh, kw)
         return te.if_then_else(inside, x[n, row, column, c].astype(total), tirx.const(0, total))
 
     acc = te.compute(pool.out_shape, lambda *at: te.sum(element(*at), axis=[kh, kw]), "acc")
@@ -87,6 +85,13 @@ def avg_pool(pool, dtype, lanes, output):
     out = te.compute(pool.out_shape, store, "out")
     args = [x, multiplier, limits, *([residual] if output.residual else []), out]
     return _schedule(te.create_prim_func(args), pool, lanes)
+
+
+def _place(pool, h, w, kh, kw):
+    """Where an element of a window lies, and whether it is in the tensor."""
+    row = h * pool.strides[0] + kh * pool.dilation[0] - pool.padding[0]
+    column = w * pool.strides[1] + kw * pool.dilation[1] - pool.padding[1]
+    return row, column, te.all(row >= 0, row < pool.height, column >= 0, column < pool.width)
 
 
 def _schedule(func, pool, lanes):

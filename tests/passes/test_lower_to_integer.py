@@ -75,6 +75,17 @@ def _float_island(emit, x):
     return [conv(emit, y, "last")]
 
 
+def _dilated_poolings(emit, x):
+    y = relu(emit, conv(emit, x, "a", out=8), "ra")
+    y = _pool("max", emit, y, pool_size=(2, 3), strides=(1, 2), padding=(1, 2, 0, 1), dilation=(2, 2))
+    return [conv(emit, _pool("avg", emit, y, pool_size=(2, 2), padding=(1, 1), dilation=(3, 1)), "last")]
+
+
+def _concat_along_the_height(emit, x):
+    parts = [relu(emit, conv(emit, x, "a"), "ra"), conv(emit, x, "bb")]
+    return [conv(emit, emit(relax.op.concat(parts, 2), "joined"), "last")]
+
+
 def _grouped(emit, x):
     y = relu(emit, conv(emit, x, "a", out=12), "ra")
     y = relu(emit, conv(emit, y, "depthwise", bias=False, weight=random(12, 1, 3, 3), groups=12), "rd")
@@ -83,7 +94,8 @@ def _grouped(emit, x):
 
 NETWORKS = [
     _residual_of_two_convs, _residual_of_activations, _concat_of_branches, _poolings, _mean_without_its_axes,
-    _flatten_of_a_map, _slice_and_pad, _permuted_heads, _float_island, _grouped,
+    _flatten_of_a_map, _slice_and_pad, _permuted_heads, _float_island, _dilated_poolings,
+    _concat_along_the_height, _grouped,
 ]
 
 
@@ -128,6 +140,27 @@ def test_passes_work_inside_a_flow_of_ones_own():
         executable = tvm.compile(flow(module), target=target)
     reference = _run(tvm.compile(module, "llvm"), images[:1])[0]
     np.testing.assert_allclose(_run(executable, images[:1])[0], reference, atol=0.1 * np.abs(reference).max())
+
+
+def test_values_that_are_quantized_behind_a_concat():
+    """Not what calibration makes, but the integer program gives it a meaning."""
+    def quantized(emit, x, name, scale):
+        scale, zero = relax.const(np.float32(scale)), relax.const(np.int8(0))
+        q = emit(relax.op.quantize(x, scale, zero, out_dtype="int8"), f"{name}_q")
+        return emit(relax.op.dequantize(q, scale, zero), f"{name}_dq")
+
+    def make(emit, x):
+        a, b = quantized(emit, x, "a", 0.02), quantized(emit, x, "b", 0.03)
+        weight = relax.op.dequantize(
+            relax.const(np.int8(np.clip(random(5, 3, 1, 1) * 50, -127, 127))), relax.const(np.full(5, 0.01, "float32")),
+            relax.const(np.zeros(5, "int8")), axis=0)
+        y = emit(relax.op.nn.conv2d(a, emit(weight, "w")), "conv")
+        joined = relu(emit, emit(relax.op.concat([a, y, b], 1), "joined"), "relu")
+        return [emit(relax.op.mean(quantized(emit, joined, "j", 0.025), [2, 3]), "mean")]
+
+    module, images = build(make), random(1, 3, 8, 8)
+    got = _run(pipeline.build(module, get_target(X86)), images)
+    np.testing.assert_array_equal(got[0], run_annotated(module, {"x": images})[0], strict=True)
 
 
 def test_a_foreign_zero_point_stays_float():
