@@ -27,7 +27,8 @@ def quantize(shape, output, transpose):
     out = te.compute((batch, height, width, channels), lambda n, h, w, c: result[n, c, h, w], "out")
     sch = s_tir.Schedule(te.create_prim_func([*args, out]))
     n, h, _, c = sch.get_loops(sch.get_sblock("out"))
-    sch.compute_at(sch.get_sblock("quantized"), h)  # one row: vectors along the width, then interleaved
+    # one row: vectors along the width, then interleaved
+    sch.compute_at(sch.get_sblock("quantized"), h, preserve_unit_loops=True)
     inner = sch.get_loops(sch.get_sblock("quantized"))[-1]
     sch.vectorize(sch.split(inner, [None, innermost_width(width, 16)])[1])
     if channels <= 16:
