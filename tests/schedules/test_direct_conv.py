@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from eq_tvm.schedules.direct_conv import Conv2D, direct_conv, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, fma, folded_bias
+from eq_tvm.schedules.instructions import INT32_MAX, choose, fma, folded_bias
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,13 @@ class Case:
         rng, conv = np.random.default_rng(self.seed), self.conv
         x = self.activations.array(rng, (conv.batch, conv.height, conv.width, conv.in_channels))
         w = weights(rng, _weight_shape(conv), self.weight_limit, self.extreme)
-        bound = 2**30 if self.large_bias else 20 * self.weight_limit * self.activations.high
-        return x, w, rng.integers(-bound, bound + 1, conv.out_channels, dtype="int32")
+        bound = 20 * self.weight_limit * self.activations.high
+        bias = rng.integers(-bound, bound + 1, conv.out_channels)
+        if self.large_bias:  # the largest there may be: the worst input just fits int32
+            ends = [w.astype("int64") * end for end in (self.activations.low, self.activations.high)]
+            least, greatest = np.minimum(*ends).sum((1, 2, 3)), np.maximum(*ends).sum((1, 2, 3))
+            bias = np.where(bias < 0, -INT32_MAX - least, INT32_MAX - greatest)
+        return x, w, bias.astype("int32")
 
     def job(self, features):
         """The kernel for a processor with `features`, its arguments, and the expected result."""
@@ -106,6 +111,8 @@ USUAL = [
     Case(Conv2D(1, 14, 14, 32, 128, strides=(2, 2)), Activations(0, 255, "uint8"), 127),
     Case(Conv2D(2, 7, 7, 96, 40).flattened(), epilogue=Epilogue("uint8", 0, 255, Activations(-63, 63, "int8"), 0.7)),
     Case(Conv2D(1, 7, 9, 64, 96, (3, 3), (1, 1), (0, 0, 1, 1), groups=4)),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(-127, 127, "int8", "low"), 127, True, large_bias=True),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(0, 255, "uint8", "high"), 127, True, large_bias=True),
     Case(Conv2D(1, 1, 1, 515, 101), epilogue=Epilogue("float32", -np.inf, np.inf)),
 ]
 

@@ -20,7 +20,11 @@ IMAGES = st.tuples(st.integers(1, 2), st.sampled_from([1, 3, 5, 8, 16, 20]), st.
 
 
 @given(st.lists(st.tuples(SHAPES | IMAGES, integer_outputs(), st.booleans(), SEEDS), min_size=1, max_size=8))
-@example([((1, 3, 64, 64), ("int8", -63, 63), True, 0), ((1, 1, 3, 9), ("uint8", 0, 255), True, 1), ((1, 1, 2, 1), ("int8", 0, 127), True, 2)])
+@example([
+    ((1, 3, 64, 64), ("int8", -63, 63), True, 0),
+    ((1, 1, 3, 9), ("uint8", 0, 255), True, 1),
+    ((1, 1, 2, 1), ("int8", 0, 127), True, 2),
+])
 @few(5)
 def test_quantize(cpu, folder, drawn):
     """Ties go to the even number, and what is beyond the range, infinity too, to its end."""
