@@ -26,19 +26,21 @@ class Window:
     strides: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     ceil_mode: bool = False
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def geometry(self):
-        return self.kernel, self.strides, self.padding, (1, 1), self.ceil_mode
+        return self.kernel, self.strides, self.padding, self.dilation, self.ceil_mode
 
     def pool(self) -> Pool2D:
         sizes = [
-            (length + before + after - kernel + (stride - 1) * self.ceil_mode) // stride + 1
-            for length, before, after, kernel, stride in zip(
-                (self.height, self.width), self.padding[:2], self.padding[2:], self.kernel, self.strides, strict=True)
+            (length + before + after - dilation * (kernel - 1) - 1 + (stride - 1) * self.ceil_mode) // stride + 1
+            for length, before, after, kernel, stride, dilation in zip(
+                (self.height, self.width), self.padding[:2], self.padding[2:], self.kernel, self.strides, self.dilation,
+                strict=True)
         ]
         return Pool2D(self.batch, self.height, self.width, self.channels, self.kernel, self.strides, self.padding,
-                      *sizes)
+                      *sizes, self.dilation)
 
     @property
     def shape(self):
@@ -50,17 +52,19 @@ def windows(draw) -> Window:
     """Poolings in which every window has an element of the tensor."""
     kernel = draw(st.sampled_from([(2, 2), (3, 3), (3, 2), (1, 5), (7, 7)]))
     strides = draw(st.sampled_from([(1, 1), (2, 2), (2, 3)]))
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3)]))
     top, bottom = (draw(st.integers(0, kernel[0] - 1)) for _ in range(2))
     left, right = (draw(st.integers(0, kernel[1] - 1)) for _ in range(2))
     window = Window(
         draw(st.integers(1, 2)),
-        extent(draw, kernel[0], strides[0], top, bottom, 1, longest=5),
-        extent(draw, kernel[1], strides[1], left, right, 1, longest=9),
+        extent(draw, kernel[0], strides[0], top, bottom, dilation[0], longest=5),
+        extent(draw, kernel[1], strides[1], left, right, dilation[1], longest=9),
         draw(st.one_of(st.integers(1, 20), st.sampled_from([32, 48, 64, 128]))),
         kernel,
         strides,
         (top, left, bottom, right),
         draw(st.booleans()),
+        dilation,
     )
     try:
         ops.max_pool(np.zeros((1, 1, window.height, window.width), "int8"), *window.geometry)
