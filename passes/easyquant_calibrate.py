@@ -11,6 +11,7 @@ from .float_executor import FloatExecutor
 from .layer_samples import grouped_weight, layer_activation_sample, layer_weight_sample, tensor_sample
 from .minmax_calibrate import max_abs_scales
 from .network import Network, read_network
+from .parallel import single_threaded_blas
 from .quantization_points import quantization_points
 from .quantizers import WEIGHT_LIMITS, check_scheme, smallest_weight_scale
 from .scale_search import (
@@ -91,6 +92,7 @@ class EasyQuantCalibrate:
         self.progress = progress or (lambda done, message: None)
         self.record: list[dict] = []
 
+    @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Calibrate and annotate."""
         net = read_network(mod)

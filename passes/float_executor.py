@@ -15,6 +15,7 @@ from tvm import relax
 from tvm_ffi import StructuralKey
 
 from .network import Network, Node, substitute
+from .parallel import map_threads
 from .rewrite import array
 
 _IMAGES = 8  # padded at a time in a convolution
@@ -94,11 +95,14 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.nd
     groups = int(node.expr.attrs.groups)
     x = x.reshape(-1, *x.shape[-3:])
     out = np.empty((len(x), *node.shape[1:]), np.float32)
-    for start in range(0, len(x), _IMAGES):
+    convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
+
+    def some(start: int) -> None:
         windows = patches(x[start : start + _IMAGES].astype(np.float32, copy=False), node)
-        convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
         for window, result in zip(windows, out[start : start + _IMAGES], strict=True):
             convolve(window, weight, groups, result)
+
+    map_threads(some, range(0, len(x), _IMAGES))
     return out.reshape(-1, *node.shape)
 
 

@@ -3,9 +3,10 @@
 import functools
 
 import numpy as np
+from tvm import relax
+
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling
-from tvm import relax
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29

@@ -8,9 +8,10 @@ the kernel before them.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tvm import relax
+
 from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
-from tvm import relax
 
 UNBOUNDED = (-np.inf, np.inf)
 NHWC_OF_NCHW = (0, 2, 3, 1)

@@ -6,9 +6,10 @@ A rule gets the lowering in progress (`lower_to_integer`) and the call, and retu
 from dataclasses import replace
 
 import numpy as np
+from tvm import relax
+
 from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
-from tvm import relax
 
 from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights, is_open
 from .materialize import bound

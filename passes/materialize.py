@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+
 from eq_tvm.schedules.epilogue import Output
 
 from .kernels import fraction

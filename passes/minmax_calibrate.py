@@ -9,6 +9,7 @@ from .annotate import Scales, annotate
 from .calibration_images import calibration_inputs
 from .float_executor import FloatExecutor
 from .network import Network, Node, read_network
+from .parallel import single_threaded_blas
 from .quantization_points import QuantizationPoints, quantization_points
 from .quantizers import WEIGHT_LIMITS, check_scheme, max_abs_scale, smallest_weight_scale
 
@@ -53,6 +54,7 @@ class MinMaxCalibrate:
         self.progress = progress or (lambda done, message: None)
         self.record: list[dict] = []
 
+    @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Calibrate and annotate."""
         net = read_network(mod)

@@ -4,11 +4,11 @@ The objective is the cosine between the float and the quantized output of a laye
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from .parallel import map_threads
 from .quantizers import Range
 
 _CHUNK = 2**18  # float32 elements worked on at a time: they stay in the cache
@@ -82,13 +82,9 @@ def search_weight_scales(
     numpy.ndarray (G, O / G) float32
     """
     candidates = np.maximum((start[..., None] / factors).astype(np.float32), smallest[..., None])
-    cosines = np.concatenate(
-        [
-            _weight_cosines(sample, weight, candidates, limit, channels)
-            for channels in _chunks(weight.shape[1], weight.shape[0] * len(factors) * sum(sample.rows.shape[2:]))
-        ],
-        axis=1,
-    )
+    chunks = _chunks(weight.shape[1], weight.shape[0] * len(factors) * sum(sample.rows.shape[2:]))
+    cosines = map_threads(lambda channels: _weight_cosines(sample, weight, candidates, limit, channels), chunks)
+    cosines = np.concatenate(cosines, axis=1)
     return np.take_along_axis(candidates, cosines.argmax(axis=2)[..., None], axis=2)[..., 0]
 
 
@@ -173,8 +169,7 @@ def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_
             sums[j] = _ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
         return sums
 
-    with ThreadPoolExecutor() as pool:  # numpy lets other threads run
-        return sum(pool.map(summed, _chunks(len(sample.x), sample.x[0].size))) / len(sample.x)
+    return sum(map_threads(summed, _chunks(len(sample.x), sample.x[0].size))) / len(sample.x)
 
 
 def _ratio(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Schedules every function that no kernel family took: no loop nest leaves the compiler serial and scalar."""
 
 import tvm
-from eq_tvm.schedules.fallback import fallback
 from tvm import tirx
+
+from eq_tvm.schedules.fallback import fallback
 
 SCHEDULED = "tirx.is_scheduled"
 

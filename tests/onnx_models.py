@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import tvm
-from eq_tvm.passes import canonical_passes
-from eq_tvm.passes.rewrite import Graph, operator_name
 from onnx import TensorProto, helper, numpy_helper
 from tvm import relax
 
 from eq_tvm.importer import import_onnx
+from eq_tvm.passes import canonical_passes
+from eq_tvm.passes.rewrite import Graph, operator_name
 
 
 def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17) -> Path:

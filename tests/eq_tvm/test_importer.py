@@ -5,11 +5,11 @@ import os
 import numpy as np
 import onnx
 import pytest
-from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 from onnx_models import check_against_onnxruntime, operators, random, run_float, write_model
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer import import_onnx
+from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 
 IMAGE = {"x": (1, 4, 9, 10)}
 CONV = [("Conv", "x w b", "c", {"pads": [1, 1, 1, 1]}), ("Relu", "c", "y", {})]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import tvm
-from eq_tvm.passes.rewrite import operator_name
 from tvm import relax
+
+from eq_tvm.passes.rewrite import operator_name
 
 
 def build(make, shape=(1, 3, 8, 8)):

@@ -5,10 +5,11 @@ import onnx
 import pytest
 import tvm
 import tvm_ffi
-from eq_tvm.passes import canonical_passes
-from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 from onnx_models import canonical, check_against_onnxruntime, operators, random, write_model
 from tvm.relax.frontend.onnx import from_onnx
+
+from eq_tvm.passes import canonical_passes
+from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 
 REAL_NETWORKS = [
     "mobilenet_v1_075",

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tvm
-from eq_tvm.passes import EasyQuantCalibrate, MinMaxCalibrate
-from eq_tvm.passes.scale_search import mean_cosine
 from small_networks import bindings, build, conv, pairs, random, relu, run, run_all
 from tvm import relax
+
+from eq_tvm.passes import EasyQuantCalibrate, MinMaxCalibrate
+from eq_tvm.passes.scale_search import mean_cosine
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -154,9 +155,8 @@ def test_parameters_out_of_range(options):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")
 def test_improves_on_minmax_in_a_real_network():
-    from eq_tvm.passes import canonical_passes
-
     from eq_tvm.importer import import_onnx
+    from eq_tvm.passes import canonical_passes
 
     mod = tvm.transform.Sequential(canonical_passes())(import_onnx(SHARED / "models" / "resnet20_cifar10.onnx"))
     pixels = np.load(SHARED / "cifar10" / "calib.npz")["images"][:8].transpose(0, 3, 1, 2).astype(np.float32)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tvm
-from eq_tvm.passes.float_executor import FloatExecutor
-from eq_tvm.passes.network import read_network
 from small_networks import build, random, run_all
 from tvm import relax
+
+from eq_tvm.passes.float_executor import FloatExecutor
+from eq_tvm.passes.network import read_network
 
 SHAPE = (1, 4, 9, 11)
 

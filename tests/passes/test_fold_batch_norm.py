@@ -1,12 +1,13 @@
 import hypothesis
 import numpy as np
 import pytest
-from eq_tvm.passes import FoldBatchNorm
-from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 from hypothesis import strategies as st
 from onnx_models import random
 from rewriting import apply, const, module
 from tvm import relax
+
+from eq_tvm.passes import FoldBatchNorm
+from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
 
 SHAPE = (1, 4, 7, 6)
 

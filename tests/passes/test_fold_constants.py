@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from eq_tvm.passes import FoldConstants
 from onnx_models import random
 from rewriting import apply, const, module
 from tvm import relax
+
+from eq_tvm.passes import FoldConstants
 
 EXPRESSIONS = {
     "reshape": lambda: relax.op.reshape(const(6), (6, 1, 1)),

@@ -1,10 +1,11 @@
 import hypothesis
 import pytest
-from eq_tvm.passes import FoldPadding
-from eq_tvm.passes.rewrite import Graph
 from hypothesis import strategies as st
 from rewriting import apply, const, module
 from tvm import relax
+
+from eq_tvm.passes import FoldPadding
+from eq_tvm.passes.rewrite import Graph
 
 SHAPE = (1, 4, 7, 6)
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from small_networks import build, random
+from tvm import relax
+
 from eq_tvm.passes import layer_samples
 from eq_tvm.passes.float_executor import conv2d
 from eq_tvm.passes.network import read_network
-from small_networks import build, random
-from tvm import relax
 
 CONVOLUTIONS = {
     "plain": ((6, 4, 3, 3), {"padding": 1}),

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from eq_tvm.passes import MinMaxCalibrate
 from small_networks import bindings, build, conv, pairs, random, relu, run
 from tvm import relax
+
+from eq_tvm.passes import MinMaxCalibrate
 
 
 def calibrate(mod, images=None, **options):

@@ -1,10 +1,11 @@
 import hypothesis
 import pytest
-from eq_tvm.passes import NormalizeShapes
-from eq_tvm.passes.rewrite import Graph
 from hypothesis import strategies as st
 from rewriting import apply, module
 from tvm import relax
+
+from eq_tvm.passes import NormalizeShapes
+from eq_tvm.passes.rewrite import Graph
 
 SHAPE = (1, 4, 6, 5)
 CASES = {

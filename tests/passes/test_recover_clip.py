@@ -3,11 +3,12 @@ import math
 import hypothesis
 import numpy as np
 import pytest
-from eq_tvm.passes import RecoverClip
-from eq_tvm.passes.rewrite import Graph
 from hypothesis import strategies as st
 from rewriting import apply, const, module
 from tvm import relax
+
+from eq_tvm.passes import RecoverClip
+from eq_tvm.passes.rewrite import Graph
 
 SHAPE = (1, 3, 5, 4)
 

@@ -1,8 +1,9 @@
 import pytest
-from eq_tvm.passes import RecoverOperators
 from onnx_models import operators, random
 from rewriting import apply, const, module
 from tvm import relax, topi
+
+from eq_tvm.passes import RecoverOperators
 
 SHAPE = (1, 3, 5, 4)
 

@@ -1,8 +1,9 @@
 import pytest
-from eq_tvm.passes import RemoveIdentities
-from eq_tvm.passes.rewrite import Graph
 from rewriting import apply, module
 from tvm import relax
+
+from eq_tvm.passes import RemoveIdentities
+from eq_tvm.passes.rewrite import Graph
 
 SHAPE = (1, 3, 5, 4)
 IDENTITIES = {

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from eq_tvm.passes.quantizers import Range
 from eq_tvm.passes.scale_search import (
     ActivationSample,
@@ -11,8 +14,6 @@ from eq_tvm.passes.scale_search import (
     search_weight_scales,
     weight_sample,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 shapes = st.fixed_dictionaries(
     {
