@@ -116,6 +116,8 @@ class _OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = host.default_threads()
         options.log_severity_level = 3
+        # Between images its threads would keep the cores busy that the bundle's threads need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as e:  # it has a dozen unrelated exception classes
