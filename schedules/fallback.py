@@ -46,13 +46,15 @@ def _schedule_block(sch, block, lanes):
     work = 1
     for loop in loops:
         work *= int(sch.get(loop).extent)
-    *outer, last = spatial
+    long = [loop for loop in spatial if int(sch.get(loop).extent) > 1] or spatial
+    *outer, last = [loop for loop in spatial if loop not in long] + long  # axes of extent 1 may stand anywhere
     width = innermost_width(int(sch.get(last).extent), lanes)
     rest, vector = sch.split(last, [None, width])
     sch.reorder(*outer, rest, *reduction, vector)
     if width > 1:
         sch.vectorize(vector)
-    shared = sch.fuse(*outer, rest)
+    # Where no vector divides the last axis, it stays a loop of its own, for LLVM to vectorize.
+    shared = sch.fuse(*outer) if width == 1 and outer else sch.fuse(*outer, rest)
     if work >= PARALLEL_FROM:
         sch.parallel(shared)
     if reduction:
