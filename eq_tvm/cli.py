@@ -242,13 +242,14 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path]:
-    """Images and float network for a bundle of the embedded example; other models bring their own."""
+def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | None]:
+    """Images and float network (if it can run) for a bundle of the embedded example; other models bring their own."""
     from eq_tvm import bundle, example
+    from eq_tvm.evaluate import float_engine
 
     if not model.is_dir() or not bundle.read(model).is_example:
         raise UserError("no images: pass --data DATA (an .npz, a .csv or a directory)")
-    return example.EVAL, reference or example.MODEL
+    return example.EVAL, reference or (example.MODEL if float_engine() else None)
 
 
 def _write_npz(path: Path, arrays: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -89,12 +90,15 @@ def evaluate(
     return {"top1": top1, "agreement": agreement, "cosine": cosine, "n": n}
 
 
-def float_engine() -> str:
-    """What runs float networks here: ONNX Runtime where it is installed, else eq_tvm's own float32 build."""
+def float_engine() -> str | None:
+    """What runs float networks here: ONNX Runtime where it is installed, else eq_tvm's own float32 build.
+
+    None where TVM is loaded without its compiler.
+    """
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
-        return "eq_tvm float32"
+        return None if os.environ.get("TVM_USE_RUNTIME_LIB") else "eq_tvm float32"
     return "ONNX Runtime float32"
 
 
@@ -102,7 +106,10 @@ def load_float(path: str | Path, preprocess: Preprocess | None = None) -> Runner
     """An ONNX file, ready to run in float32 on this machine."""
     if not Path(path).is_file():
         raise UserError(f"no such ONNX file: {path}")
-    if float_engine() == "eq_tvm float32":
+    engine = float_engine()
+    if engine is None:
+        raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
+    if engine == "eq_tvm float32":
         from eq_tvm.compiler import compile_float
 
         return compile_float(path, preprocess)

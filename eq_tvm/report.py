@@ -76,7 +76,8 @@ def _next_step(bundle: Bundle) -> str:
     path = _relative(bundle.path)
     if bundle.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
-    return f"python -m eq_tvm evaluate {path}" if bundle.is_example else f"python -m eq_tvm run {path} --input IMAGE"
+    others = "" if bundle.is_example else f" --data IMAGES --reference {bundle.model}.onnx"
+    return f"python -m eq_tvm evaluate {path}{others}"
 
 
 def _relative(path: Path) -> Path:

@@ -92,7 +92,7 @@ COMPILE = ("compile", "net.onnx", "--calibration", "images.npz", "--preprocess",
 def test_from_onnx_to_results(cli, folder):
     code, out, err = cli(*COMPILE, "--images", 4)
     assert code == 0, err
-    assert "python -m eq_tvm run net-native.eqtvm --input IMAGE" in out
+    assert "python -m eq_tvm evaluate net-native.eqtvm --data IMAGES --reference net.onnx" in out
     bundle = bundles.read("net-native.eqtvm")
     assert bundle.calibrated and bundle.scheme == "int7"
     assert {k: bundle.calibration[k] for k in ("method", "images", "source")} == {
