@@ -16,7 +16,6 @@ from .lowered_values import (
     Linear,
     Sum,
     Tensor,
-    Weights,
     clipped,
     integer_bounds,
 )
@@ -54,8 +53,6 @@ class Materializer:
 
     def real(self, value):
         """`value` as a float32 tensor, NHWC where the value is."""
-        if isinstance(value, Weights):
-            raise TypeError("constants have no tensor")
         if isinstance(value, Tensor):
             if not value.quantized:
                 return value

@@ -31,8 +31,7 @@ def fallback(func, lanes=16):
             continue  # a reduction, or read in a way that needs it whole
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         _schedule_block(sch, block, lanes)
-    return sch.mod["main"] if "main" in [v.name_hint for v in sch.mod.get_global_vars()] else next(
-        iter(sch.mod.functions.values()))
+    return next(iter(sch.mod.functions.values()))
 
 
 def _schedule_block(sch, block, lanes):
