@@ -149,9 +149,10 @@ class _Lowering:
 
     def generic(self, call):
         """An operator that is kept as it is, on float tensors."""
+        if isinstance(call, relax.TupleGetItem):
+            return self.emitted(relax.TupleGetItem(self.argument(call.tuple_value, False), call.index), False)
         if not isinstance(call, relax.Call):
-            return self.emitted(relax.TupleGetItem(self.argument(call.tuple_value, False), call.index) if isinstance(
-                call, relax.TupleGetItem) else self.argument(call, False), False)
+            return self.emitted(self.argument(call, False), False)
         values = [self.value(arg) for arg in call.args]
         tensors = [self.real(v) for v in values if not isinstance(v, relax.Expr | Weights | Quantizing)]
         rest = [v for v in values if isinstance(v, relax.Expr | Weights | Quantizing)]

@@ -181,9 +181,6 @@ class Quantizing:
     high: int
 
 
-Pending = Linear | Average | Sum | Bounded
-
-
 def is_open(value):
     """Whether a residual can still be added to a `Linear` or `Average`."""
     return value.residual is None and value.bounds == UNBOUNDED
