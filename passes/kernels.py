@@ -6,7 +6,7 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
-from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling
+from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, table
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -110,6 +110,13 @@ class Kernels:
         function = _rescale(source.shape, source.dtype, output)
         return self.call(function, [source.expr, _one(multiplier), limits], source.shape, output.dtype)
 
+    def lookup(self, source, entries):
+        """One of `entries` for each integer of `source`: the first stands for `source.low`."""
+        every = np.zeros(256, entries.dtype)
+        every[np.arange(source.low, source.high + 1) % 256] = entries
+        function = _lookup(source.shape, source.dtype, every.dtype.name)
+        return self.call(function, [source.expr, every], source.shape, every.dtype.name)
+
     def concat(self, parts, axis):
         """Join tensors along one of the axes as they are stored."""
         shape = parts[0].shape
@@ -189,5 +196,6 @@ _max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
 _add = _kernel(elementwise.add, _shape_name("add"))
 _quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 _dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
+_lookup = _kernel(table.lookup, _shape_name("lookup"))
 _rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
 _concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}")
