@@ -16,6 +16,7 @@ from tvm_ffi import StructuralKey
 
 from .network import Network, Node, substitute
 from .parallel import map_threads
+from .pointwise import evaluate, number
 from .rewrite import array
 
 _IMAGES = 8  # padded at a time in a convolution
@@ -204,6 +205,12 @@ def _clip(node: Node, x: np.ndarray) -> np.ndarray:
     return np.clip(x, np.float32(node.expr.args[1].value), np.float32(node.expr.args[2].value))
 
 
+def _pointwise(node: Node, *inputs: np.ndarray) -> np.ndarray:
+    arrays = iter(inputs)
+    operands = [next(arrays) if isinstance(arg, relax.Var) else number(arg) for arg in node.expr.args]
+    return evaluate(node.expr, *operands)
+
+
 def _pad_border(x: np.ndarray, padding: tuple[int, ...] | list[int], fill: float) -> np.ndarray:
     top, left, bottom, right = padding
     if not any(padding):
@@ -218,6 +225,7 @@ _NUMPY = {
     "add": lambda node, a, b: a + b,
     "relu": lambda node, x: np.maximum(x, 0),
     "clip": _clip,
+    "pointwise": _pointwise,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _average,
     "mean": _average,

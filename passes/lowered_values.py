@@ -164,6 +164,21 @@ class Bounded:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """A function of each element of a quantized tensor, not emitted yet.
+
+    Parameters
+    ----------
+    source : Tensor
+    results : numpy.ndarray
+        float64: the function's results for the integers from `source.low` to `source.high`.
+    """
+
+    source: Tensor
+    results: np.ndarray
+
+
+@dataclass(frozen=True)
 class Joined:
     """A concatenation, not emitted yet, of values that are each quantized by themselves."""
 

@@ -14,6 +14,7 @@ from .lowered_values import (
     Bounded,
     Joined,
     Linear,
+    Mapped,
     Sum,
     Tensor,
     clipped,
@@ -42,6 +43,8 @@ class Materializer:
             return self.join(parts, value.axis)
         if isinstance(value, Tensor):
             return self._quantized_tensor(value, scale, low, high)
+        if isinstance(value, Mapped):
+            return self._quantized_function(value, scale, low, high)
         limit = max(abs(low), abs(high))
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
@@ -59,6 +62,8 @@ class Materializer:
             return Tensor(self.kernels.dequantize(value, _float_limits(UNBOUNDED), False), value.nhwc)
         if isinstance(value, Linear | Average):
             return self._real_accumulator(value)
+        if isinstance(value, Mapped):
+            return Tensor(self.kernels.lookup(value.source, value.results.astype("float32")), value.source.nhwc)
         if isinstance(value, Bounded):
             return Tensor(self.kernels.dequantize(value.source, _float_limits(value.bounds), False), value.source.nhwc)
         raise TypeError(f"{type(value).__name__} has no float form of its own")
@@ -87,6 +92,14 @@ class Materializer:
         output = Output(self.kernels.storage_dtype(low, high))
         expr = self.kernels.quantize(value, output, scale, _limits(low, high))
         return Tensor(expr, len(value.shape) == 4, scale, low, high, max(abs(low), abs(high)))
+
+    def _quantized_function(self, value, scale, low, high):
+        with np.errstate(invalid="ignore"):
+            steps = np.clip(np.rint(value.results / np.float64(scale)), low, high)
+        steps = np.where(np.isnan(steps), 0, steps).astype("int32")
+        least, greatest = int(steps.min()), int(steps.max())
+        expr = self.kernels.lookup(value.source, steps.astype(self.kernels.storage_dtype(least, greatest)))
+        return Tensor(expr, value.source.nhwc, scale, least, greatest, max(abs(low), abs(high)))
 
     def _quantized_accumulator(self, value, scale, low, high, dtype):
         """A `Linear` or an `Average`, with its residual."""
@@ -124,6 +137,8 @@ def bound(value, low, high):
     if isinstance(value, Joined):
         parts = tuple(bound(part, low, high) for part in value.parts)
         return None if None in parts else replace(value, parts=parts)
+    if isinstance(value, Mapped):
+        return replace(value, results=np.clip(value.results, np.float32(low), np.float32(high)))
     return clipped(value, low, high)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from .pointwise import is_pointwise
 from .rewrite import array, operator_name, shape
 
 # Relax operators that the calibration passes know by name; everything else is a float operator ("float").
@@ -20,6 +21,9 @@ _OPERATORS = {
     "relax.strided_slice": "strided_slice",
 }
 _LAYOUTS = ("NCHW", "OIHW")
+PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad"}
+QUANTIZED_OPS = {"conv2d", "dense", "add", "avg_pool2d", "mean"}
+BOUNDS = {"relu", "clip"}
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Node:
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "relu", "clip", "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
-        "strided_slice", or "float" for any other expression.
+        "strided_slice", "pointwise" (a function of `source` alone), or "float" for any other expression.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr
@@ -42,6 +46,8 @@ class Node:
         Shape of the result, the model's batch axis (1) included.
     constant : numpy.ndarray, optional
         Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add.
+    source : int, optional
+        Of a pointwise node: the node each of whose elements determines the one of this node at its place.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Node:
     expr: relax.Expr
     shape: tuple[int, ...] | None
     constant: np.ndarray | None = None
+    source: int | None = None
 
 
 @dataclass
@@ -103,6 +110,7 @@ def read_network(mod: tvm.IRModule) -> Network:
             _append(net, _read_node(net, var, expr), var)
     net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
     _mark_biases(net)
+    _mark_pointwise(net)
     return net
 
 
@@ -163,6 +171,34 @@ def _mark_biases(net: Network) -> None:
         bias_shape = (1, channels, 1, 1) if net.nodes[layer].op == "conv2d" else (channels,)
         if user is not None and net.nodes[user].op == "float" and np.shape(net.nodes[user].constant) == bias_shape:
             net.nodes[user].op = "bias_add"
+
+
+def _mark_pointwise(net: Network) -> None:
+    """Find functions of one tensor that integer operators made, such as x * sigmoid(x), and their sources.
+
+    A relu or clip that alone reads an operator's result belongs to that operator.
+    """
+    functions_of: list[set[int]] = []  # for each node those that it is a function of, itself included, if integer
+    for i, node in enumerate(net.nodes):
+        found = set.intersection(*(functions_of[j] for j in node.inputs)) if node.inputs else set()
+        if node.op in BOUNDS and found and net.nodes[node.inputs[0]].op != "pointwise":
+            found = {i} if net.sole_user(node.inputs[0]) == i else {i, *found}
+        elif found and _may_be_pointwise(node):
+            node.op, node.source = "pointwise", min(found)
+            found = {i, *found}
+        elif node.op in QUANTIZED_OPS | {"bias_add"} or (
+            node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
+        ):
+            found = {i}
+        else:
+            found = set()
+        functions_of.append(found)
+
+
+def _may_be_pointwise(node: Node) -> bool:
+    if node.op == "add" and node.inputs[0] == node.inputs[1]:
+        return False
+    return node.op in ("float", "add", *BOUNDS) and node.shape is not None and is_pointwise(node.expr)
 
 
 def _variables(expr: relax.Expr) -> list[relax.Var]:

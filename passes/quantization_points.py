@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
-from .network import Network
+from .network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
+from .pointwise import NEVER_NEGATIVE
 from .quantizers import Range, activation_range_of
 from .rewrite import operator_name
 
-PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad"}
-QUANTIZED_OPS = {"conv2d", "dense", "add", "avg_pool2d", "mean"}
-_BOUNDS = {"relu", "clip"}
+_READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _LAYER_RESULT = {"conv2d", "dense", "bias_add"}
-_NEVER_NEGATIVE = {"relax.sigmoid", "relax.nn.softmax"}
 _KEEPS_SIGN = PASS_THROUGH | {"add", "avg_pool2d", "mean"}
 
 
@@ -43,8 +41,11 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     """Find the quantized activations of a network.
 
     A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
-    addition, an average, or a bound (relu, clip) that can't be fused into a layer and is quantized itself. An addition
-    takes one operand in the accumulator of the layer that makes it, and its own result is always quantized.
+    addition, an average, or a bound (relu, clip) that can't be fused into a layer and is quantized itself. So is the
+    source of a quantized pointwise function. An addition takes one operand in the accumulator of the layer that makes
+    it, and its own result is always quantized.
+
+    What only pointwise functions read is multiplied by nothing: 8 bits cost no more than 7.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -67,8 +68,11 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     for nodes in members.values():
         producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
         users = {user for i in nodes for user in net.users[i]}
-        consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in QUANTIZED_OPS))
-        range_ = activation_range_of(scheme, activation_range, all(non_negative[i] for i in producers))
+        consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in _READS_INTEGERS))
+        to_table = bool(consumers) and all(net.nodes[u].op == "pointwise" for u in consumers)
+        range_ = activation_range_of(
+            "int8" if to_table else scheme, activation_range, all(non_negative[i] for i in producers)
+        )
         group_of.update(dict.fromkeys(nodes, len(groups)))
         groups.append(Group(producers, consumers, range_))
     return QuantizationPoints(groups, group_of)
@@ -77,16 +81,20 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
 def _quantized(net: Network) -> set[int]:
     fused = _fused_operands(net)
     found: set[int] = set()
+    sources: set[int] = set()
     for i in reversed(range(len(net.nodes))):
         node = net.nodes[i]
-        if node.shape is not None and i not in fused and any(_reads_quantized(net, i, u, found) for u in net.users[i]):
+        is_read = node.shape is not None and any(_reads_quantized(net, i, u, found) for u in net.users[i])
+        if i in sources or (is_read and i not in fused):
             found.add(i)
         # the end of an addition: behind its bound, where that is the only user
         user = net.sole_user(i)
-        if node.op == "add" and (user is None or net.nodes[user].op not in _BOUNDS):
+        if node.op == "add" and (user is None or net.nodes[user].op not in BOUNDS):
             found.add(i)
-        elif node.op in _BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i:
+        elif node.op in BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i:
             found.add(i)
+        if i in found and node.source is not None:
+            sources.add(node.source)
     return found
 
 
@@ -94,7 +102,7 @@ def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> boo
     op = net.nodes[user].op
     if op in QUANTIZED_OPS:
         return True
-    if op in _BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
+    if op in BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
         return net.nodes[node].op in PASS_THROUGH and user in found
     return op in PASS_THROUGH and user in found
 
@@ -114,11 +122,11 @@ def _non_negative(net: Network) -> list[bool]:
     result: list[bool] = []
     for node in net.nodes:
         name = operator_name(node.expr)
-        if node.op == "clip":
+        if name == "relax.clip":
             value = float(node.expr.args[1].value) >= 0
         elif node.op in _KEEPS_SIGN:
             value = all(result[i] for i in node.inputs)
         else:
-            value = node.op == "relu" or name in _NEVER_NEGATIVE
+            value = name in NEVER_NEGATIVE
         result.append(value)
     return result

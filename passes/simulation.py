@@ -6,8 +6,8 @@ import numpy as np
 
 from .annotate import Scales
 from .float_executor import FloatExecutor, conv2d, dense
-from .network import Network
-from .quantization_points import PASS_THROUGH, QuantizationPoints
+from .network import PASS_THROUGH, Network
+from .quantization_points import QuantizationPoints
 from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
 
 

@@ -50,6 +50,12 @@ def requantize(acc, m, lo: int, hi: int) -> np.ndarray:
     return np.clip(np.rint(acc.astype(F32) * np.asarray(m, F32)), lo, hi).astype("int32")
 
 
+def requantize_real(x, scale, lo: int, hi: int) -> np.ndarray:
+    """float64 results of a function at the float32 scale: rounded half to even, clipped; NaN becomes 0."""
+    steps = np.rint(np.asarray(x, F64) / F64(scale))
+    return np.clip(np.where(np.isnan(steps), 0, steps), lo, hi).astype("int32")
+
+
 def residual(acc, mf, raw, r: int, f: int, lo: int, hi: int) -> np.ndarray:
     """Accumulators acc (multiplier mf) plus activations raw (multiplier r) with f fractional bits, in [lo, hi]."""
     return add_terms(acc_term(acc, mf), raw_term(raw, r), f, lo, hi)

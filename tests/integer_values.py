@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from integer_ops import acc_term, add_terms, fixed_point, raw_term, requantize
+from integer_ops import acc_term, add_terms, fixed_point, raw_term, requantize, requantize_real
 
 F32, F64 = np.float32, np.float64
 
@@ -114,7 +114,7 @@ class Concat:
 class Bounded:
     """One of the above after relu and clip: at least low, at most high (real units)."""
 
-    value: Raw | Acc | Sum | Concat
+    value: Raw | Acc | Sum
     low: float
     high: float
 
@@ -126,9 +126,39 @@ class Bounded:
         return np.clip(self.value.leave(), F32(self.low), F32(self.high))
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """Functions of the elements of a Raw: float64 results, in the shape of the Raw."""
+
+    source: Raw
+    results: np.ndarray
+
+    @property
+    def shape(self):
+        return self.results.shape
+
+    def quantize(self, scale, lo, hi):
+        return requantize_real(self.results, scale, lo, hi)
+
+    def leave(self):
+        return self.results.astype(F32)
+
+
+def mapped(value) -> Mapped | None:
+    """Raw, or Raw behind clip, as a function of its elements; None for what is no such function."""
+    match value:
+        case Raw():
+            return Mapped(value, value.q * F64(value.scale))
+        case Bounded(Raw() as raw, low, high):
+            return Mapped(raw, np.clip(raw.q * F64(raw.scale), F64(F32(low)), F64(F32(high))))
+        case Mapped():
+            return value
+    return None
+
+
 def quantize(value, scale, lo: int, hi: int) -> np.ndarray:
     """Integers in [lo, hi] of `value` at the float32 `scale`."""
-    if isinstance(value, Raw | Acc | Sum | Concat | Bounded):
+    if isinstance(value, Raw | Acc | Sum | Concat | Bounded | Mapped):
         return np.clip(value.quantize(scale, lo, hi), lo, hi).astype("int32")
     return np.clip(np.rint(leave(value) / scale), lo, hi).astype("int32")
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import tvm
+from integer_functions import BINARY, UNARY, leaky
 from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool
-from integer_values import Acc, Bounded, Concat, Const, Integers, Raw, Sum, leave, quantize
+from integer_values import Acc, Bounded, Concat, Const, Integers, Mapped, Raw, Sum, leave, mapped, quantize
 from tvm import relax
 
 F32, F64 = np.float32, np.float64
@@ -71,8 +72,12 @@ def _bounded(x, low, high):
             return replace(x, q=np.clip(x.q, low, high), lo=max(x.lo, low), hi=min(x.hi, high))
         case Bounded():
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))
-        case Raw() | Acc() | Sum() | Concat():
+        case Concat():
+            return replace(x, parts=[_bounded(part, low, high) for part in x.parts])
+        case Raw() | Acc() | Sum():
             return Bounded(x, low, high)
+        case Mapped():
+            return replace(x, results=np.clip(x.results, F32(low), F32(high)))
     return np.clip(leave(x), F32(low), F32(high))
 
 
@@ -94,6 +99,30 @@ def _add(call, a, b):
             return replace(a, acc=int32(a.acc.astype("int64") + b.q))
         case (Raw(), Raw() | Acc()) | (Acc(), Raw()) if a.shape == b.shape:
             return Sum([a, b])
+    return _pointwise(np.add, a, b)
+
+
+def _pointwise(function, *operands):
+    """A function of the elements of one Raw, and of numbers."""
+    operands = [_number(operand) if isinstance(operand, np.ndarray) else mapped(operand) for operand in operands]
+    tensors = [operand for operand in operands if isinstance(operand, Mapped)]
+    if not tensors or any(operand is None for operand in operands):
+        return None
+    source = tensors[0].source
+    if not all(_same(source, tensor.source) for tensor in tensors):
+        return None
+    with np.errstate(all="ignore"):
+        return Mapped(source, function(*(getattr(operand, "results", operand) for operand in operands)))
+
+
+def _number(constant):
+    one = constant.dtype == "float32" and constant.size and (constant == constant.flat[0]).all()
+    return F64(constant.flat[0]) if one else None
+
+
+def _same(a, b):
+    """The same integers at the same scale, perhaps dequantized twice."""
+    return (a.scale, a.lo, a.hi, a.shape) == (b.scale, b.lo, b.hi, b.shape) and np.array_equal(a.q, b.q)
 
 
 def _avg_pool2d(call, x):
@@ -135,7 +164,8 @@ def _max_pool2d(call, x):
     return max_pool(x, a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode)
 
 
-INTEGER = {
+POINTWISE = UNARY | BINARY
+INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) for name in POINTWISE} | {
     "relax.quantize": _quantize,
     "relax.dequantize": _dequantize,
     "relax.clip": lambda call, x, low, high: _bounded(x, low.value, high.value),
@@ -143,6 +173,7 @@ INTEGER = {
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
     "relax.add": _add,
+    "relax.nn.leakyrelu": lambda call, x: _pointwise(lambda v: leaky(v, float(call.attrs.alpha)), x),
     "relax.nn.avg_pool2d": _avg_pool2d,
     "relax.mean": _mean,
     "relax.concat": _concat,

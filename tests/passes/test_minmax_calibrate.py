@@ -129,12 +129,14 @@ def test_float_island():
     def make(emit, x):
         a = conv(emit, x, "a")
         s = emit(relax.op.sigmoid(a), "s")
-        t = emit(relax.op.tanh(a), "t")
-        return [conv(emit, s, "bb"), emit(relax.op.multiply(t, t), "out")]
+        t = emit(relax.op.nn.softmax(a), "t")
+        return [conv(emit, s, "bb"), emit(relax.op.multiply(t, t), "out"), conv(emit, emit(relax.op.exp(x), "e"), "cc")]
 
-    # a only reaches float operators; the sigmoid's result is read by a layer and can't be negative
+    # nothing quantized depends on the softmax; the sigmoid's result is read by a layer and can't be negative, and its
+    # operand is needed for it; the network's input is not made by integers, so that its exponential is not either
     found = pairs(calibrate(build(make)))
-    assert {k: v[:3] for k, v in found.items()} == {"x": ("int8", -63, 63), "s": ("int8", 0, 127)}
+    assert {k: v[:3] for k, v in found.items()} == {
+        "x": ("int8", -63, 63), "a_sum": ("int8", -127, 127), "s": ("int8", 0, 127), "e": ("int8", 0, 127)}
 
 
 def test_concat_of_outputs_stays_float():

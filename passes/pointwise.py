@@ -1,0 +1,62 @@
+"""Functions of each element for itself: what they compute, and which of them are functions of one quantized tensor."""
+
+import math
+
+import numpy as np
+from tvm import relax
+
+from .rewrite import array, operator_name, shape
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+# Of an operator's call and its operands, as arrays of one float type. The integer program defines them in float64.
+FUNCTIONS = {
+    "relax.abs": lambda _, x: np.abs(x),
+    "relax.add": lambda _, x, y: x + y,
+    "relax.divide": lambda _, x, y: x / y,
+    "relax.erf": lambda _, x: _erf(x).astype(x.dtype),
+    "relax.exp": lambda _, x: np.exp(x),
+    "relax.log": lambda _, x: np.log(x),
+    "relax.maximum": lambda _, x, y: np.maximum(x, y),
+    "relax.minimum": lambda _, x, y: np.minimum(x, y),
+    "relax.multiply": lambda _, x, y: x * y,
+    "relax.negative": lambda _, x: -x,
+    "relax.nn.gelu": lambda _, x: x * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)) / 2,
+    "relax.nn.gelu_tanh": lambda _, x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) / 2,
+    "relax.nn.leakyrelu": lambda call, x: np.where(x < 0, x * float(call.attrs.alpha), x),
+    "relax.nn.prelu": lambda _, x, slope: np.where(x < 0, x * slope, x),
+    "relax.nn.silu": lambda _, x: x / (1 + np.exp(-x)),
+    "relax.power": lambda _, x, y: np.power(x, y),
+    "relax.sigmoid": lambda _, x: 1 / (1 + np.exp(-x)),
+    "relax.sqrt": lambda _, x: np.sqrt(x),
+    "relax.subtract": lambda _, x, y: x - y,
+    "relax.tanh": lambda _, x: np.tanh(x),
+}
+NEVER_NEGATIVE = {"relax.abs", "relax.exp", "relax.nn.relu", "relax.nn.softmax", "relax.sigmoid", "relax.sqrt"}
+_BOUNDS = {"relax.nn.relu": (0.0, math.inf)}
+
+
+def evaluate(call, *operands):
+    """The function of `call` on arrays (and numbers) of one float type; what divides by 0 is infinite or NaN."""
+    with np.errstate(all="ignore"):
+        if operator_name(call) in FUNCTIONS:
+            return FUNCTIONS[operator_name(call)](call, *operands)
+        low, high = _BOUNDS.get(operator_name(call)) or (float(arg.value) for arg in call.args[1:])
+        return np.clip(operands[0], np.float32(low), np.float32(high))
+
+
+def number(expr) -> np.float32 | None:
+    """The one number that a float32 constant consists of; None for everything else."""
+    values = array(expr)
+    if values is None or values.dtype != np.float32 or not values.size or values.min() != values.max():
+        return None
+    return values.flat[0]
+
+
+def is_pointwise(call) -> bool:
+    """Whether each element of a result is a function of the elements of the operands at its place, and of numbers."""
+    name = operator_name(call)
+    if name == "relax.clip" or name in _BOUNDS:
+        return True
+    tensors = [arg for arg in call.args if number(arg) is None] if name in FUNCTIONS else []
+    return bool(tensors) and all(isinstance(t, relax.Var) and shape(t) == shape(call) for t in tensors)
