@@ -17,6 +17,7 @@ from tvm_ffi import StructuralKey
 from .network import Network, Node, substitute
 from .parallel import map_threads
 from .pointwise import evaluate, number
+from .resizing import resize
 from .rewrite import array
 
 _IMAGES = 8  # padded at a time in a convolution
@@ -234,6 +235,7 @@ _NUMPY = {
     "reshape": _reshape,
     "permute_dims": _permute_dims,
     "strided_slice": _strided_slice,
+    "resize": lambda node, x: resize(node.expr, x),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
-from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, table
+from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, resize, table
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -86,6 +86,14 @@ class Kernels:
     def maximum(self, source, pool):
         lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes
         return self.call(_max_pool(pool, source.dtype, lanes), [source.expr], pool.out_shape, source.dtype)
+
+    def resize(self, source, rows, columns):
+        """A nearest resizing, or a bilinear one where rows and columns come with weights."""
+        make, lanes = (_nearest, self.byte_lanes) if rows.ndim == 1 else (_bilinear, 2 * self.float_lanes)
+        batch, _, _, channels = source.shape
+        size = len(rows), len(columns)
+        function = make(source.shape, size, source.dtype, lanes)
+        return self.call(function, [source.expr, rows, columns], (batch, *size, channels), source.dtype)
 
     def add(self, first, second, output, scales, limits):
         function = _add(first.shape, (first.dtype, second.dtype), output)
@@ -196,6 +204,8 @@ _max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
 _add = _kernel(elementwise.add, _shape_name("add"))
 _quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 _dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
+_nearest = _kernel(resize.nearest, _shape_name("resize_nearest"))
+_bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"))
 _lookup = _kernel(table.lookup, _shape_name("lookup"))
 _rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
 _concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}")

@@ -11,21 +11,11 @@ from tvm import relax
 from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
-from .lowered_values import (
-    NHWC_OF_NCHW,
-    Average,
-    Bounded,
-    Joined,
-    Linear,
-    Mapped,
-    Quantizing,
-    Sum,
-    Tensor,
-    Weights,
-    is_open,
-)
+from .lower_pointwise import pointwise
+from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights, is_open
 from .materialize import bound
-from .pointwise import FUNCTIONS, evaluate, is_pointwise, number
+from .pointwise import FUNCTIONS
+from .resizing import is_bilinear, is_exact, sources, weights
 from .rewrite import array, shape
 
 
@@ -141,31 +131,6 @@ def _add_bias(linear, other):
     return replace(linear, bias=constant.reshape(-1).astype("float32"), biased=True)
 
 
-def _pointwise(low, call):
-    """A function of the elements of one quantized tensor."""
-    if not is_pointwise(call):
-        return None
-    functions = [_function(low.value(arg)) for arg in call.args if number(arg) is None]
-    if None in functions or any(not _same(functions[0].source, f.source) for f in functions):
-        return None
-    results = iter(f.results for f in functions)
-    operands = [next(results) if number(arg) is None else np.float64(number(arg)) for arg in call.args]
-    return Mapped(functions[0].source, evaluate(call, *operands))
-
-
-def _function(value):
-    """A value as a function of a quantized tensor, if it is one."""
-    if isinstance(value, Bounded):
-        return bound(_function(value.source), *value.bounds)
-    if isinstance(value, Tensor) and value.quantized:
-        return Mapped(value, np.arange(value.low, value.high + 1) * np.float64(value.scale))
-    return value if isinstance(value, Mapped) else None
-
-
-def _same(first, second):
-    return first.expr.same_as(second.expr) and first.scale == second.scale
-
-
 def _mean(low, call):
     axes = sorted(int(axis) % len(shape(call.args[0])) for axis in call.attrs.axis or [])
     source = low.tensor(call.args[0])
@@ -269,18 +234,27 @@ def _pad(low, call):
     return replace(source, expr=low.builder.emit(padded), low=min(source.low, 0), high=max(source.high, 0))
 
 
+def _resize2d(low, call):
+    source = low.tensor(call.args[0])
+    if source is None or not source.quantized or not is_exact(call):
+        return None
+    source = low.layout(source, True)
+    linear = is_bilinear(call)
+    return replace(source, expr=low.kernels.resize(source, *(weights(call) if linear else sources(call))))
+
+
 def _ints(values):
     return tuple(int(value) for value in values)
 
 
-RULES = dict.fromkeys(FUNCTIONS, _pointwise) | {
+RULES = dict.fromkeys(FUNCTIONS, pointwise) | {
     "relax.quantize": _quantize,
     "relax.dequantize": _dequantize,
     "relax.clip": _clip,
     "relax.nn.relu": _relu,
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
-    "relax.add": lambda low, call: _add(low, call) or _pointwise(low, call),
+    "relax.add": lambda low, call: _add(low, call) or pointwise(low, call),
     "relax.mean": _mean,
     "relax.nn.avg_pool2d": _avg_pool2d,
     "relax.nn.max_pool2d": _max_pool2d,
@@ -289,4 +263,5 @@ RULES = dict.fromkeys(FUNCTIONS, _pointwise) | {
     "relax.permute_dims": _permute_dims,
     "relax.strided_slice": _strided_slice,
     "relax.nn.pad": _pad,
+    "relax.image.resize2d": _resize2d,
 }

@@ -8,6 +8,7 @@ import tvm
 from tvm import relax
 
 from .pointwise import is_pointwise
+from .resizing import is_exact
 from .rewrite import array, operator_name, shape
 
 # Relax operators that the calibration passes know by name; everything else is a float operator ("float").
@@ -21,7 +22,7 @@ _OPERATORS = {
     "relax.strided_slice": "strided_slice",
 }
 _LAYOUTS = ("NCHW", "OIHW")
-PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad"}
+PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
 QUANTIZED_OPS = {"conv2d", "dense", "add", "avg_pool2d", "mean"}
 BOUNDS = {"relu", "clip"}
 
@@ -37,7 +38,8 @@ class Node:
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "relu", "clip", "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
-        "strided_slice", "pointwise" (a function of `source` alone), or "float" for any other expression.
+        "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
+        other expression.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr
@@ -160,6 +162,8 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
         node.op = "mean"
     elif name == "relax.nn.pad" and attrs.pad_mode == "constant" and float(attrs.pad_value) == 0.0:
         node.op = "pad"
+    elif name == "relax.image.resize2d" and is_exact(expr):
+        node.op = "resize"
     return node
 
 

@@ -6,6 +6,9 @@ schedules. `interpreter.py` evaluates whole modules with them.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 
 F32, F64 = np.float32, np.float64
@@ -43,6 +46,50 @@ def max_pool(q, size, strides, padding, dilation=(1, 1), ceil_mode=False) -> np.
     if np.isneginf(pooled).any():
         raise ValueError("max pooling over a window without elements")
     return pooled.astype(q.dtype)
+
+
+def resize(q, size, method, coordinates, rounding="") -> np.ndarray:
+    """Integers (N, C, H, W) to height and width `size`: "nearest_neighbor", or "linear" with weights of 11 bits."""
+    positions = [[_coordinate(i, n, m, coordinates) for i in range(m)] for n, m in zip(q.shape[2:], size, strict=True)]
+    if method == "nearest_neighbor":
+        rounding = rounding or ("round" if coordinates == "align_corners" else "floor")
+        rows, columns = (
+            np.clip([NEAREST[rounding](x) for x in found], 0, n - 1)
+            for n, found in zip(q.shape[2:], positions, strict=True))
+        return q[:, :, rows][:, :, :, columns]
+    across, down = (_weights(n, found) for n, found in zip(q.shape[:1:-1], positions[::-1], strict=True))
+    total = np.einsum("hi,ncij,wj->nchw", down, q.astype("int64"), across)
+    return (int32(total + 2**21) >> 22).astype(q.dtype)
+
+
+NEAREST = {
+    "round": round,  # of a Fraction: half to even
+    "round_prefer_floor": lambda x: math.ceil(x - Fraction(1, 2)),
+    "round_prefer_ceil": lambda x: math.floor(x + Fraction(1, 2)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+
+
+def _coordinate(i: int, n: int, m: int, mode: str) -> Fraction:
+    """Of element i of m, in an axis of n elements; exact."""
+    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and m > 1):
+        return (i + Fraction(1, 2)) * n / m - Fraction(1, 2)
+    if mode == "asymmetric":
+        return Fraction(i * n, m)
+    assert mode in ("align_corners", "pytorch_half_pixel")
+    return Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0)
+
+
+def _weights(n: int, positions: list[Fraction]) -> np.ndarray:
+    """Integers (m, n) by which the elements of an axis are multiplied: 2^11 in each row."""
+    matrix = np.zeros((len(positions), n), "int64")
+    for row, x in zip(matrix, positions, strict=True):
+        first = math.floor(x)
+        weight = round((x - first) * 2**11)
+        row[min(max(first, 0), n - 1)] += 2**11 - weight
+        row[min(max(first + 1, 0), n - 1)] += weight
+    return matrix
 
 
 def requantize(acc, m, lo: int, hi: int) -> np.ndarray:

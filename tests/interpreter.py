@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import tvm
 from integer_functions import BINARY, UNARY, leaky
-from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool
+from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool, resize
 from integer_values import Acc, Bounded, Concat, Const, Integers, Mapped, Raw, Sum, leave, mapped, quantize
 from tvm import relax
 
@@ -151,6 +151,16 @@ def _pad(call, x):
         return replace(x, q=np.pad(x.q, np.reshape([int(width) for width in call.attrs.pad_width], (-1, 2))))
 
 
+def _resize2d(call, x, size):
+    a = call.attrs
+    coordinates = "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"
+    known = a.layout == "NCHW" and a.method in ("nearest_neighbor", "linear")
+    if known and isinstance(x, Raw) and a.coordinate_transformation_mode in coordinates:
+        size = [int(extent) for extent in size.values]
+        q = resize(x.q, size, a.method, a.coordinate_transformation_mode, a.rounding_method)
+        return replace(x, q=q)
+
+
 def _strided_slice(call, x):
     axes, begin, end, *strides = ([int(number) for number in numbers.fields] for numbers in call.args[1:])
     index = [slice(None)] * x.ndim
@@ -178,6 +188,7 @@ INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) 
     "relax.mean": _mean,
     "relax.concat": _concat,
     "relax.nn.pad": _pad,
+    "relax.image.resize2d": _resize2d,
 }
 
 MOVES = {  # functions of the array alone: of Raw they give Raw

@@ -16,6 +16,10 @@ def _const(*shape):
     return relax.const(random(*shape, seed=5))
 
 
+def _resize(x, method, size):
+    return relax.op.image.resize2d(x, size, method=method, rounding_method="floor")
+
+
 nn = relax.op.nn
 OPERATORS = {
     "conv2d": lambda x: nn.conv2d(x, _const(6, 4, 3, 2), strides=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2)),
@@ -44,6 +48,8 @@ OPERATORS = {
     "permute_dims reversed": lambda x: relax.op.permute_dims(x),
     "strided_slice": lambda x: relax.op.strided_slice(x, [2, 3], [1, 0], [9, 10], [2, 3]),
     "strided_slice backwards": lambda x: relax.op.strided_slice(x, [3], [10], [0], [-2]),
+    "nearest": lambda x: _resize(x, "nearest_neighbor", (18, 22)),
+    "bilinear": lambda x: _resize(x, "linear", (18, 44)),
     "softmax": lambda x: nn.softmax(x, axis=1),
     "multiply by itself": lambda x: relax.op.multiply(x, x),
     "constant": lambda x: _const(1, 3),
