@@ -224,6 +224,7 @@ _NUMPY = {
     "dense": dense,
     "bias_add": lambda node, x: x + node.constant,
     "add": lambda node, a, b: a + b,
+    "multiply": lambda node, a, b: a * b,
     "relu": lambda node, x: np.maximum(x, 0),
     "clip": _clip,
     "pointwise": _pointwise,

@@ -7,6 +7,7 @@ from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, resize, table
+from eq_tvm.schedules import product as product_kernel
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -98,6 +99,12 @@ class Kernels:
     def add(self, first, second, output, scales, limits):
         function = _add(first.shape, (first.dtype, second.dtype), output)
         return self.call(function, [first.expr, second.expr, scales, limits], first.shape, output.dtype)
+
+    def product(self, first, second, output, multiplier, limits):
+        """Of tensors of one shape, or of NHWC ones, the second with one pixel."""
+        gate = first.shape != second.shape
+        function = _product(first.shape, gate, (first.dtype, second.dtype), 2 * self.float_lanes, output)
+        return self.call(function, [first.expr, second.expr, _one(multiplier), limits], first.shape, output.dtype)
 
     def quantize(self, source, output, scale, limits):
         """float32 to integers; a rank-4 tensor becomes NHWC."""
@@ -202,6 +209,7 @@ _depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain,
 _avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"))
 _max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
 _add = _kernel(elementwise.add, _shape_name("add"))
+_product = _kernel(product_kernel.product, _shape_name("multiply"))
 _quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 _dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
 _nearest = _kernel(resize.nearest, _shape_name("resize_nearest"))

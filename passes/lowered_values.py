@@ -156,6 +156,19 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class Product:
+    """The product of two quantized tensors, not emitted yet; the second may have one pixel for all of the first."""
+
+    first: Tensor
+    second: Tensor
+    bounds: tuple[float, float] = UNBOUNDED
+
+    def multiplier(self, scale):
+        """float32: units of `scale` in one unit of the integers' product."""
+        return np.float32(np.float64(self.first.scale) * np.float64(self.second.scale) / np.float64(scale))
+
+
+@dataclass(frozen=True)
 class Bounded:
     """A quantized tensor behind an activation, not emitted yet."""
 

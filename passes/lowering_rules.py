@@ -12,8 +12,9 @@ from eq_tvm.schedules.direct_conv import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
 from .lower_pointwise import pointwise
-from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights, is_open
+from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Product, Quantizing, Sum, Tensor, Weights, is_open
 from .materialize import bound
+from .network import product_order
 from .pointwise import FUNCTIONS
 from .resizing import is_bilinear, is_exact, sources, weights
 from .rewrite import array, shape
@@ -129,6 +130,19 @@ def _add_bias(linear, other):
     if constant.ndim and constant.shape[channel_axis] != linear.conv.out_channels:
         return None
     return replace(linear, bias=constant.reshape(-1).astype("float32"), biased=True)
+
+
+def _multiply(low, call):
+    factors = [low.value(arg) for arg in call.args]
+    if not all(isinstance(factor, Tensor) and factor.quantized for factor in factors):
+        return None
+    order = product_order(*map(shape, call.args))
+    if order is None:
+        return None
+    first, second = (factors[i] for i in order)
+    if first.shape != second.shape:
+        first = low.layout(first, True)
+    return Product(first, low.layout(second, first.nhwc))
 
 
 def _mean(low, call):
@@ -254,6 +268,7 @@ RULES = dict.fromkeys(FUNCTIONS, pointwise) | {
     "relax.nn.relu": _relu,
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
+    "relax.multiply": lambda low, call: pointwise(low, call) or _multiply(low, call),
     "relax.add": lambda low, call: _add(low, call) or pointwise(low, call),
     "relax.mean": _mean,
     "relax.nn.avg_pool2d": _avg_pool2d,

@@ -15,6 +15,7 @@ from .lowered_values import (
     Joined,
     Linear,
     Mapped,
+    Product,
     Sum,
     Tensor,
     clipped,
@@ -49,9 +50,9 @@ class Materializer:
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
         emit = {Linear: self._quantized_accumulator, Average: self._quantized_accumulator, Sum: self._quantized_sum,
-                Bounded: self._quantized_bounded}[type(value)]
+                Product: self._quantized_product, Bounded: self._quantized_bounded}[type(value)]
         expr = emit(value, scale, low, high, dtype)
-        nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum) else value.source).nhwc
+        nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum | Product) else value.source).nhwc
         return Tensor(expr, nhwc, scale, low, high, limit)
 
     def real(self, value):
@@ -62,6 +63,10 @@ class Materializer:
             return Tensor(self.kernels.dequantize(value, _float_limits(UNBOUNDED), False), value.nhwc)
         if isinstance(value, Linear | Average):
             return self._real_accumulator(value)
+        if isinstance(value, Product):
+            multiplier, limits = value.multiplier(1.0), _float_limits(value.bounds)
+            expr = self.kernels.product(value.first, value.second, Output("float32"), multiplier, limits)
+            return Tensor(expr, value.first.nhwc)
         if isinstance(value, Mapped):
             return Tensor(self.kernels.lookup(value.source, value.results.astype("float32")), value.source.nhwc)
         if isinstance(value, Bounded):
@@ -116,6 +121,10 @@ class Materializer:
         bits, factors = fraction([_term(value.first, scale), _term(value.second, scale)])
         output = Output(dtype, None, bits)
         return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), _limits(low, high))
+
+    def _quantized_product(self, value, scale, low, high, dtype):
+        multiplier, limits = value.multiplier(scale), _limits(low, high)
+        return self.kernels.product(value.first, value.second, Output(dtype), multiplier, limits)
 
     def _quantized_bounded(self, value, scale, low, high, dtype):
         multiplier = np.float32(np.float64(value.source.scale) / np.float64(scale))

@@ -23,7 +23,7 @@ _OPERATORS = {
 }
 _LAYOUTS = ("NCHW", "OIHW")
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
-QUANTIZED_OPS = {"conv2d", "dense", "add", "avg_pool2d", "mean"}
+QUANTIZED_OPS = {"conv2d", "dense", "add", "multiply", "avg_pool2d", "mean"}
 BOUNDS = {"relu", "clip"}
 
 
@@ -36,7 +36,8 @@ class Node:
     name : str
         Name of the bound variable: the layer's name in messages and records.
     op : str
-        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "relu", "clip", "max_pool2d",
+        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "multiply" (of two that integer
+        operators make, of one shape, or one pixel for a whole image), "relu", "clip", "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
         other expression.
@@ -178,7 +179,7 @@ def _mark_biases(net: Network) -> None:
 
 
 def _mark_pointwise(net: Network) -> None:
-    """Find functions of one tensor that integer operators made, such as x * sigmoid(x), and their sources.
+    """Find functions of one tensor that integer operators made, such as x * sigmoid(x), their sources, and products.
 
     A relu or clip that alone reads an operator's result belongs to that operator.
     """
@@ -190,6 +191,8 @@ def _mark_pointwise(net: Network) -> None:
         elif found and _may_be_pointwise(node):
             node.op, node.source = "pointwise", min(found)
             found = {i, *found}
+        elif _is_product(node) and all(functions_of[j] for j in node.inputs):
+            node.op, found = "multiply", {i}
         elif node.op in QUANTIZED_OPS | {"bias_add"} or (
             node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
         ):
@@ -197,6 +200,21 @@ def _mark_pointwise(net: Network) -> None:
         else:
             found = set()
         functions_of.append(found)
+
+
+def _is_product(node: Node) -> bool:
+    if operator_name(node.expr) != "relax.multiply" or len(node.inputs) != 2:
+        return False
+    return product_order(*map(shape, node.expr.args)) is not None
+
+
+def product_order(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int] | None:
+    """The order of two operands by which the first one has the product's shape, if such products are known."""
+    for order in ((0, 1), (1, 0)):
+        whole, other = ((first, second)[i] for i in order)
+        if whole == other or (len(whole) == 4 and other == (*whole[:2], 1, 1)):
+            return order
+    return None
 
 
 def _may_be_pointwise(node: Node) -> bool:

@@ -8,8 +8,9 @@ from .quantizers import Range, activation_range_of
 from .rewrite import operator_name
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
+_FREE = {"pointwise", "multiply", "mean"}
 _LAYER_RESULT = {"conv2d", "dense", "bias_add"}
-_KEEPS_SIGN = PASS_THROUGH | {"add", "avg_pool2d", "mean"}
+_KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,12 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     """Find the quantized activations of a network.
 
     A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
-    addition, an average, or a bound (relu, clip) that can't be fused into a layer and is quantized itself. So is the
-    source of a quantized pointwise function. An addition takes one operand in the accumulator of the layer that makes
-    it, and its own result is always quantized.
+    addition, an average, or a product or bound (relu, clip) that is quantized itself (a bound that can't be fused into
+    a layer). So is the source of a quantized pointwise function. An addition takes one operand in the accumulator of
+    the layer that makes it, and its own result is always quantized.
 
-    What only pointwise functions read is multiplied by nothing: 8 bits cost no more than 7.
+    What only pointwise functions and products read (and the average that a product's factor is made from) needs no
+    room in 16 bits: 8 bits cost no more than 7.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -69,9 +71,10 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
         producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
         users = {user for i in nodes for user in net.users[i]}
         consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in _READS_INTEGERS))
-        to_table = bool(consumers) and all(net.nodes[u].op == "pointwise" for u in consumers)
+        read_by = {net.nodes[u].op for u in consumers}
+        free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
         range_ = activation_range_of(
-            "int8" if to_table else scheme, activation_range, all(non_negative[i] for i in producers)
+            "int8" if free else scheme, activation_range, all(non_negative[i] for i in producers)
         )
         group_of.update(dict.fromkeys(nodes, len(groups)))
         groups.append(Group(producers, consumers, range_))
@@ -100,6 +103,8 @@ def _quantized(net: Network) -> set[int]:
 
 def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> bool:
     op = net.nodes[user].op
+    if op == "multiply":
+        return user in found or any(net.nodes[u].op in BOUNDS and u in found for u in net.users[user])
     if op in QUANTIZED_OPS:
         return True
     if op in BOUNDS:  # behind a pass-through operator there is no layer to fuse it into

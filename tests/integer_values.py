@@ -114,7 +114,7 @@ class Concat:
 class Bounded:
     """One of the above after relu and clip: at least low, at most high (real units)."""
 
-    value: Raw | Acc | Sum
+    value: Raw | Acc | Sum | Product
     low: float
     high: float
 
@@ -124,6 +124,24 @@ class Bounded:
 
     def leave(self):
         return np.clip(self.value.leave(), F32(self.low), F32(self.high))
+
+
+@dataclass(frozen=True)
+class Product:
+    """Product of two Raw: integers of the exact float64 scale."""
+
+    product: np.ndarray
+    scale: np.float64
+
+    @property
+    def shape(self):
+        return self.product.shape
+
+    def quantize(self, scale, lo, hi):
+        return requantize(self.product, F32(self.scale / F64(scale)), lo, hi)
+
+    def leave(self):
+        return self.product.astype(F32) * F32(self.scale)
 
 
 @dataclass(frozen=True)
@@ -158,7 +176,7 @@ def mapped(value) -> Mapped | None:
 
 def quantize(value, scale, lo: int, hi: int) -> np.ndarray:
     """Integers in [lo, hi] of `value` at the float32 `scale`."""
-    if isinstance(value, Raw | Acc | Sum | Concat | Bounded | Mapped):
+    if isinstance(value, Raw | Acc | Sum | Product | Concat | Bounded | Mapped):
         return np.clip(value.quantize(scale, lo, hi), lo, hi).astype("int32")
     return np.clip(np.rint(leave(value) / scale), lo, hi).astype("int32")
 

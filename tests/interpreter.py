@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 from integer_functions import BINARY, UNARY, leaky
 from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool, resize
-from integer_values import Acc, Bounded, Concat, Const, Integers, Mapped, Raw, Sum, leave, mapped, quantize
+from integer_values import Acc, Bounded, Concat, Const, Integers, Mapped, Product, Raw, Sum, leave, mapped, quantize
 from tvm import relax
 
 F32, F64 = np.float32, np.float64
@@ -74,7 +74,7 @@ def _bounded(x, low, high):
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))
         case Concat():
             return replace(x, parts=[_bounded(part, low, high) for part in x.parts])
-        case Raw() | Acc() | Sum():
+        case Raw() | Acc() | Sum() | Product():
             return Bounded(x, low, high)
         case Mapped():
             return replace(x, results=np.clip(x.results, F32(low), F32(high)))
@@ -113,6 +113,15 @@ def _pointwise(function, *operands):
         return None
     with np.errstate(all="ignore"):
         return Mapped(source, function(*(getattr(operand, "results", operand) for operand in operands)))
+
+
+def _multiply(call, a, b):
+    mapped = _pointwise(np.multiply, a, b)
+    if mapped is None and isinstance(a, Raw) and isinstance(b, Raw):
+        for whole, other in ((a.shape, b.shape), (b.shape, a.shape)):
+            if whole == other or (len(whole) == 4 and other == (*whole[:2], 1, 1)):
+                return Product(int32(a.q.astype("int64") * b.q), F64(a.scale) * F64(b.scale))
+    return mapped
 
 
 def _number(constant):
@@ -183,6 +192,7 @@ INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) 
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
     "relax.add": _add,
+    "relax.multiply": _multiply,
     "relax.nn.leakyrelu": lambda call, x: _pointwise(lambda v: leaky(v, float(call.attrs.alpha)), x),
     "relax.nn.avg_pool2d": _avg_pool2d,
     "relax.mean": _mean,

@@ -89,13 +89,46 @@ def _activations(emit, x):
     return [conv(emit, emit(relax.op.concat([c, d], 1), "joined"), "last")]
 
 
-def test_functions_of_two_tensors_stay_float():
-    def make(emit, x):
-        a, b = conv(emit, x, "a"), conv(emit, x, "bb")
-        return [conv(emit, emit(relax.op.multiply(a, emit(relax.op.sigmoid(b), "s")), "gate"), "last")]
+SQUEEZE_AND_EXCITE = [
+    CONV, ("Sigmoid", "c", "e", {}), ("Mul", "c e", "d", {}),
+    ("GlobalAveragePool", "d", "p", {}), ("Conv", "p narrow", "n", {}), ("Relu", "n", "r", {}),
+    ("Conv", "r wide", "g", {}), ("HardSigmoid", "g", "gate", {}), ("Mul", "gate d", "m", {}), ("Conv", "m v", "y", {}),
+]
 
-    annotated = passes.MinMaxCalibrate({"x": random(4, 3, 8, 8)})(build(make))
-    assert set(pairs(annotated)) == {"x", "gate"}
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "HardSigmoid"])
+def test_squeeze_and_excite(tmp_path, aarch64, kind):
+    nodes = [(kind, *node[1:]) if node[0] == "HardSigmoid" else node for node in SQUEEZE_AND_EXCITE]
+    weights = WEIGHTS | {"narrow": random(2, 8, 1, 1), "wide": random(8, 2, 1, 1, seed=2)}
+    module = canonical(write_model(tmp_path / "m.onnx", nodes, {"x": [1, 3, 9, 8]}, ["y"], weights))
+    images = random(6, 3, 9, 8)
+    for scheme in ("int7", "int8"):
+        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(module)
+        found = pairs(annotated)
+        assert found["n2"][:3] == ("int8", -127, 127) and found["n7"][:3] == ("uint8", 0, 255)
+        bindings = passes.LowerToInteger({"smlal"})(annotated)["main"].body.blocks[0].bindings
+        real = [str(b.var.ty.dtype) == "float32" for b in bindings]
+        assert all(real[real.index(True):]) and "multiply" in str(bindings)
+        (expected,) = run_annotated(annotated, {"x": images[:1]})
+        np.testing.assert_array_equal(_run(annotated, images[:1]), expected, strict=True)
+        library = export(pipeline.build(annotated, get_target("rpi4")), tmp_path / "network.so")
+        np.testing.assert_array_equal(aarch64.run_vm(library, [images[:1]])[0], expected, strict=True)
+        real = run(module, images[:1])
+        assert np.vdot(expected, real) > 0.99 * np.linalg.norm(expected) * np.linalg.norm(real)
+
+
+def test_products_of_two_layers():
+    """Bounded, quantized and left as float32."""
+    def make(emit, x):
+        a, b = conv(emit, x, "a"), emit(relax.op.sigmoid(conv(emit, x, "bb")), "s")
+        gated = emit(relax.op.nn.relu(emit(relax.op.multiply(a, b), "gate")), "bounded")
+        other = emit(relax.op.multiply(a, emit(relax.op.tanh(gated), "t")), "other")
+        return [conv(emit, gated, "last"), conv(emit, other, "ll"), emit(relax.op.multiply(a, b), "output")]
+
+    annotated, x = passes.MinMaxCalibrate({"x": random(4, 3, 8, 8)})(build(make)), random(1, 3, 8, 8)
+    assert set(pairs(annotated)) == {"x", "a_sum", "bb_sum", "s", "bounded", "other", "t"}
+    for got, expected in zip(_run(annotated, x), run_annotated(annotated, {"x": x}), strict=True):
+        np.testing.assert_array_equal(got, expected, strict=True)
 
 
 def test_a_result_that_leaves_the_integers():
