@@ -6,8 +6,9 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
-from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, resize, table
+from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, resize
 from eq_tvm.schedules import product as product_kernel
+from eq_tvm.schedules import table as table_kernel
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -129,8 +130,14 @@ class Kernels:
         """One of `entries` for each integer of `source`: the first stands for `source.low`."""
         every = np.zeros(256, entries.dtype)
         every[np.arange(source.low, source.high + 1) % 256] = entries
-        function = _lookup(source.shape, source.dtype, every.dtype.name)
-        return self.call(function, [source.expr, every], source.shape, every.dtype.name)
+        dtype, size = every.dtype.name, int(np.prod(source.shape))
+        if dtype == "float32" or size < self.byte_lanes or not self.features:
+            function = _lookup(source.shape, source.dtype, dtype)
+            return self.call(function, [source.expr, every], source.shape, dtype)
+        function = _vector_lookup(size, source.dtype, dtype, source.low, source.high, self.byte_lanes)
+        table = table_kernel.pack_table(every, self.byte_lanes)
+        found = self.call(function, [self.reshape(source.expr, (size,)), table], (size,), dtype)
+        return self.reshape(found, source.shape)
 
     def concat(self, parts, axis):
         """Join tensors along one of the axes as they are stored."""
@@ -214,6 +221,7 @@ _quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 _dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
 _nearest = _kernel(resize.nearest, _shape_name("resize_nearest"))
 _bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"))
-_lookup = _kernel(table.lookup, _shape_name("lookup"))
+_lookup = _kernel(table_kernel.lookup, _shape_name("lookup"))
+_vector_lookup = _kernel(table_kernel.vector_lookup, lambda size, *_rest: f"lookup_{size}")
 _rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
 _concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}")
