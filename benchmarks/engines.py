@@ -1,0 +1,153 @@
+"""How each engine loads a network and runs it. Runs in a process of its own: see worker.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is timed.
+
+    Attributes
+    ----------
+    library : str
+        The Python package.
+    scheme : str
+        int7, int8 or float32.
+    """
+
+    library: str
+    scheme: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.library}-{self.scheme}"
+
+    @property
+    def title(self) -> str:
+        return f"{_TITLES[self.library]} {self.scheme.upper().replace('FLOAT', 'float')}"
+
+    @property
+    def obeys_isa(self) -> bool:
+        """Whether it can be kept from using AVX-512. The others have no such switch."""
+        return self.library in ("eq_tvm", "openvino")
+
+
+_TITLES = {"eq_tvm": "eq_tvm", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "ncnn": "ncnn"}
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("eq_tvm", "int7"),
+        Engine("eq_tvm", "int8"),
+        Engine("eq_tvm", "float32"),
+        Engine("openvino", "int8"),
+        Engine("openvino", "float32"),
+        Engine("onnxruntime", "int8"),
+        Engine("onnxruntime", "float32"),
+        Engine("ncnn", "float32"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network that is ready: `run` computes it once; `ran_as` says with which instructions, as far as is known."""
+
+    run: Callable[[], object]
+    ran_as: str
+
+
+def load(engine: Engine, model: Path, threads: int) -> Loaded:
+    """Load what `models.prepare` made for an engine, with noise as its input."""
+    return _LOADERS[engine.library](engine, model, threads)
+
+
+def _noise(shape) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(tuple(shape), dtype=np.float32)
+
+
+def _eq_tvm(engine: Engine, model: Path, threads: int) -> Loaded:
+    """TVM takes the number of threads from the environment."""
+    import tvm
+
+    from eq_tvm import bundle, runtime
+
+    description = bundle.read(model)
+    network = runtime.load(description)
+    inputs = [tvm.runtime.tensor(_noise(info.shape)) for info in network.inputs]
+    ran_as = f"LLVM for {description.target['name']}"
+    if engine.scheme != "float32":
+        ran_as += f": {', '.join(description.target['instructions'])}"
+    return Loaded(lambda: network.main(*inputs), ran_as)
+
+
+def _openvino(engine: Engine, model: Path, threads: int) -> Loaded:
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
+    if engine.scheme == "float32":
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    compiled = openvino.Core().compile_model(str(model), "CPU", options)
+    request = compiled.create_infer_request()
+    for tensor in compiled.inputs:
+        request.set_tensor(tensor, openvino.Tensor(_noise(tensor.shape)))
+    return Loaded(lambda: request.infer(share_outputs=True), _openvino_primitives(compiled))
+
+
+def _openvino_primitives(compiled) -> str:
+    """What OpenVINO calls the code of its convolutions, with their number."""
+    counts: Counter[str] = Counter()
+    for operation in compiled.get_runtime_model().get_ordered_ops():
+        notes = operation.get_rt_info()
+        if "layerType" in notes and notes["layerType"].astype(str) in ("Convolution", "GroupConvolution"):
+            counts[notes["primitiveType"].astype(str)] += 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def _onnxruntime(engine: Engine, model: Path, threads: int) -> Loaded:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    for tensor in session.get_inputs():
+        binding.bind_cpu_input(tensor.name, _noise(tensor.shape))
+    for tensor in session.get_outputs():
+        binding.bind_output(tensor.name)
+    return Loaded(lambda: session.run_with_iobinding(binding), _BY_ITSELF)
+
+
+def _ncnn(engine: Engine, model: Path, threads: int) -> Loaded:
+    import ncnn
+    import onnx
+
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+    network.opt.blob_allocator = blobs = ncnn.UnlockedPoolAllocator()
+    network.opt.workspace_allocator = workspace = ncnn.PoolAllocator()
+    if network.load_param(str(model)) or network.load_model(str(model.with_suffix(".bin"))):
+        raise RuntimeError(f"ncnn can't load {model}")
+    graph = onnx.load(model.with_name(f"{model.stem}.onnx"), load_external_data=False).graph
+    image = ncnn.Mat(_noise(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)[0])
+    inputs, outputs = network.input_names(), network.output_names()
+
+    def run(keep=(blobs, workspace)):
+        extractor = network.create_extractor()
+        extractor.input(inputs[0], image)
+        return [extractor.extract(name) for name in outputs]
+
+    return Loaded(run, _BY_ITSELF)
+
+
+_BY_ITSELF = "chooses its instructions by itself, without a switch"
+
+_LOADERS = {"eq_tvm": _eq_tvm, "openvino": _openvino, "onnxruntime": _onnxruntime, "ncnn": _ncnn}

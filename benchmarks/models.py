@@ -1,0 +1,91 @@
+"""What each engine loads: made in a work directory, and kept there."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import ncnn_model
+import networks
+import qdq
+from cache import cached, key_of
+from engines import Engine
+from machine import cpu
+
+HERE = Path(__file__).resolve().parent
+REAL = HERE.parent.parent / "shared" / "data" / "models"
+
+# Scales don't matter to speed: the quickest way to find some is good enough.
+CALIBRATION = {"calibration": "random", "method": "minmax", "images": 2}
+
+
+def float_model(name: str, real: Path, work: Path) -> Path:
+    """The network as an ONNX file: one of `networks.NETWORKS`, or a file of the directory `real`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such network.
+    """
+    path = work / f"{name}.onnx"
+    if name in networks.NETWORKS:
+        key = key_of(name, files=[HERE / "networks.py"], packages=["onnx", "numpy"])
+        return cached(path, key, lambda: networks.write(name, path))
+    source = real / f"{name.removeprefix('real-')}.onnx"
+    if not source.is_file():
+        raise FileNotFoundError(f"no network {name}")
+    return cached(path, key_of(files=[source]), lambda: path.write_bytes(source.read_bytes()))
+
+
+def real_networks(real: Path) -> list[str]:
+    """The names of the networks in a directory; they begin with ``real-``."""
+    return sorted(f"real-{path.stem}" for path in real.glob("*.onnx"))
+
+
+def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Path:
+    """Make what an engine loads, next to the ONNX file that `float_model` gave.
+
+    Parameters
+    ----------
+    engine : Engine
+    model : Path
+    target : str
+        What eq_tvm compiles for.
+    fresh : bool
+        Compile eq_tvm's bundle even where nothing changed.
+    """
+    source = model.with_name(f"{model.name}.key").read_text()
+    if engine.library == "eq_tvm":
+        return _bundle(engine.scheme, model, source, target, fresh)
+    if engine.library == "ncnn":
+        param = model.with_suffix(".param")
+        key = key_of(source, files=[HERE / "ncnn_model.py"], packages=["onnxruntime"])
+        return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
+    if engine.scheme == "int8":
+        path = model.with_name(f"{model.stem}_int8.onnx")
+        key = key_of(source, files=[HERE / "qdq.py"], packages=["onnxruntime"])
+        return cached(path, key, lambda: qdq.quantize(model, path))
+    return model
+
+
+def _bundle(scheme: str, model: Path, source: str, target: str, fresh: bool) -> Path:
+    sources = _compiler_sources()  # before the import: what is compiled with is what was hashed
+    from eq_tvm import compiler
+
+    path = model.with_name(f"{model.stem}-{scheme}-{target}.eqtvm")
+    key = key_of(source, scheme, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
+
+    def make():
+        compiler.compile(model, target=target, scheme=scheme, output=path, **CALIBRATION)
+
+    return cached(path, key, make, fresh)
+
+
+@functools.cache
+def _compiler_sources() -> str:
+    """A hash of eq_tvm's sources as they are at the first call: this process imports them once, too."""
+    root = Path(importlib.util.find_spec("eq_tvm").origin).parent.parent
+    files = [root / "eq_tvm" / "targets.yaml"]
+    files += [file for folder in ("eq_tvm", "passes", "schedules") for file in sorted((root / folder).rglob("*.py"))]
+    return key_of(files=files)
