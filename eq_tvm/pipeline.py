@@ -7,6 +7,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
+from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 
 def canonicalize(mod, *, dump=None):
@@ -88,7 +89,8 @@ def build(mod, target, *, dump=None):
         for phase, phase_passes in lowering_phases(target.instructions):
             mod = Sequential(phase_passes)(mod)
             _dump(mod, dump, phase)
-    return tvm.compile(mod, target=tvm_target)
+    with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
+        return tvm.compile(mod, target=tvm_target)
 
 
 def _dump(mod, folder, phase):

@@ -13,6 +13,7 @@ import numpy as np
 from tvm import s_tir, te, tirx
 
 from .instructions import Instruction
+from .lowered import lowered
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class _Plan:
         self.block = self.vectors * ins.lanes
         self.blocks = -(-self.group_out // self.block)
         self.padded_columns = -(-self.columns // self.tile) * self.tile
+        self.chunk, self.k_chunk = 1, self.steps
 
     @property
     def weight_shape(self):
@@ -240,13 +242,21 @@ def _schedule(func, plan, prepared):
     n, g, b, h, w, i, kh, tap, step = sch.get_loops(acc)[:-inner]
     w_o, w_i = sch.split(w, [None, plan.tile])
     v, lane = sch.split(i, [None, ins.lanes])
-    sch.reorder(n, g, b, h, w_o, kh, tap, step, w_i, v, lane)
+    if conv.out_height > 1:
+        h_o, h = sch.split(h, [None, plan.chunk])
+        place, tiles = [n, g, h_o], [h, w_o]
+    else:
+        w_oo, w_o = sch.split(w_o, [None, plan.chunk])
+        place, tiles = [n, g, h, w_oo], [w_o]
+    step_o, step_i = sch.split(step, [None, plan.k_chunk])
+    outer, rest = ([kh, tap, step_o], [step_i]) if plan.k_chunk < plan.steps else ([], [kh, tap, step_o, step_i])
+    sch.reorder(*place, b, *outer, *tiles, *rest, w_i, v, lane)
     sch.set_scope(acc, 0, "local")
-    sch.reverse_compute_at(out, w_o, preserve_unit_loops=True)
-    sch.parallel(sch.fuse(n, g, b, h, w_o))  # before decompose_reduction
+    sch.reverse_compute_at(out, b if outer else tiles[-1], preserve_unit_loops=True)
+    sch.parallel(sch.fuse(*place, b))  # before decompose_reduction
     if ins.activation == "float32":
         sch.vectorize(lane)
-    init = sch.get_loops(sch.decompose_reduction(acc, kh))
+    init = sch.get_loops(sch.decompose_reduction(acc, (outer or rest)[0]))
     sch.vectorize(init[-1])
     for loop in (*init[-3:-1], w_i, v):
         sch.unroll(loop)
@@ -256,7 +266,7 @@ def _schedule(func, plan, prepared):
     w_i, *_, c = sch.get_loops(out)[-3 if conv.groups > 1 else -2:]
     c_o, c_i = sch.split(c, [None, _vector_width(plan)])
     sch.unroll(w_i), sch.unroll(c_o), sch.vectorize(c_i)
-    return sch.mod["main"]
+    return lowered(sch.mod["main"])
 
 
 def _vector_width(plan):

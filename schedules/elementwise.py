@@ -8,7 +8,7 @@ import math
 from tvm import s_tir, te
 
 from .common import innermost_width
-from .epilogue import Output, fixed_point
+from .epilogue import ACC_LIMIT, Output, fixed_point, rint
 
 
 def quantize(shape, output, transpose):
@@ -19,7 +19,11 @@ def quantize(shape, output, transpose):
     x = te.placeholder(shape, "float32", "x")
     scale = te.placeholder((1,), "float32", "scale")
     limits = output.limits()
-    result = te.compute(shape, lambda *at: output.integer(te.round(x[at] / scale[0]), limits), "quantized")
+
+    def value(*at):
+        return output.narrow(rint(te.min(te.max(x[at] / scale[0], -ACC_LIMIT), ACC_LIMIT)), limits)
+
+    result = te.compute(shape, value, "quantized")
     args = [x, scale, limits]
     if not transpose:
         return flat(te.create_prim_func([*args, result]))
@@ -78,7 +82,7 @@ def add(shape, dtypes, output):
 
     def value(*at):
         total = a[at].astype("int32") * scales[0] + b[at].astype("int32") * scales[1]
-        return fixed_point(total, output.fraction, limits, output.dtype)
+        return output.narrow(fixed_point(total, output.fraction), limits)
 
     return flat(te.create_prim_func([a, b, scales, limits, te.compute(shape, value, "out")]))
 

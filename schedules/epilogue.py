@@ -19,11 +19,14 @@ class Output:
         Dtype of the quantized tensor that is added before the result is stored.
     fraction : int
         Fractional bits of the fixed-point sum, where there is a residual.
+    bounded : bool
+        It is proven that no scaled accumulator is beyond `ACC_LIMIT`: see `is_bounded`.
     """
 
     dtype: str
     residual: str | None = None
     fraction: int = 0
+    bounded: bool = False
 
     def limits(self):
         """Placeholder of [low, high] (float32 output) or [low, high, R] (R: the residual's fixed-point scale)."""
@@ -39,21 +42,40 @@ class Output:
         if multiplier is None:  # a float kernel
             total = acc if residual is None else acc + residual
             return te.min(te.max(total, limits[0]), limits[1])
-        scaled = acc.astype("float32") * multiplier
         if self.dtype == "float32":
-            return te.min(te.max(scaled, limits[0]), limits[1])
+            return te.min(te.max(acc.astype("float32") * multiplier, limits[0]), limits[1])
+        return self.narrow(self.requantize(acc, multiplier, limits, residual), limits)
+
+    def requantize(self, acc, multiplier, limits, residual=None):
+        """The int32 result of one accumulator before it is clipped."""
+        scaled = acc.astype("float32") * multiplier
+        if not self.bounded:
+            scaled = te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT)
+        term = rint(scaled)
         if self.residual is None:
-            return self.integer(te.round(scaled), limits)
-        term = te.round(te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT)).astype("int32")
-        return fixed_point(term + residual.astype("int32") * limits[2], self.fraction, limits, self.dtype)
+            return term
+        return fixed_point(term + residual.astype("int32") * limits[2], self.fraction)
 
-    def integer(self, rounded, limits):
-        """A rounded float32 value, clipped to the limits and converted."""
-        low, high = limits[0].astype("float32"), limits[1].astype("float32")
-        return te.min(te.max(rounded, low), high).astype("int32").astype(self.dtype)
+    def narrow(self, value, limits):
+        """An int32 result clipped and converted.
+
+        First to the dtype's range, which costs nothing where vectors of bytes are packed with saturation.
+        """
+        least, greatest = te.min_value(self.dtype).astype("int32"), te.max_value(self.dtype).astype("int32")
+        packed = te.min(te.max(value, least), greatest).astype(self.dtype)
+        return te.min(te.max(packed, limits[0].astype(self.dtype)), limits[1].astype(self.dtype))
 
 
-def fixed_point(total, fraction, limits, dtype):
-    """(total + half) >> fraction, clipped to the limits."""
-    rounded = (total + tirx.const(1 << (fraction - 1), "int32")) >> tirx.const(fraction, "int32")
-    return te.min(te.max(rounded, limits[0]), limits[1]).astype(dtype)
+def is_bounded(worst, multiplier):
+    """Whether accumulators up to `worst`, scaled by `multiplier` (both per channel), stay within `ACC_LIMIT`."""
+    return bool((worst.astype("float64") * abs(multiplier.astype("float64"))).max(initial=0) < ACC_LIMIT)
+
+
+def rint(value):
+    """float32 -> int32, ties to even; `value` must fit int32. (LLVM: one conversion, in the default rounding mode.)"""
+    return tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
+
+
+def fixed_point(total, fraction):
+    """(total + half) >> fraction."""
+    return (total + tirx.const(1 << (fraction - 1), "int32")) >> tirx.const(fraction, "int32")

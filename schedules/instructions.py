@@ -91,6 +91,11 @@ def choose(features, activation_range, weight_max):
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
 
 
+def choose_int16(features):
+    """The fastest instruction that multiplies int16 by int16, or None."""
+    return next((make(0, 0, 0)[0] for name, make in _INT16_FAMILIES.items() if name in features), None)
+
+
 def vector_bits(features):
     """Width of the vector registers of a CPU with these features."""
     if any(name.endswith("-512") for name in features):
@@ -116,14 +121,28 @@ def folded_bias(weight, bias, activation_range, offset):
     ValueError
         If some accumulator could leave int32 in the worst case.
     """
-    w = weight.reshape(weight.shape[0], -1).astype("int64")
-    ends = np.stack([w * end for end in activation_range])
-    highest, lowest = ends.max(0).sum(1) + bias, ends.min(0).sum(1) + bias
-    worst = np.maximum(highest, -lowest)
+    worst = worst_accumulators(weight, bias, activation_range)
     if worst.max(initial=0) > INT32_MAX:
         channel = int(worst.argmax())
         raise ValueError(f"output channel {channel}: its accumulator could reach {worst[channel]}, beyond 32 bits")
-    return (bias - offset * w.sum(1)).astype("int32")  # may wrap: the accumulator wraps back
+    sums = weight.reshape(weight.shape[0], -1).sum(1, dtype="int64")
+    return (bias - offset * sums).astype("int32")  # may wrap: the accumulator wraps back
+
+
+def worst_accumulators(weight, bias, activation_range):
+    """Greatest magnitude (int64) that each output channel's accumulator can reach, bias included.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        int8, output channels first.
+    bias : numpy.ndarray
+        int32, one for each output channel.
+    activation_range : (int, int)
+    """
+    w = weight.reshape(weight.shape[0], -1).astype("int64")
+    ends = np.stack([w * end for end in activation_range])
+    return np.maximum(ends.max(0).sum(1) + bias, -(ends.min(0).sum(1) + bias))
 
 
 def fma(lanes):
@@ -170,6 +189,13 @@ def _pmaddwd(lanes):
     return make
 
 
+def _vpdpwssd(lanes):
+    def make(_low, _high, _weight_max):
+        return _register(Instruction(f"eq_tvm.vpdpwssd_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes),
+                         _vpdpwssd_body(lanes)), 0
+    return make
+
+
 def _sdot(low, high, _weight_max):
     offset = _to_signed(low, high)
     if offset is None:
@@ -196,6 +222,15 @@ _FAMILIES = {
     "pmaddwd-256": _pmaddwd(8),
     "sdot": _sdot,
     "smlal": _smlal,
+}
+
+
+# A processor that has vpdpbusd has vpdpwssd of the same width.
+_INT16_FAMILIES = {
+    "vpdpbusd-512": _vpdpwssd(16),
+    "vpdpbusd-256": _vpdpwssd(8),
+    "pmaddwd-512": _pmaddwd(16),
+    "pmaddwd-256": _pmaddwd(8),
 }
 
 
@@ -319,6 +354,13 @@ def _pmaddwd_body(lanes):
     def body(A, B, c):
         return c + _llvm(name, f"int32x{lanes}",
                          _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+    return body
+
+
+def _vpdpwssd_body(lanes):
+    def body(A, B, c):
+        return _llvm(f"llvm.x86.avx512.vpdpwssd.{lanes * 32}", f"int32x{lanes}",
+                     c, _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
     return body
 
 

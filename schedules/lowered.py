@@ -1,0 +1,96 @@
+"""From a scheduled function to plain loops, with what TVM's lowering has no words for put in."""
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.ir.transform import Sequential
+
+_TO_LOOPS = Sequential([
+    s_tir.transform.LowerInitBlock(),
+    s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+    s_tir.transform.ConvertBlocksToOpaque(),
+    s_tir.transform.CompactBufferAllocation(),
+    s_tir.transform.LowerMatchBuffer(),
+    s_tir.transform.StmtSimplify(),
+    s_tir.transform.LowerOpaqueBlock(),
+])
+
+
+def lowered(func):
+    """`func` as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
+
+    TVM allocates buffers of 1 KiB and more on the heap, which for a tile of accumulators means a call, a memset and a
+    store of each register. Its own way to forbid that is an annotation of the allocation, which only exists after the
+    blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
+    """
+    func = next(iter(_TO_LOOPS(tvm.IRModule({"main": func})).functions.values()))
+    return func.with_body(_rebuilt(func.body, _on_stack))
+
+
+COMPILE_CONFIG = {"tirx.disable_storage_rewrite": True}
+
+
+def cropped(func, shape):
+    """A lowered `func` that stores only those elements of its result (the last argument) that lie within `shape`.
+
+    The kernel computes whole tiles; this is how it is kept from writing beyond the edge of the tensor.
+    """
+    out = func.params[-1]
+    if tuple(int(extent) for extent in out.shape) == tuple(shape):
+        return func
+    edge = [axis for axis, (whole, kept) in enumerate(zip(out.shape, shape, strict=True)) if int(whole) != kept]
+    target = tirx.decl_buffer(shape, str(out.dtype), out.name)
+
+    def crop(stmt):
+        vector, store = _vector_store(stmt, out)
+        if store is None:
+            return stmt
+        store = tirx.BufferStore(target, store.value, store.indices)
+        inside = [_without(store.indices[axis], vector) < shape[axis] for axis in edge]
+        if vector is not None:
+            store = tirx.For(vector, stmt.min, stmt.extent, stmt.kind, store)
+        return tirx.IfThenElse(tirx.all(*inside), store, None)
+
+    body = _rebuilt(func.body, crop, lambda stmt: _vector_store(stmt, out)[1] is not None)
+    return tirx.PrimFunc([*func.params[:-1], target], body, func.ret_type, attrs=func.attrs)
+
+
+def _vector_store(stmt, out):
+    """(loop variable or None, store) of a statement that stores into `out`, vectorized or not."""
+    if isinstance(stmt, tirx.For) and stmt.kind == tirx.ForKind.VECTORIZED:
+        _, store = _vector_store(stmt.body, out)
+        return stmt.loop_var, store
+    return None, stmt if isinstance(stmt, tirx.BufferStore) and stmt.buffer.same_as(out) else None
+
+
+def _without(index, variable):
+    """A sum with `variable`, which is one of its terms, left out."""
+    if variable is None:
+        return index
+    if index.same_as(variable):
+        return tirx.const(0, "int32")
+    if isinstance(index, tirx.Add):
+        return _without(index.a, variable) + _without(index.b, variable)
+    return index
+
+
+def _on_stack(stmt):
+    if isinstance(stmt, tirx.AllocBuffer) and stmt.buffer.scope() == "local":
+        return tirx.AllocBuffer(stmt.buffer, {**stmt.annotations, "disable_lower_builtin": tirx.IntImm("bool", 1)})
+    return stmt
+
+
+def _rebuilt(stmt, change, whole=lambda stmt: False):
+    """A statement with `change` applied to all that it consists of, innermost first; `whole` ones are not entered."""
+    if whole(stmt):
+        return change(stmt)
+    if isinstance(stmt, tirx.SeqStmt):
+        stmt = tirx.SeqStmt([_rebuilt(part, change, whole) for part in stmt.seq])
+    elif isinstance(stmt, tirx.For):
+        stmt = tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, _rebuilt(stmt.body, change, whole),
+                        stmt.thread_binding, stmt.annotations)
+    elif isinstance(stmt, tirx.AttrStmt):
+        stmt = tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rebuilt(stmt.body, change, whole))
+    elif isinstance(stmt, tirx.IfThenElse):
+        otherwise = None if stmt.else_case is None else _rebuilt(stmt.else_case, change, whole)
+        stmt = tirx.IfThenElse(stmt.condition, _rebuilt(stmt.then_case, change, whole), otherwise)
+    return change(stmt)
