@@ -12,6 +12,7 @@ from pathlib import Path
 NEEDED_FEATURES = {
     "vpdpbusd-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
     "vpdpbusd-256": ("avx2", "avxvnni"),
+    "pmaddubsw-512": ("avx512f", "avx512bw", "avx512vl"),
     "pmaddubsw": ("avx2",),
     "pmaddwd-512": ("avx512f", "avx512bw", "avx512vl"),
     "pmaddwd-256": ("avx2",),
@@ -102,9 +103,9 @@ def cache_sizes() -> tuple[int, int, int]:
 
 _CHOICES = {  # best first
     "x86_64": [
-        {"vpdpbusd-512": 128, "pmaddwd-512": 64},
-        {"vpdpbusd-256": 64, "pmaddwd-256": 32},
-        {"pmaddubsw": 40, "pmaddwd-256": 32},
+        {"vpdpbusd-512": 128, "pmaddwd-512": 31},
+        {"vpdpbusd-256": 64, "pmaddwd-256": 22},
+        {"pmaddubsw": 40, "pmaddwd-256": 22},
     ],
     "aarch64": [{"sdot": 21.8, "smlal": 8.0}, {"smlal": 8.0}],
 }

@@ -7,7 +7,6 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
-from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 
 def canonicalize(mod, *, dump=None):
@@ -56,10 +55,10 @@ def calibrate(
     return mod, calibration.record
 
 
-def lowering_phases(features):
+def lowering_phases(target):
     """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes)."""
     return [
-        ("3-integer", [passes.LowerToInteger(features)]),
+        ("3-integer", [passes.LowerToInteger(target)]),
         ("4-fused", [
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
@@ -86,10 +85,10 @@ def build(mod, target, *, dump=None):
     """
     tvm_target = target.tvm_target()
     with tvm_target:
-        for phase, phase_passes in lowering_phases(target.instructions):
+        for phase, phase_passes in lowering_phases(target):
             mod = Sequential(phase_passes)(mod)
             _dump(mod, dump, phase)
-    with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
+    with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
         return tvm.compile(mod, target=tvm_target)
 
 

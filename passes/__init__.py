@@ -1,5 +1,7 @@
 """Relax passes: canonicalization, calibration, lowering to the integer program."""
 
+from eq_tvm.schedules.lowered import COMPILE_CONFIG
+
 from .canonical import canonical_passes
 from .easyquant_calibrate import EasyQuantCalibrate
 from .fold_batch_norm import FoldBatchNorm
@@ -14,6 +16,7 @@ from .remove_identities import RemoveIdentities
 from .schedule_fallback import ScheduleFallback
 
 __all__ = [
+    "COMPILE_CONFIG",
     "EasyQuantCalibrate",
     "FoldBatchNorm",
     "FoldConstants",

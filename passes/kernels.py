@@ -1,14 +1,17 @@
 """Emits calls to scheduled kernels: the lowering pass decides what is computed, this decides with which function."""
 
 import functools
+import re
+from dataclasses import replace
 
 import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
-from eq_tvm.schedules import depthwise, direct_conv, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import candidates, depthwise, elementwise, instructions, pooling, resize
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
+from eq_tvm.schedules.epilogue import is_bounded
 
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
@@ -21,13 +24,14 @@ class Kernels:
     Parameters
     ----------
     builder : relax.BlockBuilder
-    features : collection of str
-        What the CPU has: see `instructions.choose`.
+    machine : Machine
+        What the CPU has: its `instructions` and caches.
     """
 
-    def __init__(self, builder, features):
-        self.builder, self.features = builder, frozenset(features)
-        self.vector_bits = instructions.vector_bits(self.features)
+    def __init__(self, builder, machine):
+        self.builder, self.machine = builder, machine
+        self.record = []
+        self.vector_bits = instructions.vector_bits(machine.instructions.keys())
         self.float_lanes = self.vector_bits // 32
         self.byte_lanes = self.vector_bits // 8
         self._functions = {}
@@ -40,42 +44,48 @@ class Kernels:
 
     def linear(self, item, output, limits, multiplier):
         """A convolution (NHWC result, all groups' channels joined) or dense layer (rank 2)."""
-        conv, source = item.conv.flattened(), item.source
+        conv, source = item.conv, item.source
         depthwise_layer = 1 < conv.groups == conv.in_channels == conv.out_channels
-        x = self.reshape(source.expr, (conv.batch, conv.height, conv.width, conv.in_channels))
-        emit = self._depthwise if depthwise_layer else self._direct
+        emit = self._depthwise if depthwise_layer else self._convolution
         try:
-            function, constants = emit(conv, item, output, multiplier)
+            function, constants, shape = emit(item, output, multiplier)
         except ValueError as error:
             raise ValueError(f"layer {item.name}: {error}") from error
-        shape = conv.out_shape if not depthwise_layer else item.conv.nhwc_shape
+        x = self.reshape(source.expr, [int(extent) for extent in function.params[0].shape])
         extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
         result = self.call(function, [x, *constants, limits, *extra], shape, output.dtype)
         return self.reshape(result, item.out_shape)
 
-    def _direct(self, conv, item, output, multiplier):
-        pack = functools.partial(direct_conv.pack_channels, conv)
-        if not item.source.quantized:
-            fma = instructions.fma(self.float_lanes)
-            function = _direct_conv(conv, fma, 0, "float32", output)
-            return function, [direct_conv.pack_weights(conv, fma, item.weight), pack(fma, item.bias)]
-        chosen, offset = instructions.choose(
-            self.features, (item.source.low, item.source.high), int(np.abs(item.weight.astype("int32")).max()))
-        bias = instructions.folded_bias(item.weight, item.bias, (item.source.low, item.source.high), offset)
-        function = _direct_conv(conv, chosen, offset, item.source.dtype, output)
-        return function, [direct_conv.pack_weights(conv, chosen, item.weight), pack(chosen, bias),
-                          pack(chosen, multiplier)]
+    def _convolution(self, item, output, multiplier):
+        """The cheapest kernel that provably gives the result."""
+        source, found = item.source, []
+        for conv in {item.conv.flattened(), item.conv}:
+            if source.quantized:
+                stored = candidates.Stored(source.dtype, source.low, source.high)
+                output = replace(output, bounded=_bounded(item, multiplier))
+                found += candidates.convolution_candidates(
+                    conv, item.weight, item.bias, multiplier, stored, output, self.machine)
+            else:
+                found += candidates.float_candidates(
+                    conv, item.weight, item.bias, output, self.machine, self.float_lanes)
+        best = min(found, key=lambda candidate: candidate.cycles)
+        function = _convolution(best.make, item.conv, best.name.split()[0], output.dtype)
+        self.record.append({"layer": item.name, "function": str(function.attrs["global_symbol"]), "kernel": best.name,
+                            "macs": item.conv.macs, "cycles": round(best.cycles), "bound": round(best.bound)})
+        shape = tuple(int(extent) for extent in function.params[-1].shape)
+        return function, best.constants(), shape
 
-    def _depthwise(self, conv, item, output, multiplier):
+    def _depthwise(self, item, output, multiplier):
+        conv = item.conv
         weight = depthwise.pack_depthwise(item.weight)
         if not item.source.quantized:
             function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
-            return function, [weight, item.bias]
+            return function, [weight, item.bias], conv.nhwc_shape
         span = item.source.low, item.source.high
         chain = depthwise.int16_chain(span, int(np.abs(item.weight.astype("int32")).max()))
         bias = instructions.folded_bias(item.weight, item.bias, span, 0)
         function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
-        return function, [weight, bias, multiplier]
+        return function, [weight, bias, multiplier], conv.nhwc_shape
 
     def average(self, item, output, limits, multiplier):
         """An average pooling: NHWC result, or (N, C)."""
@@ -182,6 +192,11 @@ def fraction(terms):
                      f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}")
 
 
+def _bounded(item, multiplier):
+    worst = instructions.worst_accumulators(item.weight, item.bias, (item.source.low, item.source.high))
+    return is_bounded(worst, multiplier)
+
+
 def _one(value):
     return np.array([value], "float32")
 
@@ -190,8 +205,21 @@ def _kernel(make, name):
     """`make`, cached, with results that are named for people to read and left alone by later passes."""
     @functools.cache
     def made(*args):
-        return make(*args).with_attr({"global_symbol": name(*args), "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+        return _named(make(*args), name(*args))
     return made
+
+
+def _named(function, name):
+    return function.with_attr({"global_symbol": name, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+
+
+def _convolution(make, conv, how, dtype):
+    return _convolution_of(make.func, *make.args, name=_conv_name(conv, re.sub(r"\W", "", how), dtype))
+
+
+@functools.cache
+def _convolution_of(make, *args, name):
+    return _named(make(*args), name)
 
 
 def _conv_name(conv, how, dtype):
@@ -209,8 +237,6 @@ def _pool_name(kind):
     return name
 
 
-_direct_conv = _kernel(direct_conv.direct_conv, lambda conv, ins, _offset, _dtype, output: _conv_name(
-    conv, ins.name.removeprefix("eq_tvm."), output.dtype))
 _depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output: _conv_name(
     conv, "depthwise", output.dtype))
 _avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"))

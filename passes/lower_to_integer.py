@@ -29,12 +29,18 @@ class LowerToInteger:
 
     Parameters
     ----------
-    features : collection of str
-        Multiply instructions of the CPU, as in ``targets.yaml``.
+    machine : eq_tvm.schedules.cost.Machine, or a target of ``targets.yaml``
+        The CPU's multiply instructions and caches.
+
+    Attributes
+    ----------
+    record : list of dict
+        The kernel chosen for each layer, after the pass has run.
     """
 
-    def __init__(self, features):
-        self.features = features
+    def __init__(self, machine):
+        self.machine = machine
+        self.record = []
 
     def transform_module(self, mod, _ctx):
         """Replace ``main``; kernels are added to the module."""
@@ -43,19 +49,20 @@ class LowerToInteger:
         builder = relax.BlockBuilder(tvm.IRModule(others))
         with builder.function("main", main.params, attrs=dict(main.attrs or {})):
             with builder.dataflow():
-                lowering = _Lowering(builder, self.features, main.params)
+                lowering = _Lowering(builder, self.machine, main.params)
                 for block in main.body.blocks:
                     for binding in block.bindings:
                         lowering.bind(binding.var, binding.value)
                 result = builder.emit_output(lowering.result(main.body.body))
             builder.emit_func_output(result)
+        self.record = lowering.kernels.record
         return builder.finalize()
 
 
 class _Lowering:
-    def __init__(self, builder, features, params):
+    def __init__(self, builder, machine, params):
         self.builder = builder
-        self.kernels = Kernels(builder, features)
+        self.kernels = Kernels(builder, machine)
         self.emit = Materializer(self.kernels, self.layout)
         self.values = {param: Tensor(param) for param in params}
         self.name = ""  # of the binding at hand

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules.direct_conv import Conv2D
+from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
 UNBOUNDED = (-np.inf, np.inf)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules.direct_conv import Conv2D
+from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.pooling import Pool2D
 
 from .lower_pointwise import pointwise

@@ -57,13 +57,17 @@ class Output:
         return fixed_point(term + residual.astype("int32") * limits[2], self.fraction)
 
     def narrow(self, value, limits):
-        """An int32 result clipped and converted.
+        """An int32 result clipped and converted."""
+        return self.clip(self.saturate(value), limits)
 
-        First to the dtype's range, which costs nothing where vectors of bytes are packed with saturation.
-        """
+    def saturate(self, value):
+        """int32 to the dtype, which costs nothing where vectors of bytes are packed with saturation."""
         least, greatest = te.min_value(self.dtype).astype("int32"), te.max_value(self.dtype).astype("int32")
-        packed = te.min(te.max(value, least), greatest).astype(self.dtype)
-        return te.min(te.max(packed, limits[0].astype(self.dtype)), limits[1].astype(self.dtype))
+        return te.min(te.max(value, least), greatest).astype(self.dtype)
+
+    def clip(self, value, limits):
+        """A value of the dtype within the limits."""
+        return te.min(te.max(value, limits[0].astype(self.dtype)), limits[1].astype(self.dtype))
 
 
 def is_bounded(worst, multiplier):

@@ -8,6 +8,8 @@ with int32 (or float32) C. A is one pixel's run of input channels, B a block of 
 are added up in int16 first where the instruction works that way; `max_product` is the proof obligation.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +38,8 @@ class Instruction:
         Operand dtypes.
     registers : int
         Vector registers of the machine: bounds the tile of accumulators.
+    chained : callable or None
+        Makes the same instruction with another chain, where it has an int16 step.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Instruction:
     activation: str
     weight: str
     registers: int = field(compare=False)
+    chained: Callable | None = field(compare=False, default=None)
 
     @property
     def depth(self):
@@ -89,6 +94,40 @@ def choose(features, activation_range, weight_max):
         if found:
             return found
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
+
+
+def longer_chains(instruction, packed, activation_range):
+    """The same instruction with every longer chain whose int16 sums provably fit, for a layer's actual weights.
+
+    Parameters
+    ----------
+    instruction : Instruction
+        As `choose` found it from the greatest weight alone.
+    packed : callable
+        Takes an instruction and returns the weights as it would read them: axes (..., chain, lane, pair).
+    activation_range : (int, int)
+        Least and greatest activation as the instruction reads it, offset included.
+
+    Notes
+    -----
+    An int16 lane adds up `chain` neighbours along that axis, and pmaddubsw two pairs at a time before that. The greatest
+    sum has the positive weights at the upper end of the range and the negative ones at the lower; the least the reverse.
+    """
+    if instruction.chained is None:
+        return
+    for chain in (2, 4, 8):
+        if chain <= instruction.chain:
+            continue
+        longer = instruction.chained(chain)
+        w = packed(longer).astype("int32")
+        if longer.pairs == 4:  # two int16 lanes for each int32 lane
+            w = np.moveaxis(w.reshape(*w.shape[:-1], 2, 2), -1, -4)
+            axes = (-4, -3)
+        else:
+            axes = (-3,)
+        ends = np.stack([w * end for end in activation_range])
+        if ends.max(0).sum(axes).max() <= INT16_MAX and ends.min(0).sum(axes).min() >= -INT16_MAX:
+            yield longer
 
 
 def choose_int16(features):
@@ -171,15 +210,21 @@ def _vpdpbusd(lanes):
     return make
 
 
-def _pmaddubsw(low, high, weight_max):
-    offset = _to_unsigned(low, high)
-    if offset is None:
-        return None
-    chain = min(4, INT16_MAX // (2 * max(high + offset, 1) * weight_max))
-    if chain < 1:
-        return None  # one instruction alone may saturate
-    return _register(Instruction(f"eq_tvm.pmaddubsw_x{chain}", 8, 4, chain, "uint8", "int8", 16),
-                     _pmaddubsw_body(chain)), offset
+def _pmaddubsw(lanes):
+    def make(low, high, weight_max):
+        offset = _to_unsigned(low, high)
+        if offset is None:
+            return None
+        chain = min(4, INT16_MAX // (2 * max(high + offset, 1) * weight_max))
+        if chain < 1:
+            return None  # one instruction alone may saturate
+        return _chained_pmaddubsw(lanes, chain), offset
+    return make
+
+
+def _chained_pmaddubsw(lanes, chain):
+    return _register(Instruction(f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}", lanes, 4, chain, "uint8", "int8", 2 * lanes,
+                                 functools.partial(_chained_pmaddubsw, lanes)), _pmaddubsw_body(lanes, chain))
 
 
 def _pmaddwd(lanes):
@@ -210,14 +255,20 @@ def _smlal(low, high, weight_max):
     largest = max(abs(low + offset), abs(high + offset), 1)
     chain = min(8, INT16_MAX // (largest * weight_max))
     chain = 1 << (chain.bit_length() - 1)  # a power of two divides the usual channel counts
-    return _register(Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32), _smlal_body(chain)), offset
+    return _chained_smlal(chain), offset
+
+
+def _chained_smlal(chain):
+    return _register(Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal),
+                     _smlal_body(chain))
 
 
 # Fastest first.
 _FAMILIES = {
     "vpdpbusd-512": _vpdpbusd(16),
     "vpdpbusd-256": _vpdpbusd(8),
-    "pmaddubsw": _pmaddubsw,
+    "pmaddubsw-512": _pmaddubsw(16),
+    "pmaddubsw": _pmaddubsw(8),
     "pmaddwd-512": _pmaddwd(16),
     "pmaddwd-256": _pmaddwd(8),
     "sdot": _sdot,
@@ -336,15 +387,18 @@ def _vpdpbusd_body(lanes):
     return body
 
 
-def _pmaddubsw_body(chain):
+def _pmaddubsw_body(lanes, chain):
+    multiply, widen = {
+        8: ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"),
+        16: ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")}[lanes]
+
     def body(A, B, c):
         total = None
         for j in range(chain):
-            product = _llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16",
-                            _spread(A, 4 * j, 4, "uint8", 8), _link(B, j, "int8x32"))
+            product = _llvm(multiply, f"int16x{2 * lanes}",
+                            _spread(A, 4 * j, 4, "uint8", lanes), _link(B, j, f"int8x{4 * lanes}"))
             total = product if total is None else total + product
-        ones = T.broadcast(T.int16(1), 16)
-        return c + _llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
+        return c + _llvm(widen, f"int32x{lanes}", total, T.broadcast(T.int16(1), 2 * lanes))
     return body
 
 

@@ -1,7 +1,10 @@
 """From a scheduled function to plain loops, with what TVM's lowering has no words for put in."""
 
+import math
+
 import tvm
 from tvm import s_tir, tirx
+from tvm.ir.expr import TensorLoad
 from tvm.ir.transform import Sequential
 
 _TO_LOOPS = Sequential([
@@ -23,7 +26,16 @@ def lowered(func):
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_TO_LOOPS(tvm.IRModule({"main": func})).functions.values()))
-    return func.with_body(_rebuilt(func.body, _on_stack))
+    return func.with_body(_rebuilt(func.body, lambda stmt: _prefetching(_on_stack(stmt))))
+
+
+def prefetch(sch, loop):
+    """Let each iteration of the innermost reduction `loop` fetch the `weights` that are read some iterations later.
+
+    Weights are read once, in order, from wherever the last run left them; what fetches ahead by itself stops at the end
+    of each page.
+    """
+    sch.annotate(loop, _PREFETCH, 1)
 
 
 COMPILE_CONFIG = {"tirx.disable_storage_rewrite": True}
@@ -71,6 +83,37 @@ def _without(index, variable):
     if isinstance(index, tirx.Add):
         return _without(index.a, variable) + _without(index.b, variable)
     return index
+
+
+_PREFETCH = "eq_tvm.prefetch"
+_LINE, _AHEAD = 64, 2048  # bytes of a cache line, and how far ahead: what is read while the next cache answers
+
+
+def _prefetching(stmt):
+    if not isinstance(stmt, tirx.For) or _PREFETCH not in stmt.annotations:
+        return stmt
+    store = stmt.body
+    while not isinstance(store, tirx.BufferStore):
+        store = store.body
+    load = _load_of("weights", store.value)
+    weights, axis = load.source, next(i for i, index in enumerate(load.indices) if index.same_as(stmt.loop_var))
+    itemsize = tvm.DataType(str(weights.dtype)).bits // 8
+    step = math.prod(int(extent) for extent in weights.shape[axis + 1:]) * itemsize  # bytes
+    fetches = []
+    for at in range(0, step, _LINE):
+        place = [*load.indices[:axis], load.indices[axis] + max(1, _AHEAD // step),
+                 *(0 for _ in weights.shape[axis + 2:]), at // itemsize]
+        address = tirx.address_of(tirx.BufferLoad(weights, place))
+        fetches.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1)))
+    return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, tirx.SeqStmt([*fetches, stmt.body]))
+
+
+def _load_of(name, expr):
+    """The first element of the buffer called `name` that an expression reads."""
+    if isinstance(expr, TensorLoad):
+        return expr if expr.source.name == name else None
+    parts = [*getattr(expr, "args", []), *(getattr(expr, field) for field in ("a", "b", "value") if hasattr(expr, field))]
+    return next((found for part in parts if (found := _load_of(name, part)) is not None), None)
 
 
 def _on_stack(stmt):

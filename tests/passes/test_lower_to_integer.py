@@ -119,7 +119,7 @@ def test_float_kernels_compute_the_network(make):
 
 def test_a_region_stays_integer_from_end_to_end():
     module, images = build(_concat_of_branches), random(4, 3, 8, 8)
-    lowered = passes.LowerToInteger({"smlal"})(passes.MinMaxCalibrate({"x": images})(module))
+    lowered = passes.LowerToInteger(Machine({"smlal": 8.0}))(passes.MinMaxCalibrate({"x": images})(module))
     real = [str(b.var.ty.dtype) == "float32" for b in lowered["main"].body.blocks[0].bindings]
     assert real.index(True) > 5 and all(real[real.index(True):])  # float only from the last convolution's result on
 
@@ -133,7 +133,7 @@ def test_passes_work_inside_a_flow_of_ones_own():
             *passes.canonical_passes(),
             passes.EasyQuantCalibrate({"x": images}, candidates=10),
             relax.transform.DeadCodeElimination(),
-            passes.LowerToInteger({"pmaddubsw", "pmaddwd-256"}),
+            passes.LowerToInteger(Machine({"pmaddubsw": 40.0, "pmaddwd-256": 32.0})),
             relax.transform.LegalizeOps(),
             passes.ScheduleFallback(),
         ])

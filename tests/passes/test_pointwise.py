@@ -106,7 +106,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
         annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(module)
         found = pairs(annotated)
         assert found["n2"][:3] == ("int8", -127, 127) and found["n7"][:3] == ("uint8", 0, 255)
-        bindings = passes.LowerToInteger({"smlal"})(annotated)["main"].body.blocks[0].bindings
+        bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings
         real = [str(b.var.ty.dtype) == "float32" for b in bindings]
         assert all(real[real.index(True):]) and "multiply" in str(bindings)
         (expected,) = run_annotated(annotated, {"x": images[:1]})
@@ -175,7 +175,7 @@ def test_functions_are_those_of_relax(name):
 
 
 def _is_integer_up_to_the_last_layer(annotated):
-    bindings = passes.LowerToInteger({"smlal"})(annotated)["main"].body.blocks[0].bindings
+    bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings
     called = [b.value.args[0].name_hint for b in bindings if operator_name(b.value) == "relax.call_tir"]
     real = [str(b.var.ty.dtype) == "float32" for b in bindings]
     return [name.split("_")[0] for name in called] == ["quantize", "conv3x3", "lookup", "conv3x3"] and all(

@@ -6,7 +6,7 @@ import pytest
 from families import FAMILIES, Family
 
 from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain
-from eq_tvm.schedules.direct_conv import Conv2D, direct_conv
+from eq_tvm.schedules.conv2d import Conv2D, direct_conv
 from eq_tvm.schedules.epilogue import Output
 from eq_tvm.schedules.instructions import choose, fma
 

@@ -24,7 +24,7 @@ from cases import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.direct_conv import Conv2D, direct_conv, pack_channels, pack_weights
+from eq_tvm.schedules.conv2d import Conv2D, direct_conv, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
 from eq_tvm.schedules.instructions import INT32_MAX, choose, fma, folded_bias
 

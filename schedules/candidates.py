@@ -1,0 +1,138 @@
+"""Every way to compute a quantized convolution on a processor, with what each is estimated to cost."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import cost, instructions
+from . import winograd_plan as winograd
+from .direct_conv import direct_conv
+from .direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from .winograd import winograd_conv
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kernel for one layer.
+
+    Parameters
+    ----------
+    name : str
+        Algorithm, instruction and tiling, for people and as a key.
+    cycles : float
+        Estimated cycles of one core.
+    bound : float
+        Cycles that its multiplications alone take at the instruction's full rate.
+    make : callable
+        Returns the scheduled PrimFunc.
+    constants : callable
+        Returns its weights, bias and multiplier, as arrays.
+    """
+
+    name: str
+    cycles: float
+    bound: float
+    make: Callable
+    constants: Callable[[], Sequence[np.ndarray]]
+
+
+def convolution_candidates(conv, weight, bias, multiplier, source, output, machine):
+    """Candidates that provably give the integer program's result, the cheapest first.
+
+    Parameters
+    ----------
+    conv : Conv2D
+    weight : numpy.ndarray
+        int8 OIHW.
+    bias : numpy.ndarray
+        int32 (O,).
+    multiplier : numpy.ndarray
+        float32 (O,).
+    source : Stored
+        How the activations are stored.
+    output : Output
+    machine : Machine
+
+    Raises
+    ------
+    ValueError
+        If an accumulator could overflow, or the processor has no multiply instruction.
+    """
+    found = [*_direct(conv, weight, bias, multiplier, source, output, machine),
+             *_winograd(conv, weight, bias, multiplier, source, output, machine)]
+    return sorted(found, key=lambda candidate: candidate.cycles)
+
+
+def float_candidates(conv, weight, bias, output, machine, lanes):
+    """The same for a convolution of float32: direct ones only. `lanes` are those of a vector of float32."""
+    ins = instructions.fma(lanes)
+    return sorted(_tilings(conv, ins, 0, "float32", output, machine, (weight, bias)), key=lambda c: c.cycles)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a quantized tensor is stored.
+
+    Parameters
+    ----------
+    dtype : str
+    low, high : int
+        The range of its integers.
+    """
+
+    dtype: str
+    low: int
+    high: int
+
+
+def _direct(conv, weight, bias, multiplier, source, output, machine):
+    span = source.low, source.high
+    ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
+    folded = instructions.folded_bias(weight, bias, span, offset)
+
+    def packed(instruction):
+        return pack_weights(DirectPlan(conv, instruction, output, DirectTiling(1, 1)), weight)
+
+    longer = instructions.longer_chains(ins, packed, (span[0] + offset, span[1] + offset))
+    for instruction in (ins, *longer):
+        yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
+
+
+def _tilings(conv, ins, offset, dtype, output, machine, constants):
+    for tiling in cost.direct_tilings(conv, ins):
+        plan = DirectPlan(conv, ins, output, tiling)
+        plan = replace(plan, tiling=replace(tiling, chunk=cost.chunk_of(plan, machine)))
+        yield Candidate(
+            f"direct {_short(ins)} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}",
+            cost.direct_cycles(plan, machine),
+            conv.macs / cost.throughput(ins, machine),
+            functools.partial(direct_conv, plan, offset, dtype),
+            functools.partial(_direct_constants, plan, *constants))
+
+
+def _direct_constants(plan, weight, *channels):
+    return pack_weights(plan, weight), *(pack_channels(plan, values) for values in channels)
+
+
+def _winograd(conv, weight, bias, multiplier, source, output, machine):
+    ins = instructions.choose_int16(machine.instructions)
+    if ins is None or not winograd.fits(conv):
+        return
+    for form in winograd.FORMS:
+        if not winograd.is_exact(form, weight, bias, (source.low, source.high)):
+            continue
+        for tiling in cost.winograd_tilings(conv, form, ins):
+            plan = winograd.WinogradPlan(conv, form, ins, output, tiling)
+            yield Candidate(
+                f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
+                f"{' ahead' if tiling.ahead else ''}",
+                cost.winograd_cycles(conv, form, ins, tiling, machine),
+                conv.macs * form.alpha**2 / (9 * form.m**2) / cost.throughput(ins, machine),
+                functools.partial(winograd_conv, plan, 0, source.dtype),
+                functools.partial(winograd.constants, plan, weight, bias, multiplier))
+
+
+def _short(instruction):
+    return instruction.name.removeprefix("eq_tvm.")

@@ -1,0 +1,154 @@
+"""How a direct convolution is cut into tiles, blocks and runs, and the order of its weights that follows from it.
+
+A "run" is a stretch of activations that lie side by side in memory: the input channels of one tap, or, where they do
+not fill the instruction, the channels of a whole kernel row. `steps` uses of the instruction consume it. Weights stand
+as [group, block, kh, tap, step, vector, chain, lane, pair].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import packing
+from .conv2d import Conv2D
+from .epilogue import Output
+from .instructions import Instruction
+
+
+CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
+
+
+@dataclass(frozen=True)
+class DirectTiling:
+    """The part of a plan that is a matter of speed alone.
+
+    Parameters
+    ----------
+    vectors : int
+        Vectors of output channels whose accumulators are in registers together: a block.
+    tile : int
+        Neighbouring pixels whose accumulators are in registers together.
+    chunk : int
+        Rows of pixels (tiles, where there is one row) that a thread computes with one block's weights, before the
+        next block.
+    """
+
+    vectors: int
+    tile: int
+    chunk: int = 1
+
+
+@dataclass(frozen=True)
+class DirectPlan:
+    """A convolution for one instruction, one form of result and one tiling.
+
+    Parameters
+    ----------
+    conv : Conv2D
+    instruction : Instruction
+    output : Output
+    tiling : DirectTiling
+    """
+
+    conv: Conv2D
+    instruction: Instruction
+    output: Output
+    tiling: DirectTiling
+
+    @property
+    def group_in(self):
+        return self.conv.in_channels // self.conv.groups
+
+    @property
+    def group_out(self):
+        return self.conv.out_channels // self.conv.groups
+
+    @property
+    def by_row(self):
+        """Whether a run is a whole kernel row, as its pixels' channels alone would waste much of the instruction."""
+        conv = self.conv
+        return conv.groups == 1 and conv.dilation[1] == 1 and self.group_in % self.instruction.depth != 0
+
+    @property
+    def taps(self):
+        return 1 if self.by_row else self.conv.kernel[1]
+
+    @property
+    def run(self):
+        return self.group_in * (self.conv.kernel[1] if self.by_row else 1)
+
+    @property
+    def steps(self):
+        return -(-self.run // self.instruction.depth)
+
+    @property
+    def block(self):
+        return self.tiling.vectors * self.instruction.lanes
+
+    @property
+    def blocks(self):
+        return -(-self.group_out // self.block)
+
+    @property
+    def padded_columns(self):
+        return -(-self.conv.out_width // self.tiling.tile) * self.tiling.tile
+
+    @property
+    def packs(self):
+        """Whether four vectors are packed to bytes together: see `packing`."""
+        return (self.block == packing.BLOCK and self.instruction.lanes == 16 and self.output.dtype in ("int8", "uint8")
+                and self.output.residual in (None, "uint8") and self.group_out % packing.BLOCK == 0
+                and self.padded_columns == self.conv.out_width)
+
+    @property
+    def weight_shape(self):
+        ins = self.instruction
+        return (self.conv.groups, self.blocks, self.conv.kernel[0], self.taps, self.steps, self.tiling.vectors,
+                *ins.weight_shape)
+
+    @property
+    def prefetch(self):
+        """Whether a block's weights come from a farther cache for each tile, so that they are better fetched early."""
+        ins = self.instruction
+        size = self.block * self.conv.kernel[0] * self.taps * self.steps * ins.depth * np.dtype(ins.weight).itemsize
+        return size > CACHED
+
+    def needs_copy(self, dtype, offset):
+        """Whether activations stored as `dtype` can't be read where they are."""
+        return (offset != 0 or dtype != self.instruction.activation or any(self.conv.padding)
+                or self.run % self.instruction.depth != 0 or self.padded_columns != self.conv.out_width)
+
+
+def pack_weights(plan, weight):
+    """OIHW weights in the order in which the kernel reads them, zeros where a block is not full.
+
+    Parameters
+    ----------
+    plan : DirectPlan
+    weight : numpy.ndarray
+        int8 (float32 for a float kernel), (out_channels, in_channels / groups, kh, kw).
+    """
+    conv, ins = plan.conv, plan.instruction
+    _, channels, kh, kw = weight.shape
+    w = weight.reshape(conv.groups, plan.group_out, channels, kh, kw).transpose(0, 1, 3, 4, 2)  # g, o, kh, kw, c
+    w = w.reshape(conv.groups, plan.group_out, kh, plan.taps, plan.run)
+    full = np.zeros((conv.groups, plan.blocks * plan.block, kh, plan.taps, plan.steps * ins.depth), w.dtype)
+    full[:, :plan.group_out, ..., :plan.run] = w
+    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.lanes, kh, plan.taps,
+                                         plan.steps, ins.chain, ins.pairs)
+    # group, block, kh, tap, step, vector, chain, lane, pair
+    full = full.transpose(0, 1, 4, 5, 6, 2, 7, 3, 8)
+    return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
+
+
+def pack_channels(plan, values):
+    """Per-channel `values` (bias, multiplier) with zeros where a block is not full."""
+    full = np.zeros((plan.conv.groups, plan.blocks * plan.block), values.dtype)
+    full[:, :plan.group_out] = values.reshape(plan.conv.groups, plan.group_out)
+    return full[:, _order(plan)].reshape(-1)
+
+
+def _order(plan):
+    """The output channel (of a group) at each place of the accumulators."""
+    places = np.arange(plan.blocks * plan.block)
+    return places // packing.BLOCK * packing.BLOCK + packing.channel(places % packing.BLOCK) if plan.packs else places
