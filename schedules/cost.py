@@ -125,8 +125,8 @@ def winograd_cycles(conv, winograd, instruction, tiling, machine):
     m_bytes = 4 * places * chunk_tiles * block
     local = m_bytes + v_bytes
     traffic = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
-    traffic += 2 * chunks * blocks * m_bytes / _rate(local, machine)
-    traffic += chunks * blocks * v_bytes / (chunks if tiling.ahead else 1) / _rate(local, machine)
+    near = L2_BYTES if local <= machine.l2 * 3 // 4 else FAR_BYTES
+    traffic += (2 * chunks * blocks * m_bytes + chunks * blocks * v_bytes / (chunks if tiling.ahead else 1)) / near
     return product + transforms + traffic
 
 
@@ -137,7 +137,7 @@ def _step(vectors, tile, ins, machine):
         multiply *= (1 + WIDENING / ins.chain) * (SHARED if tile > 1 else 1)
     loads = (vectors * ins.chain + tile * ins.chain) / LOADS
     uses = {1: 1 if ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma")) else 2}.get(ins.chain, 2 * ins.chain + 1)
-    return max(multiply, 1.15 * loads, 1.1 * (vectors * tile * uses + loads * LOADS + 2) / ISSUE)
+    return max(multiply, 1.15 * loads, 1.15 * (vectors * tile * uses + loads * LOADS + vectors + 2) / ISSUE)
 
 
 def throughput(ins, machine):

@@ -86,7 +86,7 @@ def _without(index, variable):
 
 
 _PREFETCH = "eq_tvm.prefetch"
-_LINE, _AHEAD = 64, 2048  # bytes of a cache line, and how far ahead: what is read while the next cache answers
+_LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
 
 
 def _prefetching(stmt):
