@@ -8,7 +8,7 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules import concat as concat_kernel
-from eq_tvm.schedules import candidates, depthwise, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
 from eq_tvm.schedules.epilogue import is_bounded
@@ -81,11 +81,29 @@ class Kernels:
         if not item.source.quantized:
             function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
             return function, [weight, item.bias], conv.nhwc_shape
-        span = item.source.low, item.source.high
-        chain = depthwise.int16_chain(span, int(np.abs(item.weight.astype("int32")).max()))
+        span, weight_max = (item.source.low, item.source.high), int(np.abs(item.weight.astype("int32")).max())
+        fast = self._depthwise_columns(conv, item, output, multiplier, weight_max)
+        if fast:
+            return fast
+        chain = depthwise.int16_chain(span, weight_max)
         bias = instructions.folded_bias(item.weight, item.bias, span, 0)
         function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
         return function, [weight, bias, multiplier], conv.nhwc_shape
+
+    def _depthwise_columns(self, conv, item, output, multiplier, weight_max):
+        """The kernel for processors with instructions for bytes, where it can be used, and its constants."""
+        span, dtype = (item.source.low, item.source.high), item.source.dtype
+        offset = max(0, -span[0])  # of the bytes that are multiplied
+        dot = depthwise_columns.choose(self.machine.instructions, (span[0] + offset, span[1] + offset), weight_max)
+        worst = instructions.worst_accumulators(item.weight, item.bias, span)
+        output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
+        if dot is None or not depthwise_columns.fits(conv, output):
+            return None
+        small = output.dtype == "uint8" and depthwise_columns.is_small(worst)
+        bias = instructions.folded_bias(item.weight, item.bias, span, offset)
+        function = _depthwise_columns(conv, dtype, dot, offset, output, small)
+        return function, [depthwise_columns.pack_weights(conv, dot, item.weight),
+                          depthwise_columns.pack_constants(conv, dot, bias, multiplier, small)], conv.nhwc_shape
 
     def average(self, item, output, limits, multiplier):
         """An average pooling: NHWC result, or (N, C)."""
@@ -141,7 +159,7 @@ class Kernels:
         every = np.zeros(256, entries.dtype)
         every[np.arange(source.low, source.high + 1) % 256] = entries
         dtype, size = every.dtype.name, int(np.prod(source.shape))
-        if dtype == "float32" or size < self.byte_lanes or not self.features:
+        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions:
             function = _lookup(source.shape, source.dtype, dtype)
             return self.call(function, [source.expr, every], source.shape, dtype)
         function = _vector_lookup(size, source.dtype, dtype, source.low, source.high, self.byte_lanes)
@@ -239,6 +257,8 @@ def _pool_name(kind):
 
 _depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output: _conv_name(
     conv, "depthwise", output.dtype))
+_depthwise_columns = _kernel(depthwise_columns.depthwise_columns, lambda conv, _dtype, _dot, _offset, output, _small:
+                             _conv_name(conv, "depthwise", output.dtype))
 _avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"))
 _max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
 _add = _kernel(elementwise.add, _shape_name("add"))

@@ -7,7 +7,7 @@ from .common import innermost_width, pad_copy
 from .instructions import INT16_MAX
 
 
-def depthwise_conv(conv, dtype, chain, lanes, output):
+def depthwise_conv(conv, dtype, chain, lanes, output, offset=0):
     """Scheduled PrimFunc of a depthwise convolution with one filter per channel.
 
     Parameters
@@ -21,6 +21,8 @@ def depthwise_conv(conv, dtype, chain, lanes, output):
     lanes : int
         Channels per vector.
     output : Output
+    offset : int
+        The stored form of 0: padding.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def depthwise_conv(conv, dtype, chain, lanes, output):
     limits = output.limits()
     shape = (conv.batch, conv.out_height, conv.out_width, channels)
     residual = te.placeholder(shape, output.residual, "residual") if output.residual else None
-    padded = pad_copy(x, conv.padding) if any(conv.padding) else x
+    padded = pad_copy(x, conv.padding, offset) if any(conv.padding) else x
 
     def store(n, h, w, c):
         products = [padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],

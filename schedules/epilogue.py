@@ -75,9 +75,9 @@ def is_bounded(worst, multiplier):
     return bool((worst.astype("float64") * abs(multiplier.astype("float64"))).max(initial=0) < ACC_LIMIT)
 
 
-def rint(value):
+def rint(value, lanes=1):
     """float32 -> int32, ties to even; `value` must fit int32. (LLVM: one conversion, in the default rounding mode.)"""
-    return tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
+    return tirx.call_llvm_pure_intrin("int32" if lanes == 1 else f"int32x{lanes}", "llvm.lrint", value)
 
 
 def fixed_point(total, fraction):

@@ -116,10 +116,13 @@ def _load_of(name, expr):
     return next((found for part in parts if (found := _load_of(name, part)) is not None), None)
 
 
+def on_stack(buffer):
+    """The allocation of a "local" buffer, whatever its size."""
+    return tirx.AllocBuffer(buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
+
+
 def _on_stack(stmt):
-    if isinstance(stmt, tirx.AllocBuffer) and stmt.buffer.scope() == "local":
-        return tirx.AllocBuffer(stmt.buffer, {**stmt.annotations, "disable_lower_builtin": tirx.IntImm("bool", 1)})
-    return stmt
+    return on_stack(stmt.buffer) if isinstance(stmt, tirx.AllocBuffer) and stmt.buffer.scope() == "local" else stmt
 
 
 def _rebuilt(stmt, change, whole=lambda stmt: False):

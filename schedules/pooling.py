@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from tvm import s_tir, te, tirx
 
 from .common import innermost_width
+from .lowered import lowered
+
+MOST_VECTORS = 8  # of accumulators; a processor has at least 16 registers
+MOST_UNROLLED = 9  # elements of a window
 
 
 @dataclass(frozen=True)
@@ -95,19 +99,28 @@ def _place(pool, h, w, kh, kw):
 
 
 def _schedule(func, pool, lanes):
+    """A window at a time, with the accumulators of several vectors of channels in registers."""
     sch = s_tir.Schedule(func)
     width = innermost_width(pool.channels, lanes)
+    vectors = next(count for count in range(MOST_VECTORS, 0, -1) if pool.channels % (width * count) == 0)
     n, h, w, c = sch.get_loops(sch.get_sblock("out"))[:4]
-    c_o, c_i = sch.split(c, [None, width])
+    c_o, c_v, c_i = sch.split(c, [None, vectors, width])
     acc = sch.get_sblock("acc")
     sch.set_scope(acc, 0, "local")
     sch.compute_at(acc, c_o, preserve_unit_loops=True)
+    sch.unroll(c_v)
     sch.vectorize(c_i)
-    c_i, kh, kw = sch.get_loops(acc)[-3:]
-    sch.reorder(kh, kw, c_i)
+    c, kh, kw = sch.get_loops(acc)[-3:]
+    c_v, c_i = sch.split(c, [vectors, width])
+    sch.reorder(kh, kw, c_v, c_i)
     # A global pooling has one pixel: its channels are what threads can share.
     sch.parallel(sch.fuse(n, h) if pool.out_height > 1 else sch.fuse(n, h, w, c_o))
+    sch.unroll(c_v)
     sch.vectorize(c_i)
-    init = sch.decompose_reduction(acc, kh)
-    sch.vectorize(sch.get_loops(init)[-1])
-    return sch.mod["main"]
+    init = sch.get_loops(sch.decompose_reduction(acc, kh))
+    sch.unroll(init[-2])
+    sch.vectorize(init[-1])
+    if pool.kernel[0] * pool.kernel[1] <= MOST_UNROLLED:
+        sch.unroll(kh)
+        sch.unroll(kw)
+    return lowered(sch.mod["main"])
