@@ -26,7 +26,9 @@ def lowered(func):
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_TO_LOOPS(tvm.IRModule({"main": func})).functions.values()))
-    return func.with_body(_rebuilt(func.body, lambda stmt: _prefetching(_on_stack(stmt))))
+    body = _rebuilt(func.body, lambda stmt: _prefetching(_on_stack(stmt)))
+    # Relax's passes expect each function to consist of a block.
+    return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 
 
 def prefetch(sch, loop):
@@ -134,6 +136,10 @@ def _rebuilt(stmt, change, whole=lambda stmt: False):
     elif isinstance(stmt, tirx.For):
         stmt = tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, _rebuilt(stmt.body, change, whole),
                         stmt.thread_binding, stmt.annotations)
+    elif isinstance(stmt, s_tir.SBlockRealize):
+        block = stmt.block
+        body = _rebuilt(block.body, change, whole)
+        stmt = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], block.name_hint, body))
     elif isinstance(stmt, tirx.AttrStmt):
         stmt = tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rebuilt(stmt.body, change, whole))
     elif isinstance(stmt, tirx.IfThenElse):
