@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,20 +34,34 @@ def bench(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.
     dict
         `median_ms`, `min_ms`, `threads`, `runs`.
     """
-    if threads is None:
-        threads = host.default_threads()
-    if threads < 1 or not seconds > 0:
-        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
-    model = load(bundle)
-    with _tvm_threads(threads):
-        with ThreadPoolExecutor(1) as new_thread:
-            times = new_thread.submit(_measure, model, seconds).result()
+    times = _on_threads(threads, seconds, lambda: _measure(load(bundle), seconds))
     return {
         "median_ms": round(1000 * statistics.median(times), 4),
         "min_ms": round(1000 * min(times), 4),
-        "threads": threads,
+        "threads": threads or host.default_threads(),
         "runs": len(times),
     }
+
+
+def bench_layers(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0) -> list[dict[str, Any]]:
+    """Time each layer of a network on random input: what `eq_tvm.layers.time_layers` returns.
+
+    Parameters are those of `bench`.
+    """
+    from eq_tvm import bundle as bundles
+    from eq_tvm.layers import time_layers
+
+    description = bundles.read(bundle)
+    return _on_threads(threads, seconds, lambda: time_layers(load(description), description, seconds))
+
+
+def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) -> Any:
+    """What `work` returns, with a pool of so many of TVM's threads."""
+    threads = host.default_threads() if threads is None else threads
+    if threads < 1 or not seconds > 0:
+        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
+    with _tvm_threads(threads), ThreadPoolExecutor(1) as new_thread:
+        return new_thread.submit(work).result()
 
 
 def _measure(model: Model, seconds: float) -> list[float]:

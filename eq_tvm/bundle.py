@@ -57,6 +57,10 @@ class Bundle:
         The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
     versions : dict
         Of the packages that compiled it.
+    kernels : list of dict
+        The kernel of each convolution and dense layer, in the order in which they run: `layer`, `function` (as the
+        shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
+        `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated).
     path : Path, optional
         The directory, once it is written.
     """
@@ -70,6 +74,7 @@ class Bundle:
     calibration: dict[str, Any] | None
     target: dict[str, Any]
     versions: dict[str, str]
+    kernels: list[dict[str, Any]]
     path: Path | None = None
 
     @property

@@ -100,6 +100,17 @@ def compile(
     targets: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Targets of your own, in the form of targets.yaml.")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose kernels by measuring them here: takes minutes, and is remembered.")
+    ] = False,
+    tuning_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What --tune has measured; used without it, too.",
+            show_default="~/.cache/eq_tvm/tuning.json",
+        ),
+    ] = None,
 ) -> None:
     """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take."""
     from eq_tvm import compiler
@@ -121,6 +132,8 @@ def compile(
             output=output,
             dump_passes=dump_passes,
             targets_file=targets,
+            tune=tune,
+            tuning_file=tuning_file,
             progress=progress,
         )
     print(bundle_report(bundle, seconds=time.monotonic() - start))
@@ -208,11 +221,17 @@ def bench(
         int | None, typer.Option(metavar="N", help="Threads to run on.", show_default="all physical cores")
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="How long to measure.")] = 3.0,
+    layers: Annotated[bool, typer.Option("--layers", help="Print where the time goes, layer by layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Time a bundle on this machine, on random input."""
-    from eq_tvm.bench import bench
+    from eq_tvm.bench import bench, bench_layers
+    from eq_tvm.report import layers_report
 
+    if layers:
+        rows = bench_layers(bundle, threads=threads, seconds=seconds)
+        print(json.dumps(rows) if as_json else layers_report(rows))
+        return
     result = bench(bundle, threads=threads, seconds=seconds)
     text = "median {median_ms:.3f} ms, fastest {min_ms:.3f} ms ({runs} runs, threads: {threads})"
     print(json.dumps(result) if as_json else text.format(**result))

@@ -17,7 +17,7 @@ import numpy as np
 
 from eq_tvm import bundle as bundles
 from eq_tvm import data as datasets
-from eq_tvm import example
+from eq_tvm import example, host
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.runtime import Model
+    from eq_tvm.tuning import Tuner
 
 Progress = Callable[[float, str], None]
 
@@ -49,6 +50,8 @@ def compile(
     output: str | Path | None = None,
     dump_passes: str | Path | None = None,
     targets_file: str | Path | None = None,
+    tune: bool = False,
+    tuning_file: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Quantize a network and compile it to a bundle.
@@ -79,6 +82,10 @@ def compile(
         A directory to write the module to after each phase.
     targets_file : str or Path, optional
         Instead of the ``targets.yaml`` that comes with eq_tvm.
+    tune : bool
+        Measure the kernels that come into question for each layer on this machine, instead of estimating their speed.
+    tuning_file : str or Path, optional
+        Remembers what was measured, and is used by later compilations. By default in the user's cache directory.
     progress : callable (done 0..1, message), optional
 
     Returns
@@ -111,6 +118,8 @@ def compile(
         )
     spec = get_target(target, targets_file)
     _check_linker(spec)
+    if tune and (missing := _why_not_here(spec)):
+        raise UserError(f"--tune measures on this machine, but target {target} {missing}; leave --tune out")
     output = bundles.check_destination(output or f"{model.stem}-{target}.eqtvm")
     if dump_passes is not None:
         _make_directory(Path(dump_passes))
@@ -144,8 +153,9 @@ def compile(
             "layers": layers,
         }
     progress(_CALIBRATED, f"compiling for {target}")
+    choose = _tuner(spec, tune, tuning_file, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with _pass_errors():
-        executable = pipeline.build(module, spec, dump=dump_passes)
+        executable, kernels = pipeline.build(module, spec, choose=choose, dump=dump_passes)
     bundle = Bundle(
         model=model.stem,
         model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
@@ -156,6 +166,7 @@ def compile(
         calibration=record,
         target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
         versions=_versions(),
+        kernels=kernels,
     )
     progress(_BUILT, "linking")
     bundle = bundles.write(bundle, output, lambda file: _link(executable, spec, file))
@@ -172,7 +183,25 @@ def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Mo
     _check_linker(spec)
     module, inputs, outputs = _import(Path(model), None, None)
     with _pass_errors():
-        return Model(pipeline.build(module, spec), inputs, outputs, preprocess)
+        return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
+
+
+def _why_not_here(spec: TargetSpec) -> str:
+    """Why this machine can't run what is compiled for a target; empty if it can."""
+    if spec.is_cross:
+        return f"is for {spec.architecture}"
+    missing = host.missing_features(spec.instructions)
+    return f"needs {', '.join(missing)}, which this processor lacks" if missing else ""
+
+
+def _tuner(spec: TargetSpec, tune: bool, file: str | Path | None, progress: Callable[[str], None]) -> Tuner | None:
+    from eq_tvm import tuning
+
+    if _why_not_here(spec):
+        return None
+    target = spec.tvm_target()
+    processor = f"{host.model_name()}, code for {target.attrs['mcpu']}, threads: {host.default_threads()}"
+    return tuning.Tuner(target, processor, Path(file) if file else tuning.default_file(), tune, progress)
 
 
 # Where the phases end on the progress bar.

@@ -55,6 +55,16 @@ def cpu_features() -> set[str] | None:
     return None
 
 
+def model_name() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def llvm_cpu() -> tuple[str, list[str]]:
     """LLVM's name of this processor, and the attributes that correct it to what is really there."""
     import tvm

@@ -55,10 +55,10 @@ def calibrate(
     return mod, calibration.record
 
 
-def lowering_phases(target):
-    """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes)."""
+def lowering_phases(lower):
+    """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes), with `LowerToInteger`."""
     return [
-        ("3-integer", [passes.LowerToInteger(target)]),
+        ("3-integer", [lower]),
         ("4-fused", [
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
@@ -70,26 +70,31 @@ def lowering_phases(target):
     ]
 
 
-def build(mod, target, *, dump=None):
+def build(mod, target, *, choose=None, dump=None):
     """Annotated (or canonical float) module -> executable.
 
     Parameters
     ----------
     mod : tvm.IRModule
     target : eq_tvm.targets.TargetSpec
+    choose : callable, optional
+        Picks kernels: see `LowerToInteger`.
     dump : path, optional
 
     Returns
     -------
-    tvm.relax.VMExecutable
+    executable : tvm.relax.VMExecutable
+    record : list of dict
+        The kernel of each convolution and dense layer.
     """
     tvm_target = target.tvm_target()
+    lower = passes.LowerToInteger(target, choose)
     with tvm_target:
-        for phase, phase_passes in lowering_phases(target):
+        for phase, phase_passes in lowering_phases(lower):
             mod = Sequential(phase_passes)(mod)
             _dump(mod, dump, phase)
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
-        return tvm.compile(mod, target=tvm_target)
+        return tvm.compile(mod, target=tvm_target), lower.record
 
 
 def _dump(mod, folder, phase):

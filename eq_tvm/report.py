@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,20 @@ def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
             lines += [f"  {output}", *(f"    {index:5d}  {scores[index]:.4f}" for index in best)]
         else:
             lines.append(f"  {output}  {values.shape}, from {values.min():.4f} to {values.max():.4f}")
+    return "\n".join(lines)
+
+
+def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each function that a run calls."""
+    lines = [f"{'us':>9} {'share':>6} {'GMAC/s':>7} {'bound':>6}  {'kernel':34} layer"]
+    for row in rows:
+        speed = f"{row['gmacs']:7.1f}" if "gmacs" in row else " " * 7
+        bound = f"{row['bound']:6.0f}" if row.get("bound") else " " * 6
+        layer = row.get("layer", "")
+        lines.append(f"{row['us']:9.1f} {row['share']:6.1%} {speed} {bound}  "
+                     f"{row.get('kernel', row['function']):34} {layer}".rstrip())
+    total = sum(row["us"] for row in rows)
+    lines.append(f"{total:9.1f} us in all. bound: the same multiplications on data in the near caches.")
     return "\n".join(lines)
 
 

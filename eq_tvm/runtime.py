@@ -46,6 +46,10 @@ class Model:
         self._machine = VirtualMachine(executable, tvm.cpu())
         self.main = self._machine["main"]
 
+    def instrument(self, note) -> None:
+        """Call `note(function, name, before, result, *args)` around everything that a run calls, from now on."""
+        self._machine.set_instrument(note)
+
     def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the network once.
 

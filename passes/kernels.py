@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
 from eq_tvm.schedules.epilogue import is_bounded
@@ -26,10 +26,12 @@ class Kernels:
     builder : relax.BlockBuilder
     machine : Machine
         What the CPU has: its `instructions` and caches.
+    choose : callable (key, candidates) -> Candidate
+        Picks a convolution's kernel.
     """
 
-    def __init__(self, builder, machine):
-        self.builder, self.machine = builder, machine
+    def __init__(self, builder, machine, choose):
+        self.builder, self.machine, self.choose = builder, machine, choose
         self.record = []
         self.vector_bits = instructions.vector_bits(machine.instructions.keys())
         self.float_lanes = self.vector_bits // 32
@@ -68,10 +70,13 @@ class Kernels:
             else:
                 found += candidates.float_candidates(
                     conv, item.weight, item.bias, output, self.machine, self.float_lanes)
-        best = min(found, key=lambda candidate: candidate.cycles)
+        key = _layer_key(item, output)
+        best = self.choose(key, found)
         function = _convolution(best.make, item.conv, best.name.split()[0], output.dtype)
-        self.record.append({"layer": item.name, "function": str(function.attrs["global_symbol"]), "kernel": best.name,
-                            "macs": item.conv.macs, "cycles": round(best.cycles), "bound": round(best.bound)})
+        self.record.append({
+            "layer": item.name, "function": self._added(function).name_hint, "kernel": best.name,
+            "macs": item.conv.macs, "instruction": best.instruction,
+            "multiplications": round(best.multiplications), "cycles": round(best.cycles)})
         shape = tuple(int(extent) for extent in function.params[-1].shape)
         return function, best.constants(), shape
 
@@ -178,14 +183,17 @@ class Kernels:
         joined = self.call(function, inputs, (rows, sum(widths)), parts[0].dtype)
         return self.reshape(joined, (*shape[:-1], sum(widths)))
 
-    def call(self, function, args, shape, dtype):
-        """Emit a call of a scheduled function; arrays become constants."""
+    def _added(self, function):
         if function not in self._functions:
             self._functions[function] = self.builder.add_func(
                 function.without_attr("global_symbol"), function.attrs["global_symbol"])
+        return self._functions[function]
+
+    def call(self, function, args, shape, dtype):
+        """Emit a call of a scheduled function; arrays become constants."""
         args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         return self.builder.emit(relax.call_tir(
-            self._functions[function], relax.Tuple(args), out_ty=relax.TensorType(shape, dtype)))
+            self._added(function), relax.Tuple(args), out_ty=relax.TensorType(shape, dtype)))
 
     def reshape(self, expr, shape):
         """The same bytes under another shape: costs nothing at run time."""
@@ -208,6 +216,15 @@ def fraction(terms):
             return bits, scales
     raise ValueError("a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
                      f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}")
+
+
+def _layer_key(item, output):
+    """What two layers have in common that can use the same kernels, for people and files."""
+    conv, source = item.conv, item.source
+    form = f"{source.dtype} [{source.low}, {source.high}]" if source.quantized else "float32"
+    return (f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
+            f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
+            f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}")
 
 
 def _bounded(item, multiplier):

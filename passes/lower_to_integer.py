@@ -31,6 +31,9 @@ class LowerToInteger:
     ----------
     machine : eq_tvm.schedules.cost.Machine, or a target of ``targets.yaml``
         The CPU's multiply instructions and caches.
+    choose : callable (key, candidates) -> Candidate, optional
+        Picks the kernel of the layer that `key` describes (see `eq_tvm.schedules.candidates`). By default the one that
+        is estimated to be the fastest.
 
     Attributes
     ----------
@@ -38,8 +41,8 @@ class LowerToInteger:
         The kernel chosen for each layer, after the pass has run.
     """
 
-    def __init__(self, machine):
-        self.machine = machine
+    def __init__(self, machine, choose=None):
+        self.machine, self.choose = machine, choose or _cheapest
         self.record = []
 
     def transform_module(self, mod, _ctx):
@@ -49,7 +52,7 @@ class LowerToInteger:
         builder = relax.BlockBuilder(tvm.IRModule(others))
         with builder.function("main", main.params, attrs=dict(main.attrs or {})):
             with builder.dataflow():
-                lowering = _Lowering(builder, self.machine, main.params)
+                lowering = _Lowering(builder, Kernels(builder, self.machine, self.choose), main.params)
                 for block in main.body.blocks:
                     for binding in block.bindings:
                         lowering.bind(binding.var, binding.value)
@@ -60,9 +63,9 @@ class LowerToInteger:
 
 
 class _Lowering:
-    def __init__(self, builder, machine, params):
+    def __init__(self, builder, kernels, params):
         self.builder = builder
-        self.kernels = Kernels(builder, machine)
+        self.kernels = kernels
         self.emit = Materializer(self.kernels, self.layout)
         self.values = {param: Tensor(param) for param in params}
         self.name = ""  # of the binding at hand
@@ -191,6 +194,10 @@ class _Lowering:
         tensor = self.layout(self.quantized(value.value, value.scale, value.low, value.high), False)
         dtype = "uint8" if value.low >= 0 and value.high > 127 else "int8"
         return self.builder.emit(relax.op.astype(tensor.expr, dtype))
+
+
+def _cheapest(_key, candidates):
+    return min(candidates, key=lambda candidate: candidate.cycles)
 
 
 def _is_scalar(value):

@@ -23,8 +23,10 @@ class Candidate:
         Algorithm, instruction and tiling, for people and as a key.
     cycles : float
         Estimated cycles of one core.
-    bound : float
-        Cycles that its multiplications alone take at the instruction's full rate.
+    instruction : str
+        What multiplies.
+    multiplications : float
+        How many multiply-accumulates of that instruction the layer takes, without padding.
     make : callable
         Returns the scheduled PrimFunc.
     constants : callable
@@ -33,7 +35,8 @@ class Candidate:
 
     name: str
     cycles: float
-    bound: float
+    instruction: str
+    multiplications: float
     make: Callable
     constants: Callable[[], Sequence[np.ndarray]]
 
@@ -107,7 +110,8 @@ def _tilings(conv, ins, offset, dtype, output, machine, constants):
         yield Candidate(
             f"direct {_short(ins)} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}",
             cost.direct_cycles(plan, machine),
-            conv.macs / cost.throughput(ins, machine),
+            _short(ins),
+            conv.macs,
             functools.partial(direct_conv, plan, offset, dtype),
             functools.partial(_direct_constants, plan, *constants))
 
@@ -129,7 +133,8 @@ def _winograd(conv, weight, bias, multiplier, source, output, machine):
                 f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}",
                 cost.winograd_cycles(conv, form, ins, tiling, machine),
-                conv.macs * form.alpha**2 / (9 * form.m**2) / cost.throughput(ins, machine),
+                _short(ins),
+                conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),
                 functools.partial(winograd.constants, plan, weight, bias, multiplier))
 

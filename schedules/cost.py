@@ -65,7 +65,7 @@ def direct_cycles(plan, machine):
     v, tile = tiling.vectors, tiling.tile
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * _step(v, tile, ins, machine)
+    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine))
     block_bytes = steps * v * ins.lanes * ins.depth * (2 if ins.weight == "int16" else 1)
     if block_bytes > machine.l1 // 2:
         inner += block_bytes / L2_BYTES
@@ -116,8 +116,9 @@ def winograd_cycles(conv, winograd, instruction, tiling, machine):
     chunk_tiles = tiling.chunk * cols
     chunks = conv.batch * rows // tiling.chunk
     groups = tiles // tiling.tile
+    rate = throughput(instruction, machine)
     product = places * groups * blocks * (
-        steps * _step(tiling.vectors, tiling.tile, instruction, machine) / EFFICIENCY + PRODUCT)
+        steps * step_cycles(tiling.vectors, tiling.tile, instruction, rate) / EFFICIENCY + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     transforms = tiles * (-(-conv.in_channels // (2 * instruction.lanes)) * into + blocks * tiling.vectors * out)
     weight_bytes = places * steps * blocks * block * instruction.pairs * 2
@@ -130,13 +131,14 @@ def winograd_cycles(conv, winograd, instruction, tiling, machine):
     return product + transforms + traffic
 
 
-def _step(vectors, tile, ins, machine):
-    """Cycles of one step of the innermost loop."""
-    multiply = vectors * tile * ins.lanes * ins.depth / throughput(ins, machine)
+def step_cycles(vectors, tile, ins, rate):
+    """Cycles of one step of the innermost loop, where the instruction has `rate` multiply-accumulates per cycle."""
+    multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= (1 + WIDENING / ins.chain) * (SHARED if tile > 1 else 1)
     loads = (vectors * ins.chain + tile * ins.chain) / LOADS
-    uses = {1: 1 if ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma")) else 2}.get(ins.chain, 2 * ins.chain + 1)
+    fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
+    uses = 1 if fused else 2 * ins.chain + (ins.chain > 1)
     return max(multiply, 1.15 * loads, 1.15 * (vectors * tile * uses + loads * LOADS + vectors + 2) / ISSUE)
 
 

@@ -14,7 +14,6 @@ from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import Instruction
 
-
 CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
 
 

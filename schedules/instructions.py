@@ -110,8 +110,8 @@ def longer_chains(instruction, packed, activation_range):
 
     Notes
     -----
-    An int16 lane adds up `chain` neighbours along that axis, and pmaddubsw two pairs at a time before that. The greatest
-    sum has the positive weights at the upper end of the range and the negative ones at the lower; the least the reverse.
+    An int16 lane adds up `chain` neighbours along that axis, and pmaddubsw two products before that. The greatest sum
+    has the positive weights at the upper end of the range and the negative ones at the lower; the least the reverse.
     """
     if instruction.chained is None:
         return
@@ -133,6 +133,20 @@ def longer_chains(instruction, packed, activation_range):
 def choose_int16(features):
     """The fastest instruction that multiplies int16 by int16, or None."""
     return next((make(0, 0, 0)[0] for name, make in _INT16_FAMILIES.items() if name in features), None)
+
+
+def named(name):
+    """The instruction of that name (without "eq_tvm."), such as pmaddubsw_256_x4."""
+    base, _, chain = name.partition("_x")
+    family, _, bits = base.partition("_")
+    lanes = int(bits or 128) // 32
+    if family == "fma":
+        return fma(lanes)
+    if chain:
+        return _chained_smlal(int(chain)) if family == "smlal" else _chained_pmaddubsw(lanes, int(chain))
+    if family == "sdot":
+        return _sdot(0, 127, 63)[0]
+    return {"vpdpbusd": _vpdpbusd, "vpdpwssd": _vpdpwssd, "pmaddwd": _pmaddwd}[family](lanes)(0, 127, 63)[0]
 
 
 def vector_bits(features):

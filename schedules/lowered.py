@@ -114,7 +114,8 @@ def _load_of(name, expr):
     """The first element of the buffer called `name` that an expression reads."""
     if isinstance(expr, TensorLoad):
         return expr if expr.source.name == name else None
-    parts = [*getattr(expr, "args", []), *(getattr(expr, field) for field in ("a", "b", "value") if hasattr(expr, field))]
+    operands = (getattr(expr, field) for field in ("a", "b", "value") if hasattr(expr, field))
+    parts = [*getattr(expr, "args", []), *operands]
     return next((found for part in parts if (found := _load_of(name, part)) is not None), None)
 
 

@@ -12,7 +12,7 @@ BLOCK = 64  # channels
 
 
 def position(channel):
-    """Where in a block of four vectors an output channel's accumulator stands; `channel` counts from the block's first."""
+    """Where in a block of four vectors an output channel's accumulator stands; both count from the block's first."""
     return channel % 16 // 4 * 16 + channel // 16 * 4 + channel % 4
 
 
