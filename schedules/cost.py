@@ -12,14 +12,15 @@ from .winograd_plan import WinogradTiling
 
 LOADS, ISSUE = 2.0, 4.0  # per cycle
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
-# have driven out since the last run.
-L2_BYTES, L3_BYTES, FAR_BYTES, COLD_BYTES = 64.0, 40.0, 12.0, 7.0
-TILE, LOOP, STORE, PACKED_STORE = 5.0, 8.0, 6.0, 3.0  # cycles for a tile, a loop over steps, a vector of results
+# have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
+L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 60.0, 12.0, 20.0, 7.0
+TILE, LOOP = 8.0, 8.0  # cycles for a tile, a loop over steps
+STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
 WIDENING = 0.8  # of a link of an int16 chain
-SHARED = 1.15  # where chained weights are shared by pixels, they crowd the registers
+SHARED = 1.2  # where chained weights are shared by pixels, they crowd the registers
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
 
 
@@ -69,7 +70,7 @@ def direct_cycles(plan, machine):
     block_bytes = steps * v * ins.lanes * ins.depth * (2 if ins.weight == "int16" else 1)
     if block_bytes > machine.l1 // 2:
         inner += block_bytes / L2_BYTES
-    inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE)
+    inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
     whole = block_bytes * plan.blocks * conv.groups
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
     return tiles * plan.blocks * inner + whole / COLD_BYTES / 2 + copied / L3_BYTES
@@ -98,7 +99,7 @@ def winograd_tilings(conv, winograd, instruction):
     for chunk in range(1, rows + 1):
         if rows % chunk:
             continue
-        for v in (1, 2, 4):
+        for v in (1, 2, 3, 4):
             tiles = [t for t in range(1, 29) if chunk * cols % t == 0
                      and v * t + v + temporaries <= instruction.registers]
             if v <= max(vectors, 1):
@@ -126,7 +127,7 @@ def winograd_cycles(conv, winograd, instruction, tiling, machine):
     m_bytes = 4 * places * chunk_tiles * block
     local = m_bytes + v_bytes
     traffic = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
-    near = L2_BYTES if local <= machine.l2 * 3 // 4 else FAR_BYTES
+    near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES
     traffic += (2 * chunks * blocks * m_bytes + chunks * blocks * v_bytes / (chunks if tiling.ahead else 1)) / near
     return product + transforms + traffic
 
@@ -135,11 +136,14 @@ def step_cycles(vectors, tile, ins, rate):
     """Cycles of one step of the innermost loop, where the instruction has `rate` multiply-accumulates per cycle."""
     multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
-        multiply *= (1 + WIDENING / ins.chain) * (SHARED if tile > 1 else 1)
-    loads = (vectors * ins.chain + tile * ins.chain) / LOADS
+        multiply *= (1 + WIDENING / ins.chain) * (SHARED if tile > 1 and ins.chain > 2 else 1)
+    weights, activations = vectors * ins.chain, tile * ins.chain
     fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
     uses = 1 if fused else 2 * ins.chain + (ins.chain > 1)
-    return max(multiply, 1.15 * loads, 1.15 * (vectors * tile * uses + loads * LOADS + vectors + 2) / ISSUE)
+    issued = vectors * tile * uses + activations + vectors + 2
+    if tile > 1 or not ins.chained:  # else the instruction reads the weights itself
+        issued += weights
+    return max(multiply, 1.15 * (weights + activations) / LOADS, 1.15 * issued / ISSUE)
 
 
 def throughput(ins, machine):

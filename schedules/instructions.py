@@ -115,7 +115,7 @@ def longer_chains(instruction, packed, activation_range):
     """
     if instruction.chained is None:
         return
-    for chain in (2, 3, 4, 8):
+    for chain in (2, 4, 8):
         if chain <= instruction.chain:
             continue
         longer = instruction.chained(chain)

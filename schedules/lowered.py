@@ -87,6 +87,7 @@ def _without(index, variable):
     return index
 
 
+_STACK = 1 << 15  # bytes: what is larger is no tile of registers
 _PREFETCH = "eq_tvm.prefetch"
 _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
 
@@ -98,7 +99,7 @@ def _prefetching(stmt):
     while not isinstance(store, tirx.BufferStore):
         store = store.body
     load = _load_of("weights", store.value)
-    weights, axis = load.source, next(i for i, index in enumerate(load.indices) if index.same_as(stmt.loop_var))
+    weights, axis = load.source, next(i for i, index in enumerate(load.indices) if _uses(index, stmt.loop_var))
     itemsize = tvm.DataType(str(weights.dtype)).bits // 8
     step = math.prod(int(extent) for extent in weights.shape[axis + 1:]) * itemsize  # bytes
     fetches = []
@@ -108,6 +109,11 @@ def _prefetching(stmt):
         address = tirx.address_of(tirx.BufferLoad(weights, place))
         fetches.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1)))
     return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, tirx.SeqStmt([*fetches, stmt.body]))
+
+
+def _uses(expr, variable):
+    operands = [getattr(expr, field) for field in ("a", "b") if hasattr(expr, field)]
+    return expr.same_as(variable) or any(_uses(operand, variable) for operand in operands)
 
 
 def _load_of(name, expr):
@@ -125,7 +131,10 @@ def on_stack(buffer):
 
 
 def _on_stack(stmt):
-    return on_stack(stmt.buffer) if isinstance(stmt, tirx.AllocBuffer) and stmt.buffer.scope() == "local" else stmt
+    if not isinstance(stmt, tirx.AllocBuffer) or stmt.buffer.scope() != "local":
+        return stmt
+    size = math.prod(int(extent) for extent in stmt.buffer.shape) * tvm.DataType(str(stmt.buffer.dtype)).bits // 8
+    return on_stack(stmt.buffer) if size <= _STACK else stmt
 
 
 def _rebuilt(stmt, change, whole=lambda stmt: False):

@@ -101,12 +101,6 @@ def _transform(product, row, terms, dtype):
 def _schedule(func, plan):
     sch, conv, ins, tiling = s_tir.Schedule(func), plan.conv, plan.instruction, plan.tiling
     m = plan.winograd.m
-    names = {sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))}
-    if "padded" in names:
-        n, h, _, c = sch.get_loops(sch.get_sblock("padded"))
-        sch.vectorize(sch.split(c, [None, innermost_width(plan.channels, 64)])[1])
-        sch.parallel(sch.fuse(n, h))
-
     columns, v, product, rows, out = map(sch.get_sblock, ["columns", "v", "product", "rows", "out"])
     n, h, w, c = sch.get_loops(out)
     s, r, h_i = sch.split(h, [plan.chunks, plan.tiling.chunk, m])
@@ -136,6 +130,7 @@ def _schedule(func, plan):
     sch.unroll(i), sch.unroll(j), sch.vectorize(lane)
     if tiling.ahead:
         sch.parallel(sch.fuse(*sch.get_loops(v)[:3]))
+    _schedule_padding(sch, plan, None if tiling.ahead else s)
 
     product = sch.get_sblock("product")
     p, t, i, step, pair = sch.get_loops(product)[-5:]
@@ -154,3 +149,17 @@ def _schedule(func, plan):
     sch.unroll(t_i), sch.unroll(vector)
     sch.tensorize(lane, ins.name)
     return lowered(sch.mod["main"])
+
+
+def _schedule_padding(sch, plan, chunk):
+    """Pad the whole input, or, where there is a loop over chunks, what a chunk needs."""
+    blocks = {sch.get(block).name_hint: block for block in sch.get_child_blocks(sch.get_sblock("root"))}
+    if "padded" not in blocks:
+        return
+    padded = blocks["padded"]
+    if chunk is not None:
+        sch.compute_at(padded, chunk)
+    *outer, c = sch.get_loops(padded)
+    sch.vectorize(sch.split(c, [None, innermost_width(plan.channels, 64)])[1])
+    if chunk is None:
+        sch.parallel(sch.fuse(*outer[:2]))
