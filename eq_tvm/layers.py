@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,18 +75,18 @@ def _described(calls, bundle: Bundle) -> list[dict[str, Any]]:
     return rows
 
 
-def _peaks(bundle: Bundle):
-    """10^9 multiply-accumulates per second of an instruction on data in the near caches, on one thread."""
+def _peaks(bundle: Bundle) -> Callable[[str], float | None]:
+    """A function that gives, for an instruction, 10^9 multiply-accumulates per second on data in the near caches."""
+    import tvm
+
+    from eq_tvm.tuning import measure_peak
+
+    compiler = tvm.runtime.enabled("llvm")  # not where only TVM's runtime is loaded
     known: dict[str, float | None] = {}
 
     def peak(instruction: str) -> float | None:
         if instruction not in known:
-            try:
-                from eq_tvm.tuning import measure_peak
-
-                known[instruction] = measure_peak(instruction, bundle.target)
-            except ImportError:  # only TVM's runtime is here
-                known[instruction] = None
+            known[instruction] = measure_peak(instruction, bundle.target) if compiler else None
         return known[instruction]
 
     return peak

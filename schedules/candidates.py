@@ -122,7 +122,7 @@ def _direct_constants(plan, weight, *channels):
 
 def _winograd(conv, weight, bias, multiplier, source, output, machine):
     ins = instructions.choose_int16(machine.instructions)
-    if ins is None or not winograd.fits(conv):
+    if ins is None or not winograd.fits(conv) or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
         return
     for form in winograd.FORMS:
         if not winograd.is_exact(form, weight, bias, (source.low, source.high)):

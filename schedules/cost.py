@@ -50,8 +50,13 @@ def direct_tilings(conv, instruction):
         for tile in range(1, min(conv.out_width, 28) + 1):
             # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
             needed = v * tile + (v + 1 if chain == 1 else 4 + (v * chain if tile > 1 else 0))
+            needed += _SPARE.get((instruction.lanes, chain > 1), 0)
             if v <= max(vectors, 1) and needed <= room:
                 yield DirectTiling(v, tile)
+
+
+# More registers that LLVM takes, by lanes and whether there is a chain: found by looking at the assembly.
+_SPARE = {(4, False): 3, (4, True): 1, (16, True): 1}
 
 
 def direct_cycles(plan, machine):

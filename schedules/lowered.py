@@ -1,22 +1,12 @@
 """From a scheduled function to plain loops, with what TVM's lowering has no words for put in."""
 
+import functools
 import math
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.ir.expr import TensorLoad
 from tvm.ir.transform import Sequential
-
-_TO_LOOPS = Sequential([
-    s_tir.transform.LowerInitBlock(),
-    s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
-    s_tir.transform.ConvertBlocksToOpaque(),
-    s_tir.transform.CompactBufferAllocation(),
-    s_tir.transform.LowerMatchBuffer(),
-    s_tir.transform.StmtSimplify(),
-    s_tir.transform.LowerOpaqueBlock(),
-])
-
 
 def lowered(func):
     """`func` as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
@@ -25,7 +15,7 @@ def lowered(func):
     store of each register. Its own way to forbid that is an annotation of the allocation, which only exists after the
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
-    func = next(iter(_TO_LOOPS(tvm.IRModule({"main": func})).functions.values()))
+    func = next(iter(_to_loops()(tvm.IRModule({"main": func})).functions.values()))
     body = _rebuilt(func.body, lambda stmt: _prefetching(_on_stack(stmt)))
     # Relax's passes expect each function to consist of a block.
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
@@ -87,6 +77,20 @@ def _without(index, variable):
     return index
 
 
+@functools.cache
+def _to_loops():
+    """What lowers blocks to loops; made when it is used, as TVM's runtime alone has none of it."""
+    return Sequential([
+        s_tir.transform.LowerInitBlock(),
+        s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+        s_tir.transform.ConvertBlocksToOpaque(),
+        s_tir.transform.CompactBufferAllocation(),
+        s_tir.transform.LowerMatchBuffer(),
+        s_tir.transform.StmtSimplify(),
+        s_tir.transform.LowerOpaqueBlock(),
+    ])
+
+
 _STACK = 1 << 15  # bytes: what is larger is no tile of registers
 _PREFETCH = "eq_tvm.prefetch"
 _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
@@ -99,7 +103,10 @@ def _prefetching(stmt):
     while not isinstance(store, tirx.BufferStore):
         store = store.body
     load = _load_of("weights", store.value)
-    weights, axis = load.source, next(i for i, index in enumerate(load.indices) if _uses(index, stmt.loop_var))
+    weights = load.source
+    axis = next((i for i, index in enumerate(load.indices) if _uses(index, stmt.loop_var)), None)
+    if axis is None:  # a loop of one iteration
+        return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, stmt.body)
     itemsize = tvm.DataType(str(weights.dtype)).bits // 8
     step = math.prod(int(extent) for extent in weights.shape[axis + 1:]) * itemsize  # bytes
     fetches = []

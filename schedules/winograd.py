@@ -68,7 +68,8 @@ def winograd_conv(plan, offset, dtype):
     def store(n, h, w, c):
         acc = _transform(winograd.a, w % m, [rows[n, h // m, w // m, h % m, k, c] for k in range(alpha)], "int32")
         if winograd.inverse != 1:
-            acc = acc * tirx.const(winograd.inverse, "int32")
+            # Reinterpreted, or the simplifier multiplies it by other constants, beyond int32.
+            acc = acc * tirx.reinterpret("int32", tirx.const(winograd.inverse, "uint32"))
         inside = (n, te.min(h, conv.out_height - 1), te.min(w, conv.out_width - 1), te.min(c, conv.out_channels - 1))
         return output.store(acc, multiplier[c], limits, residual[inside] if output.residual else None)
 
@@ -109,22 +110,22 @@ def _schedule(func, plan):
     sch.reorder(n, s, b, r, w_o, c_o, h_i, w_i, lane)
     sch.unroll(h_i), sch.unroll(w_i), sch.vectorize(lane)
     sch.set_scope(rows, 0, "local")
-    sch.compute_at(rows, c_o)
+    sch.compute_at(rows, c_o, preserve_unit_loops=True)
     i, j, lane = sch.get_loops(rows)[-3:]
     sch.reorder(j, i, lane)
     sch.unroll(i), sch.unroll(j), sch.vectorize(lane)
 
-    sch.compute_at(product, b)
+    sch.compute_at(product, b, preserve_unit_loops=True)
     write_back = sch.cache_write(product, 0, "local")
     if not tiling.ahead:
-        sch.compute_at(v, s)
+        sch.compute_at(v, s, preserve_unit_loops=True)
     p, t, c = sch.get_loops(v)[-3:]
     p_i, p_j = sch.split(p, [None, plan.winograd.alpha])
     c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * ins.lanes)])
     sch.reorder(t, c_o, p_i, p_j, lane)
     sch.unroll(p_i), sch.unroll(p_j), sch.vectorize(lane)
     sch.set_scope(columns, 0, "local")
-    sch.compute_at(columns, c_o)
+    sch.compute_at(columns, c_o, preserve_unit_loops=True)
     i, j, lane = sch.get_loops(columns)[-3:]
     sch.reorder(j, i, lane)
     sch.unroll(i), sch.unroll(j), sch.vectorize(lane)
@@ -138,7 +139,7 @@ def _schedule(func, plan):
     vector, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(p, t_o, step, t_i, vector, lane, pair)
     prefetch(sch, step)
-    sch.reverse_compute_at(write_back, t_o)
+    sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
     vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])
     sch.vectorize(lane_w), sch.unroll(vector_w), sch.unroll(loops[-2])
@@ -158,7 +159,7 @@ def _schedule_padding(sch, plan, chunk):
         return
     padded = blocks["padded"]
     if chunk is not None:
-        sch.compute_at(padded, chunk)
+        sch.compute_at(padded, chunk, preserve_unit_loops=True)
     *outer, c = sch.get_loops(padded)
     sch.vectorize(sch.split(c, [None, innermost_width(plan.channels, 64)])[1])
     if chunk is None:

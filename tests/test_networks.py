@@ -48,7 +48,7 @@ def test_x86_computes_the_integer_program(files, scheme, target):
     if target == "x86-vnni" and "vpdpbusd-512" not in host.instructions():
         pytest.skip("this processor has no AVX-512 VNNI")
     annotated, images, expected = _program(files, *scheme)
-    main = relax.VirtualMachine(pipeline.build(annotated, get_target(target)), tvm.cpu())["main"]
+    main = relax.VirtualMachine(pipeline.build(annotated, get_target(target))[0], tvm.cpu())["main"]
     for image, result in zip(images, expected, strict=True):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result[0], strict=True)
 
@@ -58,7 +58,7 @@ def test_x86_computes_the_integer_program(files, scheme, target):
 def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch64):
     del aarch64  # skips, or fails in CI, where nothing can be emulated
     annotated, images, expected = _program(files, *scheme)
-    library = export(pipeline.build(annotated, get_target(target)), tmp_path / "network.so")
+    library = export(pipeline.build(annotated, get_target(target))[0], tmp_path / "network.so")
     for results, result in zip(
         machine(EMULATED[target]).run_vm_batch(library, [[image] for image in images]), expected, strict=True
     ):
@@ -70,9 +70,9 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
     model = shared_data.models[network]
     files = model, model.with_suffix(".preprocess.yaml"), shared_data.path / LARGE[network]
     annotated, (image, _), (expected, _) = _program(files, *SCHEMES[0])
-    result = relax.VirtualMachine(pipeline.build(annotated, get_target("native")), tvm.cpu())["main"](
+    result = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"](
         tvm.runtime.tensor(image))
-    library = export(pipeline.build(annotated, get_target("rpi4")), tmp_path / "network.so")
+    library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
     for got in (_arrays(result), aarch64.run_vm(library, [image])):
         for array, reference in zip(got, expected, strict=True):
             np.testing.assert_array_equal(array, reference, strict=True)
@@ -80,7 +80,7 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
 
 def test_threads_do_not_change_the_bits(files):
     annotated, images, expected = _program(files, *SCHEMES[0])
-    main = relax.VirtualMachine(pipeline.build(annotated, get_target("native")), tvm.cpu())["main"]
+    main = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"]
     for threads in (2, 1, 3):
         tvm.get_global_func("runtime.config_threadpool")(1, threads)
         result = main(tvm.runtime.tensor(images[0])).numpy()
@@ -89,7 +89,7 @@ def test_threads_do_not_change_the_bits(files):
 
 def test_the_integer_program_is_close_to_float(files):
     _, images, expected = _program(files, *SCHEMES[2])
-    main = relax.VirtualMachine(pipeline.build(_canonical(files[0]), get_target("native")), tvm.cpu())["main"]
+    main = relax.VirtualMachine(pipeline.build(_canonical(files[0]), get_target("native"))[0], tvm.cpu())["main"]
     for image, (result,) in zip(images, expected, strict=True):
         real = main(tvm.runtime.tensor(image)).numpy()
         assert np.vdot(real, result) > 0.98 * np.linalg.norm(real) * np.linalg.norm(result)

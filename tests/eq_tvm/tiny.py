@@ -25,5 +25,6 @@ def write_tiny(path: Path, executable: tvm.runtime.Executable, target: str = "na
         calibration=None,
         target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
         versions={},
+        kernels=[],
     )
     return bundles.write(replace(bundle, **changes), path, executable.export_library)

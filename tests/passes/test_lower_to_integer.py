@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes, pipeline
+from eq_tvm.schedules.cost import Machine
 from eq_tvm.targets import get_target
 
 X86 = "x86"
@@ -104,7 +105,7 @@ NETWORKS = [
 def test_equals_the_interpreter(make, scheme):
     module, images = build(make), random(6, 3, 8, 8)
     annotated = passes.MinMaxCalibrate({"x": images}, scheme=scheme)(module)
-    got = _run(pipeline.build(annotated, get_target(X86)), images[:1])
+    got = _run(pipeline.build(annotated, get_target(X86))[0], images[:1])
     for result, expected in zip(got, run_annotated(annotated, {"x": images[:1]}), strict=True):
         np.testing.assert_array_equal(result, expected, strict=True)
 
@@ -113,7 +114,7 @@ def test_equals_the_interpreter(make, scheme):
 def test_float_kernels_compute_the_network(make):
     module, images = build(make), random(1, 3, 8, 8)
     expected = _run(tvm.compile(module, "llvm"), images)
-    for result, reference in zip(_run(pipeline.build(module, get_target(X86)), images), expected, strict=True):
+    for result, reference in zip(_run(pipeline.build(module, get_target(X86))[0], images), expected, strict=True):
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-4)
 
 
@@ -159,7 +160,7 @@ def test_values_that_are_quantized_behind_a_concat():
         return [emit(relax.op.mean(quantized(emit, joined, "j", 0.025), [2, 3]), "mean")]
 
     module, images = build(make), random(1, 3, 8, 8)
-    got = _run(pipeline.build(module, get_target(X86)), images)
+    got = _run(pipeline.build(module, get_target(X86))[0], images)
     np.testing.assert_array_equal(got[0], run_annotated(module, {"x": images})[0], strict=True)
 
 
@@ -170,7 +171,7 @@ def test_a_foreign_zero_point_stays_float():
         return [conv(emit, emit(relax.op.dequantize(q, scale, zero), "d"), "a")]
 
     module, images = build(make), random(1, 3, 8, 8)
-    result = _run(pipeline.build(module, get_target(X86)), images)[0]
+    result = _run(pipeline.build(module, get_target(X86))[0], images)[0]
     np.testing.assert_allclose(result, _run(tvm.compile(module, "llvm"), images)[0], rtol=1e-4, atol=1e-4)
 
 
@@ -181,7 +182,7 @@ def test_an_accumulator_that_could_overflow_is_refused():
 
     annotated = passes.MinMaxCalibrate({"x": random(2, 3, 8, 8)}, scheme="int8")(build(make))
     with pytest.raises(ValueError, match=r"dense.*beyond 32 bits"):
-        pipeline.build(annotated, get_target(X86))
+        pipeline.build(annotated, get_target(X86))[0]
 
 
 def _run(executable, images):

@@ -14,6 +14,7 @@ from eq_tvm import passes, pipeline
 from eq_tvm.passes.network import read_network
 from eq_tvm.passes.pointwise import FUNCTIONS, evaluate
 from eq_tvm.passes.rewrite import operator_name, rewrite
+from eq_tvm.schedules.cost import Machine
 from eq_tvm.targets import get_target
 
 WEIGHTS = {"w": random(8, 3, 3, 3) / 3, "b": random(8), "v": random(4, 8, 3, 3, seed=1), "slope": np.float32([0.25])}
@@ -72,7 +73,7 @@ def test_every_target_and_scheme(aarch64, tmp_path):
         annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(module)
         expected = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1]), expected[0], strict=True)
-        library = export(pipeline.build(annotated, get_target("rpi4")), tmp_path / "network.so")
+        library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
         np.testing.assert_array_equal(aarch64.run_vm(library, [images[:1]])[0], expected[0], strict=True)
 
 
@@ -111,7 +112,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
         assert all(real[real.index(True):]) and "multiply" in str(bindings)
         (expected,) = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1]), expected, strict=True)
-        library = export(pipeline.build(annotated, get_target("rpi4")), tmp_path / "network.so")
+        library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
         np.testing.assert_array_equal(aarch64.run_vm(library, [images[:1]])[0], expected, strict=True)
         real = run(module, images[:1])
         assert np.vdot(expected, real) > 0.99 * np.linalg.norm(expected) * np.linalg.norm(real)
@@ -183,6 +184,6 @@ def _is_integer_up_to_the_last_layer(annotated):
 
 
 def _run(mod, images):
-    main = relax.VirtualMachine(pipeline.build(mod, get_target("x86")), tvm.cpu())["main"]
+    main = relax.VirtualMachine(pipeline.build(mod, get_target("x86"))[0], tvm.cpu())["main"]
     result = main(tvm.runtime.tensor(images))
     return result.numpy() if isinstance(result, tvm.runtime.Tensor) else [field.numpy() for field in result]

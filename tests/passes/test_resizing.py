@@ -93,7 +93,7 @@ def test_every_target_and_scheme(aarch64, tmp_path):
         assert len({scale for *_, scale in pairs(annotated).values()}) == 3
         expected = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1])[0], expected[0], strict=True)
-        library = export(pipeline.build(annotated, get_target("rpi4")), tmp_path / "network.so")
+        library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
         np.testing.assert_array_equal(aarch64.run_vm(library, [images[:1]])[0], expected[0], strict=True)
 
 
@@ -107,6 +107,6 @@ def test_cubic_resizing_stays_float():
 
 
 def _run(mod, images):
-    main = relax.VirtualMachine(pipeline.build(mod, get_target("x86")), tvm.cpu())["main"]
+    main = relax.VirtualMachine(pipeline.build(mod, get_target("x86"))[0], tvm.cpu())["main"]
     result = main(tvm.runtime.tensor(images))
     return result.numpy() if isinstance(result, tvm.runtime.Tensor) else [field.numpy() for field in result]

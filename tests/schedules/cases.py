@@ -50,8 +50,15 @@ def activations(draw, values=("random", "low", "high", "both")) -> Activations:
     return Activations(low, high, draw(st.sampled_from(stored_dtypes(low, high))), draw(st.sampled_from(values)))
 
 
-def weights(rng: np.random.Generator, shape, limit: int, extreme: bool) -> np.ndarray:
-    """int8 weights, output channels first. At the extreme: +limit in even output channels, -limit in odd ones."""
+def weights(rng: np.random.Generator, shape, limit: int, extreme: bool, small: bool = False) -> np.ndarray:
+    """int8 weights, output channels first. At the extreme: +limit in even output channels, -limit in odd ones.
+
+    Small ones are near 0, as trained weights are, all but one.
+    """
+    if small:
+        drawn = np.clip(np.rint(rng.laplace(0, limit / 16, shape)), -limit, limit)
+        drawn.flat[0] = limit
+        return drawn.astype("int8")
     if not extreme:
         drawn = rng.integers(-limit, limit + 1, shape)
         drawn.flat[0] = limit

@@ -14,6 +14,8 @@ import tvm
 
 from eq_tvm import host
 from eq_tvm.schedules import instructions
+from eq_tvm.schedules.cost import Machine
+from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Family:
         return instructions.vector_bits(self.features)
 
     @property
+    def machine(self) -> Machine:
+        """What the choice of kernels knows of it: any figures will do."""
+        return Machine({name: 32.0 for name in sorted(self.features)})
+
+    @property
     def missing(self) -> list[str]:
         """What this machine would need to run the family's code."""
         return [] if self.emulated else sorted(set(self.needs) - (host.cpu_features() or set()))
@@ -59,7 +66,8 @@ class Family:
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
         """One module with the functions k0, k1, ..."""
         named = {f"k{i}": func.with_attr("global_symbol", f"k{i}") for i, func in enumerate(functions)}
-        return tvm.tirx.build(tvm.IRModule(named), self.target())
+        with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
+            return tvm.tirx.build(tvm.IRModule(named), self.target())
 
     def run(self, folder, jobs: Sequence[tuple[tvm.tirx.PrimFunc, Sequence[np.ndarray]]]) -> list[np.ndarray]:
         """The result of each job: a function and its arguments without the last, which is the result.
@@ -81,6 +89,7 @@ class Family:
 
 
 _VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
+_AVX512 = (*host.NEEDED_FEATURES["pmaddubsw-512"], "avx512dq")
 
 # Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
 # targets.yaml.
@@ -89,7 +98,8 @@ FAMILIES = {
     "pmaddwd-256": Family("haswell", frozenset({"pmaddwd-256"}), needs=("avx2", "fma")),
     "vpdpbusd-512": Family("cascadelake", frozenset({"vpdpbusd-512", "pmaddwd-512"}), needs=_VNNI),
     "vpdpbusd-256": Family("cascadelake", frozenset({"vpdpbusd-256", "pmaddwd-256"}), needs=_VNNI),
-    "pmaddwd-512": Family("cascadelake", frozenset({"pmaddwd-512"}), needs=_VNNI),
+    "pmaddubsw-512": Family("skylake-avx512", frozenset({"pmaddubsw-512", "pmaddwd-512"}), needs=_AVX512),
+    "pmaddwd-512": Family("skylake-avx512", frozenset({"pmaddwd-512"}), needs=_AVX512),
     "smlal": Family("cortex-a72", frozenset({"smlal"})),
     "sdot": Family("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",)),
 }

@@ -5,12 +5,18 @@ import re
 import pytest
 from families import FAMILIES, Family
 
+from eq_tvm.schedules import cost
+from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain
-from eq_tvm.schedules.conv2d import Conv2D, direct_conv
+from eq_tvm.schedules.direct_conv import direct_conv
+from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, fma
+from eq_tvm.schedules.instructions import choose, choose_int16, fma
+from eq_tvm.schedules.winograd import winograd_conv
+from eq_tvm.schedules.winograd_plan import FORMS, WinogradPlan
 
 BODY = Conv2D(1, 28, 28, 64, 64, (3, 3), (1, 1), (1, 1, 1, 1))
+POINTWISE = Conv2D(1, 1, 196, 512, 128)
 HEAD = Conv2D(1, 1, 1, 512, 1000)
 
 # What multiplies, and what must be there besides.
@@ -19,31 +25,74 @@ EXPECTED = {
     "pmaddwd-256": (r"vpmaddwd\s.*%ymm", []),
     "vpdpbusd-512": (r"vpdpbusd\s.*%zmm", []),
     "vpdpbusd-256": (r"vpdpbusd\s.*%ymm", []),
-    "pmaddwd-512": (r"vpmaddwd\s.*%zmm|vpdpwssd\s.*%zmm", []),
+    "pmaddubsw-512": (r"vpmaddubsw\s.*%zmm", [r"vpmaddwd\s.*%zmm"]),
+    "pmaddwd-512": (r"vpmaddwd\s.*%zmm", []),
     "smlal": (r"(smlal|smull)2?\s", [r"smlal2?\s", r"sadalp\s"]),
     "sdot": (r"sdot\s", []),
 }
 
 
-@pytest.mark.parametrize("conv", [BODY, HEAD], ids=["body", "head"])
+@pytest.mark.parametrize("conv", [BODY, POINTWISE, HEAD], ids=["body", "pointwise", "head"])
 @pytest.mark.parametrize("name", EXPECTED)
 def test_direct_convolution(name, conv):
-    """The innermost loop keeps its accumulators in registers, all but a few."""
+    """The innermost loop keeps its accumulators in registers, and nothing is on the heap but padded activations."""
     multiply, others = EXPECTED[name]
     family = FAMILIES[name]
     instruction, offset = choose(family.features, (0, 127), 63)
-    loop = _busiest_loop(_assembly(family, direct_conv(conv, instruction, offset, "uint8", Output("int8"))), multiply)
+    plan = _cheapest(conv, instruction, family)
+    assembly = _assembly(family, direct_conv(plan, offset, instruction.activation))
+    loop = _busiest_loop(assembly, multiply)
     for pattern in others:
         assert re.search(pattern, loop)
-    assert _stores(loop) <= len(re.findall(multiply, loop)) / 5
+    # With 16 registers, 2x4 accumulators and a chain of two are faster than what leaves one more register free.
+    assert _stores(loop) <= (1 if name == "pmaddubsw" else 0)
+    assert "AllocWorkspace" not in assembly or plan.needs_copy(instruction.activation, offset)
+
+
+@pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw-512"])
+@pytest.mark.parametrize("residual", [None, "uint8"])
+def test_packed_results(name, residual):
+    """Bytes are packed within lanes, and stored 64 at a time."""
+    family = FAMILIES[name]
+    instruction, offset = choose(family.features, (0, 127), 63)
+    plan = DirectPlan(POINTWISE, instruction, Output("uint8", residual, 8 if residual else 0, True), DirectTiling(4, 4))
+    assert plan.packs
+    assembly = _assembly(family, direct_conv(plan, offset, "uint8"))
+    assert len(re.findall(r"vpackssdw\s.*%zmm", assembly)) >= 8 and len(re.findall(r"vpackuswb\s.*%zmm", assembly)) >= 4
+    assert _stores(_busiest_loop(assembly, EXPECTED[name][0])) == 0
+
+
+@pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw", "smlal"])
+@pytest.mark.parametrize("channels", [16, 512])
+def test_weights_from_afar_are_prefetched(name, channels):
+    family, conv = FAMILIES[name], Conv2D(1, 14, 14, channels, 64, (3, 3))
+    instruction, offset = choose(family.features, (0, 127), 63)
+    plan = DirectPlan(conv, instruction, Output("int8", bounded=True), DirectTiling(2, 2))
+    assembly = _assembly(family, direct_conv(plan, offset, "uint8"))
+    assert bool(re.search(r"\s(prefetcht0|prfm)\s", assembly)) == plan.prefetch == (channels == 512)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
+@pytest.mark.parametrize("name, multiply", [
+    ("pmaddubsw", r"vpmaddwd\s.*%ymm"), ("pmaddubsw-512", r"vpmaddwd\s.*%zmm"),
+    ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"), ("vpdpbusd-512", r"vpdpwssd\s.*%zmm")])
+def test_winograd(name, multiply, form):
+    family, instruction = FAMILIES[name], choose_int16(FAMILIES[name].features)
+    tiling = min(cost.winograd_tilings(BODY, form, instruction),
+                 key=lambda tiling: cost.winograd_cycles(BODY, form, instruction, tiling, family.machine))
+    plan = WinogradPlan(BODY, form, instruction, Output("int8", bounded=True), tiling)
+    assembly = _assembly(family, winograd_conv(plan, 0, "uint8"))
+    loop = _busiest_loop(assembly, multiply)
+    assert len(re.findall(multiply, loop)) >= tiling.tile * tiling.vectors
+    assert _stores(loop) == 0
 
 
 @pytest.mark.parametrize("name, multiply", [
     ("pmaddubsw", r"vfmadd\d+ps\s.*%ymm"), ("vpdpbusd-512", r"vfmadd\d+ps\s.*%zmm"), ("smlal", r"fmla\s.*\.4s")])
 def test_float_convolution(name, multiply):
     family = FAMILIES[name]
-    func = direct_conv(BODY, fma(family.bits // 32), 0, "float32", Output("float32"))
-    assert _stores(_busiest_loop(_assembly(family, func), multiply)) == 0
+    plan = _cheapest(BODY, fma(family.bits // 32), family, Output("float32"))
+    assert _stores(_busiest_loop(_assembly(family, direct_conv(plan, 0, "float32")), multiply)) == 0
 
 
 @pytest.mark.parametrize("name, multiply", [
@@ -61,11 +110,16 @@ def test_depthwise_multiplies_in_int16(name, multiply):
 def test_avx_vnni_without_avx512():
     """The 256-bit instruction has a form for processors that lack AVX-512."""
     instruction, offset = choose({"vpdpbusd-256"}, (0, 127), 63)
-    func = direct_conv(BODY, instruction, offset, "uint8", Output("int8"))
     alderlake = Family("alderlake", frozenset({"vpdpbusd-256"}))
-    assembly = _assembly(alderlake, func)
+    assembly = _assembly(alderlake, direct_conv(_cheapest(BODY, instruction, alderlake), offset, "uint8"))
     assert re.search(r"\{vex\}\s+vpdpbusd\s.*%ymm", assembly)
     assert "zmm" not in assembly
+
+
+def _cheapest(conv, instruction, family, output=Output("int8", bounded=True)):  # noqa: B008
+    """The plan of the least estimated cost."""
+    plans = [DirectPlan(conv, instruction, output, tiling) for tiling in cost.direct_tilings(conv, instruction)]
+    return min(plans, key=lambda plan: cost.direct_cycles(plan, family.machine))
 
 
 def _assembly(family, func):

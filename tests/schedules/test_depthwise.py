@@ -24,8 +24,8 @@ from cases import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain, pack_depthwise
 from eq_tvm.schedules.conv2d import Conv2D
+from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain, pack_depthwise
 from eq_tvm.schedules.epilogue import Output
 from eq_tvm.schedules.instructions import folded_bias
 

@@ -10,97 +10,77 @@ import pytest
 from cases import (
     ACTIVATION_RANGES,
     INT7,
-    PLAIN,
     SEEDS,
     WEIGHT_LIMITS,
     Activations,
     Epilogue,
     activations,
     epilogues,
-    extent,
     few,
-    weights,
+    integer_outputs,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
 
-from eq_tvm.schedules.conv2d import Conv2D, direct_conv, pack_channels, pack_weights
+from eq_tvm.schedules import cost
+from eq_tvm.schedules.conv2d import Conv2D
+from eq_tvm.schedules.direct_conv import direct_conv
+from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import INT32_MAX, choose, fma, folded_bias
+from eq_tvm.schedules.instructions import choose, fma, folded_bias, longer_chains
 
 
 @dataclass(frozen=True)
-class Case:
-    conv: Conv2D
-    activations: Activations = INT7
-    weight_limit: int = 63
-    extreme: bool = False
-    epilogue: Epilogue = PLAIN
-    large_bias: bool = False
-    seed: int = 0
+class Case(Layer):
+    """A layer and the way to compute it.
 
-    def arrays(self):
-        """Activations NHWC, weights OIHW and bias."""
-        rng, conv = np.random.default_rng(self.seed), self.conv
-        x = self.activations.array(rng, (conv.batch, conv.height, conv.width, conv.in_channels))
-        w = weights(rng, _weight_shape(conv), self.weight_limit, self.extreme)
-        bound = 20 * self.weight_limit * self.activations.high
-        bias = rng.integers(-bound, bound + 1, conv.out_channels)
-        if self.large_bias:  # the largest there may be: the worst input just fits int32
-            ends = [w.astype("int64") * end for end in (self.activations.low, self.activations.high)]
-            least, greatest = np.minimum(*ends).sum((1, 2, 3)), np.maximum(*ends).sum((1, 2, 3))
-            bias = np.where(bias < 0, -INT32_MAX - least, INT32_MAX - greatest)
-        return x, w, bias.astype("int32")
+    Parameters
+    ----------
+    chain, tiling, chunk : int
+        Which of the possible ones, modulo their number. No `chunk`: the one that the cost model takes.
+    packed : bool
+        A tiling whose results are packed, if there is one.
+    """
 
-    def job(self, features):
-        """The kernel for a processor with `features`, its arguments, and the expected result."""
-        conv, span = self.conv, (self.activations.low, self.activations.high)
-        x, w, bias = self.arrays()
-        rng = np.random.default_rng(self.seed)
-        instruction, offset = choose(features, span, int(np.abs(w.astype("int32")).max()))
-        acc = _accumulators(conv, x, w, bias)
-        m = self.epilogue.multipliers(rng, acc, (conv.out_channels,))
-        raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
-        func = direct_conv(conv, instruction, offset, self.activations.dtype, self.epilogue.output)
-        arguments = [
-            x,
-            pack_weights(conv, instruction, w),
-            pack_channels(conv, instruction, folded_bias(w, bias, span, offset)),
-            pack_channels(conv, instruction, self.epilogue.stored_multipliers(m)),
-            self.epilogue.limits(),
-            *([] if raw is None else [raw.reshape(conv.out_shape)]),
-        ]
-        return func, arguments, self.epilogue.expected(acc, m, raw).reshape(conv.out_shape)
+    chain: int = 0
+    tiling: int = 0
+    chunk: int | None = None
+    packed: bool = False
 
+    def plan(self, family, numbers):
+        """The plan and the offset."""
+        conv = self.conv
+        chosen, offset = choose(family.features, self.span, int(np.abs(numbers.weight.astype("int32")).max()))
 
-@st.composite
-def convolutions(draw) -> Conv2D:
-    """Shapes of few channels and pixels, but of every kind."""
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    channels = st.one_of(st.integers(1, 12), st.sampled_from([16, 20, 32, 33, 48, 64]))
-    kernel = draw(st.sampled_from([(1, 1), (3, 3), (1, 3), (3, 2), (5, 5), (2, 7)]))
-    strides = draw(st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 1)]))
-    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1), (1, 2)]))
-    padding = draw(st.one_of(st.just((0, 0, 0, 0)), st.tuples(*[st.integers(0, 3)] * 4)))
-    top, left, bottom, right = padding
-    return Conv2D(
-        draw(st.integers(1, 2)),
-        extent(draw, kernel[0], strides[0], top, bottom, dilation[0], longest=5),
-        extent(draw, kernel[1], strides[1], left, right, dilation[1], longest=30),
-        groups * draw(channels),
-        groups * draw(channels),
-        kernel,
-        strides,
-        padding,
-        dilation,
-        groups,
-    )
+        def packed(instruction):
+            return pack_weights(DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1)), numbers.weight)
+
+        chains = [chosen, *longer_chains(chosen, packed, (self.span[0] + offset, self.span[1] + offset))]
+        instruction = chains[self.chain % len(chains)]
+        plans = [DirectPlan(conv, instruction, numbers.output, t) for t in cost.direct_tilings(conv, instruction)]
+        if self.packed:
+            plans = [plan for plan in plans if plan.packs] or plans
+        return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
+
+    def job(self, family):
+        """The kernel for the family, its arguments, and the expected result."""
+        conv, numbers = self.conv, self.numbers()
+        plan, offset = self.plan(family, numbers)
+        arguments = numbers.arguments(
+            conv.out_shape,
+            pack_weights(plan, numbers.weight),
+            pack_channels(plan, folded_bias(numbers.weight, numbers.bias, self.span, offset)),
+            pack_channels(plan, numbers.multiplier),
+        )
+        return direct_conv(plan, offset, self.activations.dtype), arguments, numbers.expected.reshape(conv.out_shape)
 
 
-def cases(shapes=convolutions()):  # noqa: B008
+def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B008
+    """`packed`: with tilings whose results are packed, where there are such."""
     return st.builds(
-        Case, shapes, activations(), st.sampled_from(WEIGHT_LIMITS), st.booleans(), epilogues(), st.booleans(), SEEDS
-    )
+        Case, shapes, activations(), st.sampled_from(WEIGHT_LIMITS), st.sampled_from(["random", "extreme", "small"]),
+        outputs, st.booleans(), st.booleans(), SEEDS, st.integers(0, 3), SEEDS, st.none() | SEEDS, st.just(packed))
 
 
 # Layers as networks have them: stems, the body, projections, a grouped one, heads.
@@ -111,15 +91,16 @@ USUAL = [
     Case(Conv2D(1, 14, 14, 32, 128, strides=(2, 2)), Activations(0, 255, "uint8"), 127),
     Case(Conv2D(2, 7, 7, 96, 40).flattened(), epilogue=Epilogue("uint8", 0, 255, Activations(-63, 63, "int8"), 0.7)),
     Case(Conv2D(1, 7, 9, 64, 96, (3, 3), (1, 1), (0, 0, 1, 1), groups=4)),
-    Case(Conv2D(1, 3, 4, 24, 16), Activations(-127, 127, "int8", "low"), 127, True, large_bias=True),
-    Case(Conv2D(1, 3, 4, 24, 16), Activations(0, 255, "uint8", "high"), 127, True, large_bias=True),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(-127, 127, "int8", "low"), 127, "extreme", large_bias=True),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(0, 255, "uint8", "high"), 127, "extreme", large_bias=True),
+    Case(Conv2D(1, 6, 6, 32, 64, (3, 3)), INT7, 20, "small", chain=-1, tiling=-1, packed=True),
     Case(Conv2D(1, 1, 1, 515, 101), epilogue=Epilogue("float32", -np.inf, np.inf)),
 ]
 
 
 @given(st.lists(cases(), min_size=1, max_size=8))
 @example(USUAL)
-@few(4)
+@few(3)
 def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
 
@@ -142,38 +123,69 @@ def test_worst_cases_do_not_overflow(family, folder, limit):
         for low, high in ACTIVATION_RANGES for values in ("low", "high")
     ]
     _check(family, folder, [
-        Case(layers[i % 2], x, limit, extreme=True, epilogue=Epilogue("float32", -np.inf, np.inf))
+        Case(layers[i % 2], x, limit, "extreme", Epilogue("float32", -np.inf, np.inf), tiling=3 * i)
         for i, x in enumerate(inputs)
     ])
 
 
+@st.composite
+def whole_blocks(draw) -> Conv2D:
+    """Shapes whose output channels come in blocks of 64."""
+    groups = draw(st.sampled_from([1, 1, 2]))
+    kernel = draw(st.sampled_from([(1, 1), (1, 2), (3, 3)]))
+    size = [draw(st.integers(edge, edge + longest)) for edge, longest in zip(kernel, (3, 12), strict=True)]
+    channels = groups * draw(st.sampled_from([1, 3, 4, 16, 20])), groups * draw(st.sampled_from([64, 64, 128, 192]))
+    return Conv2D(draw(st.integers(1, 2)), *size, *channels, kernel, groups=groups)
+
+
+@st.composite
+def byte_epilogues(draw) -> Epilogue:
+    dtype, low, high = draw(integer_outputs())
+    gain, tied = draw(st.sampled_from([1.0, 0.01, 1000.0])), draw(st.booleans())
+    if draw(st.booleans()):
+        return Epilogue(dtype, low, high, gain=gain, tied=tied)
+    residual = Activations(0, draw(st.sampled_from([127, 255])), "uint8", draw(st.sampled_from(["random", "high"])))
+    return Epilogue(dtype, low, high, residual, draw(st.sampled_from([1.0, 0.3, 40.0])), gain, tied)
+
+
+@pytest.mark.parametrize("family", ["vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
+@given(st.lists(cases(whole_blocks(), byte_epilogues(), packed=True), min_size=4, max_size=8))
+@few(2)
+def test_packed_results(family, folder, drawn):
+    """Blocks of 64 channels, which leave the registers as 64 bytes."""
+    for case in drawn:
+        assert case.plan(family, case.numbers())[0].packs
+    _check(family, folder, drawn)
+
+
 @pytest.mark.parametrize(
     "family, inputs, limit",
-    [("pmaddubsw", (0, 127), 63), ("pmaddubsw", (-63, 63), 63), ("smlal", (0, 127), 63), ("smlal", (-127, 127), 127)],
+    [("pmaddubsw", (0, 127), 63), ("pmaddubsw", (-63, 63), 63), ("pmaddubsw-512", (0, 127), 63),
+     ("smlal", (0, 127), 63), ("smlal", (-127, 127), 127)],
     indirect=["family"],
 )
 def test_one_link_more_would_overflow(family, folder, inputs, limit):
     """Activations and weights as above do reach what the chain of int16 additions can hold."""
     conv = Conv2D(1, 1, 5, 64, 16)
-    case = Case(conv, Activations(*inputs, "int8", "high"), limit, True, Epilogue("float32", -np.inf, np.inf))
+    case = Case(conv, Activations(*inputs, "int8", "high"), limit, "extreme", Epilogue("float32", -np.inf, np.inf))
     proven, offset = choose(family.features, inputs, limit)
     longer, _ = choose(family.features, inputs, limit // 2)
     assert longer.chain == 2 * proven.chain
-    x, w, bias = case.arrays()
-    arguments = [
-        x,
-        pack_weights(conv, longer, w),
-        pack_channels(conv, longer, folded_bias(w, bias, inputs, offset)),
-        pack_channels(conv, longer, np.ones(conv.out_channels, "float32")),
-        case.epilogue.limits(),
-    ]
-    (got,) = family.run(folder, [(direct_conv(conv, longer, offset, "int8", case.epilogue.output), arguments)])
-    assert (got != _accumulators(conv, x, w, bias)).all()
+    numbers = case.numbers()
+    plan = DirectPlan(conv, longer, numbers.output, DirectTiling(1, 5))
+    arguments = numbers.arguments(
+        conv.out_shape,
+        pack_weights(plan, numbers.weight),
+        pack_channels(plan, folded_bias(numbers.weight, numbers.bias, inputs, offset)),
+        pack_channels(plan, np.ones(conv.out_channels, "float32")),
+    )
+    (got,) = family.run(folder, [(direct_conv(plan, offset, "int8"), arguments)])
+    assert (got != accumulators(conv, numbers.x, numbers.weight, numbers.bias)).all()
 
 
-@given(convolutions(), SEEDS, st.booleans(), st.booleans())
+@given(convolutions(), SEEDS, SEEDS, st.none() | SEEDS, st.booleans(), st.booleans())
 @few(6)
-def test_float(cpu, folder, conv, seed, small_integers, residual):
+def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual):
     """A convolution in float32: close, and exact where all sums are small integers."""
     rng = np.random.default_rng(seed)
 
@@ -181,14 +193,17 @@ def test_float(cpu, folder, conv, seed, small_integers, residual):
         drawn = rng.integers(-3, 4, shape) if small_integers else rng.standard_normal(shape)
         return drawn.astype("float32")
 
-    x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*_weight_shape(conv))
+    x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*weight_shape(conv))
     bias, instruction = values(conv.out_channels), fma(cpu.bits // 32)
-    func = direct_conv(conv, instruction, 0, "float32", Output("float32", "float32" if residual else None))
+    tilings = list(cost.direct_tilings(conv, instruction))
+    plan = DirectPlan(conv, instruction, Output("float32", "float32" if residual else None),
+                      tilings[tiling % len(tilings)])
+    plan = _with_chunk(plan, chunk, cpu.machine)
     limits = np.array([-1, np.inf] if conv.groups == 1 else [-np.inf, 5], "float32")
-    packed = [pack_weights(conv, instruction, w), pack_channels(conv, instruction, bias)]
+    packed = [pack_weights(plan, w), pack_channels(plan, bias)]
     extra = [values(*conv.out_shape)] if residual else []
-    (got,) = cpu.run(folder, [(func, [x, *packed, limits, *extra])])
-    total = ops.correlate(_nchw(x), w, conv.strides, conv.padding, conv.dilation, conv.groups, "float64")
+    (got,) = cpu.run(folder, [(direct_conv(plan, 0, "float32"), [x, *packed, limits, *extra])])
+    total = ops.correlate(nchw(x), w, conv.strides, conv.padding, conv.dilation, conv.groups, "float64")
     total = (total.transpose(0, 2, 3, 1) + bias).reshape(conv.out_shape)
     expected = np.clip(total + extra[0] if residual else total, *limits)
     np.testing.assert_allclose(got, expected, rtol=0, atol=0 if small_integers else 1e-5 * np.sqrt(w[0].size))
@@ -199,11 +214,11 @@ def test_float(cpu, folder, conv, seed, small_integers, residual):
 def test_out_shapes(conv):
     """`nhwc_shape` is what the definition gives; `flattened` keeps the result's bytes."""
     x = np.zeros((conv.batch, conv.in_channels, conv.height, conv.width), "int8")
-    acc = ops.conv2d_acc(x, np.zeros(_weight_shape(conv), "int8"), None, conv.strides, conv.padding, conv.dilation,
+    acc = ops.conv2d_acc(x, np.zeros(weight_shape(conv), "int8"), None, conv.strides, conv.padding, conv.dilation,
                          conv.groups)
     assert conv.nhwc_shape == acc.transpose(0, 2, 3, 1).shape
     assert np.prod(conv.out_shape) == np.prod(conv.nhwc_shape) == np.prod(conv.flattened().out_shape)
-    assert conv.macs == acc.size * np.prod(_weight_shape(conv)[1:])
+    assert conv.macs == acc.size * np.prod(weight_shape(conv)[1:])
 
 
 def test_flattened_only_where_pixels_keep_apart():
@@ -214,22 +229,16 @@ def test_flattened_only_where_pixels_keep_apart():
         assert conv.flattened() == conv
 
 
+def _with_chunk(plan, chunk, machine):
+    if chunk is None:
+        chunk = cost.chunk_of(plan, machine)
+    else:
+        conv, tiling = plan.conv, plan.tiling
+        places = conv.out_height if conv.out_height > 1 else plan.padded_columns // tiling.tile
+        divisors = [n for n in range(1, places + 1) if places % n == 0]
+        chunk = divisors[chunk % len(divisors)]
+    return replace(plan, tiling=replace(plan.tiling, chunk=chunk))
+
+
 def _check(family, folder, drawn):
-    jobs = [case.job(family.features) for case in drawn]
-    results = family.run(folder, [(func, arguments) for func, arguments, _ in jobs])
-    for case, (_, _, expected), got in zip(drawn, jobs, results, strict=True):
-        np.testing.assert_array_equal(got, expected, strict=True, err_msg=repr(case))
-
-
-def _accumulators(conv, x, w, bias):
-    """NHWC accumulators."""
-    acc = ops.conv2d_acc(_nchw(x), w, bias, conv.strides, conv.padding, conv.dilation, conv.groups)
-    return acc.transpose(0, 2, 3, 1)
-
-
-def _weight_shape(conv):
-    return (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel)
-
-
-def _nchw(x):
-    return x.transpose(0, 3, 1, 2)
+    check(family, folder, drawn, [case.job(family) for case in drawn])

@@ -6,9 +6,23 @@ from cases import ACTIVATION_RANGES, WEIGHT_LIMITS
 from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layers import accumulators
 
+from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.depthwise import int16_chain
-from eq_tvm.schedules.instructions import INT16_MAX, INT32_MAX, choose, fma, folded_bias, vector_bits
+from eq_tvm.schedules.direct_conv import direct_conv
+from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from eq_tvm.schedules.epilogue import Output
+from eq_tvm.schedules.instructions import (
+    INT16_MAX,
+    INT32_MAX,
+    choose,
+    choose_int16,
+    fma,
+    folded_bias,
+    longer_chains,
+    vector_bits,
+)
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8}  # links of a chain that there are kernels for
 LINKS = {"pmaddubsw": 2, "smlal": 1}  # products that one link adds up in an int16
@@ -46,11 +60,11 @@ def test_the_chosen_instruction_holds(name, inputs, limit):
 @pytest.mark.parametrize(
     "name, inputs, limit, instruction, offset",
     [
-        ("pmaddubsw", (0, 127), 63, "pmaddubsw_x2", 0),
-        ("pmaddubsw", (-63, 63), 63, "pmaddubsw_x2", 63),
-        ("pmaddubsw", (0, 63), 63, "pmaddubsw_x4", 0),
-        ("pmaddubsw", (0, 255), 63, "pmaddubsw_x1", 0),
-        ("pmaddubsw", (0, 127), 127, "pmaddubsw_x1", 0),
+        ("pmaddubsw", (0, 127), 63, "pmaddubsw_256_x2", 0),
+        ("pmaddubsw", (-63, 63), 63, "pmaddubsw_256_x2", 63),
+        ("pmaddubsw", (0, 63), 63, "pmaddubsw_256_x4", 0),
+        ("pmaddubsw", (0, 255), 63, "pmaddubsw_256_x1", 0),
+        ("pmaddubsw", (0, 127), 127, "pmaddubsw_256_x1", 0),
         ("pmaddubsw", (0, 255), 127, "pmaddwd_256", 0),  # pmaddubsw itself would saturate
         ("pmaddubsw", (-127, 127), 127, "pmaddwd_256", 0),
         ("smlal", (-63, 63), 63, "smlal_x8", 0),
@@ -64,12 +78,95 @@ def test_the_chosen_instruction_holds(name, inputs, limit):
         ("vpdpbusd-512", (-128, 127), 127, "vpdpbusd_512", 128),
         ("vpdpbusd-256", (-63, 63), 63, "vpdpbusd_256", 63),
         ("pmaddwd-512", (-127, 127), 127, "pmaddwd_512", 0),
+        ("pmaddubsw-512", (-63, 63), 63, "pmaddubsw_512_x2", 63),
+        ("pmaddubsw-512", (0, 255), 127, "pmaddwd_512", 0),
     ],
 )
 def test_choices(name, inputs, limit, instruction, offset):
     chosen, got = choose(FAMILIES[name].features, inputs, limit)
     assert (chosen.name, got) == (f"eq_tvm.{instruction}", offset)
     assert chosen.lanes * 32 == FAMILIES[name].bits
+
+
+@pytest.mark.parametrize(
+    "features, name",
+    [({"vpdpbusd-512", "pmaddwd-512"}, "vpdpwssd_512"), ({"vpdpbusd-256", "pmaddwd-256"}, "vpdpwssd_256"),
+     ({"pmaddubsw-512", "pmaddwd-512"}, "pmaddwd_512"), ({"pmaddubsw", "pmaddwd-256"}, "pmaddwd_256")],
+)
+def test_choices_for_int16(features, name):
+    chosen = choose_int16(features)
+    assert (chosen.name, chosen.activation, chosen.weight) == (f"eq_tvm.{name}", "int16", "int16")
+
+
+def test_no_choice_for_int16():
+    assert choose_int16(set()) is None
+
+
+CHAINED = ["pmaddubsw", "pmaddubsw-512", "smlal"]
+
+
+@given(st.sampled_from(CHAINED), RANGES, st.sampled_from([2, 4, 16, 40]), st.integers(0, 2**32 - 1))
+@settings(max_examples=100)
+def test_longer_chains_are_those_that_fit(name, inputs, spread, seed):
+    """By the worst input of each int16 lane: neither fewer nor more."""
+    rng = np.random.default_rng(seed)
+    weight = np.clip(np.rint(rng.normal(0, spread, (20, 64))), -127, 127).astype("int8")
+    weight.flat[seed % weight.size] = 127
+    chosen, offset = choose(FAMILIES[name].features, inputs, 127)
+    if chosen.chained is None:
+        return
+    span = offset_range(inputs, offset)
+    found = [longer.chain for longer in _longer(chosen, weight[:, :, None, None], span)]
+    links = LINKS[name.split("-")[0]]
+    for chain in (2, 4, 8):
+        ends = np.stack([weight.reshape(20, -1, chain, 2, links).astype("int64") * end for end in span])
+        fits = ends.max(0).sum((2, 4)).max() <= INT16_MAX and ends.min(0).sum((2, 4)).min() >= -INT16_MAX
+        assert (chain in found) == (fits and chain > chosen.chain)
+
+
+@pytest.mark.parametrize(
+    "family, inputs, chain",
+    [("pmaddubsw", (0, 127), 4), ("pmaddubsw", (-63, 63), 8), ("pmaddubsw", (0, 255), 2),
+     ("pmaddubsw-512", (0, 127), 8), ("smlal", (0, 127), 8), ("smlal", (-127, 127), 8)],
+    indirect=["family"],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_chain_at_its_limit(family, folder, inputs, chain, sign):
+    """Weights whose int16 sums reach the limit are computed exactly; by one larger, the chain is refused."""
+    chosen, offset = choose(family.features, inputs, 63)
+    high, links = inputs[1] + offset, chosen.pairs // 2
+    count, total = chain * links, INT16_MAX // high  # weights of an int16 lane, and what they may add up to
+    lane = np.full(count, (total - 63) // (count - 1))
+    lane[0], lane[-1] = 63, lane[-1] + total - 63 - lane[0] * (count - 1)
+    assert lane.sum() == total and lane.max() == 63 and total * high > INT16_MAX - high
+    weight = np.zeros((16, chain, 2, links), "int8")
+    weight[5, :, 1] = sign * lane.reshape(chain, links)
+    weight = weight.reshape(16, -1, 1, 1)
+    span = offset_range(inputs, offset)
+    (longer,) = (found for found in _longer(chosen, weight, span) if found.chain == chain)
+
+    dtype = "uint8" if inputs[1] > 127 else "int8"
+    conv = Conv2D(1, 1, 3, weight.shape[1], 16)
+    x = np.full((1, 1, 3, conv.in_channels), inputs[1], dtype)
+    bias = np.zeros(16, "int32")
+    plan = DirectPlan(conv, longer, Output("float32"), DirectTiling(1, 3))
+    arguments = [x, pack_weights(plan, weight), pack_channels(plan, folded_bias(weight, bias, inputs, offset)),
+                 pack_channels(plan, np.ones(16, "float32")), np.array([-np.inf, np.inf], "float32")]
+    (got,) = family.run(folder, [(direct_conv(plan, offset, dtype), arguments)])
+    np.testing.assert_array_equal(got, accumulators(conv, x, weight, bias))
+
+    at = np.flatnonzero(weight[5])[-1]
+    weight[5, at] += sign
+    assert chain not in [found.chain for found in _longer(chosen, weight, span)]
+
+
+def _longer(instruction, weight, span):
+    conv = Conv2D(1, 1, 1, weight.shape[1], weight.shape[0])
+
+    def packed(longer):
+        return pack_weights(DirectPlan(conv, longer, Output("int8"), DirectTiling(1, 1)), weight)
+
+    return list(longer_chains(instruction, packed, span))
 
 
 def test_int7_has_the_longest_chains():

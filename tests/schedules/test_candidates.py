@@ -1,0 +1,100 @@
+"""The kernels to choose from: each gives the integer program's result, and the cheapest comes first."""
+
+from __future__ import annotations
+
+import integer_ops as ops
+import numpy as np
+import pytest
+from cases import Activations, Epilogue
+from layers import Layer, check, nchw, weight_shape
+
+from eq_tvm.schedules import cost
+from eq_tvm.schedules.candidates import Stored, convolution_candidates, float_candidates
+from eq_tvm.schedules.conv2d import Conv2D
+from eq_tvm.schedules.cost import Machine
+from eq_tvm.schedules.epilogue import Output
+
+BODY = Conv2D(1, 5, 6, 12, 64, (3, 3), padding=(1, 1, 1, 1))
+UINT8 = Epilogue("uint8", 0, 255, Activations(0, 255, "uint8"), 0.7)
+LAYERS = [
+    Layer(BODY, weight_limit=20, values="small", epilogue=Epilogue("int8", -63, 63)),
+    Layer(BODY, Activations(0, 255, "uint8"), 127, epilogue=UINT8),
+    Layer(Conv2D(1, 4, 4, 8, 12), epilogue=Epilogue("float32", 0, 6)),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=["int7", "int8", "pointwise"])
+@pytest.mark.parametrize("family", ["pmaddubsw", "pmaddubsw-512", "vpdpbusd-512", "smlal"], indirect=True)
+def test_every_candidate_gives_the_same_integers(family, folder, layer):
+    """At least one of each way to compute the layer, the fastest ones, and some of the rest."""
+    numbers, found = layer.numbers(), _candidates(layer, family.machine)
+    _check_costs(found, family.machine)
+    kinds = {tuple(candidate.name.split()[:2]): candidate for candidate in reversed(found)}
+    chosen = [*kinds.values(), *found[1::max(1, len(found) // 8)]]
+    assert ("F(4,3)" in {kind for kind, _ in kinds}) == (layer.conv == BODY and family.features != {"smlal"})
+    jobs = []
+    for candidate in chosen:
+        func = candidate.make()
+        shape = [int(extent) for extent in func.params[-1].shape]
+        jobs.append((func, numbers.arguments(shape, *candidate.constants()), numbers.expected.reshape(shape)))
+    check(family, folder, [candidate.name for candidate in chosen], jobs)
+
+
+def test_float_candidates(cpu, folder):
+    conv, rng = Conv2D(1, 5, 6, 5, 40, (3, 3), padding=(1, 1, 1, 1)), np.random.default_rng(0)
+    weight, bias = (rng.normal(size=shape).astype("float32") for shape in (weight_shape(conv), 40))
+    x = rng.normal(size=(1, 5, 6, 5)).astype("float32")
+    found = float_candidates(conv, weight, bias, Output("float32"), cpu.machine, cpu.bits // 32)
+    _check_costs(found, cpu.machine)
+    expected = ops.correlate(nchw(x), weight, conv.strides, conv.padding, conv.dilation, 1, "float64")
+    expected = np.maximum(expected.transpose(0, 2, 3, 1) + bias, 0)
+    limits = np.array([0, np.inf], "float32")
+    results = cpu.run(folder, [(each.make(), [x, *each.constants(), limits]) for each in found[::4]])
+    for candidate, got in zip(found[::4], results, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-4, err_msg=candidate.name)
+
+
+def test_the_choice_follows_the_machine():
+    """Large maps of many channels are cheapest by Winograd, single pixels are not."""
+    machine = Machine({"pmaddubsw": 40.0, "pmaddwd-256": 22.0})
+    large = Layer(Conv2D(1, 56, 56, 64, 64, (3, 3), padding=(1, 1, 1, 1)), Activations(0, 255, "uint8"), 127)
+    assert _candidates(large, machine)[0].name.startswith("F(4,3)")
+    small = Layer(Conv2D(1, 1, 1, 64, 64, (3, 3), padding=(1, 1, 1, 1)), Activations(0, 127, "int8"), 63)
+    assert _candidates(small, machine)[0].name.startswith("direct")
+
+
+def test_winograd_only_where_it_is_exact():
+    machine, layer = Machine({"vpdpbusd-512": 128.0}), Layer(BODY, weight_limit=127, large_bias=True)
+    assert {each.name.split()[0] for each in _candidates(layer, machine)} == {"direct"}
+
+
+def test_tilings_fit():
+    """Vectors of accumulators are in registers; tiles and chunks of Winograd divide what they are of."""
+    conv, layer = BODY, LAYERS[0]
+    machine = Machine({"vpdpbusd-512": 128.0})
+    for each in _candidates(layer, machine):
+        plan = each.make.args[0]
+        assert plan.tiling.vectors * plan.tiling.tile < plan.instruction.registers
+        if each.name.startswith("F"):
+            assert plan.rows % plan.tiling.chunk == 0 and plan.tiles % plan.tiling.tile == 0
+        else:
+            assert plan.tiling.tile <= conv.out_width and conv.out_height % plan.tiling.chunk == 0
+            assert cost.chunk_of(plan, machine) == plan.tiling.chunk
+
+
+def test_processors_without_instructions():
+    with pytest.raises(ValueError, match="no multiply instruction is known"):
+        _candidates(LAYERS[0], Machine({}))
+
+
+def _candidates(layer, machine):
+    numbers, (low, high) = layer.numbers(), layer.span
+    return convolution_candidates(layer.conv, numbers.weight, numbers.bias, numbers.multiplier,
+                                  Stored(layer.activations.dtype, low, high), numbers.output, machine)
+
+
+def _check_costs(found, machine):
+    cycles = [candidate.cycles for candidate in found]
+    assert found and cycles == sorted(cycles) and len({candidate.name for candidate in found}) == len(found)
+    assert all(0 < candidate.multiplications / cost.throughput(candidate.make.args[0].instruction, machine)
+               < candidate.cycles for candidate in found)
