@@ -83,11 +83,19 @@ def compile(
         typer.Option(metavar="FILE", help="From pixels to the input: YAML with channels, mean, std, resize."),
     ] = None,
     scheme: Annotated[str, typer.Option(metavar="int7|int8|float32", help="What the layers compute in.")] = "int7",
-    method: Annotated[str, typer.Option(metavar="easyquant|minmax", help="How the scales are found.")] = "easyquant",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="easyquant|minmax", help="How the scales are found.", show_default="easyquant; random: minmax"
+        ),
+    ] = None,
     activation_range: Annotated[
         str, typer.Option(metavar="unsigned|symmetric", help="Whether what can't be negative uses a range from 0.")
     ] = "unsigned",
-    images: Annotated[int, typer.Option(metavar="N", help="How many calibration images to use.")] = 50,
+    images: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="How many calibration images to use.", show_default="50; random: 4"),
+    ] = None,
     input: Annotated[
         list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input where it is dynamic.")
     ] = None,

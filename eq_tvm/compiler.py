@@ -34,6 +34,7 @@ Progress = Callable[[float, str], None]
 SCHEMES = ("int7", "int8", "float32")
 METHODS = ("easyquant", "minmax")
 ACTIVATION_RANGES = ("unsigned", "symmetric")
+RANDOM = "random"  # instead of images
 
 
 def compile(
@@ -43,9 +44,9 @@ def compile(
     calibration: str | Path | None = None,
     preprocess: Preprocess | str | Path | None = None,
     scheme: str = "int7",
-    method: str = "easyquant",
+    method: str | None = None,
     activation_range: str = "unsigned",
-    images: int = 50,
+    images: int | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     output: str | Path | None = None,
     dump_passes: str | Path | None = None,
@@ -68,12 +69,12 @@ def compile(
     preprocess : Preprocess or path of a YAML file, optional
         From pixels to the input; kept in the bundle.
     scheme : {"int7", "int8", "float32"}
-    method : {"easyquant", "minmax"}
-        How scales are found.
+    method : {"easyquant", "minmax"}, optional
+        How scales are found: by default easyquant, or minmax where the images are random, as no search helps there.
     activation_range : {"unsigned", "symmetric"}
         Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
-    images : int
-        How many calibration images to use, evenly spaced over those there are.
+    images : int, optional
+        How many calibration images to use, evenly spaced over those there are: by default 50, or 4 random ones.
     input_shapes : mapping from input names to shapes, optional
         For inputs whose shape is dynamic; a dynamic batch alone becomes 1 by itself.
     output : str or Path, optional
@@ -106,6 +107,9 @@ def compile(
     model = Path(model)
     if not model.is_file():
         raise UserError(f"no such ONNX file: {model}")
+    random = str(calibration) == RANDOM
+    method = method or ("minmax" if random else "easyquant")
+    images = (4 if random else 50) if images is None else images
     _check_choice("--scheme", scheme, SCHEMES)
     _check_choice("--method", method, METHODS)
     _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)
@@ -145,7 +149,7 @@ def compile(
                 dump=dump_passes,
             )
         record = {
-            "calibrated": str(calibration) != "random",
+            "calibrated": not random,
             "method": method,
             "activation_range": activation_range,
             "images": len(arrays[0]),
@@ -250,7 +254,7 @@ def _calibration_inputs(
     for info in inputs:
         if info.shape[:1] != (1,):
             raise UserError(f"input {info.name} has the shape {info.shape}: only batch 1 can be quantized")
-    if str(calibration) == "random":
+    if str(calibration) == RANDOM:
         return [_random_images(info.shape[1:], preprocess, count) for info in inputs]
     if len(inputs) != 1:
         names = ", ".join(info.name for info in inputs)
