@@ -8,6 +8,7 @@ from tvm import s_tir, tirx
 from tvm.ir.expr import TensorLoad
 from tvm.ir.transform import Sequential
 
+
 def lowered(func):
     """`func` as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
 
