@@ -14,7 +14,7 @@ LOADS, ISSUE = 2.0, 4.0  # per cycle
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 60.0, 12.0, 20.0, 7.0
-TILE, LOOP = 8.0, 8.0  # cycles for a tile, a loop over steps
+TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
