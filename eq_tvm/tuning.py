@@ -74,7 +74,7 @@ def default_file() -> Path | None:
 
 
 def measure_peak(instruction: str, target: dict) -> float:
-    """10^9 multiply-accumulates per second of one thread of this machine: see `eq_tvm.schedules.peak`.
+    """10^9 multiply-accumulates per second of this machine, on TVM's threads: see `eq_tvm.schedules.peak`.
 
     Parameters
     ----------

@@ -61,10 +61,11 @@ class Kernels:
     def _convolution(self, item, output, multiplier):
         """The cheapest kernel that provably gives the result."""
         source, found = item.source, []
-        for conv in {item.conv.flattened(), item.conv}:
+        if source.quantized:
+            stored = candidates.Stored(source.dtype, source.low, source.high)
+            output = replace(output, bounded=_bounded(item, multiplier))
+        for conv in dict.fromkeys([item.conv.flattened(), item.conv]):
             if source.quantized:
-                stored = candidates.Stored(source.dtype, source.low, source.high)
-                output = replace(output, bounded=_bounded(item, multiplier))
                 found += candidates.convolution_candidates(
                     conv, item.weight, item.bias, multiplier, stored, output, self.machine)
             else:

@@ -132,7 +132,7 @@ def _winograd(conv, weight, bias, multiplier, source, output, machine):
             yield Candidate(
                 f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}",
-                cost.winograd_cycles(conv, form, ins, tiling, machine),
+                cost.winograd_cycles(plan, machine),
                 _short(ins),
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),

@@ -112,24 +112,26 @@ def winograd_tilings(conv, winograd, instruction):
                     yield WinogradTiling(chunk, max(tiles), v, ahead)
 
 
-def winograd_cycles(conv, winograd, instruction, tiling, machine):
-    """Estimated cycles of a Winograd convolution."""
-    rows, cols = -(-conv.out_height // winograd.m), -(-conv.out_width // winograd.m)
-    places, tiles = winograd.alpha**2, conv.batch * rows * cols
-    block = tiling.vectors * instruction.lanes
-    blocks = -(-conv.out_channels // block)
-    steps = -(-conv.in_channels // instruction.pairs)
-    chunk_tiles = tiling.chunk * cols
-    chunks = conv.batch * rows // tiling.chunk
-    groups = tiles // tiling.tile
+def winograd_cycles(plan, machine):
+    """Estimated cycles of a Winograd convolution.
+
+    Parameters
+    ----------
+    plan : WinogradPlan
+    machine : Machine
+    """
+    conv, winograd, instruction, tiling = plan.conv, plan.winograd, plan.instruction, plan.tiling
+    places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
+    block, blocks, steps = plan.block, plan.blocks, plan.steps
+    chunks, groups = conv.batch * plan.chunks, tiles // tiling.tile
     rate = throughput(instruction, machine)
     product = places * groups * blocks * (
         steps * step_cycles(tiling.vectors, tiling.tile, instruction, rate) / EFFICIENCY + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     transforms = tiles * (-(-conv.in_channels // (2 * instruction.lanes)) * into + blocks * tiling.vectors * out)
     weight_bytes = places * steps * blocks * block * instruction.pairs * 2
-    v_bytes = 2 * places * conv.in_channels * (tiles if tiling.ahead else chunk_tiles)
-    m_bytes = 4 * places * chunk_tiles * block
+    v_bytes = 2 * places * conv.in_channels * (tiles if tiling.ahead else plan.tiles)
+    m_bytes = 4 * places * plan.tiles * block
     local = m_bytes + v_bytes
     traffic = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
     near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES

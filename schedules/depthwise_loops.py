@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from .epilogue import rint
-from .instructions import _llvm
+from .intrinsics import llvm
 from .lowered import on_stack
 from .vectors import aligned, get, local, loop, pack, part, put, seq, unpack
 
@@ -244,8 +244,8 @@ class Kernel:
         columns, weights = zip(*((tirx.reinterpret(f"int8x{self.width}", column), weight) for column, weight in terms),
                                strict=True)
         if not self.dot.chain:
-            return _llvm(f"llvm.x86.avx512.vpdpbusd.{self.width * 8}", f"int32x{self.lanes}", acc, *columns, *weights)
+            return llvm(f"llvm.x86.avx512.vpdpbusd.{self.width * 8}", f"int32x{self.lanes}", acc, *columns, *weights)
         pairs = f"int16x{self.width // 2}"
-        products = [_llvm("llvm.x86.avx2.pmadd.ub.sw", pairs, *both) for both in zip(columns, weights, strict=True)]
+        products = [llvm("llvm.x86.avx2.pmadd.ub.sw", pairs, *both) for both in zip(columns, weights, strict=True)]
         ones = tirx.Broadcast(tirx.const(1, "int16"), self.width // 2)
-        return acc + _llvm("llvm.x86.avx2.pmadd.wd", f"int32x{self.lanes}", sum(products[1:], products[0]), ones)
+        return acc + llvm("llvm.x86.avx2.pmadd.wd", f"int32x{self.lanes}", sum(products[1:], products[0]), ones)

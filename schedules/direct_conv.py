@@ -68,7 +68,7 @@ def _packed(plan, acc, bias, multiplier, limits, residual):
 
     shape = (conv.batch, conv.groups, plan.blocks, conv.out_height, conv.out_width, block)
     wide = residual is not None and te.compute(shape, lambda n, g, b, h, w, i: residual[
-        at(n, g, b, h, w, packing.channel(i))].astype("int32"), "wide")
+        at(n, g, b, h, w, packing.position(i))].astype("int32"), "wide")
 
     def requantize(n, g, b, h, w, i):
         place = (g * plan.blocks + b) * block + i

@@ -150,4 +150,4 @@ def pack_channels(plan, values):
 def _order(plan):
     """The output channel (of a group) at each place of the accumulators."""
     places = np.arange(plan.blocks * plan.block)
-    return places // packing.BLOCK * packing.BLOCK + packing.channel(places % packing.BLOCK) if plan.packs else places
+    return places // packing.BLOCK * packing.BLOCK + packing.position(places % packing.BLOCK) if plan.packs else places

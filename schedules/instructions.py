@@ -1,11 +1,11 @@
-"""Multiply-accumulate instructions as TIR tensor intrinsics, apart from the schedules that use them.
+"""Multiply-accumulate instructions: what they compute, which one a layer can use, and the proofs that it may.
 
 Every instruction computes, for `lanes` output channels at once,
 
     C[i] += sum over chain, pair of A[chain * pairs + pair] * B[chain, i, pair]
 
 with int32 (or float32) C. A is one pixel's run of input channels, B a block of packed weights. `chain` products
-are added up in int16 first where the instruction works that way; `max_product` is the proof obligation.
+are added up in int16 first where the instruction works that way, which `choose` and `longer_chains` prove to fit.
 """
 
 import functools
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from tvm.s_tir import TensorIntrin
-from tvm.script import tirx as T
+
+from . import intrinsics
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -219,8 +219,8 @@ def _vpdpbusd(lanes):
         offset = _to_unsigned(low, high)
         if offset is None:
             return None
-        return _register(Instruction(f"eq_tvm.vpdpbusd_{lanes * 32}", lanes, 4, 1, "uint8", "int8", 2 * lanes),
-                         _vpdpbusd_body(lanes)), offset
+        ins = Instruction(f"eq_tvm.vpdpbusd_{lanes * 32}", lanes, 4, 1, "uint8", "int8", 2 * lanes)
+        return intrinsics.register(ins, intrinsics.vpdpbusd_body(lanes)), offset
     return make
 
 
@@ -237,29 +237,29 @@ def _pmaddubsw(lanes):
 
 
 def _chained_pmaddubsw(lanes, chain):
-    return _register(Instruction(f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}", lanes, 4, chain, "uint8", "int8", 2 * lanes,
-                                 functools.partial(_chained_pmaddubsw, lanes)), _pmaddubsw_body(lanes, chain))
+    ins = Instruction(f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}", lanes, 4, chain, "uint8", "int8", 2 * lanes,
+                      functools.partial(_chained_pmaddubsw, lanes))
+    return intrinsics.register(ins, intrinsics.pmaddubsw_body(lanes, chain))
 
 
-def _pmaddwd(lanes):
+def _int16(name, body, lanes):
+    """int16 times int16 takes every activation and weight."""
     def make(_low, _high, _weight_max):
-        return _register(Instruction(f"eq_tvm.pmaddwd_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes),
-                         _pmaddwd_body(lanes)), 0
+        ins = Instruction(f"eq_tvm.{name}_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes)
+        return intrinsics.register(ins, body(lanes)), 0
     return make
 
 
-def _vpdpwssd(lanes):
-    def make(_low, _high, _weight_max):
-        return _register(Instruction(f"eq_tvm.vpdpwssd_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes),
-                         _vpdpwssd_body(lanes)), 0
-    return make
+_pmaddwd = functools.partial(_int16, "pmaddwd", intrinsics.pmaddwd_body)
+_vpdpwssd = functools.partial(_int16, "vpdpwssd", intrinsics.vpdpwssd_body)
 
 
 def _sdot(low, high, _weight_max):
     offset = _to_signed(low, high)
     if offset is None:
         return None
-    return _register(Instruction("eq_tvm.sdot", 4, 4, 1, "int8", "int8", 32), _sdot_body()), offset
+    ins = Instruction("eq_tvm.sdot", 4, 4, 1, "int8", "int8", 32)
+    return intrinsics.register(ins, intrinsics.sdot_body()), offset
 
 
 def _smlal(low, high, weight_max):
@@ -273,8 +273,8 @@ def _smlal(low, high, weight_max):
 
 
 def _chained_smlal(chain):
-    return _register(Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal),
-                     _smlal_body(chain))
+    ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
+    return intrinsics.register(ins, intrinsics.smlal_body(chain))
 
 
 # Fastest first.
@@ -297,155 +297,3 @@ _INT16_FAMILIES = {
     "pmaddwd-512": _pmaddwd(16),
     "pmaddwd-256": _pmaddwd(8),
 }
-
-
-def _register(instruction, body):
-    """Register the tensor intrinsic once; `body(A, B, c)` gives the new accumulator vector."""
-    if TensorIntrin.get(instruction.name, allow_missing=True) is None:
-        TensorIntrin.register(instruction.name, _description(instruction), _implementation(instruction, body))
-    return instruction
-
-
-# The accumulator's scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.
-# Axes of extent 1 vanish from a block that is tensorized, so without a chain B has no chain axis.
-
-
-def _description(ins):
-    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
-    a_dtype, b_dtype = ins.activation, ins.weight
-
-    @T.prim_func(s_tir=True)
-    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
-            T.writes(C[0:lanes])
-            for i, k in T.grid(lanes, pairs):
-                with T.sblock("update"):
-                    vi, vk = T.axis.remap("SR", [i, k])
-                    C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(B[vi, vk], "int32")
-
-    if chain == 1:
-        return single
-
-    @T.prim_func(s_tir=True)
-    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
-            T.writes(C[0:lanes])
-            for i, j, k in T.grid(lanes, chain, pairs):
-                with T.sblock("update"):
-                    vi, vj, vk = T.axis.remap("SRR", [i, j, k])
-                    C[vi] = C[vi] + T.cast(A[vj * pairs + vk], "int32") * T.cast(B[vj, vi, vk], "int32")
-
-    return chained
-
-
-def _implementation(ins, body):
-    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
-    a_dtype, b_dtype = ins.activation, ins.weight
-
-    @T.prim_func(s_tir=True)
-    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
-            T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
-
-    if chain == 1:
-        return single
-
-    @T.prim_func(s_tir=True)
-    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
-            T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
-
-    return chained
-
-
-def _llvm(name, dtype, *args):
-    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
-
-
-def _spread(A, at, count, dtype, times):
-    """`count` neighbouring activations from A[at], repeated `times` times in a vector register."""
-    bits = count * int(dtype.removeprefix("u").removeprefix("int"))
-    group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{bits}")
-    return T.reinterpret(T.broadcast(group, times), dtype=f"{dtype.removeprefix('u')}x{count * times}")
-
-
-def _link(B, j, dtype):
-    """The weights of the chain's link `j`."""
-    return B.vload([j, 0, 0] if len(B.shape) == 3 else [0, 0], dtype)
-
-
-def _vpdpbusd_body(lanes):
-    # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
-    def body(A, B, c):
-        a = _spread(A, 0, 4, "uint8", lanes)
-        return _llvm(f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}",
-                     c, a, B.vload([0, 0], f"int8x{lanes * 4}"))
-    return body
-
-
-def _pmaddubsw_body(lanes, chain):
-    multiply, widen = {
-        8: ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"),
-        16: ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")}[lanes]
-
-    def body(A, B, c):
-        total = None
-        for j in range(chain):
-            product = _llvm(multiply, f"int16x{2 * lanes}",
-                            _spread(A, 4 * j, 4, "uint8", lanes), _link(B, j, f"int8x{4 * lanes}"))
-            total = product if total is None else total + product
-        return c + _llvm(widen, f"int32x{lanes}", total, T.broadcast(T.int16(1), 2 * lanes))
-    return body
-
-
-def _pmaddwd_body(lanes):
-    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[lanes]
-
-    def body(A, B, c):
-        return c + _llvm(name, f"int32x{lanes}",
-                         _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
-    return body
-
-
-def _vpdpwssd_body(lanes):
-    def body(A, B, c):
-        return _llvm(f"llvm.x86.avx512.vpdpwssd.{lanes * 32}", f"int32x{lanes}",
-                     c, _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
-    return body
-
-
-def _sdot_body():
-    def body(A, B, c):
-        return _llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4",
-                     c, _spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16"))
-    return body
-
-
-def _smlal_body(chain):
-    # LLVM fuses smull + add into smlal, and saddlp + add into sadalp.
-    def body(A, B, c):
-        total = None
-        for j in range(chain):
-            product = _llvm("llvm.aarch64.neon.smull.v8i16", "int16x8",
-                            _spread(A, 2 * j, 2, "int8", 4), _link(B, j, "int8x8"))
-            total = product if total is None else total + product
-        return c + _llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
-    return body

@@ -8,17 +8,17 @@ multiplier), so that the bytes come out in the natural one.
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from .intrinsics import llvm
+
 BLOCK = 64  # channels
 
 
 def position(channel):
-    """Where in a block of four vectors an output channel's accumulator stands; both count from the block's first."""
+    """Where in a block of four vectors an output channel's accumulator stands; both count from the block's first.
+
+    Its own inverse: also the channel at a place.
+    """
     return channel % 16 // 4 * 16 + channel // 16 * 4 + channel % 4
-
-
-def channel(place):
-    """The output channel at a place of a block: the inverse of `position`."""
-    return place % 16 // 4 * 16 + place // 16 * 4 + place % 4
 
 
 def pack_intrinsic(dtype):
@@ -27,7 +27,7 @@ def pack_intrinsic(dtype):
 
 
 def unpack_intrinsic():
-    """Name of the tensor intrinsic C[p] = A[channel(p)] for uint8 A and int32 C, both (64,)."""
+    """Name of the tensor intrinsic C[p] = A[position(p)] for uint8 A and int32 C, both (64,)."""
     return _registered("eq_tvm.unpack_uint8", _unpack)
 
 
@@ -41,13 +41,10 @@ def _pack(dtype):
     least, greatest = (0, 255) if dtype == "uint8" else (-128, 127)
     to_bytes = "llvm.x86.avx512.packuswb.512" if dtype == "uint8" else "llvm.x86.avx512.packsswb.512"
 
-    def packed(name, a, b, dtype):
-        return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), a, b, dtype=dtype)
-
     def body(A):
         vectors = [A.vload([16 * j], "int32x16") for j in range(4)]
-        halves = [packed("llvm.x86.avx512.packssdw.512", vectors[j], vectors[j + 1], "int16x32") for j in (0, 2)]
-        return T.reinterpret(packed(to_bytes, *halves, "int8x64"), dtype=f"{dtype}x64")
+        halves = [llvm("llvm.x86.avx512.packssdw.512", "int16x32", vectors[j], vectors[j + 1]) for j in (0, 2)]
+        return T.reinterpret(llvm(to_bytes, "int8x64", *halves), dtype=f"{dtype}x64")
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, c: T.handle) -> None:
@@ -89,7 +86,7 @@ def _unpack():
             for i in T.serial(64):
                 with T.sblock("unpack"):
                     vi = T.axis.spatial(64, i)
-                    C[vi] = T.Cast("int32", A[channel(vi)])
+                    C[vi] = T.Cast("int32", A[position(vi)])
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, c: T.handle) -> None:

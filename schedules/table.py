@@ -8,6 +8,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from .common import innermost_width
+from .intrinsics import llvm
 
 ROW = 16  # entries that fit the smallest vector register
 
@@ -102,9 +103,9 @@ def _pshufb(table, x, low, high, lanes):
             continue
         y = x ^ T.broadcast(T.int8(-128), lanes) if first else x
         for row in range(first, max(inside) // ROW + 1):
-            answer = _llvm(name, vector, table.vload([row, 0], vector), y)
+            answer = llvm(name, vector, table.vload([row, 0], vector), y)
             total = answer if total is None else total ^ answer
-            y = _llvm("llvm.ssub.sat", vector, y, T.broadcast(T.int8(ROW), lanes))
+            y = llvm("llvm.ssub.sat", vector, y, T.broadcast(T.int8(ROW), lanes))
     return total
 
 
@@ -115,11 +116,7 @@ def _tbl(table, x, low, high, _lanes):
         rows = [table.vload([4 * block + row, 0], "int8x16") for row in range(4)]
         y = x - T.broadcast(T.int8(64 * block - 256 * (block > 1)), ROW) if block else x
         if total is None:
-            total = _llvm("llvm.aarch64.neon.tbl4.v16i8", "int8x16", *rows, y)
+            total = llvm("llvm.aarch64.neon.tbl4.v16i8", "int8x16", *rows, y)
         else:
-            total = _llvm("llvm.aarch64.neon.tbx4.v16i8", "int8x16", total, *rows, y)
+            total = llvm("llvm.aarch64.neon.tbx4.v16i8", "int8x16", total, *rows, y)
     return total
-
-
-def _llvm(name, dtype, *args):
-    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)

@@ -85,10 +85,14 @@ def _padded(x, plan, offset):
     if shape == tuple(int(extent) for extent in x.shape):
         return x
     fill = tirx.const(offset, x.dtype)
-    inside = [] if plan.channels == conv.in_channels else [lambda c: c < conv.in_channels]
-    return te.compute(shape, lambda n, h, w, c: te.if_then_else(
-        te.all(h >= top, h < top + conv.height, w >= left, w < left + conv.width, *[test(c) for test in inside]),
-        x[n, h - top, w - left, c], fill), "padded")
+
+    def value(n, h, w, c):
+        inside = [h >= top, h < top + conv.height, w >= left, w < left + conv.width]
+        if plan.channels != conv.in_channels:
+            inside.append(c < conv.in_channels)
+        return te.if_then_else(te.all(*inside), x[n, h - top, w - left, c], fill)
+
+    return te.compute(shape, value, "padded")
 
 
 def _transform(product, row, terms, dtype):

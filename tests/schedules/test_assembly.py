@@ -78,12 +78,13 @@ def test_weights_from_afar_are_prefetched(name, channels):
     ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"), ("vpdpbusd-512", r"vpdpwssd\s.*%zmm")])
 def test_winograd(name, multiply, form):
     family, instruction = FAMILIES[name], choose_int16(FAMILIES[name].features)
-    tiling = min(cost.winograd_tilings(BODY, form, instruction),
-                 key=lambda tiling: cost.winograd_cycles(BODY, form, instruction, tiling, family.machine))
-    plan = WinogradPlan(BODY, form, instruction, Output("int8", bounded=True), tiling)
+    output = Output("int8", bounded=True)
+    plan = min((WinogradPlan(BODY, form, instruction, output, tiling)
+                for tiling in cost.winograd_tilings(BODY, form, instruction)),
+               key=lambda plan: cost.winograd_cycles(plan, family.machine))
     assembly = _assembly(family, winograd_conv(plan, 0, "uint8"))
     loop = _busiest_loop(assembly, multiply)
-    assert len(re.findall(multiply, loop)) >= tiling.tile * tiling.vectors
+    assert len(re.findall(multiply, loop)) >= plan.tiling.tile * plan.tiling.vectors
     assert _stores(loop) == 0
 
 
