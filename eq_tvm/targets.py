@@ -54,13 +54,13 @@ class TargetSpec:
         cpu, attrs, triple = self.cpu, self.attrs, {"mtriple": self.triple}
         if self.triple is None:
             (cpu, attrs), triple = host.llvm_cpu(), {}
-        options = {"cl-opt": _X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
+        options = {"cl-opt": X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
         return tvm.target.Target({"kind": "llvm", **triple, "mcpu": cpu, "mattr": attrs, **options})
 
 
 # LLVM 22 turns short loops over bytes into masked AVX-512 stores that write too much (llvm-project issue 179489): such
-# loops stay as they are.
-_X86_LLVM_OPTIONS = ["-vectorizer-min-trip-count:uint=1"]
+# loops stay as they are. The machine combiner reassociates sums, for which there are then too few registers.
+X86_LLVM_OPTIONS = ["-vectorizer-min-trip-count:uint=1", "-x86-machine-combiner:bool=false"]
 
 
 def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:

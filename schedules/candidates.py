@@ -98,7 +98,9 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
     def packed(instruction):
         return pack_weights(DirectPlan(conv, instruction, output, DirectTiling(1, 1)), weight)
 
-    longer = instructions.longer_chains(ins, packed, (span[0] + offset, span[1] + offset))
+    # A kernel row of a few channels may fill chains of three or six links better.
+    lengths = (2, 3, 4, 6, 8) if conv.in_channels // conv.groups < 16 else (2, 4, 8)
+    longer = instructions.longer_chains(ins, packed, (span[0] + offset, span[1] + offset), lengths)
     for instruction in (ins, *longer):
         yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
 

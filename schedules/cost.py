@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from .direct_plan import DirectTiling
 from .winograd_plan import WinogradTiling
 
-LOADS, ISSUE = 2.0, 4.0  # per cycle
+LOADS, ISSUE = 1.75, 3.75  # per cycle, as found in practice
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
-L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 60.0, 12.0, 20.0, 7.0
+L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
+COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
 WIDENING = 0.8  # of a link of an int16 chain
-SHARED = 1.2  # where chained weights are shared by pixels, they crowd the registers
+EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
 
 
@@ -49,14 +50,14 @@ def direct_tilings(conv, instruction):
     for v in (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
             # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
-            needed = v * tile + (v + 1 if chain == 1 else 4 + (v * chain if tile > 1 else 0))
+            needed = v * tile + v + 1 if chain == 1 else 2 * v * tile + 2  # with a chain's int16 sums
             needed += _SPARE.get((instruction.lanes, chain > 1), 0)
             if v <= max(vectors, 1) and needed <= room:
                 yield DirectTiling(v, tile)
 
 
 # More registers that LLVM takes, by lanes and whether there is a chain: found by looking at the assembly.
-_SPARE = {(4, False): 3, (4, True): 1, (16, True): 1}
+_SPARE = {(4, False): 3, (4, True): 3, (16, True): 2}
 
 
 def direct_cycles(plan, machine):
@@ -72,13 +73,12 @@ def direct_cycles(plan, machine):
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
     inner = steps * step_cycles(v, tile, ins, throughput(ins, machine))
-    block_bytes = steps * v * ins.lanes * ins.depth * (2 if ins.weight == "int16" else 1)
-    if block_bytes > machine.l1 // 2:
-        inner += block_bytes / L2_BYTES
+    if plan.block_bytes > machine.l1 // 2:
+        inner += plan.block_bytes / L2_BYTES
     inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
-    whole = block_bytes * plan.blocks * conv.groups
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
-    return tiles * plan.blocks * inner + whole / COLD_BYTES / 2 + copied / L3_BYTES
+    whole = plan.block_bytes * plan.blocks * conv.groups
+    return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
 
 
 def chunk_of(plan, machine):
@@ -86,10 +86,9 @@ def chunk_of(plan, machine):
 
     One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache.
     """
-    conv, ins = plan.conv, plan.instruction
+    conv = plan.conv
     places = conv.out_height if conv.out_height > 1 else plan.padded_columns // plan.tiling.tile
-    whole = plan.blocks * plan.block * conv.kernel[0] * plan.taps * plan.steps * ins.depth
-    if plan.blocks == 1 or whole <= machine.l1 // 2:
+    if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
         return 1
     activations = conv.height * conv.width * conv.in_channels
     fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
@@ -104,12 +103,11 @@ def winograd_tilings(conv, winograd, instruction):
     for chunk in range(1, rows + 1):
         if rows % chunk:
             continue
-        for v in (1, 2, 3, 4):
-            tiles = [t for t in range(1, 29) if chunk * cols % t == 0
-                     and v * t + v + temporaries <= instruction.registers]
-            if v <= max(vectors, 1):
+        for v in range(1, min(vectors, 4) + 1):
+            most = min((instruction.registers - v - temporaries) // v, chunk * cols)
+            for tile in range(-(-most // 2), most + 1):
                 for ahead in (False, True):
-                    yield WinogradTiling(chunk, max(tiles), v, ahead)
+                    yield WinogradTiling(chunk, tile, v, ahead)
 
 
 def winograd_cycles(plan, machine):
@@ -122,35 +120,41 @@ def winograd_cycles(plan, machine):
     """
     conv, winograd, instruction, tiling = plan.conv, plan.winograd, plan.instruction, plan.tiling
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
-    block, blocks, steps = plan.block, plan.blocks, plan.steps
-    chunks, groups = conv.batch * plan.chunks, tiles // tiling.tile
+    block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
     rate = throughput(instruction, machine)
-    product = places * groups * blocks * (
-        steps * step_cycles(tiling.vectors, tiling.tile, instruction, rate) / EFFICIENCY + PRODUCT)
+    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (
+        plan.steps * step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate) + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
-    transforms = tiles * (-(-conv.in_channels // (2 * instruction.lanes)) * into + blocks * tiling.vectors * out)
-    weight_bytes = places * steps * blocks * block * instruction.pairs * 2
+    transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
+    transforms += tiles * blocks * tiling.vectors * out
     v_bytes = 2 * places * conv.in_channels * (tiles if tiling.ahead else plan.tiles)
-    m_bytes = 4 * places * plan.tiles * block
+    m_bytes = 4 * places * plan.padded_tiles * block
     local = m_bytes + v_bytes
-    traffic = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
-    near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES
-    traffic += (2 * chunks * blocks * m_bytes + chunks * blocks * v_bytes / (chunks if tiling.ahead else 1)) / near
-    return product + transforms + traffic
+    weight_bytes = places * blocks * plan.block_bytes
+    weights = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
+    product = _overlapped(product, weights) if plan.tiles > tiling.tile else product + weights
+    near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES if local <= machine.l3 // 4 else COLD_BYTES
+    spilled = (2 * chunks * blocks * m_bytes + chunks * blocks * v_bytes / (chunks if tiling.ahead else 1)) / near
+    return product + transforms + spilled
+
+
+def _overlapped(compute, weights):
+    """Weights are fetched while others are multiplied, if each is used more than once: see `lowered.prefetch`."""
+    return max(compute, weights) + EXPOSED * min(compute, weights)
 
 
 def step_cycles(vectors, tile, ins, rate):
     """Cycles of one step of the innermost loop, where the instruction has `rate` multiply-accumulates per cycle."""
     multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
-        multiply *= (1 + WIDENING / ins.chain) * (SHARED if tile > 1 and ins.chain > 2 else 1)
+        multiply *= 1 + WIDENING / ins.chain
     weights, activations = vectors * ins.chain, tile * ins.chain
     fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
-    uses = 1 if fused else 2 * ins.chain + (ins.chain > 1)
+    uses = 1 if fused else 2 * ins.chain + bool(ins.chained)
     issued = vectors * tile * uses + activations + vectors + 2
     if tile > 1 or not ins.chained:  # else the instruction reads the weights itself
         issued += weights
-    return max(multiply, 1.15 * (weights + activations) / LOADS, 1.15 * issued / ISSUE)
+    return max(multiply, (weights + activations) / LOADS, issued / ISSUE)
 
 
 def throughput(ins, machine):

@@ -7,6 +7,7 @@ weights (see `direct_plan`), then the epilogue. Dense layers are 1x1 convolution
 from tvm import s_tir, te, tirx
 
 from . import packing
+from .direct_plan import CACHED
 from .lowered import lowered, prefetch
 
 
@@ -118,20 +119,27 @@ def _prepare(x, plan, offset):
 
 def _accumulate(source, weights, plan, dtype):
     conv, ins = plan.conv, plan.instruction
-    kh, tap = te.reduce_axis((0, conv.kernel[0]), "kh"), te.reduce_axis((0, plan.taps), "tap")
-    step = te.reduce_axis((0, plan.steps), "step")
-    chain, pair = te.reduce_axis((0, ins.chain), "chain"), te.reduce_axis((0, ins.pairs), "pair")
-    links = [chain] if ins.chain > 1 else []
+    shape = (conv.batch, conv.groups, plan.blocks, conv.out_height, plan.padded_columns)
+    taps = (conv.kernel[0], plan.taps, plan.steps)
+    kh, tap, step = map(te.reduce_axis, ((0, extent) for extent in taps), ("kh", "tap", "step"))
 
-    def product(n, g, b, h, w, i):
-        at = step * ins.depth + (chain * ins.pairs if links else 0) + pair
-        activation = source(n, h * conv.strides[0] + kh * conv.dilation[0],
-                            w * conv.strides[1] + tap * conv.dilation[1], g, at)
-        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *links, i % ins.lanes, pair)]
-        return te.sum(activation.astype(dtype) * weight.astype(dtype), axis=[kh, tap, step, *links, pair])
+    def product(n, g, b, h, w, i, kh, tap, step, link, pair, dtype):
+        row, column = h * conv.strides[0] + kh * conv.dilation[0], w * conv.strides[1] + tap * conv.dilation[1]
+        activation = source(n, row, column, g, step * ins.depth + sum(link) * ins.pairs + pair)
+        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, i % ins.lanes, pair)]
+        return activation.astype(dtype) * weight.astype(dtype)
 
-    return te.compute(
-        (conv.batch, conv.groups, plan.blocks, conv.out_height, plan.padded_columns, plan.block), product, "acc")
+    if ins.chain == 1:
+        pair = te.reduce_axis((0, ins.pairs), "pair")
+        return te.compute((*shape, plan.block), lambda *at: te.sum(
+            product(*at, kh, tap, step, [], pair, dtype), axis=[kh, tap, step, pair]), "acc")
+    # A chain adds in int16, two sums for each lane, then all in int32.
+    link, half, count = te.reduce_axis((0, ins.chain), "link"), te.reduce_axis((0, 2), "half"), ins.pairs // 2
+    pair = [te.reduce_axis((0, count), "pair")] if count > 1 else []  # an axis of extent 1 would vanish
+    sums = te.compute((*shape, *taps, plan.block, 2), lambda n, g, b, h, w, kh, tap, step, i, half: te.sum(product(
+        n, g, b, h, w, i, kh, tap, step, [link], half * count + sum(pair), "int16"), axis=[link, *pair]), "sums")
+    return te.compute((*shape, plan.block), lambda *at: te.sum(
+        sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]), "acc")
 
 
 def _schedule(func, plan, prepared):
@@ -142,15 +150,15 @@ def _schedule(func, plan, prepared):
     sch.set_scope(acc, 0, "local")
     acc = sch.get_sblock("acc")
     nest = _nest_of_result if plan.packs else _nest_of_accumulators
-    shared = nest(sch, plan, acc, out)
+    shared, tiles = nest(sch, plan, acc, out)
 
-    inner = 2 if ins.chain > 1 else 1
-    w_i, i, kh, tap, step = sch.get_loops(acc)[-5 - inner:-inner]
+    w_i, i, kh, tap, step, _ = sch.get_loops(acc)[-6:]
     v, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(kh, tap, step, w_i, v, lane)
-    if plan.prefetch:
-        prefetch(sch, step)
+    prefetch(sch, step, tiles, plan.block_bytes > CACHED)
     sch.parallel(sch.fuse(*shared))  # before decompose_reduction
+    if ins.chain > 1:
+        _schedule_chain(sch, step, ins)
     if ins.activation == "float32":
         sch.vectorize(lane)
     init = sch.get_loops(sch.decompose_reduction(acc, kh))
@@ -158,7 +166,7 @@ def _schedule(func, plan, prepared):
     for loop in (*init[-3:-1], w_i, v):
         sch.unroll(loop)
     if ins.activation != "float32":
-        sch.tensorize(lane, ins.name)
+        sch.tensorize(lane, ins.name if ins.chain == 1 else ins.widening)
     if plan.packs:
         _schedule_packing(sch, out, plan)
     else:
@@ -168,14 +176,33 @@ def _schedule(func, plan, prepared):
     return lowered(sch.mod["main"])
 
 
+def _schedule_chain(sch, step, ins):
+    """Link by link, so that few weights and activations are in registers at once."""
+    sums = sch.get_sblock("sums")
+    sch.set_scope(sums, 0, "local")
+    sch.compute_at(sums, step, preserve_unit_loops=True)
+    loops = sch.get_loops(sums)[-8 if ins.pairs > 2 else -7:]
+    w_i, _, _, _, i, half, link, *pair = loops
+    v, lane = sch.split(i, [None, ins.lanes])
+    sch.reorder(link, w_i, v, lane, half, *pair)
+    init = sch.get_loops(sch.decompose_reduction(sums, link))
+    sch.vectorize(sch.fuse(*init[-2:]))
+    for loop in (*init[-4:-2], link, w_i, v):
+        sch.unroll(loop)
+    sch.tensorize(lane, ins.link)
+
+
 def _nest_of_accumulators(sch, plan, acc, out):
-    """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
+    """The outer loops around whole blocks of accumulators, of which the result takes what it has room for.
+
+    Returns the loops that threads share, and those over a block's tiles.
+    """
     n, g, b, h, w, i, *reduction = sch.get_loops(acc)
     w_o, w_i = sch.split(w, [None, plan.tiling.tile])
     place, tiles = _places(sch, plan, h, w_o)
     sch.reorder(n, g, *place, b, *tiles, w_i, i, *reduction)
     sch.reverse_compute_at(out, tiles[-1], preserve_unit_loops=True)
-    return [n, g, *place, b]
+    return [n, g, *place, b], tiles
 
 
 def _nest_of_result(sch, plan, acc, out):
@@ -189,7 +216,7 @@ def _nest_of_result(sch, plan, acc, out):
         if name != "wide" or plan.output.residual:
             sch.compute_at(sch.get_sblock(name), w_i)
     sch.compute_at(acc, tiles[-1], preserve_unit_loops=True)
-    return [n, *g, *place, b]
+    return [n, *g, *place, b], tiles
 
 
 def _places(sch, plan, h, w_o):

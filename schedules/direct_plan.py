@@ -106,11 +106,11 @@ class DirectPlan:
                 *ins.weight_shape)
 
     @property
-    def prefetch(self):
-        """Whether a block's weights come from a farther cache for each tile, so that they are better fetched early."""
+    def block_bytes(self):
+        """Bytes of a block of weights."""
         ins = self.instruction
-        size = self.block * self.conv.kernel[0] * self.taps * self.steps * ins.depth * np.dtype(ins.weight).itemsize
-        return size > CACHED
+        length = self.conv.kernel[0] * self.taps * self.steps * ins.depth
+        return self.block * length * np.dtype(ins.weight).itemsize
 
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""

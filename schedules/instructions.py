@@ -57,6 +57,16 @@ class Instruction:
         return self.pairs * self.chain
 
     @property
+    def link(self):
+        """Name of the tensor intrinsic that multiplies and adds in int16, where there is a chain."""
+        return f"{self.name.partition('_x')[0]}_link"
+
+    @property
+    def widening(self):
+        """Name of the one that adds a chain's int16 sums, two for each lane, to the accumulators."""
+        return f"{self.name.partition('_x')[0]}_widen"
+
+    @property
     def weight_shape(self):
         """Shape of the weights that one use of the instruction reads: ([chain,] lanes, pairs)."""
         return (self.chain, self.lanes, self.pairs) if self.chain > 1 else (self.lanes, self.pairs)
@@ -96,7 +106,7 @@ def choose(features, activation_range, weight_max):
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
 
 
-def longer_chains(instruction, packed, activation_range):
+def longer_chains(instruction, packed, activation_range, lengths=(2, 4, 8)):
     """The same instruction with every longer chain whose int16 sums provably fit, for a layer's actual weights.
 
     Parameters
@@ -107,6 +117,8 @@ def longer_chains(instruction, packed, activation_range):
         Takes an instruction and returns the weights as it would read them: axes (..., chain, lane, pair).
     activation_range : (int, int)
         Least and greatest activation as the instruction reads it, offset included.
+    lengths : sequence of int
+        Chains to consider.
 
     Notes
     -----
@@ -115,7 +127,7 @@ def longer_chains(instruction, packed, activation_range):
     """
     if instruction.chained is None:
         return
-    for chain in (2, 4, 8):
+    for chain in lengths:
         if chain <= instruction.chain:
             continue
         longer = instruction.chained(chain)
@@ -239,7 +251,7 @@ def _pmaddubsw(lanes):
 def _chained_pmaddubsw(lanes, chain):
     ins = Instruction(f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}", lanes, 4, chain, "uint8", "int8", 2 * lanes,
                       functools.partial(_chained_pmaddubsw, lanes))
-    return intrinsics.register(ins, intrinsics.pmaddubsw_body(lanes, chain))
+    return _registered(ins, intrinsics.pmaddubsw_bodies(lanes))
 
 
 def _int16(name, body, lanes):
@@ -274,7 +286,13 @@ def _smlal(low, high, weight_max):
 
 def _chained_smlal(chain):
     ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
-    return intrinsics.register(ins, intrinsics.smlal_body(chain))
+    return _registered(ins, intrinsics.smlal_bodies())
+
+
+def _registered(ins, bodies):
+    """With an int16 step: the two intrinsics of a chain, or one where there is none."""
+    link, widening, both = bodies
+    return intrinsics.register_chained(ins, link, widening) if ins.chain > 1 else intrinsics.register(ins, both)
 
 
 # Fastest first.

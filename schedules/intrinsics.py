@@ -5,80 +5,128 @@ from tvm.script import tirx as T
 
 
 def register(instruction, body):
-    """Register the tensor intrinsic once; `body(A, B, c)` gives the new accumulator vector."""
-    if TensorIntrin.get(instruction.name, allow_missing=True) is None:
-        TensorIntrin.register(instruction.name, _description(instruction), _implementation(instruction, body))
+    """Register the tensor intrinsic once; `body(A, B, c)` gives the new vector of int32 accumulators."""
+    return _registered(instruction, instruction.name, _multiply, body)
+
+
+def register_chained(instruction, multiply, widen):
+    """Register the two intrinsics of an instruction with an int16 step, once for all its chains.
+
+    `multiply(A, B, c)` gives the new vector of int16 sums, two for each lane, and `widen(S, c)` the new vector of int32
+    accumulators once such sums are added to them.
+    """
+    _registered(instruction, instruction.link, _link, multiply)
+    return _registered(instruction, instruction.widening, _widen, widen)
+
+
+def _registered(instruction, name, make, body):
+    if TensorIntrin.get(name, allow_missing=True) is None:
+        TensorIntrin.register(name, *make(instruction, body))
     return instruction
 
 
-# The accumulator's scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.
-# Axes of extent 1 vanish from a block that is tensorized, so without a chain B has no chain axis.
+# The accumulators' scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.
 
 
-def _description(ins):
-    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
-    a_dtype, b_dtype = ins.activation, ins.weight
+def _multiply(ins, body):
+    lanes, pairs, a_dtype, b_dtype = ins.lanes, ins.pairs, ins.activation, ins.weight
 
     @T.prim_func(s_tir=True)
-    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (pairs,), a_dtype, offset_factor=1)
         B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
         C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
+            T.reads(C[0:lanes], A[0:pairs], B[0:lanes, 0:pairs])
             T.writes(C[0:lanes])
             for i, k in T.grid(lanes, pairs):
                 with T.sblock("update"):
                     vi, vk = T.axis.remap("SR", [i, k])
                     C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(B[vi, vk], "int32")
 
-    if chain == 1:
-        return single
-
     @T.prim_func(s_tir=True)
-    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
-            T.writes(C[0:lanes])
-            for i, j, k in T.grid(lanes, chain, pairs):
-                with T.sblock("update"):
-                    vi, vj, vk = T.axis.remap("SRR", [i, j, k])
-                    C[vi] = C[vi] + T.cast(A[vj * pairs + vk], "int32") * T.cast(B[vj, vi, vk], "int32")
-
-    return chained
-
-
-def _implementation(ins, body):
-    lanes, chain, pairs, depth = ins.lanes, ins.chain, ins.pairs, ins.depth
-    a_dtype, b_dtype = ins.activation, ins.weight
-
-    @T.prim_func(s_tir=True)
-    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (pairs,), a_dtype, offset_factor=1)
         B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
         C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:lanes, 0:pairs])
+            T.reads(C[0:lanes], A[0:pairs], B[0:lanes, 0:pairs])
             T.writes(C[0:lanes])
             C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
 
-    if chain == 1:
-        return single
+    return description, implementation
+
+
+def _link(ins, body):
+    lanes, pairs, a_dtype, b_dtype = ins.lanes, ins.pairs, ins.activation, ins.weight
+    count = pairs // 2  # products that the instruction itself adds
 
     @T.prim_func(s_tir=True)
-    def chained(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth,), a_dtype, offset_factor=1)
-        B = T.match_buffer(b, (chain, lanes, pairs), b_dtype, offset_factor=1)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (pairs,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes, 2), "int16", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes, 0:2], A[0:pairs], B[0:lanes, 0:pairs])
+            T.writes(C[0:lanes, 0:2])
+            for i, h, k in T.grid(lanes, 2, count):
+                with T.sblock("update"):
+                    vi, vh, vk = T.axis.remap("SSR", [i, h, k])
+                    C[vi, vh] = C[vi, vh] + T.cast(A[vh * count + vk], "int16") * T.cast(
+                        B[vi, vh * count + vk], "int16")
+
+    @T.prim_func(s_tir=True)
+    def single(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (pairs,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes, 2), "int16", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes, 0:2], A[0:pairs], B[0:lanes, 0:pairs])
+            T.writes(C[0:lanes, 0:2])
+            for i, h in T.grid(lanes, 2):
+                with T.sblock("update"):
+                    vi, vh = T.axis.remap("SS", [i, h])
+                    C[vi, vh] = C[vi, vh] + T.cast(A[vh], "int16") * T.cast(B[vi, vh], "int16")
+
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (pairs,), a_dtype, offset_factor=1)
+        B = T.match_buffer(b, (lanes, pairs), b_dtype, offset_factor=1)
+        C = T.match_buffer(c, (lanes, 2), "int16", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes, 0:2], A[0:pairs], B[0:lanes, 0:pairs])
+            T.writes(C[0:lanes, 0:2])
+            C[0, T.ramp(T.int32(0), 1, 2 * lanes)] = body(A, B, C.vload([0, 0], dtype=f"int16x{2 * lanes}"))
+
+    return single if count == 1 else description, implementation  # an axis of extent 1 vanishes from a block
+
+
+def _widen(ins, body):
+    lanes = ins.lanes
+
+    @T.prim_func(s_tir=True)
+    def description(s: T.handle, c: T.handle) -> None:
+        S = T.match_buffer(s, (lanes, 2), "int16", offset_factor=1, scope="local")
         C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:depth], B[0:chain, 0:lanes, 0:pairs])
+            T.reads(C[0:lanes], S[0:lanes, 0:2])
             T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
+            for i, h in T.grid(lanes, 2):
+                with T.sblock("update"):
+                    vi, vh = T.axis.remap("SR", [i, h])
+                    C[vi] = C[vi] + T.cast(S[vi, vh], "int32")
 
-    return chained
+    @T.prim_func(s_tir=True)
+    def implementation(s: T.handle, c: T.handle) -> None:
+        S = T.match_buffer(s, (lanes, 2), "int16", offset_factor=1, scope="local")
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], S[0:lanes, 0:2])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(
+                S.vload([0, 0], dtype=f"int16x{2 * lanes}"), C.vload([0], dtype=f"int32x{lanes}"))
+
+    return description, implementation
 
 
 def llvm(name, dtype, *args):
@@ -92,11 +140,6 @@ def _spread(A, at, count, dtype, times):
     return T.reinterpret(T.broadcast(group, times), dtype=f"{dtype.removeprefix('u')}x{count * times}")
 
 
-def _link(B, j, dtype):
-    """The weights of the chain's link `j`."""
-    return B.vload([j, 0, 0] if len(B.shape) == 3 else [0, 0], dtype)
-
-
 def vpdpbusd_body(lanes):
     # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
     def body(A, B, c):
@@ -106,26 +149,25 @@ def vpdpbusd_body(lanes):
     return body
 
 
-def pmaddubsw_body(lanes, chain):
-    multiply, widen = {
-        8: ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"),
-        16: ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")}[lanes]
+_PMADDUBSW = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}
+_PMADDWD = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
-    def body(A, B, c):
-        total = None
-        for j in range(chain):
-            product = llvm(multiply, f"int16x{2 * lanes}",
-                            _spread(A, 4 * j, 4, "uint8", lanes), _link(B, j, f"int8x{4 * lanes}"))
-            total = product if total is None else total + product
-        return c + llvm(widen, f"int32x{lanes}", total, T.broadcast(T.int16(1), 2 * lanes))
-    return body
+
+def pmaddubsw_bodies(lanes):
+    """A link, its widening, and both at once for what is no chain."""
+    def multiply(A, B):
+        return llvm(_PMADDUBSW[lanes], f"int16x{2 * lanes}",
+                    _spread(A, 0, 4, "uint8", lanes), B.vload([0, 0], f"int8x{4 * lanes}"))
+
+    def widen(sums, c):
+        return c + llvm(_PMADDWD[lanes], f"int32x{lanes}", sums, T.broadcast(T.int16(1), 2 * lanes))
+
+    return lambda A, B, c: c + multiply(A, B), widen, lambda A, B, c: widen(multiply(A, B), c)
 
 
 def pmaddwd_body(lanes):
-    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[lanes]
-
     def body(A, B, c):
-        return c + llvm(name, f"int32x{lanes}",
+        return c + llvm(_PMADDWD[lanes], f"int32x{lanes}",
                          _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
     return body
 
@@ -144,13 +186,12 @@ def sdot_body():
     return body
 
 
-def smlal_body(chain):
-    # LLVM fuses smull + add into smlal, and saddlp + add into sadalp.
-    def body(A, B, c):
-        total = None
-        for j in range(chain):
-            product = llvm("llvm.aarch64.neon.smull.v8i16", "int16x8",
-                            _spread(A, 2 * j, 2, "int8", 4), _link(B, j, "int8x8"))
-            total = product if total is None else total + product
-        return c + llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
-    return body
+def smlal_bodies():
+    """As `pmaddubsw_bodies`. LLVM fuses smull + add into smlal, and saddlp + add into sadalp."""
+    def multiply(A, B):
+        return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", _spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
+
+    def widen(sums, c):
+        return c + llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", sums)
+
+    return lambda A, B, c: c + multiply(A, B), widen, lambda A, B, c: widen(multiply(A, B), c)

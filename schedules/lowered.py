@@ -17,18 +17,23 @@ def lowered(func):
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_to_loops()(tvm.IRModule({"main": func})).functions.values()))
-    body = _rebuilt(func.body, lambda stmt: _prefetching(_on_stack(stmt)))
+    body = _fetching(_rebuilt(func.body, lambda stmt: _aligned(_on_stack(stmt))))
     # Relax's passes expect each function to consist of a block.
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 
 
-def prefetch(sch, loop):
-    """Let each iteration of the innermost reduction `loop` fetch the `weights` that are read some iterations later.
+def prefetch(sch, loop, passes, far):
+    """Let each iteration of the reduction `loop` fetch a share of the `weights` that are read later.
 
-    Weights are read once, in order, from wherever the last run left them; what fetches ahead by itself stops at the end
-    of each page.
+    Weights are cold: the network's other layers have driven them out of the near caches since the last run. A block of
+    them, weights[:, 1], is read again in each iteration of the loops `passes`, and all of these together fetch the next
+    block into the second cache, evenly: the memory is slower than the first pass, faster than all. `far` says that a
+    block does not stay in the first cache; then what is read some iterations later is fetched into that, too, as what
+    a processor fetches by itself ends with each page.
     """
-    sch.annotate(loop, _PREFETCH, 1)
+    sch.annotate(loop, _PREFETCH, int(far))
+    for outer in passes:
+        sch.annotate(outer, _PASS, 1)
 
 
 COMPILE_CONFIG = {"tirx.disable_storage_rewrite": True}
@@ -93,30 +98,64 @@ def _to_loops():
 
 
 _STACK = 1 << 15  # bytes: what is larger is no tile of registers
-_PREFETCH = "eq_tvm.prefetch"
+_PREFETCH, _PASS = "eq_tvm.prefetch", "eq_tvm.pass"
 _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
 
 
-def _prefetching(stmt):
-    if not isinstance(stmt, tirx.For) or _PREFETCH not in stmt.annotations:
-        return stmt
-    store = stmt.body
-    while not isinstance(store, tirx.BufferStore):
-        store = store.body
-    load = _load_of("weights", store.value)
-    weights = load.source
-    axis = next((i for i, index in enumerate(load.indices) if _uses(index, stmt.loop_var)), None)
+def _fetching(stmt, passes=()):
+    """A statement whose loops, marked by `prefetch`, fetch; `passes` are the marked ones around it."""
+    def change(part):
+        if not isinstance(part, tirx.For):
+            return part
+        marks = {key: value for key, value in part.annotations.items() if key not in (_PASS, _PREFETCH)}
+        body = part.body
+        if _PASS in part.annotations:
+            body = _fetching(body, (*passes, part))
+        elif _PREFETCH in part.annotations:
+            fetches = list(_fetches(part, passes))
+            body = tirx.SeqStmt([*fetches, body]) if fetches else body
+        return tirx.For(part.loop_var, part.min, part.extent, part.kind, body, part.thread_binding, marks)
+
+    return _rebuilt(stmt, change, lambda part: isinstance(part, tirx.For) and _PASS in part.annotations)
+
+
+def _fetches(loop, passes):
+    load = next(load for store in _stores(loop.body) if (load := _load_of("weights", store.value)) is not None)
+    weights, indices = load.source, list(load.indices)
+    axis = next((i for i, index in enumerate(indices) if _uses(index, loop.loop_var)), None)
     if axis is None:  # a loop of one iteration
-        return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, stmt.body)
+        return
     itemsize = tvm.DataType(str(weights.dtype)).bits // 8
-    step = math.prod(int(extent) for extent in weights.shape[axis + 1:]) * itemsize  # bytes
-    fetches = []
-    for at in range(0, step, _LINE):
-        place = [*load.indices[:axis], load.indices[axis] + max(1, _AHEAD // step),
-                 *(0 for _ in weights.shape[axis + 2:]), at // itemsize]
-        address = tirx.address_of(tirx.BufferLoad(weights, place))
-        fetches.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1)))
-    return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, tirx.SeqStmt([*fetches, stmt.body]))
+    step, line = math.prod(int(extent) for extent in weights.shape[axis + 1:]), _LINE // itemsize
+    many = math.prod(int(outer.extent) for outer in passes)
+    rows, blocks = (int(extent) for extent in weights.shape[:2])
+    if many > 1 and rows * blocks > 1:
+        block = (indices[0] * blocks + indices[1] + 1) % (rows * blocks)  # the first, too, is often needed next
+        share, number = -(-step // many), 0  # of a step, of a pass and of a step in all passes
+        counted = [(outer.loop_var, outer.extent) for outer in passes]
+        for index, extent in counted + list(zip(indices[2:axis + 1], weights.shape[2:axis + 1], strict=True)):
+            number = number * extent + index
+        for at in range(0, share, line):
+            yield _fetch(weights, [block // blocks, block % blocks], number * share + at, locality=2)
+    if many == 1 or loop.annotations[_PREFETCH]:
+        indices[axis] += max(1, _AHEAD // (step * itemsize))
+        for at in range(0, step, line):
+            yield _fetch(weights, indices[:axis + 1], at, locality=3)
+
+
+def _fetch(weights, place, element, locality):
+    """Fetch what is that many elements behind the beginning of weights[place]."""
+    place = [*place, *(0 for _ in weights.shape[len(place) + 1:]), element]
+    address = tirx.address_of(tirx.BufferLoad(weights, place))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, locality, 1))
+
+
+def _stores(stmt):
+    """All BufferStore of a statement, in order."""
+    if isinstance(stmt, tirx.BufferStore):
+        yield stmt
+    for part in stmt.seq if isinstance(stmt, tirx.SeqStmt) else [stmt.body] if hasattr(stmt, "body") else []:
+        yield from _stores(part)
 
 
 def _uses(expr, variable):
@@ -143,6 +182,21 @@ def _on_stack(stmt):
         return stmt
     size = math.prod(int(extent) for extent in stmt.buffer.shape) * tvm.DataType(str(stmt.buffer.dtype)).bits // 8
     return on_stack(stmt.buffer) if size <= _STACK else stmt
+
+
+def _aligned(stmt):
+    """A parallel loop that makes LLVM align its stack, so that a register that is spilled crosses no cache line.
+
+    LLVM aligns a function's stack only where it knows of a need before it assigns registers: 64 bytes whose address is
+    used, by an instruction without effect.
+    """
+    if not isinstance(stmt, tirx.For) or stmt.kind != tirx.ForKind.PARALLEL:
+        return stmt
+    line = tirx.decl_buffer((1,), f"uint8x{_LINE}", "line", scope="local")
+    address = tirx.address_of(tirx.BufferLoad(line, [0]))
+    used = tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
+    return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, tirx.SeqStmt([on_stack(line), used, stmt.body]),
+                    stmt.thread_binding, stmt.annotations)
 
 
 def _rebuilt(stmt, change, whole=lambda stmt: False):

@@ -8,6 +8,7 @@ matrix product M = V U (int32); and A^T M A = factor^2 * acc, which gives acc ba
 from tvm import s_tir, te, tirx
 
 from .common import innermost_width
+from .direct_plan import CACHED
 from .lowered import cropped, lowered, prefetch
 
 
@@ -43,13 +44,14 @@ def winograd_conv(plan, offset, dtype):
         lambda n, r, q, i, j, c: _transform(winograd.b, i, [
             padded[n, r * m + k, q * m + j, c].astype("int16") for k in range(alpha)], "int16"), "columns")
     v = te.compute(
-        (conv.batch, plan.chunks, alpha * alpha, plan.tiles, plan.channels),
+        (conv.batch, plan.chunks, alpha * alpha, plan.padded_tiles, plan.channels),
         lambda n, s, p, t, c: _transform(winograd.b, p % alpha, [
-            columns[n, s * plan.tiling.chunk + t // plan.cols, t % plan.cols, p // alpha, k, c]
+            columns[n, s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
+                    te.min(t, plan.tiles - 1) % plan.cols, p // alpha, k, c]
             for k in range(alpha)], "int16"), "v")
     step, pair = te.reduce_axis((0, plan.steps), "step"), te.reduce_axis((0, instruction.pairs), "pair")
     product = te.compute(
-        (conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.tiles, block),
+        (conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block),
         lambda n, s, b, p, t, i: te.sum(
             v[n, s, p, t, step * instruction.pairs + pair].astype("int32")
             * weights[b, p, step, i // instruction.lanes, i % instruction.lanes, pair].astype("int32"),
@@ -57,6 +59,8 @@ def winograd_conv(plan, offset, dtype):
 
     def biased(n, r, q, k, j, c):
         tile = (r % plan.tiling.chunk) * plan.cols + q
+        if plan.padded_tiles > plan.tiles:  # or only the tiles that are read would be computed
+            tile = tirx.reinterpret("int32", tile.astype("uint32"))
         at = product[n, r // plan.tiling.chunk, c // block, k * alpha + j, tile, c % block]
         return at + tirx.Select(j == 1, bias[c], tirx.const(0, "int32")) if k == 1 else at
 
@@ -142,7 +146,7 @@ def _schedule(func, plan):
     t_o, t_i = sch.split(t, [None, tiling.tile])
     vector, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(p, t_o, step, t_i, vector, lane, pair)
-    prefetch(sch, step)
+    prefetch(sch, step, [t_o], plan.block_bytes > CACHED)
     sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
     vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])

@@ -131,7 +131,7 @@ class WinogradTiling:
     chunk : int
         Rows of tiles whose products are made together; divides the number of rows.
     tile : int
-        Tiles whose accumulators are in registers together; divides the number of tiles of a chunk.
+        Tiles whose accumulators are in registers together.
     vectors : int
         Vectors of output channels that are in registers together.
     ahead : bool
@@ -183,6 +183,11 @@ class WinogradPlan:
         return self.tiling.chunk * self.cols
 
     @property
+    def padded_tiles(self):
+        """The same as a multiple of those in registers."""
+        return -(-self.tiles // self.tiling.tile) * self.tiling.tile
+
+    @property
     def steps(self):
         return -(-self.conv.in_channels // self.instruction.pairs)
 
@@ -198,6 +203,11 @@ class WinogradPlan:
     @property
     def blocks(self):
         return -(-self.conv.out_channels // self.block)
+
+    @property
+    def block_bytes(self):
+        """Bytes of U for a block and a place."""
+        return 2 * self.channels * self.block
 
     @property
     def weight_shape(self):

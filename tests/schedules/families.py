@@ -16,6 +16,7 @@ from eq_tvm import host
 from eq_tvm.schedules import instructions
 from eq_tvm.schedules.cost import Machine
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
+from eq_tvm.targets import X86_LLVM_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Family:
     def target(self) -> tvm.target.Target:
         if self.emulated:
             return emulation.target(self.cpu, *self.attributes)
-        return tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu})
+        return tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu,
+                                  "cl-opt": X86_LLVM_OPTIONS})
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
         """One module with the functions k0, k1, ..."""

@@ -102,6 +102,7 @@ def test_no_choice_for_int16():
     assert choose_int16(set()) is None
 
 
+LENGTHS = 2, 3, 4, 6, 8
 CHAINED = ["pmaddubsw", "pmaddubsw-512", "smlal"]
 
 
@@ -118,8 +119,9 @@ def test_longer_chains_are_those_that_fit(name, inputs, spread, seed):
     span = offset_range(inputs, offset)
     found = [longer.chain for longer in _longer(chosen, weight[:, :, None, None], span)]
     links = LINKS[name.split("-")[0]]
-    for chain in (2, 4, 8):
-        ends = np.stack([weight.reshape(20, -1, chain, 2, links).astype("int64") * end for end in span])
+    for chain in LENGTHS:
+        full = np.pad(weight, [(0, 0), (0, -weight.shape[1] % (2 * links * chain))])
+        ends = np.stack([full.reshape(20, -1, chain, 2, links).astype("int64") * end for end in span])
         fits = ends.max(0).sum((2, 4)).max() <= INT16_MAX and ends.min(0).sum((2, 4)).min() >= -INT16_MAX
         assert (chain in found) == (fits and chain > chosen.chain)
 
@@ -166,7 +168,7 @@ def _longer(instruction, weight, span):
     def packed(longer):
         return pack_weights(DirectPlan(conv, longer, Output("int8"), DirectTiling(1, 1)), weight)
 
-    return list(longer_chains(instruction, packed, span))
+    return list(longer_chains(instruction, packed, span, LENGTHS))
 
 
 def test_int7_has_the_longest_chains():
