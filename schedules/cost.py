@@ -7,13 +7,13 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .direct_plan import DirectTiling
+from .direct_plan import CACHED, DirectTiling
 from .winograd_plan import WinogradTiling
 
 LOADS, ISSUE = 1.75, 3.75  # per cycle, as found in practice
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
-L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
+L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 24.0, 5.0
 COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
@@ -72,8 +72,9 @@ def direct_cycles(plan, machine):
     v, tile = tiling.vectors, tiling.tile
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine))
-    if plan.block_bytes > machine.l1 // 2:
+    far = plan.block_bytes > CACHED
+    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), far)
+    if far:
         inner += plan.block_bytes / L2_BYTES
     inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
@@ -106,7 +107,7 @@ def winograd_tilings(conv, winograd, instruction):
         for v in range(1, min(vectors, 4) + 1):
             most = min((instruction.registers - v - temporaries) // v, chunk * cols)
             for tile in range(-(-most // 2), most + 1):
-                for ahead in (False, True):
+                for ahead in (False, True) if chunk < rows else (True,):  # else threads would have nothing to share
                     yield WinogradTiling(chunk, tile, v, ahead)
 
 
@@ -122,8 +123,8 @@ def winograd_cycles(plan, machine):
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
     block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
     rate = throughput(instruction, machine)
-    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (
-        plan.steps * step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate) + PRODUCT)
+    step = step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate, plan.block_bytes > CACHED)
+    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
     transforms += tiles * blocks * tiling.vectors * out
@@ -143,15 +144,26 @@ def _overlapped(compute, weights):
     return max(compute, weights) + EXPOSED * min(compute, weights)
 
 
-def step_cycles(vectors, tile, ins, rate):
-    """Cycles of one step of the innermost loop, where the instruction has `rate` multiply-accumulates per cycle."""
+def step_cycles(vectors, tile, ins, rate, far):
+    """Cycles of one step of the innermost loop.
+
+    Parameters
+    ----------
+    vectors, tile : int
+        See `DirectTiling`.
+    ins : Instruction
+    rate : float
+        Its multiply-accumulates per cycle.
+    far : bool
+        Whether the step fetches its weights: see `lowered.prefetch`.
+    """
     multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
     weights, activations = vectors * ins.chain, tile * ins.chain
     fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
     uses = 1 if fused else 2 * ins.chain + bool(ins.chained)
-    issued = vectors * tile * uses + activations + vectors + 2
+    issued = vectors * tile * uses + activations + 3 + far * weights
     if tile > 1 or not ins.chained:  # else the instruction reads the weights itself
         issued += weights
     return max(multiply, (weights + activations) / LOADS, issued / ISSUE)

@@ -122,11 +122,14 @@ def _fetching(stmt, passes=()):
 def _fetches(loop, passes):
     load = next(load for store in _stores(loop.body) if (load := _load_of("weights", store.value)) is not None)
     weights, indices = load.source, list(load.indices)
+    for inner in _loops(loop.body):
+        indices = [_without(index, inner.loop_var) for index in indices]
     axis = next((i for i, index in enumerate(indices) if _uses(index, loop.loop_var)), None)
     if axis is None:  # a loop of one iteration
         return
     itemsize = tvm.DataType(str(weights.dtype)).bits // 8
     step, line = math.prod(int(extent) for extent in weights.shape[axis + 1:]), _LINE // itemsize
+    steps = int(weights.shape[axis]) // int(loop.extent)  # in an iteration
     many = math.prod(int(outer.extent) for outer in passes)
     rows, blocks = (int(extent) for extent in weights.shape[:2])
     if many > 1 and rows * blocks > 1:
@@ -135,11 +138,11 @@ def _fetches(loop, passes):
         counted = [(outer.loop_var, outer.extent) for outer in passes]
         for index, extent in counted + list(zip(indices[2:axis + 1], weights.shape[2:axis + 1], strict=True)):
             number = number * extent + index
-        for at in range(0, share, line):
+        for at in range(0, steps * share, line):
             yield _fetch(weights, [block // blocks, block % blocks], number * share + at, locality=2)
     if many == 1 or loop.annotations[_PREFETCH]:
         indices[axis] += max(1, _AHEAD // (step * itemsize))
-        for at in range(0, step, line):
+        for at in range(0, steps * step, line):
             yield _fetch(weights, indices[:axis + 1], at, locality=3)
 
 
@@ -156,6 +159,14 @@ def _stores(stmt):
         yield stmt
     for part in stmt.seq if isinstance(stmt, tirx.SeqStmt) else [stmt.body] if hasattr(stmt, "body") else []:
         yield from _stores(part)
+
+
+def _loops(stmt):
+    """All For of a statement."""
+    if isinstance(stmt, tirx.For):
+        yield stmt
+    for part in stmt.seq if isinstance(stmt, tirx.SeqStmt) else [stmt.body] if hasattr(stmt, "body") else []:
+        yield from _loops(part)
 
 
 def _uses(expr, variable):

@@ -145,7 +145,9 @@ def _schedule(func, plan):
     p, t, i, step, pair = sch.get_loops(product)[-5:]
     t_o, t_i = sch.split(t, [None, tiling.tile])
     vector, lane = sch.split(i, [None, ins.lanes])
-    sch.reorder(p, t_o, step, t_i, vector, lane, pair)
+    # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
+    step, several = sch.split(step, [None, 4 if ins.lanes < 16 and plan.steps % 4 == 0 else 1])
+    sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
     prefetch(sch, step, [t_o], plan.block_bytes > CACHED)
     sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
@@ -155,7 +157,7 @@ def _schedule(func, plan):
     sch.parallel(sch.fuse(n, s, b) if tiling.ahead else sch.fuse(n, s))
     init = sch.get_loops(sch.decompose_reduction(product, step))
     sch.vectorize(init[-1]), sch.unroll(init[-2]), sch.unroll(init[-3])
-    sch.unroll(t_i), sch.unroll(vector)
+    sch.unroll(several), sch.unroll(t_i), sch.unroll(vector)
     sch.tensorize(lane, ins.name)
     return lowered(sch.mod["main"])
 
