@@ -174,6 +174,7 @@ def run(
         raise UserError("nothing to run on: pass --input FILE...")
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")
+    _without_compiler()
     model = load(bundle)
     results = []
     for file in files:
@@ -213,6 +214,8 @@ def evaluate(
     from eq_tvm.progress import show_progress
     from eq_tvm.report import evaluation_report
 
+    if float_engine() == "ONNX Runtime float32" or (data is not None and reference is None and model.is_dir()):
+        _without_compiler()
     if data is None:
         data, reference = _example_data(model, reference)
     with show_progress() as progress:
@@ -240,6 +243,7 @@ def bench(
         rows = bench_layers(bundle, threads=threads, seconds=seconds)
         print(json.dumps(rows) if as_json else layers_report(rows))
         return
+    _without_compiler()
     result = bench(bundle, threads=threads, seconds=seconds)
     text = "median {median_ms:.3f} ms, fastest {min_ms:.3f} ms ({runs} runs, threads: {threads})"
     print(json.dumps(result) if as_json else text.format(**result))
@@ -256,6 +260,12 @@ def targets(
     from eq_tvm.targets import load_targets
 
     print(targets_report(load_targets(file)))
+
+
+def _without_compiler() -> None:
+    """Let TVM load its runtime only: half the memory, and a faster start."""
+    if "tvm" not in sys.modules:
+        os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
 
 
 def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:

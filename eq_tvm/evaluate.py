@@ -98,7 +98,7 @@ def float_engine() -> str | None:
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
-        return None if os.environ.get("TVM_USE_RUNTIME_LIB") else "eq_tvm float32"
+        return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
     return "ONNX Runtime float32"
 
 

@@ -1,5 +1,9 @@
 """Loading and running bundles."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from tiny import SHAPE, write_tiny
@@ -55,3 +59,18 @@ def test_a_bundle_for_a_better_processor(tiny, monkeypatch):
     if host.platform.machine() == "x86_64":
         with pytest.raises(UserError, match=r"this processor lacks .*avx.*: compile it for --target native"):
             eq_tvm.load(tiny)
+
+
+def test_commands_load_no_compiler(tiny, tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros((1, 6, 4, 3), np.uint8))
+    script = """
+from eq_tvm.cli import main
+for arguments in ("run {} --input x.npz", "bench {} --seconds 0.01", "evaluate {} --data x.npz"):
+    assert main(arguments.format("tiny.eqtvm").split()) == 0, arguments
+maps = open("/proc/self/maps").read()
+assert "libtvm_runtime" in maps and "libtvm_compiler" not in maps
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TVM_USE_RUNTIME_LIB"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
