@@ -5,6 +5,9 @@
     bundle = eq_tvm.compile("net.onnx", calibration="images/", preprocess="net.preprocess.yaml", target="native")
     outputs = eq_tvm.load(bundle).run(image)  # uint8 (H, W, 3), or the network's float32 input
 
+    with eq_tvm.connect("raspberrypi.local:9090") as board:  # where TVM's RPC server runs
+        outputs = eq_tvm.load("net-rpi4.eqtvm", board=board).run(image)
+
 `eq_tvm.evaluate` and `eq_tvm.bench` are modules with a function of the same name. The passes are in `eq_tvm.passes`,
 to be used in any flow of TVM's.
 """
@@ -15,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from eq_tvm.errors import UserError
 
 if TYPE_CHECKING:
+    from eq_tvm.boards import connect
     from eq_tvm.compiler import compile
     from eq_tvm.runtime import load
 
-__all__ = ["UserError", "compile", "load"]
+__all__ = ["UserError", "compile", "connect", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs NumPy and TVM only when it is asked for."""
-    home = {"compile": "eq_tvm.compiler", "load": "eq_tvm.runtime"}.get(name)
+    home = {"compile": "eq_tvm.compiler", "connect": "eq_tvm.boards", "load": "eq_tvm.runtime"}.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(home), name)

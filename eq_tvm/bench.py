@@ -1,4 +1,4 @@
-"""How fast a compiled network is on this machine."""
+"""How fast a compiled network is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,33 +17,49 @@ from eq_tvm import host
 from eq_tvm.errors import UserError
 from eq_tvm.runtime import Model, load
 
+if TYPE_CHECKING:
+    from eq_tvm.boards import Board
 
-def bench(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0) -> dict[str, float | int]:
+
+def bench(
+    bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0, board: Board | None = None
+) -> dict[str, float | int]:
     """Time a network on random input.
 
     Parameters
     ----------
     bundle : str or Path
     threads : int, optional
-        By default ``TVM_NUM_THREADS``, or else the physical cores.
+        By default ``TVM_NUM_THREADS``, or else the physical cores; on a board what its server was started with.
     seconds : float
         How long to measure, after a tenth of it to warm up; at least three runs.
+    board : Board, optional
+        Where to run instead of this machine (`eq_tvm.connect` gives one), and whose clock counts.
 
     Returns
     -------
     dict
         `median_ms`, `min_ms`, `threads`, `runs`.
     """
-    times = _on_threads(threads, seconds, lambda: _measure(load(bundle), seconds))
+    if board is None:
+        times = _on_threads(threads, seconds, lambda: _measure(load(bundle), seconds))
+        threads = threads or host.default_threads()
+    else:
+        _check_positive(threads, seconds)
+        model = load(bundle, board=board)
+        threads = board.use_threads(threads)
+        times = model.measure(_random_inputs(model), seconds)
     return {
         "median_ms": round(1000 * statistics.median(times), 4),
         "min_ms": round(1000 * min(times), 4),
-        "threads": threads or host.default_threads(),
+        "threads": threads,
         "runs": len(times),
     }
 
 
-def bench_layers(bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0) -> list[dict[str, Any]]:
+def bench_layers(
+    bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0, board: Board | None = None
+) -> list[dict[str, Any]]:
     """Time each layer of a network on random input: what `eq_tvm.layers.time_layers` returns.
 
     Parameters are those of `bench`.
@@ -51,6 +67,9 @@ def bench_layers(bundle: str | Path, *, threads: int | None = None, seconds: flo
     from eq_tvm import bundle as bundles
     from eq_tvm.layers import time_layers
 
+    if board is not None:
+        _check_positive(threads, seconds)
+        return board.time_layers(bundle, threads, seconds)
     description = bundles.read(bundle)
     return _on_threads(threads, seconds, lambda: time_layers(load(description), description, seconds))
 
@@ -58,17 +77,25 @@ def bench_layers(bundle: str | Path, *, threads: int | None = None, seconds: flo
 def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) -> Any:
     """What `work` returns, with a pool of so many of TVM's threads."""
     threads = host.default_threads() if threads is None else threads
-    if threads < 1 or not seconds > 0:
-        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
+    _check_positive(threads, seconds)
     with _tvm_threads(threads), ThreadPoolExecutor(1) as new_thread:
         return new_thread.submit(work).result()
+
+
+def _check_positive(threads: int | None, seconds: float) -> None:
+    if (threads is not None and threads < 1) or not seconds > 0:
+        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
+
+
+def _random_inputs(model: Model) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.standard_normal(i.shape).astype(i.dtype) for i in model.inputs]
 
 
 def _measure(model: Model, seconds: float) -> list[float]:
     import tvm
 
-    random = np.random.default_rng(0)
-    inputs = [tvm.runtime.tensor(random.standard_normal(i.shape).astype(i.dtype)) for i in model.inputs]
+    inputs = [tvm.runtime.tensor(array) for array in _random_inputs(model)]
     end = time.perf_counter() + seconds / 10
     model.main(*inputs)
     while time.perf_counter() < end:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,20 @@ app = typer.Typer(
 )
 
 
+# Where run, evaluate and bench run a bundle.
+Rpc = Annotated[
+    str | None,
+    typer.Option("--rpc", metavar="HOST:PORT", help="Run on a board, where TVM's RPC server listens there."),
+]
+Tracker = Annotated[
+    str | None,
+    typer.Option("--tracker", metavar="HOST:PORT", help="Run on a board that TVM's RPC tracker there knows."),
+]
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="NAME", help="With --tracker: the kind of board, such as rpi4.")
+]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
     os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
@@ -40,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         if interrupted:
             return 130
         raise
+    if interrupted:
+        return 130  # the call to a board that it ended, for one, fails with a UserError
     print("error:", " ".join(message.split()), file=sys.stderr)
     return 2
 
@@ -149,7 +166,9 @@ def compile(
 
 @app.command(
     epilog=_examples(
-        "run net-native.eqtvm --input cat.jpg dog.jpg", "run net-native.eqtvm --input x.npz --output y.npz"
+        "run net-native.eqtvm --input cat.jpg dog.jpg",
+        "run net-native.eqtvm --input x.npz --output y.npz",
+        "run net-rpi4.eqtvm --input cat.jpg --rpc raspberrypi.local:9090",
     )
 )
 def run(
@@ -161,6 +180,9 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write all outputs there.")] = None,
     top: Annotated[int, typer.Option(metavar="N", help="How many of the highest scores to print.")] = 5,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
 ) -> None:
     """Run a bundle on images or tensors and print the highest scores."""
     import numpy as np
@@ -175,19 +197,22 @@ def run(
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")
     _without_compiler()
-    model = load(bundle)
     results = []
-    for file in files:
-        for name, inputs in read_inputs(file, model.inputs, model.preprocess):
-            results.append(model.run(inputs))
-            print(top_report(name, results[-1], top))
+    with _board(rpc, tracker, key) as board:
+        model = load(bundle, board=board)
+        for file in files:
+            for name, inputs in read_inputs(file, model.inputs, model.preprocess):
+                results.append(model.run(inputs))
+                print(top_report(name, results[-1], top))
     if output is not None:
         _write_npz(output, {key: np.concatenate([result[key] for result in results]) for key in results[0]})
 
 
 @app.command(
     epilog=_examples(
-        "evaluate net-native.eqtvm --data images.csv --reference net.onnx", "evaluate net.onnx --data images/ --json"
+        "evaluate net-native.eqtvm --data images.csv --reference net.onnx",
+        "evaluate net.onnx --data images/ --json",
+        "evaluate net-rpi4.eqtvm --data images.csv --tracker 192.168.0.2:9190 --key rpi4",
     )
 )
 def evaluate(
@@ -208,6 +233,9 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
 ) -> None:
     """Measure top-1 accuracy, and how closely a network follows its float32 reference."""
     from eq_tvm.evaluate import evaluate, float_engine
@@ -219,13 +247,24 @@ def evaluate(
     if data is None:
         data, reference = _example_data(model, reference)
     with show_progress() as progress:
-        result = evaluate(model, data, preprocess=preprocess, reference=reference, limit=limit, progress=progress)
+        with _board(rpc, tracker, key) as board:
+            result = evaluate(
+                model,
+                data,
+                preprocess=preprocess,
+                reference=reference,
+                limit=limit,
+                board=board,
+                progress=progress,
+            )
     if reference is not None or model.is_file():
         print(f"float networks were run by {float_engine()}", file=sys.stderr)
     print(json.dumps(result) if as_json else evaluation_report(result))
 
 
-@app.command(epilog=_examples("bench net-native.eqtvm --threads 1"))
+@app.command(
+    epilog=_examples("bench net-native.eqtvm --threads 1", "bench net-rpi4.eqtvm --rpc raspberrypi.local:9090")
+)
 def bench(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     threads: Annotated[
@@ -234,17 +273,21 @@ def bench(
     seconds: Annotated[float, typer.Option(metavar="S", help="How long to measure.")] = 3.0,
     layers: Annotated[bool, typer.Option("--layers", help="Print where the time goes, layer by layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
 ) -> None:
-    """Time a bundle on this machine, on random input."""
+    """Time a bundle on this machine or a board, on random input."""
     from eq_tvm.bench import bench, bench_layers
     from eq_tvm.report import layers_report
 
+    if not layers:  # which compiles, to find out what the processor can do
+        _without_compiler()
+    with _board(rpc, tracker, key) as board:
+        result = (bench_layers if layers else bench)(bundle, threads=threads, seconds=seconds, board=board)
     if layers:
-        rows = bench_layers(bundle, threads=threads, seconds=seconds)
-        print(json.dumps(rows) if as_json else layers_report(rows))
+        print(json.dumps(result) if as_json else layers_report(result))
         return
-    _without_compiler()
-    result = bench(bundle, threads=threads, seconds=seconds)
     text = "median {median_ms:.3f} ms, fastest {min_ms:.3f} ms ({runs} runs, threads: {threads})"
     print(json.dumps(result) if as_json else text.format(**result))
 
@@ -266,6 +309,13 @@ def _without_compiler() -> None:
     """Let TVM load its runtime only: half the memory, and a faster start."""
     if "tvm" not in sys.modules:
         os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
+
+
+def _board(rpc: str | None, tracker: str | None, key: str | None):
+    """A context with the board that the options name, or None for this machine."""
+    from eq_tvm.boards import connect
+
+    return connect(rpc, tracker=tracker, key=key) if rpc or tracker or key else nullcontext()
 
 
 def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:

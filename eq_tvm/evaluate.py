@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from eq_tvm.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.runtime import load
+
+if TYPE_CHECKING:
+    from eq_tvm.boards import Board
 
 Progress = Callable[[float, str], None]
 
@@ -35,6 +38,7 @@ def evaluate(
     preprocess: Preprocess | str | Path | None = None,
     reference: str | Path | None = None,
     limit: int | None = None,
+    board: Board | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float | int | None]:
     """Run a network on images and compare it with their labels and with a float reference.
@@ -51,6 +55,8 @@ def evaluate(
         The float network to compare with.
     limit : int, optional
         Only the first so many images.
+    board : Board, optional
+        Where to run the bundle instead of this machine, which runs the reference; `eq_tvm.connect` gives one.
     progress : callable (done 0..1, message), optional
 
     Returns
@@ -64,7 +70,9 @@ def evaluate(
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)
     dataset = datasets.read(data)
-    runner = load(model) if _is_bundle(model) else load_float(model, preprocess)
+    if not _is_bundle(model) and board is not None:
+        raise UserError(f"a board runs bundles only: compile {model} for it, or leave --rpc and --tracker out")
+    runner = load(model, board=board) if _is_bundle(model) else load_float(model, preprocess)
     original = load_float(reference, preprocess) if reference is not None else None
     preprocess = preprocess or runner.preprocess
     if len(runner.inputs) != 1 or (original and len(original.inputs) != 1):

@@ -29,9 +29,9 @@ def instructions() -> dict[str, float]:
     return next((choice for choice in _CHOICES.get(platform.machine(), []) if not missing_features(choice)), {})
 
 
-def missing_features(names: Iterable[str]) -> list[str]:
-    """Features that the multiply instructions `names` need and this processor lacks, in LLVM's names."""
-    present = cpu_features() or set()
+def missing_features(names: Iterable[str], present: Iterable[str] | None = None) -> list[str]:
+    """Features that the multiply instructions `names` need and a processor (this one) lacks, in LLVM's names."""
+    present = (cpu_features() or set()) if present is None else present
     return sorted({feature for name in names for feature in NEEDED_FEATURES[name] if feature not in present})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from eq_tvm.preprocess import Preprocess, network_input
 
 if TYPE_CHECKING:
     import tvm
+
+    from eq_tvm.boards import Board
 
 
 class Model:
@@ -68,25 +70,37 @@ class Model:
         UserError
             A wrong name, shape or dtype, or NaN or infinity.
         """
+        results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
+        return {info.name: result for info, result in zip(self.outputs, results, strict=True)}
+
+    def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Run the compiled function once, on the network's inputs in its order, in their shapes."""
         import tvm
 
-        arrays = check_inputs(inputs, self.inputs, self.preprocess)
         results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
         results = [results] if isinstance(results, tvm.runtime.Tensor) else results
-        return {info.name: result.numpy() for info, result in zip(self.outputs, results, strict=True)}
+        return [result.numpy() for result in results]
 
 
-def load(bundle: str | Path | Bundle) -> Model:
+def load(bundle: str | Path | Bundle, *, board: Board | None = None) -> Model:
     """Load a bundle that was compiled for this machine, or one like it.
+
+    Parameters
+    ----------
+    bundle : str, Path or Bundle
+    board : Board, optional
+        Where to run it instead of this machine; `eq_tvm.connect` gives one.
 
     Raises
     ------
     UserError
-        It is incomplete, altered, or for a machine that this one is not.
+        It is incomplete, altered, or for a machine that this one, or the board, is not.
     """
+    if board is not None:
+        return board.load(bundle)
     if not isinstance(bundle, Bundle):
         bundle = bundles.read(bundle)
-    _check_machine(bundle)
+    check_machine(bundle, platform.machine(), host.cpu_features())
     import tvm
 
     library = tvm.runtime.load_module(str(bundle.library))
@@ -108,15 +122,24 @@ def check_inputs(
     return [network_input(np.asarray(inputs[i.name]), i.shape, preprocess, f"input {i.name}") for i in expected]
 
 
-def _check_machine(bundle: Bundle) -> None:
-    target, here = bundle.target, platform.machine()
-    if target["architecture"] != here:
+def check_machine(
+    bundle: Bundle, architecture: str, features: Collection[str] | None, board: str | None = None
+) -> None:
+    """Raise a UserError where a machine (this one, or a board of that name) can't run what the bundle contains.
+
+    `features` are those of `eq_tvm.host.cpu_features`.
+    """
+    target, machine = bundle.target, board or "this machine"
+    remedy = "compile it for --target native"
+    if board:
+        remedy = "compile it for that board (see: python -m eq_tvm targets)"
+    if target["architecture"] != architecture:
         raise UserError(
-            f"the bundle {bundle.path} is for {target['name']} ({target['architecture']}), this machine is {here}: "
-            "copy it to such a machine, or compile it for --target native"
+            f"the bundle {bundle.path} is for {target['name']} ({target['architecture']}), {machine} is "
+            f"{architecture}: {'' if board else 'copy it to such a machine, or '}{remedy}"
         )
-    if host.cpu_features() is not None and (missing := host.missing_features(target["instructions"])):
+    if features is not None and (missing := host.missing_features(target["instructions"], features)):
+        processor = f"the processor of {board}" if board else "this processor"
         raise UserError(
-            f"the bundle {bundle.path} is for {target['name']}; this processor lacks {', '.join(missing)}: "
-            "compile it for --target native"
+            f"the bundle {bundle.path} is for {target['name']}; {processor} lacks {', '.join(missing)}: {remedy}"
         )

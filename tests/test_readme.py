@@ -15,6 +15,7 @@ from eq_tvm.targets import load_targets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BOARD = (ROOT / "docs" / "raspberry-pi.md").read_text(encoding="utf-8")
 TEST_COMMAND = "python -m pytest -n 2"
 
 
@@ -84,6 +85,8 @@ def test_options_exist(capsys):
     assert not any(cli.main([command, "--help"]) for command in commands)
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - {"--no-deps"} <= known
+    ours = "\n".join(line for line in BOARD.splitlines() if "eq_tvm" in line and not line.startswith("pip"))
+    assert set(re.findall(r"--[a-z][a-z-]+", ours)) <= known
 
 
 def test_targets_are_named():

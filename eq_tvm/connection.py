@@ -1,0 +1,144 @@
+"""Sockets to TVM's RPC servers and trackers, which answer in time or not at all."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+from eq_tvm.errors import UserError
+
+SECONDS = 10.0  # to answer while connecting
+DOCUMENT = "docs/raspberry-pi.md"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A host and port, and the option that gave them."""
+
+    option: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Address:
+        """From ``raspberrypi.local:9090``, ``192.168.0.7:9090`` or ``[fe80::1]:9090``."""
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise UserError(f"{option} must look like raspberrypi.local:9090, not {text}")
+        return cls(option, host, int(port))
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if ":" not in self.host else f"[{self.host}]:{self.port}"
+
+
+def connect_server(address: Address, key: str = "") -> socket.socket:
+    """A socket to an RPC server that has accepted this client and waits for its first call.
+
+    Parameters
+    ----------
+    address : Address
+    key : str
+        That of the server, or the one that the tracker gave for this connection.
+
+    Raises
+    ------
+    UserError
+        Nothing there, or something else, or another key.
+    """
+    from tvm.rpc import base
+
+    command = f"python -m tvm.exec.rpc_server --port {address.port}"
+    connection = _connect(address, f"start the server there: {command}")
+    try:
+        name = f"client:{key}".encode()
+        connection.sendall(struct.pack("<ii", base.RPC_MAGIC, len(name)) + name)
+        (code,) = struct.unpack("<i", base.recvall(connection, 4))
+        if code == base.RPC_CODE_MISMATCH:
+            raise UserError(
+                f"{address.option} {address}: the server wants another key: pass the --key it was started with, "
+                "or, if it was started with --tracker, the same --tracker and --key"
+            )
+        if code != base.RPC_CODE_SUCCESS:
+            raise UserError(f"{address.option} {address} is something else than TVM's RPC server")
+        (length,) = struct.unpack("<i", base.recvall(connection, 4))
+        base.recvall(connection, length)
+        _notice_loss(connection)
+        return connection
+    except TimeoutError as e:
+        message = "accepts connections, but does not answer: perhaps it serves someone else; otherwise restart it there"
+        raise UserError(f"{address.option} {address} {message}: {command}") from e
+    except OSError as e:
+        raise UserError(
+            f"{address.option} {address} closes the connection: is this TVM's RPC server, and not a tracker "
+            "(which takes --tracker and --key)?"
+        ) from e
+    except BaseException:
+        connection.close()
+        raise
+
+
+def request_server(tracker: Address, key: str) -> tuple[Address, str]:
+    """The address of a free board and the key for one connection to it, from an RPC tracker.
+
+    Raises
+    ------
+    UserError
+        No tracker there, no board of that key, or none that becomes free in time.
+    """
+    from tvm.rpc import base
+    from tvm.rpc.base import TrackerCode
+
+    option = f"{tracker.option} {tracker}"
+    with _connect(tracker, f"start the tracker there: python -m tvm.exec.rpc_tracker --port {tracker.port}") as link:
+        boards: dict[str, int] = {}
+        try:
+            link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+            if struct.unpack("<i", base.recvall(link, 4))[0] != base.RPC_TRACKER_MAGIC:
+                raise UserError(f"{option} is something else than TVM's RPC tracker")
+            base.sendjson(link, [TrackerCode.SUMMARY])
+            for server in base.recvjson(link)[1]["server_info"]:
+                name = server["key"].removeprefix("server:")
+                boards[name] = boards.get(name, 0) + 1
+            if key not in boards:
+                there = ", ".join(sorted(boards)) or "none: no board is registered"
+                raise UserError(
+                    f"{option} has no board with the key {key}; there are: {there}. Start on the board: "
+                    f"python -m tvm.exec.rpc_server --tracker {tracker} --key {key}"
+                )
+            base.sendjson(link, [TrackerCode.REQUEST, key, "", 1])
+            host, port, match = base.recvjson(link)[1]
+        except TimeoutError as e:
+            if key in boards:
+                raise UserError(
+                    f"{option}: no board of {boards[key]} with the key {key} became free within {SECONDS:.0f} s: "
+                    "try again later, or restart the board's server"
+                ) from e
+            raise UserError(f"{option} accepts connections, but does not answer: restart the tracker") from e
+        except (OSError, ValueError, LookupError) as e:
+            raise UserError(f"{option} closes the connection: is this TVM's RPC tracker, and not a board?") from e
+    return Address(f"--key {key}:", host, port), match
+
+
+def _connect(address: Address, remedy: str) -> socket.socket:
+    what = f"{address.option} {address}"
+    try:
+        return socket.create_connection((address.host, address.port), SECONDS)
+    except socket.gaierror as e:
+        raise UserError(f"{what}: no host of that name is known here; try the board's IP address (hostname -I)") from e
+    except ConnectionRefusedError as e:
+        raise UserError(f"{what}: nothing listens there; {remedy}") from e
+    except TimeoutError as e:
+        message = f"no answer within {SECONDS:.0f} s: is it switched on, in this network, and without a firewall?"
+        raise UserError(f"{what}: {message}") from e
+    except OSError as e:
+        raise UserError(f"{what} can't be reached: {e.strerror}") from e
+
+
+def _notice_loss(connection: socket.socket) -> None:
+    """Let the system find out within some 20 s that the board has lost its power or network, and send small calls."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
