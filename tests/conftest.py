@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import aarch64 as emulation
+import aarch64_python
 import hypothesis
 import pytest
 
@@ -38,9 +39,19 @@ def aarch64_dotprod() -> emulation.Machine:
     return _machine("cortex-a76")
 
 
+@pytest.fixture(scope="session")
+def python_aarch64(tmp_path_factory) -> tuple[list[str], dict[str, str]]:
+    """A Python with eq_tvm on an emulated Raspberry Pi 4: its command, and what it needs in the environment."""
+    return _available(lambda: aarch64_python.command(tmp_path_factory.mktemp("aarch64")))
+
+
 def _machine(cpu: str) -> emulation.Machine:
+    return _available(lambda: emulation.machine(cpu))
+
+
+def _available(get):
     try:
-        return emulation.machine(cpu)
+        return get()
     except emulation.Unavailable as reason:
         if IN_CI:
             pytest.fail(str(reason))  # there the tools are installed: a test that did not run would go unnoticed
