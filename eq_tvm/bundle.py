@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eq_tvm import example
+from eq_tvm import directory, example
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
 
@@ -95,14 +92,7 @@ class Bundle:
 
 def check_destination(path: str | Path) -> Path:
     """The path, if a bundle may be written there: nothing, an empty directory, or a bundle (which is replaced)."""
-    path = Path(path)
-    if path.is_dir() and any(path.iterdir()) and not (path / DESCRIPTION).is_file():
-        raise UserError(f"{path} is a directory but not a bundle: it is not overwritten; choose another --output")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file: it is not overwritten; choose another --output")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"the directory {path.absolute().parent} for the bundle does not exist")
-    return path
+    return directory.check_destination(path, "bundle", DESCRIPTION)
 
 
 def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], object]) -> Bundle:
@@ -122,26 +112,12 @@ def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], objec
         The same with its `path`.
     """
     path = check_destination(path).absolute()
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as e:
-        raise UserError(f"can't write in {path.parent}: {e.strerror}") from e
-    try:
-        new = temporary / "new"
-        new.mkdir()
+    with directory.replacing(path, "bundle") as new:
         write_library(str(new / LIBRARY))
         description = _describe(bundle)
         description["files"] = {LIBRARY: {"sha256": _sha256((new / LIBRARY).read_bytes())}}
         description["files"][DESCRIPTION] = {"sha256": _own_sha256(description)}
         (new / DESCRIPTION).write_text(_text(description), encoding="utf-8")
-        if path.exists():
-            path.rename(temporary / "old")
-        new.rename(path)
-    except OSError as e:
-        raise UserError(f"can't write the bundle {path}: {e.strerror or e}") from e
-    finally:
-        _restore(temporary / "old", path)
-        shutil.rmtree(temporary, ignore_errors=True)
     return replace(bundle, path=path)
 
 
@@ -216,9 +192,3 @@ def _text(description: dict[str, Any]) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _restore(old: Path, path: Path) -> None:
-    """Put the replaced bundle back where the new one did not make it."""
-    if old.exists() and not path.exists():
-        os.rename(old, path)
