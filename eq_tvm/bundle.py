@@ -57,7 +57,8 @@ class Bundle:
     kernels : list of dict
         The kernel of each convolution and dense layer, in the order in which they run: `layer`, `function` (as the
         shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
-        `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated).
+        `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated),
+        `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
     path : Path, optional
         The directory, once it is written.
     """

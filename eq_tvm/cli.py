@@ -117,8 +117,17 @@ def compile(
         list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input where it is dynamic.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The bundle to write.", show_default="MODEL-TARGET.eqtvm")
+        Path | None, typer.Option(metavar="DIR", help="The directory to write.", show_default="MODEL-TARGET.eqtvm")
     ] = None,
+    artifact: Annotated[
+        str,
+        typer.Option(
+            metavar="bundle|standalone", help="What to write; standalone: a shared object and a C header, without TVM."
+        ),
+    ] = "bundle",
+    optimize: Annotated[
+        str, typer.Option(metavar="speed|size", help="size leaves out kernels that enlarge the weights.")
+    ] = "speed",
     dump_passes: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the module after each phase there.")
     ] = None,
@@ -137,14 +146,17 @@ def compile(
         ),
     ] = None,
 ) -> None:
-    """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take."""
+    """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take.
+
+    Or, with --artifact standalone, a shared object that a C program calls.
+    """
     from eq_tvm import compiler
     from eq_tvm.progress import show_progress
-    from eq_tvm.report import bundle_report
+    from eq_tvm.report import compile_report
 
     start = time.monotonic()
     with show_progress() as progress:
-        bundle = compiler.compile(
+        written = compiler.compile(
             model,
             target=target,
             calibration=calibration,
@@ -159,9 +171,11 @@ def compile(
             targets_file=targets,
             tune=tune,
             tuning_file=tuning_file,
+            artifact=artifact,
+            optimize=optimize,
             progress=progress,
         )
-    print(bundle_report(bundle, seconds=time.monotonic() - start))
+    print(compile_report(written, seconds=time.monotonic() - start))
 
 
 @app.command(

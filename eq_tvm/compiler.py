@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm import bundle as bundles
 from eq_tvm import data as datasets
-from eq_tvm import example, host
+from eq_tvm import example, host, linker
+from eq_tvm.artifacts import ARTIFACTS
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.runtime import Model
+    from eq_tvm.standalone import Standalone
     from eq_tvm.tuning import Tuner
 
 Progress = Callable[[float, str], None]
@@ -34,6 +34,7 @@ Progress = Callable[[float, str], None]
 SCHEMES = ("int7", "int8", "float32")
 METHODS = ("easyquant", "minmax")
 ACTIVATION_RANGES = ("unsigned", "symmetric")
+OPTIMIZE = ("speed", "size")
 RANDOM = "random"  # instead of images
 
 
@@ -53,9 +54,11 @@ def compile(
     targets_file: str | Path | None = None,
     tune: bool = False,
     tuning_file: str | Path | None = None,
+    artifact: str = "bundle",
+    optimize: str = "speed",
     progress: Progress | None = None,
-) -> Bundle:
-    """Quantize a network and compile it to a bundle.
+) -> Bundle | Standalone:
+    """Quantize a network and compile it to a bundle, or to a standalone library.
 
     Parameters
     ----------
@@ -78,7 +81,8 @@ def compile(
     input_shapes : mapping from input names to shapes, optional
         For inputs whose shape is dynamic; a dynamic batch alone becomes 1 by itself.
     output : str or Path, optional
-        The bundle's directory; by default ``<model>-<target>.eqtvm`` in the working directory.
+        The directory to write; by default ``<model>-<target>.eqtvm`` in the working directory for a bundle, and
+        ``<model>-<target>`` for a standalone library.
     dump_passes : str or Path, optional
         A directory to write the module to after each phase.
     targets_file : str or Path, optional
@@ -87,12 +91,16 @@ def compile(
         Measure the kernels that come into question for each layer on this machine, instead of estimating their speed.
     tuning_file : str or Path, optional
         Remembers what was measured, and is used by later compilations. By default in the user's cache directory.
+    artifact : {"bundle", "standalone"}
+        What to write: a bundle for `eq_tvm.load`, or a shared object with a C header that needs no TVM.
+    optimize : {"speed", "size"}
+        ``size`` leaves out kernels that enlarge the weights.
     progress : callable (done 0..1, message), optional
 
     Returns
     -------
-    Bundle
-        What was written; `Bundle.path` is its directory.
+    Bundle or Standalone
+        What was written; its `path` is the directory.
 
     Raises
     ------
@@ -113,6 +121,8 @@ def compile(
     _check_choice("--scheme", scheme, SCHEMES)
     _check_choice("--method", method, METHODS)
     _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)
+    _check_choice("--artifact", artifact, tuple(ARTIFACTS))
+    _check_choice("--optimize", optimize, OPTIMIZE)
     if images < 1:
         raise UserError(f"--images must be positive, not {images}")
     if scheme != "float32" and calibration is None:
@@ -121,10 +131,11 @@ def compile(
             "or `random` to measure speed only"
         )
     spec = get_target(target, targets_file)
-    _check_linker(spec)
+    linker.check(spec)
     if tune and (missing := _why_not_here(spec)):
         raise UserError(f"--tune measures on this machine, but target {target} {missing}; leave --tune out")
-    output = bundles.check_destination(output or f"{model.stem}-{target}.eqtvm")
+    kind = ARTIFACTS[artifact]
+    output = kind.check_destination(output or f"{model.stem}-{target}{kind.suffix}")
     if dump_passes is not None:
         _make_directory(Path(dump_passes))
     if isinstance(preprocess, str | Path):
@@ -156,26 +167,26 @@ def compile(
             "source": Path(calibration).name,
             "layers": layers,
         }
-    progress(_CALIBRATED, f"compiling for {target}")
+    progress(_CALIBRATED, f"choosing kernels for {target}")
     choose = _tuner(spec, tune, tuning_file, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with _pass_errors():
-        executable, kernels = pipeline.build(module, spec, choose=choose, dump=dump_passes)
-    bundle = Bundle(
-        model=model.stem,
-        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
-        inputs=inputs,
-        outputs=outputs,
-        preprocess=preprocess,
-        scheme=scheme,
-        calibration=record,
-        target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
-        versions=_versions(),
-        kernels=kernels,
-    )
-    progress(_BUILT, "linking")
-    bundle = bundles.write(bundle, output, lambda file: _link(executable, spec, file))
+        module, kernels = pipeline.lower(module, spec, choose=choose, optimize=optimize, dump=dump_passes)
+        network = Bundle(
+            model=model.stem,
+            model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+            inputs=inputs,
+            outputs=outputs,
+            preprocess=preprocess,
+            scheme=scheme,
+            calibration=record,
+            target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
+            versions=_versions(),
+            kernels=kernels,
+        )
+        progress(_LOWERED, f"compiling for {target}")
+        written = kind.write(module, network, spec, output)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
-    return bundle
+    return written
 
 
 def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Model:
@@ -184,7 +195,7 @@ def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Mo
     from eq_tvm.runtime import Model
 
     spec = get_target("native")
-    _check_linker(spec)
+    linker.check(spec)
     module, inputs, outputs = _import(Path(model), None, None)
     with _pass_errors():
         return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
@@ -209,7 +220,7 @@ def _tuner(spec: TargetSpec, tune: bool, file: str | Path | None, progress: Call
 
 
 # Where the phases end on the progress bar.
-_IMPORTED, _CALIBRATED, _BUILT = 0.02, 0.7, 0.97
+_IMPORTED, _CALIBRATED, _LOWERED = 0.02, 0.7, 0.8
 
 
 def _import(
@@ -271,32 +282,6 @@ def _random_images(shape: tuple[int, ...], preprocess: Preprocess | None, count:
         return random.standard_normal((count, *shape), dtype=np.float32)
     pixels = random.integers(0, 256, (count, *shape[1:], 3), dtype=np.uint8)
     return np.stack([preprocess(image) for image in pixels])
-
-
-def _check_linker(spec: TargetSpec) -> None:
-    from tvm.support import cc
-
-    if not spec.is_cross:
-        if cc.get_cc() is None:
-            raise UserError("no C++ compiler to link with: install one (Debian package g++)")
-    elif spec.cross_compiler is None:
-        raise UserError(
-            f"target {spec.name} is {spec.architecture}, this machine {platform.machine()}: it needs a cross_compiler"
-        )
-    elif shutil.which(spec.cross_compiler) is None:
-        package = f" (Debian package {spec.cross_package})" if spec.cross_package else ""
-        raise UserError(f"target {spec.name} needs the cross compiler {spec.cross_compiler}: install it{package}")
-
-
-def _link(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> None:
-    from tvm.support import cc
-
-    try:
-        executable.export_library(file, fcompile=cc.cross_compiler(spec.cross_compiler) if spec.is_cross else None)
-    except RuntimeError as e:
-        if "Compilation error" not in str(e):
-            raise
-        raise UserError(f"linking for {spec.name} failed: {' '.join(str(e).split())}") from e
 
 
 def _make_directory(path: Path) -> None:

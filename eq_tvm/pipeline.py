@@ -70,31 +70,42 @@ def lowering_phases(lower):
     ]
 
 
-def build(mod, target, *, choose=None, dump=None):
-    """Annotated (or canonical float) module -> executable.
+def lower(mod, target, *, choose=None, optimize="speed", dump=None):
+    """Annotated (or canonical float) module -> calls to scheduled functions.
 
     Parameters
     ----------
     mod : tvm.IRModule
     target : eq_tvm.targets.TargetSpec
     choose : callable, optional
-        Picks kernels: see `LowerToInteger`.
+    optimize : {"speed", "size"}
+        Both pick kernels: see `LowerToInteger`.
     dump : path, optional
 
     Returns
     -------
-    executable : tvm.relax.VMExecutable
+    mod : tvm.IRModule
     record : list of dict
         The kernel of each convolution and dense layer.
     """
-    tvm_target = target.tvm_target()
-    lower = passes.LowerToInteger(target, choose)
-    with tvm_target:
-        for phase, phase_passes in lowering_phases(lower):
+    to_integer = passes.LowerToInteger(target, choose, optimize)
+    with target.tvm_target():
+        for phase, phase_passes in lowering_phases(to_integer):
             mod = Sequential(phase_passes)(mod)
             _dump(mod, dump, phase)
+    return mod, to_integer.record
+
+
+def build(mod, target, **options):
+    """Annotated (or canonical float) module -> executable, and the record of `lower`, which takes the options."""
+    mod, record = lower(mod, target, **options)
+    return executable(mod, target), record
+
+
+def executable(mod, target):
+    """What `lower` gives -> tvm.relax.VMExecutable."""
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
-        return tvm.compile(mod, target=tvm_target), lower.record
+        return tvm.compile(mod, target=target.tvm_target())
 
 
 def _dump(mod, folder, phase):

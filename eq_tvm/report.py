@@ -10,22 +10,26 @@ from typing import Any
 import numpy as np
 
 from eq_tvm.bundle import Bundle
+from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import TargetSpec
 
 WORST_LAYERS = 3
 
 
-def bundle_report(bundle: Bundle, seconds: float) -> str:
+def compile_report(written: Bundle | Standalone, seconds: float) -> str:
     """What was compiled, how well its scales fit, and what to do next."""
-    target = bundle.target
+    network = written.network if isinstance(written, Standalone) else written
+    target = network.target
     rows = {
-        "bundle": str(_relative(bundle.path)),
+        "library" if isinstance(written, Standalone) else "bundle": str(_relative(written.path)),
         "target": f"{target['name']} ({target['description']})",
-        "scheme": bundle.scheme,
-        "size": f"{bundle.library.stat().st_size / 1e6:.2f} MB",
+        "scheme": network.scheme,
+        "size": f"{written.library.stat().st_size / 1e6:.2f} MB{_cost_of_speed(network)}",
         "time": f"{seconds:.1f} s",
     }
-    if record := bundle.calibration:
+    if isinstance(written, Standalone):
+        rows["memory"] = f"{written.workspace / 1e6:.2f} MB of workspace on one thread"
+    if record := network.calibration:
         rows["scheme"] += f", {record['activation_range']} activations"
         rows["calibration"] = f"{record['method']} on {record['images']} images of {record['source']}"
         if not record["calibrated"]:
@@ -34,7 +38,7 @@ def bundle_report(bundle: Bundle, seconds: float) -> str:
             worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
             mean = np.mean([cosine for cosine, _ in cosines])
             rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
-    rows["next"] = _next_step(bundle)
+    rows["next"] = _next_step(written)
     return _aligned(rows)
 
 
@@ -87,11 +91,21 @@ def targets_report(targets: Mapping[str, TargetSpec]) -> str:
     return "\n".join(lines)
 
 
-def _next_step(bundle: Bundle) -> str:
-    path = _relative(bundle.path)
-    if bundle.target["architecture"] != platform.machine():
+def _cost_of_speed(network: Bundle) -> str:
+    """What weights take for the sake of speed."""
+    more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
+    if more <= 0:
+        return ""
+    return f", of which {more:,} bytes are weights enlarged for speed: --optimize size does without"
+
+
+def _next_step(written: Bundle | Standalone) -> str:
+    path = _relative(written.path)
+    if isinstance(written, Standalone):
+        return f"build {path / EXAMPLE}, which says how, and run it on a raw tensor file"
+    if written.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
-    others = "" if bundle.is_example else f" --data IMAGES --reference {bundle.model}.onnx"
+    others = "" if written.is_example else f" --data IMAGES --reference {written.model}.onnx"
     return f"python -m eq_tvm evaluate {path}{others}"
 
 

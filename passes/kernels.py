@@ -13,6 +13,8 @@ from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
 from eq_tvm.schedules.epilogue import is_bounded
 
+from .weight_size import small, weight_bytes
+
 FRACTION_BITS = 16
 TERM_LIMIT = 2**29
 OPAQUE = 8  # TVM's OpPatternKind.kOpaque: FuseOps keeps its hands off
@@ -77,7 +79,9 @@ class Kernels:
         self.record.append({
             "layer": item.name, "function": self._added(function).name_hint, "kernel": best.name,
             "macs": item.conv.macs, "instruction": best.instruction,
-            "multiplications": round(best.multiplications), "cycles": round(best.cycles)})
+            "multiplications": round(best.multiplications), "cycles": round(best.cycles),
+            "weight_bytes": weight_bytes(best),
+            "small_weight_bytes": weight_bytes(min(small(found), key=lambda candidate: candidate.cycles))})
         shape = tuple(int(extent) for extent in function.params[-1].shape)
         return function, best.constants(), shape
 

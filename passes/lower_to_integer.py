@@ -11,6 +11,7 @@ from .lowered_values import NHWC_OF_NCHW, UNBOUNDED, Average, Joined, Linear, Qu
 from .lowering_rules import RULES
 from .materialize import Materializer
 from .rewrite import operator_name
+from .weight_size import choose_small
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
 
@@ -34,6 +35,8 @@ class LowerToInteger:
     choose : callable (key, candidates) -> Candidate, optional
         Picks the kernel of the layer that `key` describes (see `eq_tvm.schedules.candidates`). By default the one that
         is estimated to be the fastest.
+    optimize : {"speed", "size"}
+        ``size`` leaves out kernels that enlarge the weights (see `weight_size`).
 
     Attributes
     ----------
@@ -41,8 +44,9 @@ class LowerToInteger:
         The kernel chosen for each layer, after the pass has run.
     """
 
-    def __init__(self, machine, choose=None):
-        self.machine, self.choose = machine, choose or _cheapest
+    def __init__(self, machine, choose=None, optimize="speed"):
+        choose = choose or _cheapest
+        self.machine, self.choose = machine, choose_small(choose) if optimize == "size" else choose
         self.record = []
 
     def transform_module(self, mod, _ctx):
