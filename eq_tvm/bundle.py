@@ -59,6 +59,8 @@ class Bundle:
         shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
         `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated),
         `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
+    optimize : str
+        ``speed`` or ``size``: what they were chosen for.
     path : Path, optional
         The directory, once it is written.
     """
@@ -73,6 +75,7 @@ class Bundle:
     target: dict[str, Any]
     versions: dict[str, str]
     kernels: list[dict[str, Any]]
+    optimize: str = "speed"
     path: Path | None = None
 
     @property

@@ -182,6 +182,7 @@ def compile(
             target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
             versions=_versions(),
             kernels=kernels,
+            optimize=optimize,
         )
         progress(_LOWERED, f"compiling for {target}")
         written = kind.write(module, network, spec, output)

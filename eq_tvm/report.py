@@ -24,9 +24,13 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
         "library" if isinstance(written, Standalone) else "bundle": str(_relative(written.path)),
         "target": f"{target['name']} ({target['description']})",
         "scheme": network.scheme,
-        "size": f"{written.library.stat().st_size / 1e6:.2f} MB{_cost_of_speed(network)}",
+        "size": f"{written.library.stat().st_size / 1e6:.2f} MB",
+        "optimize": network.optimize,
         "time": f"{seconds:.1f} s",
     }
+    if network.optimize == "speed":
+        more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
+        rows["optimize"] += f", which costs {max(more, 0):,} bytes of weights over --optimize size"
     if isinstance(written, Standalone):
         rows["memory"] = f"{written.workspace / 1e6:.2f} MB of workspace on one thread"
     if record := network.calibration:
@@ -89,14 +93,6 @@ def targets_report(targets: Mapping[str, TargetSpec]) -> str:
         instructions = ", ".join(spec.instructions) or "none that eq_tvm has kernels for"
         lines.append(f"{name:12}{spec.description}: {instructions}")
     return "\n".join(lines)
-
-
-def _cost_of_speed(network: Bundle) -> str:
-    """What weights take for the sake of speed."""
-    more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
-    if more <= 0:
-        return ""
-    return f", of which {more:,} bytes are weights enlarged for speed: --optimize size does without"
 
 
 def _next_step(written: Bundle | Standalone) -> str:

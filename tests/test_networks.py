@@ -1,11 +1,13 @@
 """The promise, on whole networks: every target computes exactly the integer program.
 
-Module on x86 == numpy interpreter == module on aarch64 under qemu, bit for bit.
+Module on x86 == numpy interpreter == module on aarch64 under qemu, bit for bit. The same for standalone libraries.
 """
 
 import functools
+from dataclasses import asdict
 from pathlib import Path
 
+import c_programs
 import numpy as np
 import pytest
 import tvm
@@ -13,7 +15,8 @@ from aarch64 import export, machine
 from interpreter import run_annotated
 from tvm import relax
 
-from eq_tvm import data, example, host, pipeline
+from eq_tvm import data, example, host, pipeline, standalone
+from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.importer import import_onnx
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
@@ -78,6 +81,28 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
             np.testing.assert_array_equal(array, reference, strict=True)
 
 
+@pytest.mark.parametrize("target", ["x86", "rpi5"])
+def test_standalone_computes_the_integer_program(files, target, tmp_path):
+    annotated, images, expected = _program(files, *SCHEMES[0])
+    library = _standalone(annotated, target, tmp_path / "library")
+    for image, result, threads in zip(images, expected, (1, 3), strict=True):
+        results, _ = c_programs.run(library, get_target(target), [image], threads=threads, cpu=EMULATED.get(target))
+        np.testing.assert_array_equal(results[0], result[0], strict=True)
+
+
+@pytest.mark.parametrize("target", ["x86", "rpi4"])
+def test_standalone_squeezenet_is_small(shared_data, tmp_path, target):
+    model = shared_data.models["squeezenet1_1"]
+    files = model, model.with_suffix(".preprocess.yaml"), shared_data.path / LARGE["squeezenet1_1"]
+    annotated, (image, _), ((expected,), _) = _program(files, *SCHEMES[0])
+    library = _standalone(annotated, target, tmp_path / "library", optimize="size")
+    (result,), _ = c_programs.run(library, get_target(target), [image], cpu=EMULATED.get(target))
+    np.testing.assert_array_equal(result, expected, strict=True)
+    assert library.library.stat().st_size < 1.6e6  # 1.24 MB of weights
+    assert library.workspace + image.nbytes < 2e6
+    assert all(kernel["weight_bytes"] == kernel["small_weight_bytes"] for kernel in library.network.kernels)
+
+
 def test_threads_do_not_change_the_bits(files):
     annotated, images, expected = _program(files, *SCHEMES[0])
     main = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"]
@@ -93,6 +118,17 @@ def test_the_integer_program_is_close_to_float(files):
     for image, (result,) in zip(images, expected, strict=True):
         real = main(tvm.runtime.tensor(image)).numpy()
         assert np.vdot(real, result) > 0.98 * np.linalg.norm(real) * np.linalg.norm(result)
+
+
+def _standalone(annotated, target, path, optimize="speed"):
+    main, spec = annotated["main"], get_target(target)
+    module, kernels = pipeline.lower(annotated, spec, optimize=optimize)
+    inputs, outputs = (
+        tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
+        for kind, types in (("in", [param.ty for param in main.params]), ("out", [main.ret_ty])))
+    target = asdict(spec) | {"architecture": spec.architecture}
+    network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
+    return standalone.write(module, network, spec, path)
 
 
 def _arrays(result):

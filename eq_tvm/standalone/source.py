@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +134,11 @@ def _array(declaration: str, items: Iterable[str]) -> str:
 
 
 def _tensor(info: TensorInfo) -> str:
-    """JSON's strings are C's, except for what it escapes as \\u."""
     shape = ", ".join(map(str, info.shape))
     size = int(np.prod(info.shape)) * np.dtype(info.dtype).itemsize
-    name = json.dumps(info.name, ensure_ascii=False)
-    return f'{{{name}, "{info.dtype}", {len(info.shape)}, (const int64_t[]){{{shape}}}, {size}}}'
+    return f'{{{_string(info.name)}, "{info.dtype}", {len(info.shape)}, (const int64_t[]){{{shape or 0}}}, {size}}}'
+
+
+def _string(text: str) -> str:
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{"".join(plain)}"'
