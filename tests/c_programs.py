@@ -61,7 +61,7 @@ def build(standalone: Standalone, spec: TargetSpec) -> Path:
     if not program.exists():
         name = standalone.library.stem.removeprefix("lib")
         subprocess.run(
-            [linker.command(spec), "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic",
+            [linker.command(spec), "-x", "c", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic",
              standalone.path / "main.c", "-x", "none", f"-L{standalone.path}", f"-l{name}", "-Wl,-rpath,$ORIGIN",
              "-o", program], check=True)
     return program

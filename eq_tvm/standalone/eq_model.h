@@ -41,8 +41,8 @@ size_t eq_model_workspace_size(void);
  * threads    how many threads compute, this one included, up to EQ_MODEL_MAX_THREADS. The others live as long as the
  *            call. The result does not depend on it
  *
- * No pointer needs any alignment; inputs and outputs that are multiples of 64 save a copy. Returns 0, or -1 where a
- * pointer is NULL.
+ * No pointer needs any alignment; inputs and outputs that are multiples of 64 save a copy. Returns 0; -1 where a
+ * pointer is NULL; -2 where this processor lacks instructions that the network was compiled for.
  */
 int eq_model_run(const void *const *inputs, void *const *outputs, void *workspace, int threads);
 

@@ -13,7 +13,7 @@
 
 enum { TOP = 5 };
 
-static void fail(const char *what, const char *name)
+_Noreturn static void fail(const char *what, const char *name)
 {
     fprintf(stderr, "error: %s%s\n", what, name);
     exit(2);
@@ -84,8 +84,14 @@ int main(int count, char **arguments)
     for (int i = 0; i < EQ_MODEL_OUTPUTS; i++)
         outputs[i] = allocate(eq_model_outputs()[i].bytes);
 
-    if (eq_model_run(inputs, outputs, allocate(eq_model_workspace_size()), threads ? atoi(threads) : 1))
+    switch (eq_model_run(inputs, outputs, allocate(eq_model_workspace_size()), threads ? atoi(threads) : 1)) {
+    case 0:
+        break;
+    case -2:
+        fail("the network was compiled for another processor: choose another --target", "");
+    default:
         fail("the network could not run", "");
+    }
     for (int i = 0; i < EQ_MODEL_OUTPUTS; i++)
         print_top(&eq_model_outputs()[i], outputs[i]);
     if (count - 2 == EQ_MODEL_INPUTS)

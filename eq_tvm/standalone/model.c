@@ -3,6 +3,7 @@
  * constants, of the workspace, and of what the caller passes.
  */
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "threads.h"
 
@@ -89,6 +90,8 @@ EXPORTED int eq_model_run(const void *const *inputs, void *const *outputs, void 
 
     if (!inputs || !outputs || !workspace)
         return -1;
+    if (!SUPPORTED())
+        return -2;
     at.workspace = aligned(workspace);
     for (int i = 0; i < EQ_MODEL_INPUTS; i++) {
         if (!inputs[i])

@@ -9,6 +9,7 @@ from string import Template
 
 import numpy as np
 
+from eq_tvm import host
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.standalone import memory
 from eq_tvm.standalone.kernels import Scratch
@@ -111,6 +112,7 @@ def tables(network: Bundle, program: Program, layout: Layout, scratch: Mapping[s
         _array("uint32_t input_places", (str(layout.staging[buffer]) for buffer in program.inputs)),
         _array("uint32_t output_places", (str(layout.staging[buffer]) for buffer in program.outputs)),
         _array("argument results", (_argument(layout, buffer) for buffer in program.outputs)),
+        f"#define SUPPORTED() ({_supported(network.target)})",
     ]) + "\n"
 
 
@@ -122,6 +124,19 @@ def example(library: str) -> str:
 def _bytes(scratch: Scratch) -> int:
     """What the calling thread needs, which computes one of the tasks."""
     return scratch.whole + scratch.task
+
+
+def _supported(target: Mapping) -> str:
+    """An expression for whether the processor has the multiply instructions."""
+    features = dict.fromkeys(name for key in target["instructions"] for name in host.NEEDED_FEATURES[key])
+    check = _CHECKS.get(target["architecture"], {}.get)
+    return " && ".join(filter(None, map(check, features))) or "1"
+
+
+_CHECKS = {
+    "x86_64": '(__builtin_cpu_init(), __builtin_cpu_supports("{}"))'.format,
+    "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"}.get,
+}
 
 
 def _argument(layout: Layout, buffer: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,25 @@ def test_random_calibration_is_noted(cli, folder):
     assert not bundles.read("b").calibrated
 
 
+def test_standalone(cli, refused, folder):
+    code, out, err = cli(*COMPILE, "--artifact", "standalone")
+    assert code == 0, err
+    assert sorted(file.name for file in (folder / "net-native").iterdir()) == ["eq_model.h", "libnet.so", "main.c"]
+    for line in (r"library +net-native", r"optimize +speed, which costs 0 bytes of weights over --optimize size",
+                 r"memory +0\.\d\d MB of workspace on one thread", r"next +build net-native/main\.c"):
+        assert re.search(f"^{line}", out, re.M), out
+    shutil.copytree("net-native", "photos")
+    (folder / "photos" / "eq_model.h").unlink()
+    refused("photos is a directory but not a standalone library", *COMPILE, "--artifact", "standalone", "--output",
+            "photos")
+    refused("net-native is a directory but not a bundle", *COMPILE, "--output", "net-native")
+
+
+def test_optimize_size(cli, folder):
+    assert re.search("^optimize +size$", cli(*COMPILE, "--optimize", "size", "--output", "b")[1], re.M)
+    assert bundles.read("b").optimize == "size"
+
+
 def test_recompiling_replaces_the_bundle(cli, folder):
     for scheme in ("float32", "int8"):
         assert cli(*COMPILE, "--scheme", scheme, "--output", "b")[0] == 0
@@ -186,6 +206,8 @@ def test_usage_errors(refused):
     refused("--scheme must be one of int7, int8, float32, not int4", "compile", "--scheme", "int4")
     refused("--method must be one of easyquant, minmax, not kl", "compile", "--method", "kl")
     refused("--activation-range must be one of", "compile", "--activation-range", "half")
+    refused("--artifact must be one of bundle, standalone, not exe", "compile", "--artifact", "exe")
+    refused("--optimize must be one of speed, size, not both", "compile", "--optimize", "both")
     refused("--input must look like NAME=1,3,224,224, not x=1,a", "compile", "--input", "x=1,a")
     refused("nothing to run on: pass --input FILE", "run", "b")
     refused("no images: pass --data DATA", "evaluate", "net.onnx")

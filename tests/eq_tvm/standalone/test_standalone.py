@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -189,6 +190,21 @@ def test_the_header_tells_what_it_is(network):
                  f"uses {network.library.written.workspace} bytes"):
         assert line in header
     assert network.library.written.workspace < network.library.size
+
+
+def test_another_processor_is_refused(tmp_path):
+    """rpi5's code has instructions that a Cortex-A53 lacks: no crash, but an error that says so."""
+    spec = get_target("rpi5")
+    model = write_model(tmp_path / "exp.onnx", [("Exp", "x", "y", {})], {"x": [1, 9]}, ["y"])
+    if spec.is_cross and not shutil.which(spec.cross_compiler):
+        pytest.skip(f"{spec.cross_compiler} is not here")
+    written = eq_tvm.compile(model, scheme="float32", artifact="standalone", target="rpi5", output=tmp_path / "out")
+    x = np.zeros((1, 9), "float32")
+    np.testing.assert_array_equal(run(written, spec, [x], cpu="cortex-a76")[0], [x + 1])
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(written, spec, [x], cpu="cortex-a53")
+    assert error.value.returncode == 2
+    assert error.value.stderr == "error: the network was compiled for another processor: choose another --target\n"
 
 
 def test_names_of_tensors_may_be_anything(tmp_path):
