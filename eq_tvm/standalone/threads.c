@@ -139,6 +139,12 @@ int (*__TVMBackendParallelLaunch)(int (*)(int, void *, void *), void *, int) = p
 void *(*__TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = allocate;
 int (*__TVMBackendFreeWorkspace)(int, int, void *) = release;
 
+#ifdef __ARM_EABI__
+/* 32-bit kernels come with tables for exceptions, which never pass through them: no need of what would read those. */
+void __aeabi_unwind_cpp_pr0(void) {}
+void __aeabi_unwind_cpp_pr1(void) {}
+#endif
+
 static int key_state; /* 0: not made yet, 1: made, -1: can't be made */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

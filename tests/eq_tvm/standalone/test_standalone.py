@@ -1,10 +1,12 @@
 """A standalone library, called as C calls it."""
 
+import _ctypes
 import ctypes
 import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,7 +87,9 @@ def network(tmp_path_factory):
     inputs = [random(1, 3, 21, 21, seed=2), random(1, 24, 21, 21, seed=3)]
     bundle = eq_tvm.load(eq_tvm.compile(model, output=folder / "bundle", **options))
     expected = list(bundle.run({"x": inputs[0], "y": inputs[1]}).values())
-    return SimpleNamespace(library=Library(library), inputs=inputs, expected=expected)
+    small = write_model(folder / "exp.onnx", [("Exp", "x", "y", {})], {"x": [1, 9]}, ["y"])
+    other = eq_tvm.compile(small, artifact="standalone", scheme="float32", output=folder / "other").library
+    return SimpleNamespace(library=Library(library), inputs=inputs, expected=expected, other=other)
 
 
 def check(outputs, expected):
@@ -113,6 +117,18 @@ def test_runs_at_the_same_time(network):
         for results in pool.map(several, range(4)):
             for outputs in results:
                 check(outputs, network.expected)
+
+
+def test_loaded_and_unloaded_more_often_than_there_are_keys(network):
+    """A library holds one of the process's 1024 keys for thread-specific data, and gives it back."""
+    for _ in range(1030):
+        library = ctypes.CDLL(str(network.other))
+        library.eq_model_workspace_size.restype = ctypes.c_size_t
+        x, y, workspace = np.zeros(9, "float32"), np.zeros(9, "float32"), np.empty(library.eq_model_workspace_size())
+        assert library.eq_model_run(_pointers([x]), _pointers([y]), ctypes.c_void_p(workspace.ctypes.data), 1) == 0
+        _ctypes.dlclose(library._handle)
+    np.testing.assert_array_equal(y, np.ones(9))
+    assert str(network.other) not in Path("/proc/self/maps").read_text()
 
 
 def test_null_is_refused(network):
