@@ -45,10 +45,6 @@ class Layout:
     planned: int
     task: int
 
-    def workspace(self, threads: int) -> int:
-        """What ``eq_model_workspace_size`` returns."""
-        return memory.ALIGNMENT - 1 + self.planned + (threads - 1) * self.task
-
 
 def lay_out(program: Program, scratch: Mapping[str, Scratch]) -> Layout:
     """Find a place for each buffer of a program, and for what its kernels allocate."""
