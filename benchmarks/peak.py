@@ -126,13 +126,13 @@ def peaks(seconds: float = SECONDS) -> dict[str, float]:
         10^9 multiply-accumulates per second, by instruction; only those that the processor has.
     """
     return {
-        name: round(_measure(loop, seconds), 1)
+        name: round(measure(loop, seconds), 1)
         for name, loop in LOOPS.items()
         if machine.cpu_flags().issuperset(loop.needs)
     }
 
 
-def _measure(loop: Loop, seconds: float) -> float:
+def measure(loop: Loop, seconds: float) -> float:
     with tempfile.TemporaryDirectory() as directory:
         source, program = Path(directory) / "peak.c", Path(directory) / "peak"
         clobbers = "".join(f'"{register}", ' for register in loop.registers)

@@ -13,7 +13,7 @@ from .winograd_plan import WinogradTiling
 LOADS, ISSUE = 1.75, 3.75  # per cycle, as found in practice
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
-L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 24.0, 5.0
+L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
@@ -128,14 +128,16 @@ def winograd_cycles(plan, machine):
     into, out = TRANSFORMS[winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
     transforms += tiles * blocks * tiling.vectors * out
-    v_bytes = 2 * places * conv.in_channels * (tiles if tiling.ahead else plan.tiles)
+    v_bytes = plan.v_bytes * (plan.chunks if tiling.ahead else 1)
     m_bytes = 4 * places * plan.padded_tiles * block
-    local = m_bytes + v_bytes
     weight_bytes = places * blocks * plan.block_bytes
+    local = m_bytes + v_bytes
     weights = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
     product = _overlapped(product, weights) if plan.tiles > tiling.tile else product + weights
+    # V is fetched ahead, too; M is not.
     near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES if local <= machine.l3 // 4 else COLD_BYTES
-    spilled = (2 * chunks * blocks * m_bytes + chunks * blocks * v_bytes / (chunks if tiling.ahead else 1)) / near
+    spilled = chunks * blocks * (plan.v_bytes / max(near, L2_BYTES if v_bytes <= machine.l3 // 4 else 0)
+                                 + 2 * m_bytes / near)
     return product + transforms + spilled
 
 

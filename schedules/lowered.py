@@ -22,7 +22,7 @@ def lowered(func):
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 
 
-def prefetch(sch, loop, passes, far):
+def prefetch(sch, loop, passes, far, stream=""):
     """Let each iteration of the reduction `loop` fetch a share of the `weights` that are read later.
 
     Weights are cold: the network's other layers have driven them out of the near caches since the last run. A block of
@@ -30,8 +30,12 @@ def prefetch(sch, loop, passes, far):
     block into the second cache, evenly: the memory is slower than the first pass, faster than all. `far` says that a
     block does not stay in the first cache; then what is read some iterations later is fetched into that, too, as what
     a processor fetches by itself ends with each page.
+
+    `stream` names a buffer, [..., element], of which each pass reads the rows that follow those of the pass before:
+    they are fetched, too. A processor does not recognize several neighbouring rows as streams.
     """
     sch.annotate(loop, _PREFETCH, int(far))
+    sch.annotate(loop, _STREAM, stream)
     for outer in passes:
         sch.annotate(outer, _PASS, 1)
 
@@ -98,7 +102,7 @@ def _to_loops():
 
 
 _STACK = 1 << 15  # bytes: what is larger is no tile of registers
-_PREFETCH, _PASS = "eq_tvm.prefetch", "eq_tvm.pass"
+_PREFETCH, _STREAM, _PASS = "eq_tvm.prefetch", "eq_tvm.stream", "eq_tvm.pass"
 _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
 
 
@@ -107,7 +111,7 @@ def _fetching(stmt, passes=()):
     def change(part):
         if not isinstance(part, tirx.For):
             return part
-        marks = {key: value for key, value in part.annotations.items() if key not in (_PASS, _PREFETCH)}
+        marks = {key: value for key, value in part.annotations.items() if key not in (_PASS, _PREFETCH, _STREAM)}
         body = part.body
         if _PASS in part.annotations:
             body = _fetching(body, (*passes, part))
@@ -120,10 +124,7 @@ def _fetching(stmt, passes=()):
 
 
 def _fetches(loop, passes):
-    load = next(load for store in _stores(loop.body) if (load := _load_of("weights", store.value)) is not None)
-    weights, indices = load.source, list(load.indices)
-    for inner in _loops(loop.body):
-        indices = [_without(index, inner.loop_var) for index in indices]
+    weights, indices = _first_load("weights", loop)
     axis = next((i for i, index in enumerate(indices) if _uses(index, loop.loop_var)), None)
     if axis is None:  # a loop of one iteration
         return
@@ -140,10 +141,24 @@ def _fetches(loop, passes):
             number = number * extent + index
         for at in range(0, steps * share, line):
             yield _fetch(weights, [block // blocks, block % blocks], number * share + at, locality=2)
+    if many > 1 and loop.annotations[_STREAM]:
+        rows, place = _first_load(loop.annotations[_STREAM], loop)
+        count = int(rows.shape[-2]) // many  # of a pass, whose loop is the innermost
+        share = count * int(rows.shape[-1]) // int(loop.extent)
+        yield _fetch(rows, [*place[:-2], place[-2] + count], loop.loop_var * share, locality=2)
     if many == 1 or loop.annotations[_PREFETCH]:
         indices[axis] += max(1, _AHEAD // (step * itemsize))
         for at in range(0, steps * step, line):
             yield _fetch(weights, indices[:axis + 1], at, locality=3)
+
+
+def _first_load(name, loop):
+    """The buffer called `name`, and where the loop's iteration begins to read it."""
+    load = next(load for store in _stores(loop.body) if (load := _load_of(name, store.value)) is not None)
+    indices = list(load.indices)
+    for inner in _loops(loop.body):
+        indices = [_without(index, inner.loop_var) for index in indices]
+    return load.source, indices
 
 
 def _fetch(weights, place, element, locality):

@@ -21,7 +21,7 @@ def peak_kernel(instruction):
 
     def per_product(tiling):
         products = tiling.vectors * tiling.tile
-        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, rate)
+        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, rate, far=False)
         return step / products, -products
 
     tiling = min(cost.direct_tilings(widest, instruction), key=per_product)

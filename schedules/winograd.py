@@ -11,6 +11,8 @@ from .common import innermost_width
 from .direct_plan import CACHED
 from .lowered import cropped, lowered, prefetch
 
+SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
+
 
 def winograd_conv(plan, offset, dtype):
     """Scheduled PrimFunc of a 3x3 convolution.
@@ -148,7 +150,7 @@ def _schedule(func, plan):
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     step, several = sch.split(step, [None, 4 if ins.lanes < 16 and plan.steps % 4 == 0 else 1])
     sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
-    prefetch(sch, step, [t_o], plan.block_bytes > CACHED)
+    prefetch(sch, step, [t_o], plan.block_bytes > CACHED, "v" if plan.v_bytes > SPILLED else "")
     sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
     vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])

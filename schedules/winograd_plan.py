@@ -210,6 +210,11 @@ class WinogradPlan:
         return 2 * self.channels * self.block
 
     @property
+    def v_bytes(self):
+        """Bytes of V for a chunk."""
+        return 2 * self.winograd.alpha**2 * self.padded_tiles * self.channels
+
+    @property
     def weight_shape(self):
         """U as (block, place, step, vector, lane, pair)."""
         ins = self.instruction
