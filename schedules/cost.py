@@ -142,7 +142,7 @@ def winograd_cycles(plan, machine):
 
 
 def _overlapped(compute, weights):
-    """Weights are fetched while others are multiplied, if each is used more than once: see `lowered.prefetch`."""
+    """Weights are fetched while others are multiplied, if each is used more than once: see `prefetch`."""
     return max(compute, weights) + EXPOSED * min(compute, weights)
 
 
@@ -157,7 +157,7 @@ def step_cycles(vectors, tile, ins, rate, far):
     rate : float
         Its multiply-accumulates per cycle.
     far : bool
-        Whether the step fetches its weights: see `lowered.prefetch`.
+        Whether the step fetches its weights: see `prefetch`.
     """
     multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one

@@ -8,7 +8,8 @@ from tvm import s_tir, te, tirx
 
 from . import packing
 from .direct_plan import CACHED
-from .lowered import lowered, prefetch
+from .lowered import lowered
+from .prefetch import prefetch
 
 
 def direct_conv(plan, offset, dtype):

@@ -9,7 +9,8 @@ from tvm import s_tir, te, tirx
 
 from .common import innermost_width
 from .direct_plan import CACHED
-from .lowered import cropped, lowered, prefetch
+from .lowered import cropped, lowered
+from .prefetch import prefetch
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
 

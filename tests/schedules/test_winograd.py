@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, check
 
-from eq_tvm.schedules import cost
+from eq_tvm.schedules import cost, winograd
 from eq_tvm.schedules.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.instructions import INT16_MAX, choose_int16, worst_accumulators
@@ -121,6 +122,16 @@ def test_equals_the_integer_program(family, folder, drawn):
         numbers = case.numbers()
         assert is_exact(case.form, numbers.weight, numbers.bias, case.span)
     check(family, folder, drawn, [case.job(family) for case in drawn])
+
+
+@FAMILIES
+def test_large_inputs_are_fetched_early(family, folder, monkeypatch):
+    """V's next rows, and those behind its end, where there is nothing: no result changes."""
+    monkeypatch.setattr(winograd, "SPILLED", 0)
+    drawn = [Case(USUAL[0].conv, tiling=tiling) for tiling in (0, 7, 14)]
+    jobs = [case.job(family) for case in drawn]
+    assert any(re.search(r"prefetch\(T.address_of\(v\[", function.script()) for function, *_ in jobs)
+    check(family, folder, drawn, jobs)
 
 
 @FAMILIES
