@@ -2,6 +2,8 @@
 
 from tvm import te, tirx
 
+CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
+
 
 def pad_copy(x, padding, value=0, name="padded"):
     """NHWC `x` with `value` around it; padding is (top, left, bottom, right)."""

@@ -7,7 +7,7 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .direct_plan import CACHED, DirectTiling
+from .direct_plan import DirectTiling
 from .winograd_plan import WinogradTiling
 
 LOADS, ISSUE = 1.75, 3.75  # per cycle, as found in practice
@@ -72,9 +72,8 @@ def direct_cycles(plan, machine):
     v, tile = tiling.vectors, tiling.tile
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    far = plan.block_bytes > CACHED
-    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), far)
-    if far:
+    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), plan.far)
+    if plan.far:
         inner += plan.block_bytes / L2_BYTES
     inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
@@ -123,7 +122,7 @@ def winograd_cycles(plan, machine):
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
     block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
     rate = throughput(instruction, machine)
-    step = step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate, plan.block_bytes > CACHED)
+    step = step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate, plan.far)
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
@@ -136,8 +135,8 @@ def winograd_cycles(plan, machine):
     product = _overlapped(product, weights) if plan.tiles > tiling.tile else product + weights
     # V is fetched ahead, too; M is not.
     near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES if local <= machine.l3 // 4 else COLD_BYTES
-    spilled = chunks * blocks * (plan.v_bytes / max(near, L2_BYTES if v_bytes <= machine.l3 // 4 else 0)
-                                 + 2 * m_bytes / near)
+    fetched = L2_BYTES if v_bytes <= machine.l3 // 4 else near
+    spilled = chunks * blocks * (plan.v_bytes / fetched + 2 * m_bytes / near)
     return product + transforms + spilled
 
 

@@ -7,7 +7,6 @@ weights (see `direct_plan`), then the epilogue. Dense layers are 1x1 convolution
 from tvm import s_tir, te, tirx
 
 from . import packing
-from .direct_plan import CACHED
 from .lowered import lowered
 from .prefetch import prefetch
 
@@ -156,7 +155,7 @@ def _schedule(func, plan, prepared):
     w_i, i, kh, tap, step, _ = sch.get_loops(acc)[-6:]
     v, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(kh, tap, step, w_i, v, lane)
-    prefetch(sch, step, tiles, plan.block_bytes > CACHED)
+    prefetch(sch, step, tiles, plan.far)
     sch.parallel(sch.fuse(*shared))  # before decompose_reduction
     if ins.chain > 1:
         _schedule_chain(sch, step, ins)

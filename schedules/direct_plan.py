@@ -5,16 +5,16 @@ not fill the instruction, the channels of a whole kernel row. `steps` uses of th
 as [group, block, kh, tap, step, vector, chain, lane, pair].
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import packing
+from .common import CACHED
 from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import Instruction
-
-CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,12 @@ class DirectPlan:
     @property
     def block_bytes(self):
         """Bytes of a block of weights."""
-        ins = self.instruction
-        length = self.conv.kernel[0] * self.taps * self.steps * ins.depth
-        return self.block * length * np.dtype(ins.weight).itemsize
+        return math.prod(self.weight_shape[2:]) * np.dtype(self.instruction.weight).itemsize
+
+    @property
+    def far(self):
+        """Whether a block of weights does not stay in the first cache."""
+        return self.block_bytes > CACHED
 
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""

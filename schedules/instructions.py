@@ -27,7 +27,7 @@ class Instruction:
     Parameters
     ----------
     name : str
-        Name of the registered tensor intrinsic.
+        Name of the registered tensor intrinsic; with a chain, of the two that `link` and `widening` name.
     lanes : int
         Output channels per vector.
     pairs : int

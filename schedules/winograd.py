@@ -8,7 +8,6 @@ matrix product M = V U (int32); and A^T M A = factor^2 * acc, which gives acc ba
 from tvm import s_tir, te, tirx
 
 from .common import innermost_width
-from .direct_plan import CACHED
 from .lowered import cropped, lowered
 from .prefetch import prefetch
 
@@ -151,7 +150,7 @@ def _schedule(func, plan):
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     step, several = sch.split(step, [None, 4 if ins.lanes < 16 and plan.steps % 4 == 0 else 1])
     sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
-    prefetch(sch, step, [t_o], plan.block_bytes > CACHED, "v" if plan.v_bytes > SPILLED else "")
+    prefetch(sch, step, [t_o], plan.far, "v" if plan.v_bytes > SPILLED else "")
     sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
     vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .common import CACHED
 from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import INT16_MAX, Instruction, worst_accumulators
@@ -208,6 +209,11 @@ class WinogradPlan:
     def block_bytes(self):
         """Bytes of U for a block and a place."""
         return 2 * self.channels * self.block
+
+    @property
+    def far(self):
+        """Whether they do not stay in the first cache."""
+        return self.block_bytes > CACHED
 
     @property
     def v_bytes(self):
