@@ -57,7 +57,7 @@ def direct_tilings(conv, instruction):
 
 
 # More registers that LLVM takes, by lanes and whether there is a chain: found by looking at the assembly.
-_SPARE = {(4, False): 3, (4, True): 3, (16, True): 2}
+_SPARE = {(4, False): 3, (4, True): 7, (16, True): 2}
 
 
 def direct_cycles(plan, machine):
@@ -72,10 +72,11 @@ def direct_cycles(plan, machine):
     v, tile = tiling.vectors, tiling.tile
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), plan.far)
+    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), plan.far, plan.unrolled)
     if plan.far:
         inner += plan.block_bytes / L2_BYTES
-    inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
+    loops = 0 if plan.unrolled else conv.kernel[0] * plan.taps
+    inner += TILE + loops * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
     whole = plan.block_bytes * plan.blocks * conv.groups
     return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
@@ -145,7 +146,7 @@ def _overlapped(compute, weights):
     return max(compute, weights) + EXPOSED * min(compute, weights)
 
 
-def step_cycles(vectors, tile, ins, rate, far):
+def step_cycles(vectors, tile, ins, rate, far, unrolled=False):
     """Cycles of one step of the innermost loop.
 
     Parameters
@@ -157,6 +158,8 @@ def step_cycles(vectors, tile, ins, rate, far):
         Its multiply-accumulates per cycle.
     far : bool
         Whether the step fetches its weights: see `prefetch`.
+    unrolled : bool
+        Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
     """
     multiply = vectors * tile * ins.lanes * ins.depth / rate
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
@@ -165,7 +168,7 @@ def step_cycles(vectors, tile, ins, rate, far):
     fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
     uses = 1 if fused else 2 * ins.chain + bool(ins.chained)
     issued = vectors * tile * uses + activations + 3 + far * weights
-    if tile > 1 or not ins.chained:  # else the instruction reads the weights itself
+    if not unrolled:
         issued += weights
     return max(multiply, (weights + activations) / LOADS, issued / ISSUE)
 

@@ -157,6 +157,9 @@ def _schedule(func, plan, prepared):
     sch.reorder(kh, tap, step, w_i, v, lane)
     prefetch(sch, step, tiles, plan.far)
     sch.parallel(sch.fuse(*shared))  # before decompose_reduction
+    if plan.unrolled:
+        for loop in (kh, tap, step):
+            sch.unroll(loop)
     if ins.chain > 1:
         _schedule_chain(sch, step, ins)
     if ins.activation == "float32":
@@ -260,5 +263,7 @@ def _schedule_copy(sch, block):
     extent = int(sch.get(loops[-1]).extent)
     sch.parallel(sch.fuse(*loops[:2]))
     width = next((w for w in (64, 32, 16, 8, 4) if extent % w == 0), None)
-    if width and len(loops) == 5:
+    if len(loops) == 3:  # rows: what lies inside is copied at once
+        sch.annotate(loops[-1], "pragma_loop_partition_hint", True)
+    elif width:
         sch.vectorize(sch.split(loops[-1], [None, width])[1])

@@ -16,6 +16,8 @@ from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import Instruction
 
+WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
+
 
 @dataclass(frozen=True)
 class DirectTiling:
@@ -114,6 +116,18 @@ class DirectPlan:
     def far(self):
         """Whether a block of weights does not stay in the first cache."""
         return self.block_bytes > CACHED
+
+    @property
+    def unrolled(self):
+        """Whether the code of a tile is written out.
+
+        Weights that a single pixel uses are read by the instruction that multiplies them. Where a loop counts, their
+        address has an index, and AVX2 takes a micro-operation more for each.
+        """
+        conv, ins, tiling = self.conv, self.instruction, self.tiling
+        links = conv.kernel[0] * self.taps * self.steps * ins.chain * tiling.vectors
+        return (ins.chained and ins.lanes == 8 and tiling.tile == 1 and conv.out_height * conv.out_width > 1
+                and links <= WRITTEN_OUT)
 
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""
