@@ -84,7 +84,7 @@ class DirectPlan:
 
     @property
     def block(self):
-        return self.tiling.vectors * self.instruction.lanes
+        return self.tiling.vectors * self.instruction.channels
 
     @property
     def blocks(self):
@@ -132,7 +132,8 @@ class DirectPlan:
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""
         return (offset != 0 or dtype != self.instruction.activation or any(self.conv.padding)
-                or self.run % self.instruction.depth != 0 or self.padded_columns != self.conv.out_width)
+                or self.run % self.instruction.depth != 0 or self.run != self.group_in
+                or self.padded_columns != self.conv.out_width)
 
 
 def pack_weights(plan, weight):
@@ -150,9 +151,9 @@ def pack_weights(plan, weight):
     w = w.reshape(conv.groups, plan.group_out, kh, plan.taps, plan.run)
     full = np.zeros((conv.groups, plan.blocks * plan.block, kh, plan.taps, plan.steps * ins.depth), w.dtype)
     full[:, :plan.group_out, ..., :plan.run] = w
-    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.lanes, kh, plan.taps,
-                                         plan.steps, ins.chain, ins.pairs)
-    # group, block, kh, tap, step, vector, chain, lane, pair
+    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, kh,
+                                         plan.taps, plan.steps, ins.chain, ins.parts * ins.pairs)
+    # group, block, kh, tap, step, vector, chain, channel, input
     full = full.transpose(0, 1, 4, 5, 6, 2, 7, 3, 8)
     return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
 
