@@ -98,7 +98,8 @@ def _estimate(
         counts = emulation.count(engine, prepared, cpu, options.inferences)
         blocks = cycles.read_blocks(counts.blocks)
         estimate = cycles.estimate(blocks, cpu.name)
-        cost = Cost(estimate.instructions / options.inferences, estimate.cycles / options.inferences)
+        figures = estimate.instructions, estimate.cycles, estimate.least
+        cost = Cost(*(figure / options.inferences for figure in figures))
         if engine.library == "eq_tvm":
             addresses = Addresses(counts.maps.read_text())
             cost.functions = functions(blocks, estimate, addresses, prepared, options.inferences)

@@ -64,7 +64,7 @@ def _loops(conv: Conv2D, scheme: str, cpu: Cpu):
 
 
 def _figures(loop: list[str], cpu: Cpu) -> list[str]:
-    (cycles,) = cycles_per_run([[line for line in loop if not line.startswith("b")]], cpu.name)
+    ((cycles, _),) = cycles_per_run([[line for line in loop if not line.startswith("b")]], cpu.name)
     count, bound = macs(loop), multiply_cycles(loop, cpu.name)
     rate, best = count / cycles, count / bound
     return [str(count), f"{cycles:.1f}", f"{rate:.2f}", f"{best:.2f}", f"{rate / best:.0%}"]

@@ -19,10 +19,11 @@ NOTE = "Executed instructions are counted; cycles are estimates by llvm-mca, wit
 
 @dataclass
 class Cost:
-    """One inference, in instructions and estimated cycles."""
+    """One inference, in instructions and estimated cycles; `least` is without waiting for results."""
 
     instructions: float
     cycles: float
+    least: float
     functions: list[Function] = field(default_factory=list)
 
 
@@ -46,16 +47,14 @@ class Result:
     @property
     def best_peer(self) -> str | None:
         """The engine of `PEERS` that takes the fewest cycles."""
-        return min((name for name in PEERS if name in self.engines), key=self._cycles, default=None)
+        present = [name for name in PEERS if name in self.engines]
+        return min(present, key=lambda name: self.engines[name].cycles, default=None)
 
-    def ratio(self, engine: str) -> float | None:
-        """Cycles of an engine in those of eq_tvm INT7."""
+    def ratio(self, engine: str, figure: str = "cycles") -> float | None:
+        """Cycles of an engine in those of eq_tvm INT7, or another figure of `Cost`."""
         if BASELINE not in self.engines or engine not in self.engines:
             return None
-        return self._cycles(engine) / self._cycles(BASELINE)
-
-    def _cycles(self, engine: str) -> float:
-        return self.engines[engine].cycles
+        return getattr(self.engines[engine], figure) / getattr(self.engines[BASELINE], figure)
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -71,13 +70,16 @@ def summary(results: Sequence[Result]) -> str:
 
 def details(results: Sequence[Result], cpu: str) -> str:
     """All engines on one processor."""
-    rows = [["network", "engine", "10^6 instructions", "10^6 cycles", f"times {ENGINES[BASELINE].title}"]]
+    times = f"times {ENGINES[BASELINE].title}"
+    rows = [["network", "engine", "10^6 instructions", "10^6 cycles", times, "without waiting", times]]
     for result in results:
         if result.cpu == cpu:
             for name, cost in result.engines.items():
-                ratio = result.ratio(name)
-                figures = [f"{cost.instructions / 1e6:.2f}", f"{cost.cycles / 1e6:.2f}"]
-                rows.append([result.network, ENGINES[name].title, *figures, f"{ratio:.2f}" if ratio else ""])
+                figures = [f"{cost.instructions / 1e6:.2f}"]
+                for figure in ("cycles", "least"):
+                    ratio = result.ratio(name, figure)
+                    figures += [f"{getattr(cost, figure) / 1e6:.2f}", f"{ratio:.2f}" if ratio else ""]
+                rows.append([result.network, ENGINES[name].title, *figures])
     return "\n".join([f"## {CPUS[cpu].title}", "", markdown(rows)])
 
 

@@ -70,7 +70,7 @@ def test_functions(tmp_path, monkeypatch):
         Block(base + 0x308, 3, 2, "d"),
         Block(0x5500010010, 1, 7, "e"),
     ]
-    estimate = Estimate(227, 120.0, [(blocks[2], 100.0)])
+    estimate = Estimate(227, 120.0, 90.0, [(blocks[2], 100.0)])
     found = functions(blocks, estimate, Addresses(MAPS.format(library=tmp_path / "model.so")), tmp_path, inferences=2)
     assert found[0] == Function("conv", 1, 110, 50, 640, 100)
     assert {function.name: function.instructions for function in found[1:]} == {"pool": 3, "a.so": 3.5}
@@ -95,7 +95,7 @@ def test_processors_are_recognized(cpu, tmp_path, monkeypatch):
 
 def test_summary_names_the_best_peer():
     costs = {"eq_tvm-int7": 10.0, "onnxruntime-int8": 15.0, "onnxruntime-float32": 1.0, "ncnn-float32": 20.0}
-    result = Result("net", "cortex-a72", {name: Cost(1.0, cycles) for name, cycles in costs.items()})
+    result = Result("net", "cortex-a72", {name: Cost(1.0, cycles, cycles) for name, cycles in costs.items()})
     assert result.best_peer == "onnxruntime-int8"
     assert "1.50 (ONNX Runtime INT8)" in summary([result])
     assert "without caches" in summary([result])

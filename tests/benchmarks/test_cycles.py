@@ -63,6 +63,7 @@ def test_estimate(blocks, cpu):
     assert estimate.instructions == sum(block.executed for block in blocks)
     # Both chains wait for their sums: 4 to 11 cycles a turn on these processors.
     assert 3 * TURNS < estimate.cycles < 12 * TURNS
+    assert TURNS <= estimate.least <= 3 * TURNS
     looked_at = sum(block.executed for block, _ in estimate.of_block)
     assert looked_at >= cycles.SHARE * estimate.instructions
     assert sum(taken for _, taken in estimate.of_block) == pytest.approx(
@@ -94,8 +95,9 @@ def test_bounds_are_those_of_the_cost_model(cpu, instruction):
     source = [instruction.format(i) for i in range(24)]
     if not multiply_cycles(source, cpu):
         pytest.skip(f"{cpu} does not have it")
-    (taken,) = cycles.cycles_per_run([source], cpu)
+    ((taken, least),) = cycles.cycles_per_run([source], cpu)
     assert taken == pytest.approx(multiply_cycles(source, cpu), rel=0.05)
+    assert least == multiply_cycles(source, cpu)
 
 
 def test_other_instructions_than_ran_are_noticed():
