@@ -86,7 +86,8 @@ def details(results: Sequence[Result], cpu: str) -> str:
 def hot_functions(result: Result, engine: str, count: int) -> str:
     """The functions that take most cycles."""
     cost = result.engines[engine]
-    rows = [["function", "calls", "10^6 instructions", "10^6 cycles", "share", "MAC/cycle", "planned 10^6 cycles"]]
+    head = ["function", "calls", "10^6 instructions", "10^6 cycles", "share", "MAC/cycle", "10^6 planned", "kernel"]
+    rows = [head]
     for function in cost.functions[:count]:
         if function.cycles == 0:
             break
@@ -99,6 +100,7 @@ def hot_functions(result: Result, engine: str, count: int) -> str:
                 f"{function.cycles / cost.cycles:.1%}",
                 f"{function.macs / function.cycles:.2f}" if function.macs else "",
                 f"{function.planned / 1e6:.3f}" if function.planned else "",
+                function.kernel,
             ]
         )
     title = f"## {result.network} on {CPUS[result.cpu].title}, {ENGINES[engine].title}"

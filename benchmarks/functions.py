@@ -7,7 +7,7 @@ import json
 import os
 import re
 import subprocess
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ class Function:
         Multiply-accumulates; 0 where the bundle does not say.
     planned : int
         The cycles that the compiler expected when it chose the kernel; 0 where it had no choice.
+    kernel : str
+        What it chose: algorithm, instruction, tiling.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Function:
     cycles: float = 0
     macs: int = 0
     planned: int = 0
+    kernel: str = ""
 
 
 class Addresses:
@@ -104,10 +107,11 @@ def functions(
         found[name].calls += begins * block.runs / inferences
     for block, cycles in estimate.of_block:
         found[owner(block)[0]].cycles += cycles / inferences
-    macs, planned = Counter(), Counter()
-    for kernel in json.loads((bundle / "bundle.json").read_text())["kernels"]:
-        macs[kernel["function"]] += kernel["macs"]
-        planned[kernel["function"]] += kernel["cycles"]
     for name, function in found.items():
-        function.name, function.macs, function.planned = name, macs[name], planned[name]
+        function.name = name
+    for kernel in json.loads((bundle / "bundle.json").read_text())["kernels"]:
+        if function := found.get(kernel["function"]):
+            function.macs += kernel["macs"]
+            function.planned += kernel["cycles"]
+            function.kernel = kernel["kernel"]
     return sorted(found.values(), key=lambda function: -function.cycles)

@@ -1,5 +1,6 @@
 """What stands around the estimates for ARM: functions, loops, the files of a processor, tables."""
 
+import json
 import platform
 import subprocess
 
@@ -58,7 +59,8 @@ def test_addresses(tmp_path):
 def test_functions(tmp_path, monkeypatch):
     """Blocks go to the functions that they stand in, with what the bundle knows of them."""
     (tmp_path / "model.so").touch()
-    (tmp_path / "bundle.json").write_text('{"kernels": [{"function": "conv", "macs": 640, "cycles": 100}]}')
+    kernel = {"function": "conv", "macs": 640, "cycles": 100, "kernel": "direct"}
+    (tmp_path / "bundle.json").write_text(json.dumps({"kernels": [kernel]}))
     symbols = "0000 t $x\n0100 T __tvm_ffi_conv\n0200 t conv_compute_\n0300 t pool_compute_\n"
     monkeypatch.setattr("functions.tool", lambda name: name)
     monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: symbols)
@@ -72,7 +74,7 @@ def test_functions(tmp_path, monkeypatch):
     ]
     estimate = Estimate(227, 120.0, 90.0, [(blocks[2], 100.0)])
     found = functions(blocks, estimate, Addresses(MAPS.format(library=tmp_path / "model.so")), tmp_path, inferences=2)
-    assert found[0] == Function("conv", 1, 110, 50, 640, 100)
+    assert found[0] == Function("conv", 1, 110, 50, 640, 100, "direct")
     assert {function.name: function.instructions for function in found[1:]} == {"pool": 3, "a.so": 3.5}
 
 
