@@ -24,6 +24,8 @@ ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.library != "o
 
 def main() -> int:
     options = _options()
+    for tool in ("llvm-mc", "llvm-mca", "llvm-nm"):
+        cycles.tool(tool)  # before anything runs for long
     engines = _present([ENGINES[name] for name in options.engines])
     context = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
