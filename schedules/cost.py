@@ -52,7 +52,8 @@ def direct_tilings(conv, instruction):
     """Tilings of a direct convolution that keep the accumulators in registers."""
     ins = instruction
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
-    for v in (1, 2, 3, 4) if ins.parts == 1 else (4, 8):  # four channels' parts are added together
+    # Four channels' parts are added together; LLVM keeps three vectors of NEON in memory.
+    for v in (4, 8) if ins.parts > 1 else (1, 2, 4) if ins.neon else (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
             if v <= max(vectors, 1 if ins.parts == 1 else 4) and _registers(v, tile, ins) <= ins.registers:
                 yield DirectTiling(v, tile)
@@ -188,7 +189,10 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
         uses = ins.chain * halves + bool(ins.chained)
         if ins.chain > 1 and not ins.staged:
             activations = tile
-        issued = products * uses + (2 * activations if ins.staged and ins.parts == 1 else activations) + weights + 3
+        issued = products * uses + activations + weights + 3
+        if ins.parts == 1 and (ins.staged or ins.chain == 1):  # each address is computed, and each value spread
+            issued += activations
+            multiply += activations / 2 if machine.issue > 3 else 0
         return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain

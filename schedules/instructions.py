@@ -176,7 +176,7 @@ def forms(instruction):
     yield instruction
     name = instruction.name.removeprefix("eq_tvm.")
     if name == "sdot":
-        yield _shared_sdot()
+        yield from (_shared_sdot(4), _shared_sdot(2))
     elif name.startswith("smlal_x"):
         yield _parted_smlal(max(1, instruction.chain // 2))
 
@@ -333,9 +333,9 @@ def _parted_smlal(chain):
     return intrinsics.register_chained(ins, *intrinsics.parted_smlal_bodies())
 
 
-def _shared_sdot():
-    ins = Instruction("eq_tvm.sdot_element", 4, 4, 4, "int8", "int8", 32)
-    return intrinsics.register_shared(ins, intrinsics.shared_sdot_body(4))
+def _shared_sdot(chain):
+    ins = Instruction(f"eq_tvm.sdot_element_x{chain}", 4, 4, chain, "int8", "int8", 32)
+    return intrinsics.register_shared(ins, intrinsics.shared_sdot_body(chain))
 
 
 def _shared_int16():

@@ -324,7 +324,7 @@ def shared_sdot_body(chain):
         a = T.reinterpret(A.vload([0], f"int8x{4 * chain}"), dtype=f"int32x{chain}")
         for q in range(chain):
             c = llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4", c,  # LLVM looks for elements in the last place
-                     B.vload([q, 0, 0], "int8x16"), T.reinterpret(T.Shuffle([a], [q] * 4), dtype="int8x16"))
+                     B.vload([q, 0, 0], "int8x16"), T.reinterpret(T.broadcast(T.Shuffle([a], [q]), 4), dtype="int8x16"))
         return c
     return body
 
@@ -334,7 +334,7 @@ def shared_int16_body(chain, lanes):
     def body(A, B, c):
         a = A.vload([0], f"int16x{chain}")
         for q in range(chain):
-            c = c + T.Cast(f"int32x{lanes}", T.Shuffle([a], [q] * lanes)) * T.Cast(
+            c = c + T.Cast(f"int32x{lanes}", T.broadcast(T.Shuffle([a], [q]), lanes)) * T.Cast(
                 f"int32x{lanes}", B.vload([q, 0], f"int16x{lanes}"))
         return c
     return body
