@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, neon, pooling, resize
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
@@ -190,8 +190,9 @@ class Kernels:
 
     def _added(self, function):
         if function not in self._functions:
+            scheduled = neon.rounded(function) if self.vector_bits == 128 else function
             self._functions[function] = self.builder.add_func(
-                function.without_attr("global_symbol"), function.attrs["global_symbol"])
+                scheduled.without_attr("global_symbol"), function.attrs["global_symbol"])
         return self._functions[function]
 
     def call(self, function, args, shape, dtype):

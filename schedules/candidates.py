@@ -109,7 +109,8 @@ def _lengths(conv, ins):
     channels = conv.in_channels // conv.groups
     if ins.parts == 1:  # a kernel row of a few channels may fill chains of three or six links better
         return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
-    runs = [-(-run // (ins.parts * ins.pairs)) for run in (channels, channels * conv.kernel[1])]
+    row = channels * conv.kernel[1]
+    runs = [-(-run // (ins.parts * ins.pairs)) for run in (channels, row, row * conv.kernel[0])]
     return [length for length in range(2, 9) if any(run % length == 0 for run in runs)]
 
 
@@ -118,7 +119,7 @@ def _tilings(conv, ins, offset, dtype, output, machine, constants):
         plan = DirectPlan(conv, ins, output, tiling)
         plan = replace(plan, tiling=replace(tiling, chunk=cost.chunk_of(plan, machine)))
         yield Candidate(
-            f"direct {_short(ins)} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}",
+            f"direct {_short(ins)} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' patches' * tiling.patches}",
             cost.direct_cycles(plan, machine),
             _short(ins),
             conv.macs,

@@ -14,6 +14,7 @@ from .winograd_plan import WinogradTiling
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
+ROW_COPIED, MANY = 5.0, 16  # instructions to copy a kernel row of a patch, and channels that need none
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 10.0  # instructions for a vector of results
@@ -52,11 +53,13 @@ def direct_tilings(conv, instruction):
     """Tilings of a direct convolution that keep the accumulators in registers."""
     ins = instruction
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
+    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < MANY
+    with_patches = [True] * (few and ins.activation != "float32")
     # Four channels' parts are added together; LLVM keeps three vectors of NEON in memory.
     for v in (4, 8) if ins.parts > 1 else (1, 2, 4) if ins.neon else (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
             if v <= max(vectors, 1 if ins.parts == 1 else 4) and _registers(v, tile, ins) <= ins.registers:
-                yield DirectTiling(v, tile)
+                yield from (DirectTiling(v, tile, patches=patches) for patches in (False, *with_patches))
 
 
 def _registers(v, tile, ins):
@@ -80,14 +83,17 @@ def direct_cycles(plan, machine):
     """
     conv, ins, tiling = plan.conv, plan.instruction, plan.tiling
     v, tile = tiling.vectors, tiling.tile
-    steps = conv.kernel[0] * plan.taps * plan.steps
+    steps = plan.kernel_rows * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
     inner = steps * step_cycles(v, tile, ins, machine, plan.far, plan.unrolled)
     if plan.far:
         inner += plan.block_bytes / L2_BYTES
-    loops = 0 if plan.unrolled else conv.kernel[0] * plan.taps
+    loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += TILE + loops * LOOP + _stored(plan, machine)
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
+    if tiling.patches:
+        tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
+        copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
     whole = plan.block_bytes * plan.blocks * conv.groups
     return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
 

@@ -39,12 +39,11 @@ def direct_conv(plan, offset, dtype):
     multiplier = te.placeholder((plan.blocks * plan.block * conv.groups,), "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.out_shape, output.residual, "residual") if output.residual else None
-    source, prepared = _prepare(x, plan, offset)
-    acc = _accumulate(source, weights, plan, out_type)
+    acc = _accumulate(_prepare(x, plan, offset), weights, plan, out_type)
     finish = _packed if plan.packs else _stored
     out = finish(plan, acc, bias, None if real else multiplier, limits, residual)
     args = [x, weights, bias, *([] if real else [multiplier]), limits, *([residual] if output.residual else []), out]
-    return _schedule(te.create_prim_func(args), plan, prepared)
+    return _schedule(te.create_prim_func(args), plan, plan.needs_copy(dtype, offset))
 
 
 def _stored(plan, acc, bias, multiplier, limits, residual):
@@ -89,13 +88,20 @@ def _packed(plan, acc, bias, multiplier, limits, residual):
 
 
 def _prepare(x, plan, offset):
-    """The activations as the instruction reads them, and whether that is a copy.
+    """The activations as the instruction reads them.
 
-    Returns a function of (n, row, column, group, element): `row` and `column` count from the padded corner.
+    Returns a function of (n, output row, output column, kernel row, tap, group, element).
     """
-    conv, ins = plan.conv, plan.instruction
+    conv, ins, channels = plan.conv, plan.instruction, plan.conv.in_channels
+
+    def row_of(h, kh):
+        return h * conv.strides[0] + kh * conv.dilation[0]
+
+    def column_of(w, tap=0):
+        return w * conv.strides[1] + tap * conv.dilation[1]
+
     if not plan.needs_copy(x.dtype, offset):
-        return lambda n, h, w, g, k: x[n, h, w, g * plan.group_in + k], False
+        return lambda n, h, w, kh, tap, g, k: x[n, row_of(h, kh), column_of(w, tap), g * plan.group_in + k]
 
     def value(n, h, w, c, inside=()):
         top, left, _, _ = conv.padding
@@ -104,34 +110,41 @@ def _prepare(x, plan, offset):
         return te.if_then_else(te.all(*inside), loaded, tirx.const(offset, ins.activation))
 
     length = plan.steps * ins.depth
-    height = (conv.out_height - 1) * conv.strides[0] + conv.dilation[0] * (conv.kernel[0] - 1) + 1
-    width = (plan.padded_columns - 1) * conv.strides[1] + conv.dilation[1] * (conv.kernel[1] - 1) + 1
-    if plan.run != plan.group_in:  # a run is a kernel row: keep pixels side by side, with room behind the last
-        channels = conv.in_channels
-        row_length = (width - conv.kernel[1]) * channels + length
-        copy = te.compute((conv.batch, height, row_length),
-                          lambda n, h, i: value(n, h, i // channels, i % channels), "prepared")
-        return lambda n, h, w, _g, k: copy[n, h, w * channels + k], True
-    copy = te.compute(
-        (conv.batch, height, width, conv.groups, length),
-        lambda n, h, w, g, k: value(n, h, w, g * plan.group_in + k, [k < plan.group_in]), "prepared")
-    return lambda n, h, w, g, k: copy[n, h, w, g, k], True
+    height = row_of(conv.out_height - 1, conv.kernel[0] - 1) + 1
+    width = column_of(plan.padded_columns - 1, conv.kernel[1] - 1) + 1
+    if plan.row == plan.group_in:
+        copy = te.compute(
+            (conv.batch, height, width, conv.groups, length),
+            lambda n, h, w, g, k: value(n, h, w, g * plan.group_in + k, [k < plan.group_in]), "prepared")
+        return lambda n, h, w, kh, tap, g, k: copy[n, row_of(h, kh), column_of(w, tap), g, k]
+    # A run is a kernel row or several: keep pixels side by side, with room behind the last.
+    row_length = (width - conv.kernel[1]) * channels + max(length, plan.row)
+    copy = te.compute((conv.batch, height, row_length),
+                      lambda n, h, i: value(n, h, i // channels, i % channels), "prepared")
+    if not plan.tiling.patches:
+        return lambda n, h, w, kh, _tap, _g, k: copy[n, row_of(h, kh), column_of(w) * channels + k]
+    # What is behind the last row meets weights of zero.
+    rows = -(-length // plan.row)
+    patches = te.compute(
+        (conv.batch, conv.out_height, plan.padded_columns, rows * plan.row),
+        lambda n, h, w, k: copy[n, row_of(h, te.min(k // plan.row, conv.kernel[0] - 1)),
+                                column_of(w) * channels + k % plan.row], "patches")
+    return lambda n, h, w, _kh, _tap, _g, k: patches[n, h, w, k]
 
 
 def _accumulate(source, weights, plan, dtype):
     conv, ins = plan.conv, plan.instruction
     shape = (conv.batch, conv.groups, plan.blocks, conv.out_height, plan.padded_columns)
-    taps = (conv.kernel[0], plan.taps, plan.steps)
+    taps = (plan.kernel_rows, plan.taps, plan.steps)
     kh, tap, step = map(te.reduce_axis, ((0, extent) for extent in taps), ("kh", "tap", "step"))
 
     def product(n, g, b, h, w, i, kh, tap, step, link, pair, dtype):
-        row, column = h * conv.strides[0] + kh * conv.dilation[0], w * conv.strides[1] + tap * conv.dilation[1]
         if ins.parts > 1:  # the lane has its own activations
             within = [pair[0] * (2 * ins.lanes) + i % ins.lanes * 2 + pair[1]]
             size = ins.parts * ins.pairs
         else:
             within, size = pair, ins.pairs
-        activation = source(n, row, column, g, step * ins.depth + sum(link) * size + sum(within))
+        activation = source(n, h, w, kh, tap, g, step * ins.depth + sum(link) * size + sum(within))
         lane = [] if ins.parts > 1 else [i % ins.lanes]
         weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, *lane, *within)]
         return activation.astype(dtype) * weight.astype(dtype)
@@ -175,12 +188,20 @@ def _schedule(func, plan, prepared):
     sch.reorder(kh, tap, step, w_i, v, lane)
     if not ins.neon:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, step, tiles, plan.far)
-    sch.parallel(sch.fuse(*shared))  # before decompose_reduction
+    shared = sch.fuse(*(shared[:-1] if plan.tiling.patches else shared))  # patches serve all blocks of channels
+    sch.parallel(shared)  # before decompose_reduction
     if plan.unrolled:
         for loop in (kh, tap, step):
             sch.unroll(loop)
     if ins.staged:
-        _schedule_chain(sch, step, ins)
+        sch.set_scope(sch.get_sblock("sums"), 0, "local")
+        sch.compute_at(sch.get_sblock("sums"), step, preserve_unit_loops=True)
+    if plan.tiling.patches:
+        patches = sch.get_sblock("patches")
+        sch.compute_at(patches, shared)
+        sch.split(sch.get_loops(patches)[-1], [None, plan.row])
+    if ins.staged:
+        _schedule_chain(sch, ins)
     if ins.activation == "float32":
         sch.vectorize(lane)
     init = sch.get_loops(sch.decompose_reduction(acc, kh))
@@ -203,11 +224,9 @@ def _schedule(func, plan, prepared):
     return lowered(sch.mod["main"])
 
 
-def _schedule_chain(sch, step, ins):
+def _schedule_chain(sch, ins):
     """Link by link, so that few weights and activations are in registers at once."""
     sums = sch.get_sblock("sums")
-    sch.set_scope(sums, 0, "local")
-    sch.compute_at(sums, step, preserve_unit_loops=True)
     loops = sch.get_loops(sums)[-8 if ins.pairs > 2 else -7:]
     w_i, _, _, _, i, half, link, *pair = loops
     v, lane = sch.split(i, [None, ins.lanes])

@@ -32,11 +32,14 @@ class DirectTiling:
     chunk : int
         Rows of pixels (tiles, where there is one row) that a thread computes with one block's weights, before the
         next block.
+    patches : bool
+        The whole kernel is one run: what a row of results reads is copied, patch by patch.
     """
 
     vectors: int
     tile: int
     chunk: int = 1
+    patches: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,26 @@ class DirectPlan:
     def by_row(self):
         """Whether a run is a whole kernel row, as its pixels' channels alone would waste much of the instruction."""
         conv = self.conv
-        return conv.groups == 1 and conv.dilation[1] == 1 and self.group_in % self.instruction.depth != 0
+        return conv.groups == 1 and conv.dilation[1] == 1 and (
+            self.tiling.patches or self.group_in % self.instruction.depth != 0)
+
+    @property
+    def kernel_rows(self):
+        """Runs one below the other, of `taps` side by side."""
+        return 1 if self.tiling.patches else self.conv.kernel[0]
 
     @property
     def taps(self):
         return 1 if self.by_row else self.conv.kernel[1]
 
     @property
-    def run(self):
+    def row(self):
+        """Elements of a kernel row that lie side by side."""
         return self.group_in * (self.conv.kernel[1] if self.by_row else 1)
+
+    @property
+    def run(self):
+        return self.row * (self.conv.kernel[0] if self.tiling.patches else 1)
 
     @property
     def steps(self):
@@ -104,7 +118,7 @@ class DirectPlan:
     @property
     def weight_shape(self):
         ins = self.instruction
-        return (self.conv.groups, self.blocks, self.conv.kernel[0], self.taps, self.steps, self.tiling.vectors,
+        return (self.conv.groups, self.blocks, self.kernel_rows, self.taps, self.steps, self.tiling.vectors,
                 *ins.weight_shape)
 
     @property
@@ -125,7 +139,7 @@ class DirectPlan:
         address has an index, and AVX2 takes a micro-operation more for each.
         """
         conv, ins, tiling = self.conv, self.instruction, self.tiling
-        links = conv.kernel[0] * self.taps * self.steps * ins.chain * tiling.vectors
+        links = self.kernel_rows * self.taps * self.steps * ins.chain * tiling.vectors
         return (ins.chained and ins.lanes == 8 and tiling.tile == 1 and conv.out_height * conv.out_width > 1
                 and links <= WRITTEN_OUT)
 
@@ -147,11 +161,12 @@ def pack_weights(plan, weight):
     """
     conv, ins = plan.conv, plan.instruction
     _, channels, kh, kw = weight.shape
+    rows = plan.kernel_rows
     w = weight.reshape(conv.groups, plan.group_out, channels, kh, kw).transpose(0, 1, 3, 4, 2)  # g, o, kh, kw, c
-    w = w.reshape(conv.groups, plan.group_out, kh, plan.taps, plan.run)
-    full = np.zeros((conv.groups, plan.blocks * plan.block, kh, plan.taps, plan.steps * ins.depth), w.dtype)
+    w = w.reshape(conv.groups, plan.group_out, rows, plan.taps, plan.run)
+    full = np.zeros((conv.groups, plan.blocks * plan.block, rows, plan.taps, plan.steps * ins.depth), w.dtype)
     full[:, :plan.group_out, ..., :plan.run] = w
-    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, kh,
+    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, rows,
                                          plan.taps, plan.steps, ins.chain, ins.parts * ins.pairs)
     # group, block, kh, tap, step, vector, chain, channel, input
     full = full.transpose(0, 1, 4, 5, 6, 2, 7, 3, 8)

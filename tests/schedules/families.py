@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 
 from eq_tvm import host
-from eq_tvm.schedules import instructions
+from eq_tvm.schedules import instructions, neon
 from eq_tvm.schedules.cost import Machine
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
 from eq_tvm.targets import X86_LLVM_OPTIONS
@@ -67,6 +67,7 @@ class Family:
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
         """One module with the functions k0, k1, ..."""
+        functions = [neon.rounded(func) for func in functions] if self.emulated else functions
         named = {f"k{i}": func.with_attr("global_symbol", f"k{i}") for i, func in enumerate(functions)}
         with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
             return tvm.tirx.build(tvm.IRModule(named), self.target())
