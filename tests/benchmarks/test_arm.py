@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from arm_cpus import CPUS, files
-from arm_report import Cost, Result, summary
+from arm_report import Cost, Result, summary, write_json
 from cycles import Block, Estimate
 from functions import Addresses, Function, functions
 from loops import busiest_loop, macs, multiply_cycles
@@ -96,9 +96,26 @@ def test_processors_are_recognized(cpu, tmp_path, monkeypatch):
 
 
 def test_summary_names_the_best_peer():
-    costs = {"eq_tvm-int7": 10.0, "onnxruntime-int8": 15.0, "onnxruntime-float32": 1.0, "ncnn-float32": 20.0}
-    result = Result("net", "cortex-a72", {name: Cost(1.0, cycles, cycles) for name, cycles in costs.items()})
-    assert result.best_peer == "onnxruntime-int8"
-    assert "1.50 (ONNX Runtime INT8)" in summary([result])
+    costs = {
+        "eq_tvm-int7": (10.0, 8.0),
+        "onnxruntime-int8": (15.0, 14.0),
+        "onnxruntime-float32": (1.0, 1.0),
+        "ncnn-float32": (20.0, 4.0),
+    }
+    result = Result("net", "cortex-a72", {name: Cost(1.0, *cost) for name, cost in costs.items()})
+    assert result.best_peer() == "onnxruntime-int8"
+    assert "1.50 (ONNX Runtime INT8) / 0.50 (ncnn float32)" in summary([result])
     assert "without caches" in summary([result])
-    assert Result("net", "cortex-a72").best_peer is None
+    assert Result("net", "cortex-a72").best_peer() is None
+
+
+def test_json_holds_everything(tmp_path):
+    costs = {"eq_tvm-int7": Cost(1.0, 2.0, 2.0, [Function("conv")])}
+    result = Result("net", "cortex-a72", costs, {"ncnn-float32": "no"})
+    write_json(tmp_path / "arm.json", {"date": "today"}, [result])
+    written = json.loads((tmp_path / "arm.json").read_text())
+    (record,) = written["results"]
+    assert written["date"] == "today" and "without caches" in written["note"]
+    assert record["engines"]["eq_tvm-int7"]["functions"][0]["name"] == "conv"
+    assert record["failed"] == {"ncnn-float32": "no"}
+    assert record["ratio"] == {}
