@@ -55,6 +55,8 @@ class TargetSpec:
         if self.triple is None:
             (cpu, attrs), triple = host.llvm_cpu(), {}
         options = {"cl-opt": X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
+        if triple.get("mtriple", "").endswith("eabihf"):
+            options["mfloat-abi"] = "hard"
         return tvm.target.Target({"kind": "llvm", **triple, "mcpu": cpu, "mattr": attrs, **options})
 
 

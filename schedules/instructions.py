@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import intrinsics
+from . import intrinsics, neon32
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -155,7 +155,8 @@ def named(name):
     if family == "fma":
         return fma(lanes)
     if chain:
-        return _chained_smlal(int(chain)) if family == "smlal" else _chained_pmaddubsw(lanes, int(chain))
+        narrow = {"smlal": _chained_smlal, "vmlal": _chained_vmlal}
+        return narrow[family](int(chain)) if family in narrow else _chained_pmaddubsw(lanes, int(chain))
     if family == "sdot":
         return _sdot(0, 127, 63)[0]
     return {"vpdpbusd": _vpdpbusd, "vpdpwssd": _vpdpwssd, "pmaddwd": _pmaddwd}[family](lanes)(0, 127, 63)[0]
@@ -165,7 +166,7 @@ def vector_bits(features):
     """Width of the vector registers of a CPU with these features."""
     if any(name.endswith("-512") for name in features):
         return 512
-    return 128 if features & {"sdot", "smlal"} else 256
+    return 128 if features & {"sdot", "smlal", "vmlal"} else 256
 
 
 def folded_bias(weight, bias, activation_range, offset):
@@ -274,19 +275,26 @@ def _sdot(low, high, _weight_max):
     return intrinsics.register(ins, intrinsics.sdot_body()), offset
 
 
-def _smlal(low, high, weight_max):
-    offset = _to_signed(low, high)
-    if offset is None:
-        return None
-    largest = max(abs(low + offset), abs(high + offset), 1)
-    chain = min(8, INT16_MAX // (largest * weight_max))
-    chain = 1 << (chain.bit_length() - 1)  # a power of two divides the usual channel counts
-    return _chained_smlal(chain), offset
+def _int8(chained):
+    """int8 times int8, with an int16 step after `chain` products."""
+    def make(low, high, weight_max):
+        offset = _to_signed(low, high)
+        if offset is None:
+            return None
+        largest = max(abs(low + offset), abs(high + offset), 1)
+        chain = min(8, INT16_MAX // (largest * weight_max))
+        return chained(1 << (chain.bit_length() - 1)), offset  # a power of two divides the usual channel counts
+    return make
 
 
 def _chained_smlal(chain):
     ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
     return _registered(ins, intrinsics.smlal_bodies())
+
+
+def _chained_vmlal(chain):
+    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", 16, _chained_vmlal)
+    return _registered(ins, neon32.vmlal_bodies())
 
 
 def _registered(ins, bodies):
@@ -304,7 +312,8 @@ _FAMILIES = {
     "pmaddwd-512": _pmaddwd(16),
     "pmaddwd-256": _pmaddwd(8),
     "sdot": _sdot,
-    "smlal": _smlal,
+    "smlal": _int8(_chained_smlal),
+    "vmlal": _int8(_chained_vmlal),
 }
 
 
