@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import (
+    candidates,
+    depthwise,
+    depthwise_columns,
+    elementwise,
+    instructions,
+    neon32,
+    pooling,
+    resize,
+)
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
@@ -169,7 +178,7 @@ class Kernels:
         every = np.zeros(256, entries.dtype)
         every[np.arange(source.low, source.high + 1) % 256] = entries
         dtype, size = every.dtype.name, int(np.prod(source.shape))
-        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions:
+        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions.keys() - {"vmlal"}:
             function = _lookup(source.shape, source.dtype, dtype)
             return self.call(function, [source.expr, every], source.shape, dtype)
         function = _vector_lookup(size, source.dtype, dtype, source.low, source.high, self.byte_lanes)
@@ -190,8 +199,9 @@ class Kernels:
 
     def _added(self, function):
         if function not in self._functions:
+            scheduled = neon32.rounded(function) if "vmlal" in self.machine.instructions else function
             self._functions[function] = self.builder.add_func(
-                function.without_attr("global_symbol"), function.attrs["global_symbol"])
+                scheduled.without_attr("global_symbol"), function.attrs["global_symbol"])
         return self._functions[function]
 
     def call(self, function, args, shape, dtype):

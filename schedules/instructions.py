@@ -211,9 +211,10 @@ def worst_accumulators(weight, bias, activation_range):
     return np.maximum(ends.max(0).sum(1) + bias, -(ends.min(0).sum(1) + bias))
 
 
-def fma(lanes):
+def fma(lanes, features=()):
     """float32 multiply and add, left to LLVM: no tensor intrinsic."""
-    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", 2 * lanes if lanes > 4 else 32)
+    registers = neon32.REGISTERS if "vmlal" in features else 2 * lanes if lanes > 4 else 32
+    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", registers)
 
 
 def _to_unsigned(low, high):
@@ -293,7 +294,8 @@ def _chained_smlal(chain):
 
 
 def _chained_vmlal(chain):
-    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", 16, _chained_vmlal)
+    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon32.REGISTERS,
+                      _chained_vmlal)
     return _registered(ins, neon32.vmlal_bodies())
 
 
