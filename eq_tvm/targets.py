@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
 INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
+HAVE_TVM = ("x86_64", "aarch64")  # architectures with packages of TVM, which runs bundles
 
 
 @dataclass(frozen=True)
