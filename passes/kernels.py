@@ -96,7 +96,8 @@ class Kernels:
 
     def _depthwise(self, item, output, multiplier):
         conv = item.conv
-        weight = depthwise.pack_depthwise(item.weight)
+        narrow = "vmlal" in self.machine.instructions and item.source.dtype == "int8"
+        weight = depthwise.pack_depthwise(item.weight, "int8" if narrow else "int16")
         if not item.source.quantized:
             function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
             return function, [weight, item.bias], conv.nhwc_shape
@@ -106,7 +107,8 @@ class Kernels:
             return fast
         chain = depthwise.int16_chain(span, weight_max)
         bias = instructions.folded_bias(item.weight, item.bias, span, 0)
-        function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
+        function = _depthwise_conv(
+            conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, weight.dtype.name)
         return function, [weight, bias, multiplier], conv.nhwc_shape
 
     def _depthwise_columns(self, conv, item, output, multiplier, weight_max):
@@ -287,7 +289,7 @@ def _pool_name(kind):
     return name
 
 
-_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output: _conv_name(
+_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(
     conv, "depthwise", output.dtype))
 _depthwise_columns = _kernel(depthwise_columns.depthwise_columns, lambda conv, _dtype, _dot, _offset, output, _small:
                              _conv_name(conv, "depthwise", output.dtype))
