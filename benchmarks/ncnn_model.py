@@ -100,6 +100,12 @@ def _layer(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> _Layer:
             layer.kind, layer.params = "BinaryOp", {0: 0}
         case "Concat" if attributes["axis"] == 1:
             layer.kind, layer.params = "Concat", {0: 0}
+        case "Slice":
+            _subsample(layer, *arrays[1:])
+        case "Pad" if attributes.get("mode", b"constant") == b"constant" and len(arrays[1]) == 8:
+            (_, front, top, left), (_, behind, bottom, right) = arrays[1][:4].tolist(), arrays[1][4:].tolist()
+            value = arrays[2].item() if len(arrays) > 2 and arrays[2] is not None else 0.0
+            layer.kind, layer.params = "Padding", {0: top, 1: bottom, 2: left, 3: right, 5: value, 7: front, 8: behind}
         case "Flatten" if attributes.get("axis", 1) == 1:
             layer.kind = "Flatten"
         case _:
@@ -116,6 +122,14 @@ def _conv(layer: _Layer, attributes: dict, weight: np.ndarray, bias: np.ndarray 
     height, width = attributes.get("dilations", (1, 1))
     layer.params |= {2: width, 12: height} | ({7: groups} if groups > 1 else {})
     _set_weights(layer, weight, bias, bias_key=5)
+
+
+def _subsample(layer: _Layer, starts: np.ndarray, ends: np.ndarray, axes: np.ndarray, steps: np.ndarray) -> None:
+    """Every so many pixels, as a pooling of single pixels: ncnn's slices have no steps."""
+    if set(axes) - {2, 3} or starts.any() or ends.min() < np.iinfo(np.int32).max or steps.min() < 1:
+        raise ValueError("the converter to ncnn knows slices only if they are every so many of all pixels")
+    strides = dict(zip(axes.tolist(), steps.tolist(), strict=True))
+    layer.kind, layer.params = "Pooling", {1: 1, 11: 1, 2: strides.get(3, 1), 12: strides.get(2, 1), 5: 1}
 
 
 def _window(attributes: dict, kernel: tuple, strides: tuple, pads: tuple) -> dict[int, int]:

@@ -37,6 +37,8 @@ class TargetSpec:
     attrs: list[str] = field(default_factory=list)
     cross_compiler: str | None = None
     cross_package: str | None = None
+    issue: float = 3.75  # per cycle, in all
+    loads: float = 1.75
 
     @property
     def architecture(self) -> str:
@@ -141,6 +143,9 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
     for key in ("l1", "l2", "l3", "threads"):
         if not _is_number(entry[key], int) or entry[key] < (key in _POSITIVE):
             raise UserError(f"{where}: {key} must be a whole number, not {entry[key]!r}")
+    for key in ("issue", "loads"):
+        if not _is_number(entry.get(key, 1), (int, float)) or entry.get(key, 1) <= 0:
+            raise UserError(f"{where}: {key} must be a positive number, not {entry[key]!r}")
     instructions = entry["instructions"]
     if not isinstance(instructions, dict) or not instructions:
         raise UserError(f"{where}: instructions must map some of {_listed(INSTRUCTIONS)} to a throughput")

@@ -98,11 +98,19 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
     def packed(instruction):
         return pack_weights(DirectPlan(conv, instruction, output, DirectTiling(1, 1)), weight)
 
-    # A kernel row of a few channels may fill chains of three or six links better.
-    lengths = (2, 3, 4, 6, 8) if conv.in_channels // conv.groups < 16 else (2, 4, 8)
-    longer = instructions.longer_chains(ins, packed, (span[0] + offset, span[1] + offset), lengths)
-    for instruction in (ins, *longer):
-        yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
+    for form in instructions.forms(ins):
+        longer = instructions.longer_chains(form, packed, (span[0] + offset, span[1] + offset), _lengths(conv, form))
+        for instruction in (form, *longer):
+            yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
+
+
+def _lengths(conv, ins):
+    """Chains to consider."""
+    channels = conv.in_channels // conv.groups
+    if ins.parts == 1:  # a kernel row of a few channels may fill chains of three or six links better
+        return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
+    runs = [-(-run // (ins.parts * ins.pairs)) for run in (channels, channels * conv.kernel[1])]
+    return [length for length in range(2, 9) if any(run % length == 0 for run in runs)]
 
 
 def _tilings(conv, ins, offset, dtype, output, machine, constants):

@@ -7,19 +7,21 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import neon32
 from .direct_plan import DirectTiling
 from .winograd_plan import WinogradTiling
 
-LOADS, ISSUE = 1.75, 3.75  # per cycle, as found in practice
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
-STORE, PACKED_STORE = {16: 6.0, 8: 2.5, 4: 2.5}, 3.0  # cycles for a vector of results, by its lanes
+STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
+NEON_STORE = 10.0  # instructions for a vector of results
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
+NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
 WIDENING = 0.8  # of a link of an int16 chain
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
@@ -33,11 +35,15 @@ class Machine:
     ----------
     instructions : mapping
         Name of a multiply instruction -> multiply-accumulates per cycle.
+    issue, loads : float
+        Instructions in all and loads that it starts per cycle, as found in practice.
     l1, l2, l3 : int
         Data caches in bytes; `l3` may be 0.
     """
 
     instructions: Mapping[str, float]
+    issue: float = 3.75
+    loads: float = 1.75
     l1: int = 32768
     l2: int = 1 << 20
     l3: int = 1 << 24
@@ -45,19 +51,26 @@ class Machine:
 
 def direct_tilings(conv, instruction):
     """Tilings of a direct convolution that keep the accumulators in registers."""
-    chain, room = instruction.chain, instruction.registers
-    vectors = -(-(conv.out_channels // conv.groups) // instruction.lanes)
-    for v in (1, 2, 3, 4):
+    ins = instruction
+    vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
+    # Four channels' parts are added together; LLVM keeps three vectors of NEON in memory.
+    for v in (4, 8) if ins.parts > 1 else (1, 2, 4) if ins.neon else (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
-            # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
-            needed = v * tile + v + 1 if chain == 1 else 2 * v * tile + 2  # with a chain's int16 sums
-            needed += _SPARE.get((instruction.lanes, chain > 1), 0)
-            if v <= max(vectors, 1) and needed <= room:
+            if v <= max(vectors, 1 if ins.parts == 1 else 4) and _registers(v, tile, ins) <= ins.registers:
                 yield DirectTiling(v, tile)
 
 
-# More registers that LLVM takes, by lanes and whether there is a chain: found by looking at the assembly.
-_SPARE = {(4, False): 3, (4, True): 3, (16, True): 2}
+def _registers(v, tile, ins):
+    """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
+    if ins.parts > 1:
+        return 2 * v * tile + v + tile + 2
+    if ins.neon and (ins.lanes, ins.registers) == (4, neon32.REGISTERS):
+        return 2 * v * tile + 8 if ins.staged else v * tile + v + 7
+    if ins.neon:
+        return 2 * v * tile + 9 if ins.staged else v * tile + v + 4 if ins.chain == 1 else v * tile + tile + 4 * v
+    # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
+    needed = v * tile + v + 1 if ins.chain == 1 else 2 * v * tile + 2  # with a chain's int16 sums
+    return needed + (2 if ins.lanes == 16 and ins.chain > 1 else 0)
 
 
 def direct_cycles(plan, machine):
@@ -72,13 +85,22 @@ def direct_cycles(plan, machine):
     v, tile = tiling.vectors, tiling.tile
     steps = conv.kernel[0] * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, throughput(ins, machine), plan.far)
+    inner = steps * step_cycles(v, tile, ins, machine, plan.far, plan.unrolled)
     if plan.far:
         inner += plan.block_bytes / L2_BYTES
-    inner += TILE + conv.kernel[0] * plan.taps * LOOP + v * tile * (PACKED_STORE if plan.packs else STORE[ins.lanes])
+    loops = 0 if plan.unrolled else conv.kernel[0] * plan.taps
+    inner += TILE + loops * LOOP + _stored(plan, machine)
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
     whole = plan.block_bytes * plan.blocks * conv.groups
     return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
+
+
+def _stored(plan, machine):
+    """Cycles to store a tile's results."""
+    ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile
+    if ins.neon:
+        return products * ins.channels / 4 * (NEON_STORE + (ins.parts - 1)) / min(machine.issue, 2)
+    return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])
 
 
 def chunk_of(plan, machine):
@@ -104,8 +126,11 @@ def winograd_tilings(conv, winograd, instruction):
         if rows % chunk:
             continue
         for v in range(1, min(vectors, 4) + 1):
-            most = min((instruction.registers - v - temporaries) // v, chunk * cols)
-            for tile in range(-(-most // 2), most + 1):
+            room = (instruction.registers - v - temporaries) // v
+            if instruction.neon:  # with more vectors, LLVM loads weights so early that accumulators are spilled
+                room = {1: 10, 2: 3}.get(v, 0)
+            most = min(room, chunk * cols)
+            for tile in range(max(1, -(-most // 2)), most + 1):
                 for ahead in (False, True) if chunk < rows else (True,):  # else threads would have nothing to share
                     yield WinogradTiling(chunk, tile, v, ahead)
 
@@ -121,10 +146,11 @@ def winograd_cycles(plan, machine):
     conv, winograd, instruction, tiling = plan.conv, plan.winograd, plan.instruction, plan.tiling
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
     block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
-    rate = throughput(instruction, machine)
-    step = step_cycles(tiling.vectors, tiling.tile, instruction, EFFICIENCY * rate, plan.far)
+    step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.far) / EFFICIENCY
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
+    if instruction.neon:
+        into, out = (count / min(machine.issue, 2) for count in NEON_TRANSFORMS[winograd.m])
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
     transforms += tiles * blocks * tiling.vectors * out
     v_bytes = plan.v_bytes * (plan.chunks if tiling.ahead else 1)
@@ -145,7 +171,7 @@ def _overlapped(compute, weights):
     return max(compute, weights) + EXPOSED * min(compute, weights)
 
 
-def step_cycles(vectors, tile, ins, rate, far):
+def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
     """Cycles of one step of the innermost loop.
 
     Parameters
@@ -153,31 +179,44 @@ def step_cycles(vectors, tile, ins, rate, far):
     vectors, tile : int
         See `DirectTiling`.
     ins : Instruction
-    rate : float
-        Its multiply-accumulates per cycle.
+    machine : Machine
     far : bool
         Whether the step fetches its weights: see `prefetch`.
+    unrolled : bool
+        Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
     """
-    multiply = vectors * tile * ins.lanes * ins.depth / rate
+    multiply = vectors * tile * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
+    products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
+    if ins.neon:
+        halves = 2 if ins.parts > 1 or ins.name.endswith("int16") else 1
+        uses = ins.chain * halves + bool(ins.chained)
+        if ins.chain > 1 and not ins.staged:
+            activations = tile
+        issued = products * uses + activations + weights + 3
+        if ins.parts == 1 and (ins.staged or ins.chain == 1):  # each address is computed, and each value spread
+            issued += activations
+            multiply += activations / 2 if machine.issue > 3 else 0
+        return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
-    weights, activations = vectors * ins.chain, tile * ins.chain
-    fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "sdot", "fma"))  # with the addition
+    fused = ins.name.removeprefix("eq_tvm.").startswith(("vpdp", "fma"))  # with the addition
     uses = 1 if fused else 2 * ins.chain + bool(ins.chained)
-    issued = vectors * tile * uses + activations + 3 + far * weights
-    if tile > 1 or not ins.chained:  # else the instruction reads the weights itself
+    issued = products * uses + activations + 3 + far * weights
+    if not unrolled:
         issued += weights
-    return max(multiply, (weights + activations) / LOADS, issued / ISSUE)
+    return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
 
 
 def throughput(ins, machine):
     """Multiply-accumulates per cycle of an instruction, from the figure of its family."""
-    name = ins.name.removeprefix("eq_tvm.").replace("_x", "-").replace("_", "-")
-    family = name.split("-")[0]
+    name = ins.name.removeprefix("eq_tvm.")
+    family = name.split("_")[0]
     rates = [rate for key, rate in machine.instructions.items() if key.split("-")[0] == family]
+    if name.endswith("int16"):
+        rates = [rate / 2 for rate in rates]
     if family == "vpdpwssd":  # half of vpdpbusd's: 16 bits for 8
         rates = [rate / 2 for key, rate in machine.instructions.items() if key.startswith("vpdpbusd")]
-    return rates[0] if rates else ins.lanes * ins.depth
+    return rates[0] if rates else ins.lanes * ins.pairs * ins.chain
 
 
 def _rate(size, machine):

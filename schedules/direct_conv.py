@@ -7,6 +7,7 @@ weights (see `direct_plan`), then the epilogue. Dense layers are 1x1 convolution
 from tvm import s_tir, te, tirx
 
 from . import packing
+from .intrinsics import sum_of_parts
 from .lowered import lowered
 from .prefetch import prefetch
 
@@ -125,21 +126,38 @@ def _accumulate(source, weights, plan, dtype):
 
     def product(n, g, b, h, w, i, kh, tap, step, link, pair, dtype):
         row, column = h * conv.strides[0] + kh * conv.dilation[0], w * conv.strides[1] + tap * conv.dilation[1]
-        activation = source(n, row, column, g, step * ins.depth + sum(link) * ins.pairs + pair)
-        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, i % ins.lanes, pair)]
+        if ins.parts > 1:  # the lane has its own activations
+            within = [pair[0] * (2 * ins.lanes) + i % ins.lanes * 2 + pair[1]]
+            size = ins.parts * ins.pairs
+        else:
+            within, size = pair, ins.pairs
+        activation = source(n, row, column, g, step * ins.depth + sum(link) * size + sum(within))
+        lane = [] if ins.parts > 1 else [i % ins.lanes]
+        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, *lane, *within)]
         return activation.astype(dtype) * weight.astype(dtype)
 
-    if ins.chain == 1:
+    link = [te.reduce_axis((0, ins.chain), "link")] if ins.weight_shape[:-2] or ins.parts > 1 else []
+    if not ins.staged:
         pair = te.reduce_axis((0, ins.pairs), "pair")
         return te.compute((*shape, plan.block), lambda *at: te.sum(
-            product(*at, kh, tap, step, [], pair, dtype), axis=[kh, tap, step, pair]), "acc")
+            product(*at, kh, tap, step, link, [pair], dtype), axis=[kh, tap, step, *link, pair]), "acc")
     # A chain adds in int16, two sums for each lane, then all in int32.
-    link, half, count = te.reduce_axis((0, ins.chain), "link"), te.reduce_axis((0, 2), "half"), ins.pairs // 2
+    half, count = te.reduce_axis((0, 2), "half"), ins.pairs // 2
     pair = [te.reduce_axis((0, count), "pair")] if count > 1 else []  # an axis of extent 1 would vanish
-    sums = te.compute((*shape, *taps, plan.block, 2), lambda n, g, b, h, w, kh, tap, step, i, half: te.sum(product(
-        n, g, b, h, w, i, kh, tap, step, [link], half * count + sum(pair), "int16"), axis=[link, *pair]), "sums")
-    return te.compute((*shape, plan.block), lambda *at: te.sum(
+    lanes = plan.block * ins.parts
+
+    def products(n, g, b, h, w, kh, tap, step, i, half):
+        within = [pair[0], half] if ins.parts > 1 else [half * count + sum(pair)]
+        return te.sum(product(n, g, b, h, w, i, kh, tap, step, link, within, "int16"), axis=[*link, *pair])
+
+    sums = te.compute((*shape, *taps, lanes, 2), products, "sums")
+    acc = te.compute((*shape, lanes), lambda *at: te.sum(
         sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]), "acc")
+    if ins.parts == 1:
+        return acc
+    return te.compute((*shape, plan.block), lambda *at: sum(
+        (acc[(*at[:-1], at[-1] * ins.parts + part)] for part in range(1, ins.parts)),
+        acc[(*at[:-1], at[-1] * ins.parts)]), "total")
 
 
 def _schedule(func, plan, prepared):
@@ -152,12 +170,16 @@ def _schedule(func, plan, prepared):
     nest = _nest_of_result if plan.packs else _nest_of_accumulators
     shared, tiles = nest(sch, plan, acc, out)
 
-    w_i, i, kh, tap, step, _ = sch.get_loops(acc)[-6:]
+    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-7 if ins.chain > 1 and not ins.staged else -6:]
     v, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(kh, tap, step, w_i, v, lane)
-    prefetch(sch, step, tiles, plan.far)
+    if not ins.neon:  # ARM's fetch streams by themselves, and each instruction counts
+        prefetch(sch, step, tiles, plan.far)
     sch.parallel(sch.fuse(*shared))  # before decompose_reduction
-    if ins.chain > 1:
+    if plan.unrolled:
+        for loop in (kh, tap, step):
+            sch.unroll(loop)
+    if ins.staged:
         _schedule_chain(sch, step, ins)
     if ins.activation == "float32":
         sch.vectorize(lane)
@@ -166,7 +188,12 @@ def _schedule(func, plan, prepared):
     for loop in (*init[-3:-1], w_i, v):
         sch.unroll(loop)
     if ins.activation != "float32":
-        sch.tensorize(lane, ins.name if ins.chain == 1 else ins.widening)
+        sch.tensorize(lane, ins.widening if ins.staged else ins.name)
+    if ins.parts > 1:
+        w_i, c = sch.get_loops(sch.get_sblock("total"))[-2:]
+        four, c = sch.split(c, [None, 4])
+        sch.unroll(w_i), sch.unroll(four)
+        sch.tensorize(c, sum_of_parts())
     if plan.packs:
         _schedule_packing(sch, out, plan)
     else:
@@ -201,6 +228,10 @@ def _nest_of_accumulators(sch, plan, acc, out):
     w_o, w_i = sch.split(w, [None, plan.tiling.tile])
     place, tiles = _places(sch, plan, h, w_o)
     sch.reorder(n, g, *place, b, *tiles, w_i, i, *reduction)
+    if plan.instruction.parts > 1:
+        total = sch.get_sblock("total")
+        sch.set_scope(total, 0, "local")
+        sch.reverse_compute_at(sch.get_sblock("total"), tiles[-1], preserve_unit_loops=True)
     sch.reverse_compute_at(out, tiles[-1], preserve_unit_loops=True)
     return [n, g, *place, b], tiles
 
@@ -260,5 +291,7 @@ def _schedule_copy(sch, block):
     extent = int(sch.get(loops[-1]).extent)
     sch.parallel(sch.fuse(*loops[:2]))
     width = next((w for w in (64, 32, 16, 8, 4) if extent % w == 0), None)
-    if width and len(loops) == 5:
+    if len(loops) == 3:  # rows: what lies inside is copied at once
+        sch.annotate(loops[-1], "pragma_loop_partition_hint", True)
+    elif width:
         sch.vectorize(sch.split(loops[-1], [None, width])[1])

@@ -16,6 +16,8 @@ from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import Instruction
 
+WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
+
 
 @dataclass(frozen=True)
 class DirectTiling:
@@ -82,7 +84,7 @@ class DirectPlan:
 
     @property
     def block(self):
-        return self.tiling.vectors * self.instruction.lanes
+        return self.tiling.vectors * self.instruction.channels
 
     @property
     def blocks(self):
@@ -115,10 +117,23 @@ class DirectPlan:
         """Whether a block of weights does not stay in the first cache."""
         return self.block_bytes > CACHED
 
+    @property
+    def unrolled(self):
+        """Whether the code of a tile is written out.
+
+        Weights that a single pixel uses are read by the instruction that multiplies them. Where a loop counts, their
+        address has an index, and AVX2 takes a micro-operation more for each.
+        """
+        conv, ins, tiling = self.conv, self.instruction, self.tiling
+        links = conv.kernel[0] * self.taps * self.steps * ins.chain * tiling.vectors
+        return (ins.chained and ins.lanes == 8 and tiling.tile == 1 and conv.out_height * conv.out_width > 1
+                and links <= WRITTEN_OUT)
+
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""
         return (offset != 0 or dtype != self.instruction.activation or any(self.conv.padding)
-                or self.run % self.instruction.depth != 0 or self.padded_columns != self.conv.out_width)
+                or self.run % self.instruction.depth != 0 or self.run != self.group_in
+                or self.padded_columns != self.conv.out_width)
 
 
 def pack_weights(plan, weight):
@@ -136,9 +151,9 @@ def pack_weights(plan, weight):
     w = w.reshape(conv.groups, plan.group_out, kh, plan.taps, plan.run)
     full = np.zeros((conv.groups, plan.blocks * plan.block, kh, plan.taps, plan.steps * ins.depth), w.dtype)
     full[:, :plan.group_out, ..., :plan.run] = w
-    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.lanes, kh, plan.taps,
-                                         plan.steps, ins.chain, ins.pairs)
-    # group, block, kh, tap, step, vector, chain, lane, pair
+    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, kh,
+                                         plan.taps, plan.steps, ins.chain, ins.parts * ins.pairs)
+    # group, block, kh, tap, step, vector, chain, channel, input
     full = full.transpose(0, 1, 4, 5, 6, 2, 7, 3, 8)
     return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
 

@@ -33,13 +33,16 @@ class Instruction:
     pairs : int
         Neighbouring input channels that one lane multiplies and adds.
     chain : int
-        Vectors of products added in int16 before they are widened (1: no int16 step).
+        Vectors of weights that one use consumes: of products added in int16 before they are widened, where there is an
+        int16 step (see `staged`), else of those that share a vector of activations.
     activation, weight : str
         Operand dtypes.
     registers : int
         Vector registers of the machine: bounds the tile of accumulators.
     chained : callable or None
         Makes the same instruction with another chain, where it has an int16 step.
+    parts : int
+        Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
     """
 
     name: str
@@ -50,11 +53,27 @@ class Instruction:
     weight: str
     registers: int = field(compare=False)
     chained: Callable | None = field(compare=False, default=None)
+    parts: int = 1
 
     @property
     def depth(self):
         """Input channels that one use of the instruction consumes."""
-        return self.pairs * self.chain
+        return self.pairs * self.chain * self.parts
+
+    @property
+    def channels(self):
+        """Output channels of a vector."""
+        return self.lanes // self.parts
+
+    @property
+    def neon(self):
+        """Whether it is one of ARM's, of 128 bits."""
+        return self.name.startswith(("eq_tvm.smlal", "eq_tvm.sdot", "eq_tvm.vmlal", "fma_128"))
+
+    @property
+    def staged(self):
+        """Whether products are added in int16 first, by an intrinsic of its own."""
+        return self.chained is not None and (self.chain > 1 or self.parts > 1)
 
     @property
     def link(self):
@@ -68,8 +87,16 @@ class Instruction:
 
     @property
     def weight_shape(self):
-        """Shape of the weights that one use of the instruction reads: ([chain,] lanes, pairs)."""
-        return (self.chain, self.lanes, self.pairs) if self.chain > 1 else (self.lanes, self.pairs)
+        """Shape of the weights that one use of the instruction reads.
+
+        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or (chain, parts * pairs) where lanes
+        are parts of a channel.
+        """
+        if self.parts > 1:
+            return (self.chain, self.parts * self.pairs)
+        if self.chain == 1:
+            return (self.lanes, self.pairs)
+        return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)
 
 
 def choose(features, activation_range, weight_max):
@@ -132,7 +159,9 @@ def longer_chains(instruction, packed, activation_range, lengths=(2, 4, 8)):
             continue
         longer = instruction.chained(chain)
         w = packed(longer).astype("int32")
-        if longer.pairs == 4:  # two int16 lanes for each int32 lane
+        if longer.parts > 1:  # both halves of a register
+            w, axes = w.reshape(*w.shape[:-1], 2, -1), (-3, -2)
+        elif longer.pairs == 4:  # two int16 lanes for each int32 lane
             w = np.moveaxis(w.reshape(*w.shape[:-1], 2, 2), -1, -4)
             axes = (-4, -3)
         else:
@@ -140,6 +169,16 @@ def longer_chains(instruction, packed, activation_range, lengths=(2, 4, 8)):
         ends = np.stack([w * end for end in activation_range])
         if ends.max(0).sum(axes).max() <= INT16_MAX and ends.min(0).sum(axes).min() >= -INT16_MAX:
             yield longer
+
+
+def forms(instruction):
+    """The instruction, and those that multiply and prove alike, but read activations differently."""
+    yield instruction
+    name = instruction.name.removeprefix("eq_tvm.")
+    if name == "sdot":
+        yield from (_shared_sdot(4), _shared_sdot(2))
+    elif name.startswith("smlal_x"):
+        yield _parted_smlal(max(1, instruction.chain // 2))
 
 
 def choose_int16(features):
@@ -150,15 +189,14 @@ def choose_int16(features):
 def named(name):
     """The instruction of that name (without "eq_tvm."), such as pmaddubsw_256_x4."""
     base, _, chain = name.partition("_x")
+    if base in _NEON:
+        return _NEON[base](int(chain)) if chain else _NEON[base]()
     family, _, bits = base.partition("_")
     lanes = int(bits or 128) // 32
     if family == "fma":
         return fma(lanes)
     if chain:
-        narrow = {"smlal": _chained_smlal, "vmlal": _chained_vmlal}
-        return narrow[family](int(chain)) if family in narrow else _chained_pmaddubsw(lanes, int(chain))
-    if family == "sdot":
-        return _sdot(0, 127, 63)[0]
+        return _chained_pmaddubsw(lanes, int(chain))
     return {"vpdpbusd": _vpdpbusd, "vpdpwssd": _vpdpwssd, "pmaddwd": _pmaddwd}[family](lanes)(0, 127, 63)[0]
 
 
@@ -299,6 +337,22 @@ def _chained_vmlal(chain):
     return _registered(ins, neon32.vmlal_bodies())
 
 
+def _parted_smlal(chain):
+    ins = Instruction(f"eq_tvm.smlal_parts_x{chain}", 4, 4, chain, "int8", "int8", 32, _parted_smlal, 4)
+    return intrinsics.register_chained(ins, *intrinsics.parted_smlal_bodies())
+
+
+def _shared_sdot(chain):
+    ins = Instruction(f"eq_tvm.sdot_element_x{chain}", 4, 4, chain, "int8", "int8", 32)
+    return intrinsics.register_shared(ins, intrinsics.shared_sdot_body(chain))
+
+
+def _shared_int16():
+    """Two registers of accumulators, for the halves of a register of weights."""
+    ins = Instruction("eq_tvm.smlal_int16", 8, 1, 8, "int16", "int16", 16)
+    return intrinsics.register_shared(ins, intrinsics.shared_int16_body(8, 8))
+
+
 def _registered(ins, bodies):
     """With an int16 step: the two intrinsics of a chain, or one where there is none."""
     link, widening, both = bodies
@@ -319,10 +373,15 @@ _FAMILIES = {
 }
 
 
+_NEON = {"smlal": _chained_smlal, "smlal_parts": _parted_smlal, "smlal_int16": _shared_int16,
+         "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot, "vmlal": _chained_vmlal}
+
+
 # A processor that has vpdpbusd has vpdpwssd of the same width.
 _INT16_FAMILIES = {
     "vpdpbusd-512": _vpdpwssd(16),
     "vpdpbusd-256": _vpdpwssd(8),
     "pmaddwd-512": _pmaddwd(16),
     "pmaddwd-256": _pmaddwd(8),
+    "smlal": lambda *_: (_shared_int16(), 0),
 }

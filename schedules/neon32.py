@@ -13,7 +13,7 @@ from tvm.target.codegen import llvm_lookup_intrinsic_id
 from .epilogue import ACC_LIMIT
 from .intrinsics import llvm, spread
 
-REGISTERS = 14  # of 16, as LLVM needs two more than counted: found by looking at the assembly
+REGISTERS = 16
 _TWO_23 = 2.0**23
 
 

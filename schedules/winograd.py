@@ -51,13 +51,16 @@ def winograd_conv(plan, offset, dtype):
             columns[n, s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
                     te.min(t, plan.tiles - 1) % plan.cols, p // alpha, k, c]
             for k in range(alpha)], "int16"), "v")
-    step, pair = te.reduce_axis((0, plan.steps), "step"), te.reduce_axis((0, instruction.pairs), "pair")
-    product = te.compute(
-        (conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block),
-        lambda n, s, b, p, t, i: te.sum(
-            v[n, s, p, t, step * instruction.pairs + pair].astype("int32")
-            * weights[b, p, step, i // instruction.lanes, i % instruction.lanes, pair].astype("int32"),
-            axis=[step, pair]), "product")
+    depth, lanes = instruction.depth, instruction.lanes
+    step, pair = te.reduce_axis((0, plan.steps), "step"), te.reduce_axis((0, depth), "pair")
+
+    def multiply(n, s, b, p, t, i):
+        lane = (i % lanes, pair) if instruction.chain == 1 else (pair, i % lanes)
+        weight = weights[(b, p, step, i // lanes, *lane)]
+        return te.sum(v[n, s, p, t, step * depth + pair].astype("int32") * weight.astype("int32"), axis=[step, pair])
+
+    product = te.compute((conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block),
+                         multiply, "product")
 
     def biased(n, r, q, k, j, c):
         tile = (r % plan.tiling.chunk) * plan.cols + q
@@ -111,12 +114,12 @@ def _transform(product, row, terms, dtype):
 
 def _schedule(func, plan):
     sch, conv, ins, tiling = s_tir.Schedule(func), plan.conv, plan.instruction, plan.tiling
-    m = plan.winograd.m
+    m, width = plan.winograd.m, 4 if ins.neon else ins.lanes  # int32 in a register
     columns, v, product, rows, out = map(sch.get_sblock, ["columns", "v", "product", "rows", "out"])
     n, h, w, c = sch.get_loops(out)
     s, r, h_i = sch.split(h, [plan.chunks, plan.tiling.chunk, m])
     w_o, w_i = sch.split(w, [None, m])
-    b, c_o, lane = sch.split(c, [plan.blocks, None, min(ins.lanes, innermost_width(conv.out_channels, ins.lanes))])
+    b, c_o, lane = sch.split(c, [plan.blocks, None, innermost_width(conv.out_channels, width)])
     sch.reorder(n, s, b, r, w_o, c_o, h_i, w_i, lane)
     sch.unroll(h_i), sch.unroll(w_i), sch.vectorize(lane)
     sch.set_scope(rows, 0, "local")
@@ -131,7 +134,7 @@ def _schedule(func, plan):
         sch.compute_at(v, s, preserve_unit_loops=True)
     p, t, c = sch.get_loops(v)[-3:]
     p_i, p_j = sch.split(p, [None, plan.winograd.alpha])
-    c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * ins.lanes)])
+    c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * width)])
     sch.reorder(t, c_o, p_i, p_j, lane)
     sch.unroll(p_i), sch.unroll(p_j), sch.vectorize(lane)
     sch.set_scope(columns, 0, "local")
@@ -148,9 +151,10 @@ def _schedule(func, plan):
     t_o, t_i = sch.split(t, [None, tiling.tile])
     vector, lane = sch.split(i, [None, ins.lanes])
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
-    step, several = sch.split(step, [None, 4 if ins.lanes < 16 and plan.steps % 4 == 0 else 1])
+    step, several = sch.split(step, [None, 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1])
     sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
-    prefetch(sch, step, [t_o], plan.far, "v" if plan.v_bytes > SPILLED else "")
+    if not ins.neon:
+        prefetch(sch, step, [t_o], plan.far, "v" if plan.v_bytes > SPILLED else "")
     sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
     loops = sch.get_loops(write_back)
     vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])

@@ -190,12 +190,12 @@ class WinogradPlan:
 
     @property
     def steps(self):
-        return -(-self.conv.in_channels // self.instruction.pairs)
+        return -(-self.conv.in_channels // self.instruction.depth)
 
     @property
     def channels(self):
-        """Input channels, padded to the instruction's pairs."""
-        return self.steps * self.instruction.pairs
+        """Input channels, padded to the instruction's depth."""
+        return self.steps * self.instruction.depth
 
     @property
     def block(self):
@@ -222,9 +222,8 @@ class WinogradPlan:
 
     @property
     def weight_shape(self):
-        """U as (block, place, step, vector, lane, pair)."""
-        ins = self.instruction
-        return (self.blocks, self.winograd.alpha**2, self.steps, self.tiling.vectors, ins.lanes, ins.pairs)
+        """U as (block, place, step, vector, [chain,] lane[, pair])."""
+        return (self.blocks, self.winograd.alpha**2, self.steps, self.tiling.vectors, *self.instruction.weight_shape)
 
 
 def constants(plan, weight, bias, multiplier):
@@ -243,9 +242,9 @@ def constants(plan, weight, bias, multiplier):
     u = transformed_weights(winograd, weight)
     full = np.zeros((winograd.alpha**2, plan.blocks * plan.block, plan.channels), "int16")
     full[:, :u.shape[2], :u.shape[3]] = u.reshape(-1, *u.shape[2:])
-    full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.pairs)
+    full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
-    return (np.ascontiguousarray(full.transpose(1, 0, 4, 2, 3, 5)),
+    return (np.ascontiguousarray(full.transpose(1, 0, 4, 2, 5, 3, 6)).reshape(plan.weight_shape),
             _full(plan, (bias.astype("int64") * factor).astype("int32")),
             _full(plan, multiplier / np.float32(1 << winograd.shift)))
 

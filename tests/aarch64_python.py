@@ -1,7 +1,7 @@
 """A Python for aarch64 with what eq_tvm needs on a board, to run under qemu-user, without TVM's compiler.
 
 Debian's packages for arm64 and PyPI's wheels, unpacked once into the user's cache folder. Nothing is installed, and
-nothing needs root.
+nothing needs root. Benchmarks run other engines in it, too.
 """
 
 from __future__ import annotations
@@ -37,27 +37,39 @@ def command(folder: Path) -> tuple[list[str], dict[str, str]]:
     emulation.Unavailable
         qemu, or the means to get the packages, are missing.
     """
-    home = _home()
-    (python,) = home.glob("root/usr/bin/python3.[0-9]*")
+    home, python = installed()
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec qemu-aarch64 -cpu cortex-a72 -L {home}/root {python} "$@"\n')
     program.chmod(0o755)
-    modules = folder / "modules"
-    modules.mkdir()
-    (modules / "eq_tvm").symlink_to(REPOSITORY / "eq_tvm")
-    metadata = Path(importlib.metadata.distribution("eq-tvm")._path)
-    (modules / "eq_tvm-0.dist-info").symlink_to(metadata)
+    modules = link_eq_tvm(folder)
     # TVM starts further processes with sys.executable, which the kernel could not run.
     (modules / "sitecustomize.py").write_text(f"import sys\nsys.executable = {str(program)!r}\n")
     return [str(program)], {"PYTHONPATH": f"{modules}:{home}/site"}
 
 
+def link_eq_tvm(folder: Path) -> Path:
+    """Make the directory in a folder that Python finds eq_tvm in."""
+    modules = folder / "modules"
+    modules.mkdir()
+    (modules / "eq_tvm").symlink_to(REPOSITORY / "eq_tvm")
+    metadata = Path(importlib.metadata.distribution("eq-tvm")._path)
+    (modules / "eq_tvm-0.dist-info").symlink_to(metadata)
+    return modules
+
+
 @functools.cache
-def _home() -> Path:
+def installed(*more: str) -> tuple[Path, Path]:
+    """The folder with the system's files in ``root`` and the packages in ``site``, and the Python in it.
+
+    Parameters
+    ----------
+    more : str
+        Packages besides what eq_tvm needs, as pip takes them.
+    """
     for tool, package in (("qemu-aarch64", "qemu-user"), ("apt-get", "apt"), ("dpkg-deb", "dpkg")):
         if not shutil.which(tool):
             raise emulation.Unavailable(f"{tool} is missing: apt-get install {package}")
-    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in ("apache-tvm", "apache-tvm-ffi")]
+    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in ("apache-tvm", "apache-tvm-ffi")] + list(more)
     for requirement in importlib.metadata.requires("eq-tvm"):
         name = re.match(r"[\w-]+", requirement)[0]
         if not name.startswith("apache-tvm") and (";" not in requirement or 'extra == "rpc"' in requirement):
@@ -74,7 +86,8 @@ def _home() -> Path:
                 version = _unpack_debian(new / "root", Path(temporary, "apt"))
                 _install_wheels(new / "site", version, wanted)
                 new.rename(home)
-    return home
+    (python,) = home.glob("root/usr/bin/python3.[0-9]*")
+    return home, python
 
 
 def _unpack_debian(root: Path, state: Path) -> str:

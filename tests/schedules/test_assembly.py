@@ -63,7 +63,7 @@ def test_packed_results(name, residual):
     assert _stores(_busiest_loop(assembly, EXPECTED[name][0])) == 0
 
 
-@pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw", "smlal"])
+@pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw"])
 @pytest.mark.parametrize("channels", [16, 512])
 def test_weights_from_afar_are_prefetched(name, channels):
     family, conv = FAMILIES[name], Conv2D(1, 14, 14, channels, 64, (3, 3))
@@ -71,9 +71,9 @@ def test_weights_from_afar_are_prefetched(name, channels):
     plan = DirectPlan(conv, instruction, Output("int8", bounded=True), DirectTiling(2, 2))
     assembly = _assembly(family, direct_conv(plan, offset, "uint8"))
     loop = _busiest_loop(assembly, EXPECTED[name][0])
-    assert re.search(r"\s(prefetcht1|prfm\s+pldl2keep)", loop)  # the next block
-    near = re.search(r"\s(prefetcht0|prfm\s+pldl1keep)", loop)
-    assert bool(near) == plan.far == (channels == 512)
+    assert "prefetcht1" in loop  # the next block
+    near = "prefetcht0" in loop
+    assert near == plan.far == (channels == 512)
 
 
 @pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw"])

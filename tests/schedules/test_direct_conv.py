@@ -28,7 +28,7 @@ from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, fma, folded_bias, longer_chains
+from eq_tvm.schedules.instructions import choose, fma, folded_bias, forms, longer_chains
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Case(Layer):
         def packed(instruction):
             return pack_weights(DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1)), numbers.weight)
 
-        chains = [chosen, *longer_chains(chosen, packed, (self.span[0] + offset, self.span[1] + offset))]
+        span = self.span[0] + offset, self.span[1] + offset
+        chains = [chain for form in forms(chosen) for chain in (form, *longer_chains(form, packed, span))]
         instruction = chains[self.chain % len(chains)]
         plans = [DirectPlan(conv, instruction, numbers.output, t) for t in cost.direct_tilings(conv, instruction)]
         if self.packed:
@@ -80,7 +81,7 @@ def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B0
     """`packed`: with tilings whose results are packed, where there are such."""
     return st.builds(
         Case, shapes, activations(), st.sampled_from(WEIGHT_LIMITS), st.sampled_from(["random", "extreme", "small"]),
-        outputs, st.booleans(), st.booleans(), SEEDS, st.integers(0, 3), SEEDS, st.none() | SEEDS, st.just(packed))
+        outputs, st.booleans(), st.booleans(), SEEDS, st.integers(0, 7), SEEDS, st.none() | SEEDS, st.just(packed))
 
 
 # Layers as networks have them: stems, the body, projections, a grouped one, heads.

@@ -201,7 +201,7 @@ def test_vector_bits(features, bits):
 
 
 @pytest.mark.parametrize("lanes, features, registers", [
-    (4, {"smlal"}, 32), (4, {"vmlal"}, 14), (8, {"pmaddubsw"}, 16), (16, {"vpdpbusd-512"}, 32)])
+    (4, {"smlal"}, 32), (4, {"vmlal"}, 16), (8, {"pmaddubsw"}, 16), (16, {"vpdpbusd-512"}, 32)])
 def test_float_instruction(lanes, features, registers):
     chosen = fma(lanes, features)
     assert (chosen.lanes, chosen.depth, chosen.registers) == (lanes, 1, registers)

@@ -1,0 +1,109 @@
+"""The ARM processors whose cycles are estimated, and the files by which Linux describes them to a program."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CORES = 4
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """A processor of a Raspberry Pi.
+
+    Attributes
+    ----------
+    name : str
+        LLVM's name of the processor whose cost model is used.
+    title : str
+    target : str
+        What eq_tvm compiles for.
+    qemu : str
+        The processor that qemu emulates, with the instructions that the real one has.
+    midr : int
+        The register by which the processor identifies itself.
+    features : str
+        What Linux lists as its features.
+    l1, l2, l3 : int
+        Data caches in KiB (L3 0: none). Engines may choose the sizes of their tiles by them.
+    """
+
+    name: str
+    title: str
+    target: str
+    qemu: str
+    midr: int
+    features: str
+    l1: int
+    l2: int
+    l3: int = 0
+
+
+_FEATURES = "fp asimd evtstrm crc32 cpuid"
+_FEATURES_8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+
+# LLVM has no cost model of its own for the A76; the Neoverse N1 is the same core for servers.
+CPUS = {
+    cpu.name: cpu
+    for cpu in (
+        Cpu("cortex-a53", "Cortex-A53 (Pi 3)", "rpi3", "cortex-a53", 0x410FD034, _FEATURES, 32, 512),
+        Cpu("cortex-a72", "Cortex-A72 (Pi 4)", "rpi4", "cortex-a72", 0x410FD083, _FEATURES, 32, 1024),
+        Cpu("neoverse-n1", "Cortex-A76 (Pi 5)", "rpi5", "cortex-a76", 0x414FD0B1, _FEATURES_8_2, 64, 512, 2048),
+    )
+}
+
+
+def write_system(cpu: Cpu, root: Path, folder: Path) -> Path:
+    """Make a system's root in `folder`: links to what is in `root`, and a processor's files in /proc and /sys.
+
+    Engines choose their kernels by those files, and some end where the files are another architecture's. qemu looks
+    up each path there first.
+    """
+    folder.mkdir(parents=True)
+    for entry in root.iterdir():
+        if entry.name not in ("proc", "sys"):
+            (folder / entry.name).symlink_to(entry.resolve())
+    for name, text in files(cpu).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def files(cpu: Cpu) -> dict[str, str]:
+    """What stands in /proc and /sys, by path."""
+    cores = max(CORES, os.cpu_count() or 1)  # the emulated process may run on any of the host's
+    every = f"0-{cores - 1}"
+    devices = "sys/devices/system/cpu"
+    texts = {f"{devices}/{name}": f"{every}\n" for name in ("possible", "present", "online")}
+    texts[f"{devices}/kernel_max"] = f"{cores - 1}\n"
+    implementer, variant, part, revision = (
+        cpu.midr >> shift & (1 << width) - 1 for shift, width in ((24, 8), (20, 4), (4, 12), (0, 4))
+    )
+    info = []
+    for core in range(cores):
+        info.append(
+            f"processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: {cpu.features}\n"
+            f"CPU implementer\t: {implementer:#04x}\nCPU architecture: 8\nCPU variant\t: {variant:#x}\n"
+            f"CPU part\t: {part:#05x}\nCPU revision\t: {revision}\n"
+        )
+        own = f"{devices}/cpu{core}"
+        texts |= {
+            f"{own}/topology/physical_package_id": "0\n",
+            f"{own}/topology/core_id": f"{core}\n",
+            f"{own}/topology/core_siblings_list": f"{every}\n",
+            f"{own}/topology/thread_siblings_list": f"{core}\n",
+            f"{own}/cpufreq/cpuinfo_max_freq": "1500000\n",
+            f"{own}/cpufreq/cpuinfo_min_freq": "600000\n",
+            f"{own}/regs/identification/midr_el1": f"{cpu.midr:#018x}\n",
+        }
+        caches = [(1, "Data", cpu.l1), (1, "Instruction", cpu.l1), (2, "Unified", cpu.l2), (3, "Unified", cpu.l3)]
+        for index, (level, kind, size) in enumerate(cache for cache in caches if cache[2]):
+            cache = f"{own}/cache/index{index}"
+            shared = f"{core}\n" if level == 1 else f"{every}\n"
+            texts |= {f"{cache}/level": f"{level}\n", f"{cache}/type": f"{kind}\n", f"{cache}/size": f"{size}K\n"}
+            texts |= {f"{cache}/coherency_line_size": "64\n", f"{cache}/shared_cpu_list": shared}
+    texts["proc/cpuinfo"] = "\n".join(info)
+    return texts

@@ -1,0 +1,130 @@
+"""The tables and the JSON of `arm.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from arm_cpus import CPUS
+from engines import ENGINES
+from functions import Function
+
+BASELINE = "eq_tvm-int7"
+PEERS = ("onnxruntime-int8", "ncnn-float32")  # the fastest of them is what a person would use instead
+NOTE = "Executed instructions are counted; cycles are estimates by llvm-mca, without caches and branch prediction."
+
+
+@dataclass
+class Cost:
+    """One inference, in instructions and estimated cycles; `least` is without waiting for results."""
+
+    instructions: float
+    cycles: float
+    least: float
+    functions: list[Function] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """One network on one processor.
+
+    Attributes
+    ----------
+    engines : dict
+        By engine: its cost.
+    failed : dict
+        By engine: why there is none.
+    """
+
+    network: str
+    cpu: str
+    engines: dict[str, Cost] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def best_peer(self) -> str | None:
+        """The engine of `PEERS` that takes the fewest cycles."""
+        present = [name for name in PEERS if name in self.engines]
+        return min(present, key=lambda name: self.engines[name].cycles, default=None)
+
+    def ratio(self, engine: str, figure: str = "cycles") -> float | None:
+        """Cycles of an engine in those of eq_tvm INT7, or another figure of `Cost`."""
+        if BASELINE not in self.engines or engine not in self.engines:
+            return None
+        return getattr(self.engines[engine], figure) / getattr(self.engines[BASELINE], figure)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """By network and processor: the cycles of the best peer in those of eq_tvm INT7."""
+    cpus = list(dict.fromkeys(result.cpu for result in results))
+    rows = [["network", *(CPUS[cpu].title for cpu in cpus)]]
+    for network in dict.fromkeys(result.network for result in results):
+        cells = {result.cpu: _best(result) for result in results if result.network == network}
+        rows.append([network, *(cells.get(cpu, "") for cpu in cpus)])
+    title = f"## Cycles of the best peer, divided by those of {ENGINES[BASELINE].title}"
+    return "\n".join([title, "", NOTE, "", markdown(rows)])
+
+
+def details(results: Sequence[Result], cpu: str) -> str:
+    """All engines on one processor."""
+    times = f"times {ENGINES[BASELINE].title}"
+    rows = [["network", "engine", "10^6 instructions", "10^6 cycles", times, "without waiting", times]]
+    for result in results:
+        if result.cpu == cpu:
+            for name, cost in result.engines.items():
+                figures = [f"{cost.instructions / 1e6:.2f}"]
+                for figure in ("cycles", "least"):
+                    ratio = result.ratio(name, figure)
+                    figures += [f"{getattr(cost, figure) / 1e6:.2f}", f"{ratio:.2f}" if ratio else ""]
+                rows.append([result.network, ENGINES[name].title, *figures])
+    return "\n".join([f"## {CPUS[cpu].title}", "", markdown(rows)])
+
+
+def hot_functions(result: Result, engine: str, count: int) -> str:
+    """The functions that take most cycles."""
+    cost = result.engines[engine]
+    head = ["function", "calls", "10^6 instructions", "10^6 cycles", "share", "MAC/cycle", "10^6 planned", "kernel"]
+    rows = [head]
+    for function in cost.functions[:count]:
+        if function.cycles == 0:
+            break
+        rows.append(
+            [
+                function.name,
+                f"{function.calls:.0f}" if function.calls else "",
+                f"{function.instructions / 1e6:.3f}",
+                f"{function.cycles / 1e6:.3f}",
+                f"{function.cycles / cost.cycles:.1%}",
+                f"{function.macs / function.cycles:.2f}" if function.macs else "",
+                f"{function.planned / 1e6:.3f}" if function.planned else "",
+                function.kernel,
+            ]
+        )
+    title = f"## {result.network} on {CPUS[result.cpu].title}, {ENGINES[engine].title}"
+    return "\n".join([title, "", markdown(rows)])
+
+
+def write_json(path: Path, context: dict[str, object], results: Sequence[Result]) -> None:
+    """Replace the file with everything so far."""
+    records = []
+    for result in results:
+        ratio = result.ratio(result.best_peer) if result.best_peer else None
+        records.append(asdict(result) | {"best_peer": result.best_peer, "ratio": ratio})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(context | {"note": NOTE, "results": records}, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
+
+
+def _best(result: Result) -> str:
+    ratio = result.ratio(result.best_peer) if result.best_peer else None
+    return f"{ratio:.2f} ({ENGINES[result.best_peer].title})" if ratio else ""

@@ -1,0 +1,121 @@
+"""Counts what an engine executes per inference, in a Python for aarch64 that qemu emulates."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import arm_cpus
+from arm_cpus import Cpu
+from cache import cached, key_of
+from engines import Engine
+from worker import THREAD_VARIABLES
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # before tests, whose eq_tvm is not the package
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import aarch64_python
+from aarch64 import Unavailable
+
+HERE = Path(__file__).resolve().parent
+PEERS = ("onnxruntime", "ncnn")  # their wheels for aarch64 have the versions that are installed here
+PLUGIN = HERE / "blockcount.c"
+
+
+class EmulationError(Exception):
+    """An engine failed, or something is missing; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What `counted.py` and the plugin wrote.
+
+    Attributes
+    ----------
+    blocks : Path
+        How often each block of instructions ran.
+    maps : Path
+        Which file is mapped where, as in /proc/self/maps.
+    inferences : int
+        How many ran.
+    """
+
+    blocks: Path
+    maps: Path
+    inferences: int
+
+
+class Emulation:
+    """Emulated processors, with their files in a work directory."""
+
+    def __init__(self, work: Path):
+        self._folder = work / "emulation"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def count(self, engine: Engine, model: Path, cpu: Cpu, inferences: int) -> Counts:
+        """Run what `models.prepare` made on an emulated processor, unless that was done before.
+
+        Raises
+        ------
+        EmulationError
+        """
+        folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}"
+        counts = Counts(folder / "blocks", folder / "maps", inferences)
+        source = model.with_name(f"{model.name}.key").read_text()
+        files = [PLUGIN, HERE / "engines.py", HERE / "counted.py"]
+        key = key_of(source, engine.name, cpu.qemu, arm_cpus.files(cpu), inferences, _packages(), files=files)
+        cached(folder, key, lambda: self._run(engine, model, cpu, counts))
+        return counts
+
+    def _run(self, engine: Engine, model: Path, cpu: Cpu, counts: Counts) -> None:
+        home, python = _python()
+        with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
+            system = arm_cpus.write_system(cpu, home / "root", Path(temporary, "system"))
+            modules = aarch64_python.link_eq_tvm(Path(temporary))
+            made = Path(temporary, "counts")
+            made.mkdir()
+            command = ["qemu-aarch64", "-cpu", cpu.qemu, "-L", str(system)]
+            command += ["-plugin", f"{plugin(self._folder)},out={made / counts.blocks.name}", str(python)]
+            command += [str(HERE / "counted.py"), engine.name, str(model.resolve()), str(counts.inferences)]
+            environment = {"PYTHONPATH": f"{modules}:{home}/site", "TVM_USE_RUNTIME_LIB": "1"}
+            environment |= dict.fromkeys(THREAD_VARIABLES, "1")
+            done = subprocess.run(
+                [*command, str(made / counts.maps.name)], env=os.environ | environment, capture_output=True, text=True
+            )
+            if done.returncode or not (made / counts.blocks.name).exists():
+                lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+                raise EmulationError(lines[-1])
+            made.rename(counts.blocks.parent)
+
+
+def plugin(folder: Path) -> Path:
+    """The plugin for qemu that counts, compiled into a folder unless it is there.
+
+    Raises
+    ------
+    EmulationError
+    """
+    if shutil.which("gcc") is None:
+        raise EmulationError("gcc is missing: apt-get install gcc")
+    library = folder / "blockcount.so"
+    command = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", str(PLUGIN), "-o", str(library)]
+    return cached(library, key_of(files=[PLUGIN]), lambda: subprocess.run(command, check=True))
+
+
+@functools.cache
+def _python() -> tuple[Path, Path]:
+    try:
+        return aarch64_python.installed(*_packages())
+    except Unavailable as e:
+        raise EmulationError(str(e)) from e
+
+
+def _packages() -> list[str]:
+    return [f"{package}=={importlib.metadata.version(package)}" for package in PEERS]
