@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-packages=(g++ g++-aarch64-linux-gnu qemu-user)  # link for this machine, link for ARM, run ARM code in tests
+# link for this machine, link for 64-bit and 32-bit ARM, run ARM code in tests
+packages=(g++ g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user)
 python3 -c "import ensurepip, venv" 2> /dev/null || packages+=(python3-venv)
 
 missing=()

@@ -18,6 +18,7 @@ NEEDED_FEATURES = {
     "pmaddwd-256": ("avx2",),
     "sdot": ("dotprod",),
     "smlal": (),
+    "vmlal": ("neon",),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from eq_tvm.bundle import Bundle
 from eq_tvm.standalone import EXAMPLE, Standalone
-from eq_tvm.targets import TargetSpec
+from eq_tvm.targets import HAVE_TVM, TargetSpec
 
 WORST_LAYERS = 3
 
@@ -99,6 +99,8 @@ def _next_step(written: Bundle | Standalone) -> str:
     path = _relative(written.path)
     if isinstance(written, Standalone):
         return f"build {path / EXAMPLE}, which says how, and run it on a raw tensor file"
+    if written.target["architecture"] not in HAVE_TVM:
+        return "--artifact standalone: TVM, which runs bundles, has no packages for that system"
     if written.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
     others = "" if written.is_example else f" --data IMAGES --reference {written.model}.onnx"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
 INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
+HAVE_TVM = ("x86_64", "aarch64")  # architectures with packages of TVM, which runs bundles
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class TargetSpec:
         if self.triple is None:
             (cpu, attrs), triple = host.llvm_cpu(), {}
         options = {"cl-opt": X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
+        if triple.get("mtriple", "").endswith("eabihf"):
+            options["mfloat-abi"] = "hard"
         return tvm.target.Target({"kind": "llvm", **triple, "mcpu": cpu, "mattr": attrs, **options})
 
 

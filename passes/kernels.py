@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, neon, pooling, resize
+from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
 from eq_tvm.schedules.epilogue import is_bounded
+from eq_tvm.schedules.rounding import rounded
 
 from .weight_size import small, weight_bytes
 
@@ -87,7 +88,8 @@ class Kernels:
 
     def _depthwise(self, item, output, multiplier):
         conv = item.conv
-        weight = depthwise.pack_depthwise(item.weight)
+        narrow = "vmlal" in self.machine.instructions and item.source.dtype == "int8"
+        weight = depthwise.pack_depthwise(item.weight, "int8" if narrow else "int16")
         if not item.source.quantized:
             function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
             return function, [weight, item.bias], conv.nhwc_shape
@@ -97,7 +99,8 @@ class Kernels:
             return fast
         chain = depthwise.int16_chain(span, weight_max)
         bias = instructions.folded_bias(item.weight, item.bias, span, 0)
-        function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output)
+        function = _depthwise_conv(
+            conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, weight.dtype.name)
         return function, [weight, bias, multiplier], conv.nhwc_shape
 
     def _depthwise_columns(self, conv, item, output, multiplier, weight_max):
@@ -169,7 +172,7 @@ class Kernels:
         every = np.zeros(256, entries.dtype)
         every[np.arange(source.low, source.high + 1) % 256] = entries
         dtype, size = every.dtype.name, int(np.prod(source.shape))
-        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions:
+        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions.keys() - {"vmlal"}:
             function = _lookup(source.shape, source.dtype, dtype)
             return self.call(function, [source.expr, every], source.shape, dtype)
         function = _vector_lookup(size, source.dtype, dtype, source.low, source.high, self.byte_lanes)
@@ -190,7 +193,7 @@ class Kernels:
 
     def _added(self, function):
         if function not in self._functions:
-            scheduled = neon.rounded(function) if self.vector_bits == 128 else function
+            scheduled = rounded(function, self.machine.instructions.keys())
             self._functions[function] = self.builder.add_func(
                 scheduled.without_attr("global_symbol"), function.attrs["global_symbol"])
         return self._functions[function]
@@ -278,7 +281,7 @@ def _pool_name(kind):
     return name
 
 
-_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output: _conv_name(
+_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(
     conv, "depthwise", output.dtype))
 _depthwise_columns = _kernel(depthwise_columns.depthwise_columns, lambda conv, _dtype, _dot, _offset, output, _small:
                              _conv_name(conv, "depthwise", output.dtype))

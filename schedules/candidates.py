@@ -70,7 +70,7 @@ def convolution_candidates(conv, weight, bias, multiplier, source, output, machi
 
 def float_candidates(conv, weight, bias, output, machine, lanes):
     """The same for a convolution of float32: direct ones only. `lanes` are those of a vector of float32."""
-    ins = instructions.fma(lanes)
+    ins = instructions.fma(lanes, machine.instructions)
     return sorted(_tilings(conv, ins, 0, "float32", output, machine, (weight, bias)), key=lambda c: c.cycles)
 
 

@@ -7,6 +7,7 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import neon32
 from .direct_plan import DirectTiling
 from .winograd_plan import WinogradTiling
 
@@ -17,7 +18,8 @@ COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 ROW_COPIED, MANY = 5.0, 16  # instructions to copy a kernel row of a patch, and channels that need none
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
-NEON_STORE = 10.0  # instructions for a vector of results
+NEON_STORE = 7.0  # instructions for a vector of results
+SPREAD = 0.3  # of a multiplication, for a value that is spread over a vector
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
@@ -66,6 +68,8 @@ def _registers(v, tile, ins):
     """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
     if ins.parts > 1:
         return 2 * v * tile + v + tile + 2
+    if ins.neon and (ins.lanes, ins.registers) == (4, neon32.REGISTERS):
+        return 2 * v * tile + 8 if ins.staged else v * tile + v + 7
     if ins.neon:
         return 2 * v * tile + 9 if ins.staged else v * tile + v + 4 if ins.chain == 1 else v * tile + tile + 4 * v
     # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
@@ -198,7 +202,7 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
         issued = products * uses + activations + weights + 3
         if ins.parts == 1 and (ins.staged or ins.chain == 1):  # each address is computed, and each value spread
             issued += activations
-            multiply += activations / 2 if machine.issue > 3 else 0
+            multiply += SPREAD * activations if machine.issue > 1 else 0
         return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain

@@ -5,9 +5,12 @@ from tvm import s_tir, te
 
 from .common import innermost_width, pad_copy
 from .instructions import INT16_MAX
+from .intrinsics import llvm
+
+WIDENED = 8  # channels that 32-bit ARM multiplies and widens at once
 
 
-def depthwise_conv(conv, dtype, chain, lanes, output, offset=0):
+def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
     """Scheduled PrimFunc of a depthwise convolution with one filter per channel.
 
     Parameters
@@ -23,18 +26,20 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0):
     output : Output
     offset : int
         The stored form of 0: padding.
+    weight : str
+        Dtype of the weights of an integer kernel: int8 where there are instructions that widen what they multiply.
 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: activations, weights (kh * kw, channels) int16 (or float32), bias, multiplier (integer kernels),
+        Arguments: activations, weights (kh * kw, channels), bias, multiplier (integer kernels),
         limits, the residual if there is one, and the result (batch, OH, OW, channels).
     """
     real = dtype == "float32"
     operand, total = ("float32", "float32") if real else ("int16", "int32")
     channels, taps = conv.out_channels, conv.kernel[0] * conv.kernel[1]
     x = te.placeholder((conv.batch, conv.height, conv.width, channels), dtype, "x")
-    weights = te.placeholder((taps, channels), operand, "weights")
+    weights = te.placeholder((taps, channels), operand if real else weight, "weights")
     bias = te.placeholder((channels,), total, "bias")
     multiplier = te.placeholder((channels,), "float32", "multiplier")
     limits = output.limits()
@@ -42,10 +47,15 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0):
     residual = te.placeholder(shape, output.residual, "residual") if output.residual else None
     padded = pad_copy(x, conv.padding, offset) if any(conv.padding) else x
 
+    widening = weight == dtype == "int8" and innermost_width(channels, lanes) == WIDENED
+
+    def multiply(a, b):
+        return llvm("llvm.arm.neon.vmulls", "int16", a, b) if widening else a.astype(operand) * b.astype(operand)
+
     def store(n, h, w, c):
-        products = [padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
-                           w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c].astype(operand)
-                    * weights[t, c] for t in range(taps)]
+        products = [multiply(padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
+                                    w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c], weights[t, c])
+                    for t in range(taps)]
         acc = bias[c]
         for start in range(0, taps, chain):
             acc = acc + _sum(products[start:start + chain]).astype(total)
@@ -63,10 +73,10 @@ def int16_chain(activation_range, weight_max):
     return INT16_MAX // max(largest * weight_max, 1)
 
 
-def pack_depthwise(weight):
-    """(C, 1, kh, kw) weights as (kh * kw, C); int8 becomes int16."""
+def pack_depthwise(weight, dtype="int16"):
+    """(C, 1, kh, kw) weights as (kh * kw, C); int8 becomes `dtype`."""
     packed = weight.reshape(weight.shape[0], -1).T
-    return np.ascontiguousarray(packed, "float32" if packed.dtype == np.float32 else "int16")
+    return np.ascontiguousarray(packed, "float32" if packed.dtype == np.float32 else dtype)
 
 
 def _sum(terms):

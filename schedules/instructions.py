@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import intrinsics
+from . import intrinsics, neon32
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -68,7 +68,7 @@ class Instruction:
     @property
     def neon(self):
         """Whether it is one of ARM's, of 128 bits."""
-        return self.name.startswith(("eq_tvm.smlal", "eq_tvm.sdot", "fma_128"))
+        return self.name.startswith(("eq_tvm.smlal", "eq_tvm.sdot", "eq_tvm.vmlal", "fma_128"))
 
     @property
     def staged(self):
@@ -204,7 +204,7 @@ def vector_bits(features):
     """Width of the vector registers of a CPU with these features."""
     if any(name.endswith("-512") for name in features):
         return 512
-    return 128 if features & {"sdot", "smlal"} else 256
+    return 128 if features & {"sdot", "smlal", "vmlal"} else 256
 
 
 def folded_bias(weight, bias, activation_range, offset):
@@ -249,9 +249,10 @@ def worst_accumulators(weight, bias, activation_range):
     return np.maximum(ends.max(0).sum(1) + bias, -(ends.min(0).sum(1) + bias))
 
 
-def fma(lanes):
+def fma(lanes, features=()):
     """float32 multiply and add, left to LLVM: no tensor intrinsic."""
-    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", 2 * lanes if lanes > 4 else 32)
+    registers = neon32.REGISTERS if "vmlal" in features else 2 * lanes if lanes > 4 else 32
+    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", registers)
 
 
 def _to_unsigned(low, high):
@@ -313,19 +314,27 @@ def _sdot(low, high, _weight_max):
     return intrinsics.register(ins, intrinsics.sdot_body()), offset
 
 
-def _smlal(low, high, weight_max):
-    offset = _to_signed(low, high)
-    if offset is None:
-        return None
-    largest = max(abs(low + offset), abs(high + offset), 1)
-    chain = min(8, INT16_MAX // (largest * weight_max))
-    chain = 1 << (chain.bit_length() - 1)  # a power of two divides the usual channel counts
-    return _chained_smlal(chain), offset
+def _int8(chained):
+    """int8 times int8, with an int16 step after `chain` products."""
+    def make(low, high, weight_max):
+        offset = _to_signed(low, high)
+        if offset is None:
+            return None
+        largest = max(abs(low + offset), abs(high + offset), 1)
+        chain = min(8, INT16_MAX // (largest * weight_max))
+        return chained(1 << (chain.bit_length() - 1)), offset  # a power of two divides the usual channel counts
+    return make
 
 
 def _chained_smlal(chain):
     ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
     return _registered(ins, intrinsics.smlal_bodies())
+
+
+def _chained_vmlal(chain):
+    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon32.REGISTERS,
+                      _chained_vmlal)
+    return _registered(ins, neon32.vmlal_bodies())
 
 
 def _parted_smlal(chain):
@@ -359,12 +368,13 @@ _FAMILIES = {
     "pmaddwd-512": _pmaddwd(16),
     "pmaddwd-256": _pmaddwd(8),
     "sdot": _sdot,
-    "smlal": _smlal,
+    "smlal": _int8(_chained_smlal),
+    "vmlal": _int8(_chained_vmlal),
 }
 
 
 _NEON = {"smlal": _chained_smlal, "smlal_parts": _parted_smlal, "smlal_int16": _shared_int16,
-         "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot}
+         "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot, "vmlal": _chained_vmlal}
 
 
 # A processor that has vpdpbusd has vpdpwssd of the same width.

@@ -265,7 +265,7 @@ def llvm(name, dtype, *args):
     return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
 
 
-def _spread(A, at, count, dtype, times):
+def spread(A, at, count, dtype, times):
     """`count` neighbouring activations from A[at], repeated `times` times in a vector register."""
     bits = count * int(dtype.removeprefix("u").removeprefix("int"))
     group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{bits}")
@@ -275,7 +275,7 @@ def _spread(A, at, count, dtype, times):
 def vpdpbusd_body(lanes):
     # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
     def body(A, B, c):
-        a = _spread(A, 0, 4, "uint8", lanes)
+        a = spread(A, 0, 4, "uint8", lanes)
         return llvm(f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}",
                      c, a, B.vload([0, 0], f"int8x{lanes * 4}"))
     return body
@@ -289,7 +289,7 @@ def pmaddubsw_bodies(lanes):
     """A link, its widening, and both at once for what is no chain."""
     def multiply(A, B):
         return llvm(_PMADDUBSW[lanes], f"int16x{2 * lanes}",
-                    _spread(A, 0, 4, "uint8", lanes), B.vload([0, 0], f"int8x{4 * lanes}"))
+                    spread(A, 0, 4, "uint8", lanes), B.vload([0, 0], f"int8x{4 * lanes}"))
 
     def widen(sums, c):
         return c + llvm(_PMADDWD[lanes], f"int32x{lanes}", sums, T.broadcast(T.int16(1), 2 * lanes))
@@ -300,21 +300,21 @@ def pmaddubsw_bodies(lanes):
 def pmaddwd_body(lanes):
     def body(A, B, c):
         return c + llvm(_PMADDWD[lanes], f"int32x{lanes}",
-                         _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+                         spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
     return body
 
 
 def vpdpwssd_body(lanes):
     def body(A, B, c):
         return llvm(f"llvm.x86.avx512.vpdpwssd.{lanes * 32}", f"int32x{lanes}",
-                     c, _spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+                     c, spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
     return body
 
 
 def sdot_body():
     def body(A, B, c):
         return llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4",
-                     c, _spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16"))
+                     c, spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16"))
     return body
 
 
@@ -355,7 +355,7 @@ def parted_smlal_bodies():
 def smlal_bodies():
     """As `pmaddubsw_bodies`. LLVM fuses smull + add into smlal, and saddlp + add into sadalp."""
     def multiply(A, B):
-        return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", _spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
+        return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
 
     def widen(sums, c):
         return c + llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", sums)

@@ -127,11 +127,11 @@ class Machine:
         try:
             self._process.stdin.write(command.encode() + b"\n")
             for tensor in tensors:
-                _write_tensor(self._process.stdin, tensor)
+                write_tensor(self._process.stdin, tensor)
             self._process.stdin.flush()
             status, _, rest = self._process.stdout.readline().decode().rstrip("\n").partition(" ")
             if status == "ok":
-                return [_read_tensor(self._process.stdout) for _ in range(int(rest))]
+                return [read_tensor(self._process.stdout) for _ in range(int(rest))]
         except BrokenPipeError:
             status = ""
         finally:
@@ -163,12 +163,14 @@ def run_prim_func(
     return machine(cpu).run_prim_func(library, name, arguments)
 
 
-def _write_tensor(stream, array: np.ndarray) -> None:
+def write_tensor(stream, array: np.ndarray) -> None:
+    """A line with the dtype and shape, then the bytes."""
     stream.write(" ".join(map(str, (array.dtype, *array.shape))).encode() + b"\n")
     stream.write(np.ascontiguousarray(array).tobytes())
 
 
-def _read_tensor(stream) -> np.ndarray:
+def read_tensor(stream) -> np.ndarray:
+    """What `write_tensor` wrote."""
     dtype, *shape = stream.readline().split()
     shape, dtype = tuple(map(int, shape)), np.dtype(dtype.decode())
     return np.frombuffer(stream.read(dtype.itemsize * int(np.prod(shape))), dtype).reshape(shape).copy()

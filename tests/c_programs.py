@@ -17,7 +17,10 @@ from eq_tvm.standalone import Standalone
 from eq_tvm.targets import TargetSpec
 
 # Architecture -> qemu, and what the cross compiler brings of a system.
-EMULATED = {"aarch64": ("qemu-aarch64", "/usr/aarch64-linux-gnu")}
+EMULATED = {
+    "aarch64": ("qemu-aarch64", "/usr/aarch64-linux-gnu"),
+    "armv7l": ("qemu-arm", "/usr/arm-linux-gnueabihf"),
+}
 
 
 def run(standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], *, threads: int = 1,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import aarch64 as emulation
 import aarch64_python
+import armv7 as emulation_32
 import hypothesis
 import pytest
 
@@ -43,6 +44,12 @@ def aarch64_dotprod() -> emulation.Machine:
 def python_aarch64(tmp_path_factory) -> tuple[list[str], dict[str, str]]:
     """A Python with eq_tvm on an emulated Raspberry Pi 4: its command, and what it needs in the environment."""
     return _available(lambda: aarch64_python.command(tmp_path_factory.mktemp("aarch64")))
+
+
+@pytest.fixture(scope="session")
+def armv7() -> None:
+    """For tests that run 32-bit ARM code."""
+    _available(emulation_32.check)
 
 
 def _machine(cpu: str) -> emulation.Machine:

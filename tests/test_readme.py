@@ -104,6 +104,6 @@ def test_ci_runs_the_test_command():
     assert f"{TEST_COMMAND}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_setup_installs_the_cross_compiler_for_arm():
+def test_setup_installs_the_cross_compilers_for_arm():
     packages = re.search(r"^packages=\((.*?)\)", (ROOT / "setup.sh").read_text(encoding="utf-8"), re.M)[1].split()
-    assert load_targets()["rpi4"].cross_package in packages
+    assert {load_targets()[name].cross_package for name in ("rpi4", "rpi2-32")} <= set(packages)

@@ -123,15 +123,23 @@ def _bytes(scratch: Scratch) -> int:
 
 
 def _supported(target: Mapping) -> str:
-    """An expression for whether the processor has the multiply instructions."""
-    features = dict.fromkeys(name for key in target["instructions"] for name in host.NEEDED_FEATURES[key])
-    check = _CHECKS.get(target["architecture"], {}.get)
-    return " && ".join(filter(None, map(check, features))) or "1"
+    """An expression for whether the processor has the multiply instructions, and what the target's `attrs` add."""
+    features = [name for key in target["instructions"] for name in host.NEEDED_FEATURES[key]]
+    features += [attr.removeprefix("+") for attr in target["attrs"]]
+    checks = _CHECKS.get(target["architecture"], {})
+    return " && ".join(checks[name] for name in dict.fromkeys(features) if name in checks) or "1"
 
 
 _CHECKS = {
-    "x86_64": '(__builtin_cpu_init(), __builtin_cpu_supports("{}"))'.format,
-    "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"}.get,
+    "x86_64": {name: f'(__builtin_cpu_init(), __builtin_cpu_supports("{name}"))'
+               for names in host.NEEDED_FEATURES.values() for name in names},
+    "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"},
+    "armv7l": {
+        "neon": "(getauxval(AT_HWCAP) & HWCAP_ARM_NEON)",
+        "vfp4": "(getauxval(AT_HWCAP) & HWCAP_ARM_VFPv4)",
+        # Of what ARMv8 has, Linux tells 32-bit programs of the CRC instructions, which every Cortex-A has.
+        "fp-armv8": "(getauxval(AT_HWCAP2) & (1 << 4))",
+    },
 }
 
 

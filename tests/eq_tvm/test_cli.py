@@ -145,6 +145,14 @@ def test_random_calibration_is_noted(cli, folder):
     assert not bundles.read("b").calibrated
 
 
+def test_a_bundle_for_32_bit_arm_names_the_other_artifact(cli, folder):
+    if not shutil.which("arm-linux-gnueabihf-g++"):
+        pytest.skip("arm-linux-gnueabihf-g++ is not here")
+    code, out, err = cli(*COMPILE, "--target", "rpi2-32")
+    assert code == 0, err
+    assert re.search("^next +--artifact standalone: TVM, which runs bundles, has no packages", out, re.M)
+
+
 def test_standalone(cli, refused, folder):
     code, out, err = cli(*COMPILE, "--artifact", "standalone")
     assert code == 0, err

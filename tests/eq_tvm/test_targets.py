@@ -111,3 +111,12 @@ def test_native_on_a_processor_without_kernels(monkeypatch):
     assert "native" in load_targets()
     with pytest.raises(UserError, match=r"no kernels for this processor \(riscv64"):
         get_target("native")
+
+
+def test_32_bit_arm():
+    """Named by its system's triple; the hard-float ABI is Debian's."""
+    for name, cpu in (("rpi2-32", "cortex-a7"), ("rpi3-32", "cortex-a53"), ("rpi4-32", "cortex-a72")):
+        spec = get_target(name)
+        attrs = spec.tvm_target().attrs
+        assert (spec.architecture, attrs["mcpu"], attrs["mfloat-abi"]) == ("armv7l", cpu, "hard")
+    assert "mfloat-abi" not in get_target("rpi4").tvm_target().attrs

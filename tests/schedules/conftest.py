@@ -24,7 +24,9 @@ def folder(tmp_path_factory):
 
 def _available(request, name):
     family = FAMILIES[name]
-    if family.emulated:
+    if family.is_32_bit:
+        request.getfixturevalue("armv7")
+    elif family.emulated:
         request.getfixturevalue("aarch64_dotprod" if "sdot" in family.features else "aarch64")
     elif family.missing:
         pytest.skip(f"{name}: this processor lacks {', '.join(family.missing)}")

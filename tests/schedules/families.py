@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aarch64 as emulation
+import armv7
 import numpy as np
 import tvm
 
 from eq_tvm import host
-from eq_tvm.schedules import instructions, neon
+from eq_tvm.schedules import instructions
 from eq_tvm.schedules.cost import Machine
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
+from eq_tvm.schedules.rounding import rounded
 from eq_tvm.targets import X86_LLVM_OPTIONS
 
 
@@ -45,6 +47,10 @@ class Family:
         return self.cpu.startswith("cortex")
 
     @property
+    def is_32_bit(self) -> bool:
+        return "vmlal" in self.features
+
+    @property
     def bits(self) -> int:
         """Width of the vector registers."""
         return instructions.vector_bits(self.features)
@@ -60,6 +66,8 @@ class Family:
         return [] if self.emulated else sorted(set(self.needs) - (host.cpu_features() or set()))
 
     def target(self) -> tvm.target.Target:
+        if self.is_32_bit:
+            return armv7.target()
         if self.emulated:
             return emulation.target(self.cpu, *self.attributes)
         return tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu,
@@ -67,7 +75,7 @@ class Family:
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
         """One module with the functions k0, k1, ..."""
-        functions = [neon.rounded(func) for func in functions] if self.emulated else functions
+        functions = [rounded(func, self.features) for func in functions]
         named = {f"k{i}": func.with_attr("global_symbol", f"k{i}") for i, func in enumerate(functions)}
         with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
             return tvm.tirx.build(tvm.IRModule(named), self.target())
@@ -79,6 +87,8 @@ class Family:
         """
         built = self.build([func for func, _ in jobs])
         calls = [(f"k{i}", [*arguments, _unwritten(func)]) for i, (func, arguments) in enumerate(jobs)]
+        if self.is_32_bit:
+            return armv7.run_prim_funcs(built, calls)
         if self.emulated:
             library = emulation.export(built, folder / "kernels.so")
             machine = emulation.machine(self.cpu)
@@ -105,10 +115,11 @@ FAMILIES = {
     "pmaddwd-512": Family("skylake-avx512", frozenset({"pmaddwd-512"}), needs=_AVX512),
     "smlal": Family("cortex-a72", frozenset({"smlal"})),
     "sdot": Family("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",)),
+    "vmlal": Family(armv7.CPU, frozenset({"vmlal"})),
 }
 
-# One for each width of vectors, for kernels that have no multiply instruction to choose.
-CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal"}
+# One for each width of vectors, and 32-bit ARM, for kernels that have no multiply instruction to choose.
+CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal", "armv7": "vmlal"}
 
 
 def _unwritten(func: tvm.tirx.PrimFunc) -> np.ndarray:

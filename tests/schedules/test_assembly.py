@@ -29,6 +29,7 @@ EXPECTED = {
     "pmaddwd-512": (r"vpmaddwd\s.*%zmm", []),
     "smlal": (r"(smlal|smull)2?\s", [r"smlal2?\s", r"sadalp\s"]),
     "sdot": (r"sdot\s", []),
+    "vmlal": (r"vm(lal|ull)\.s8\s", [r"vmlal\.s8\s", r"vpadal\.s16\s"]),
 }
 
 
@@ -102,10 +103,11 @@ def test_winograd(name, multiply, form):
 
 
 @pytest.mark.parametrize("name, multiply", [
-    ("pmaddubsw", r"vfmadd\d+ps\s.*%ymm"), ("vpdpbusd-512", r"vfmadd\d+ps\s.*%zmm"), ("smlal", r"fmla\s.*\.4s")])
+    ("pmaddubsw", r"vfmadd\d+ps\s.*%ymm"), ("vpdpbusd-512", r"vfmadd\d+ps\s.*%zmm"), ("smlal", r"fmla\s.*\.4s"),
+    ("vmlal", r"v(fma|mul)\.f32\s+q")])
 def test_float_convolution(name, multiply):
     family = FAMILIES[name]
-    plan = _cheapest(BODY, fma(family.bits // 32), family, Output("float32"))
+    plan = _cheapest(BODY, fma(family.bits // 32, family.features), family, Output("float32"))
     assert _stores(_busiest_loop(_assembly(family, direct_conv(plan, 0, "float32")), multiply)) == 0
 
 
@@ -113,12 +115,24 @@ def test_float_convolution(name, multiply):
     ("pmaddubsw", r"vpmullw\s.*%ymm"),
     ("vpdpbusd-512", r"vpmullw\s.*%zmm"),
     ("smlal", r"(mla|mul|smlal|smull)2?\s.*\.8"),
+    ("vmlal", r"vm(lal|ull)\.s8\s"),
 ])
 def test_depthwise_multiplies_in_int16(name, multiply):
     family = FAMILIES[name]
     conv = Conv2D(1, 28, 28, 96, 96, (3, 3), (1, 1), (1, 1, 1, 1), groups=96)
-    func = depthwise_conv(conv, "int8", int16_chain((0, 127), 63), family.bits // 16, Output("int8"))
+    func = depthwise_conv(conv, "int8", int16_chain((0, 127), 63), family.bits // 16, Output("int8"),
+                          weight="int8" if family.is_32_bit else "int16")
     assert len(re.findall(multiply, _assembly(family, func))) >= 9
+
+
+@pytest.mark.parametrize("residual", [None, "int8"])
+def test_32_bit_arm_rounds_vectors(residual):
+    """LLVM would call lrintf for each number."""
+    family = FAMILIES["vmlal"]
+    instruction, offset = choose(family.features, (0, 127), 63)
+    plan = DirectPlan(POINTWISE, instruction, Output("int8", residual, 8 if residual else 0), DirectTiling(2, 2))
+    assembly = _assembly(family, direct_conv(plan, offset, "int8"))
+    assert "lrint" not in assembly and len(re.findall(r"vmin\.f32\s+q", assembly)) == 4
 
 
 def test_avx_vnni_without_avx512():
@@ -157,5 +171,5 @@ def _busiest_loop(assembly, multiply):
 
 def _stores(loop):
     """Vectors written to memory."""
-    x86, arm = r"v?mov\w+\s+%[xyz]mm\d+, [^%\s]*\(", r"\bst[pru]+\s+[qd]\d+|\bst1\s"
+    x86, arm = r"v?mov\w+\s+%[xyz]mm\d+, [^%\s]*\(", r"\bst[pru]+\s+[qd]\d+|\bst1\s|\bvst"
     return len(re.findall(f"{x86}|{arm}", loop))

@@ -39,8 +39,8 @@ class Case:
     epilogue: Epilogue = PLAIN
     seed: int = 0
 
-    def job(self, bits, chain=None):
-        """The kernel for vectors of `bits`, its arguments, and the expected result."""
+    def job(self, family, chain=None):
+        """The kernel for a family, its arguments, and the expected result."""
         rng, conv = np.random.default_rng(self.seed), self.conv
         span = self.activations.low, self.activations.high
         x = self.activations.array(rng, (conv.batch, conv.height, conv.width, conv.in_channels))
@@ -50,8 +50,10 @@ class Case:
         acc = _correlate(conv, x, w).astype("int32") + bias
         m = self.epilogue.multipliers(rng, acc, (conv.out_channels,))
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
-        func = depthwise_conv(conv, self.activations.dtype, chain, bits // 16, self.epilogue.output)
-        arguments = [x, pack_depthwise(w), folded_bias(w, bias, span, 0), self.epilogue.stored_multipliers(m),
+        weight = "int8" if family.is_32_bit else "int16"
+        func = depthwise_conv(
+            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, weight=weight)
+        arguments = [x, pack_depthwise(w, weight), folded_bias(w, bias, span, 0), self.epilogue.stored_multipliers(m),
                      self.epilogue.limits(), *([] if raw is None else [raw])]
         return func, arguments, self.epilogue.expected(acc, m, raw)
 
@@ -112,7 +114,7 @@ def test_one_product_more_would_overflow(cpu, folder, inputs, limit):
     dtype = "uint8" if inputs[1] > 127 else "int8"
     case = Case(Conv2D(1, 3, 4, 16, 16, (3, 3), groups=16), Activations(*inputs, dtype, "high"), limit, True,
                 Epilogue("float32", -np.inf, np.inf))
-    func, arguments, expected = case.job(cpu.bits, chain=int16_chain(inputs, limit) + 1)
+    func, arguments, expected = case.job(cpu, chain=int16_chain(inputs, limit) + 1)
     (got,) = cpu.run(folder, [(func, arguments)])
     assert (got != expected).all()
 
@@ -139,7 +141,7 @@ def test_float(cpu, folder, conv, seed, small_integers, residual):
 
 
 def _check(cpu, folder, drawn):
-    jobs = [case.job(cpu.bits) for case in drawn]
+    jobs = [case.job(cpu) for case in drawn]
     results = cpu.run(folder, [(func, arguments) for func, arguments, _ in jobs])
     for case, (_, _, expected), got in zip(drawn, jobs, results, strict=True):
         np.testing.assert_array_equal(got, expected, strict=True, err_msg=repr(case))

@@ -24,8 +24,8 @@ from eq_tvm.schedules.instructions import (
     vector_bits,
 )
 
-LONGEST = {"pmaddubsw": 4, "smlal": 8}  # links of a chain that there are kernels for
-LINKS = {"pmaddubsw": 2, "smlal": 1}  # products that one link adds up in an int16
+LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
+LINKS = {"pmaddubsw": 2, "smlal": 1, "vmlal": 1}  # products that one link adds up in an int16
 RANGES = st.one_of(  # what int8 or uint8 holds
     st.tuples(st.integers(-128, 0), st.integers(0, 127)), st.tuples(st.just(0), st.integers(128, 255))
 )
@@ -51,7 +51,7 @@ def test_the_chosen_instruction_holds(name, inputs, limit):
     product = max(-low, high, 1) * max(limit, 1)
     worst = chosen.chain * LINKS[kind] * product
     assert worst <= INT16_MAX
-    if kind == "smlal":  # powers of two only
+    if kind in ("smlal", "vmlal"):  # powers of two only
         assert 2 * worst > INT16_MAX or chosen.chain == LONGEST[kind]
     else:
         assert worst + 2 * product > INT16_MAX or chosen.chain == LONGEST[kind]
@@ -72,6 +72,8 @@ def test_the_chosen_instruction_holds(name, inputs, limit):
         ("smlal", (-127, 127), 127, "smlal_x2", 0),
         ("smlal", (-128, 127), 127, "smlal_x2", 0),
         ("smlal", (0, 255), 127, "smlal_x2", -128),
+        ("vmlal", (0, 127), 63, "vmlal_x4", 0),
+        ("vmlal", (0, 255), 127, "vmlal_x2", -128),
         ("sdot", (-127, 127), 127, "sdot", 0),
         ("sdot", (0, 255), 127, "sdot", -128),
         ("vpdpbusd-512", (0, 255), 127, "vpdpbusd_512", 0),
@@ -103,7 +105,7 @@ def test_no_choice_for_int16():
 
 
 LENGTHS = 2, 3, 4, 6, 8
-CHAINED = ["pmaddubsw", "pmaddubsw-512", "smlal"]
+CHAINED = ["pmaddubsw", "pmaddubsw-512", "smlal", "vmlal"]
 
 
 @given(st.sampled_from(CHAINED), RANGES, st.sampled_from([2, 4, 16, 40]), st.integers(0, 2**32 - 1))
@@ -129,7 +131,8 @@ def test_longer_chains_are_those_that_fit(name, inputs, spread, seed):
 @pytest.mark.parametrize(
     "family, inputs, chain",
     [("pmaddubsw", (0, 127), 4), ("pmaddubsw", (-63, 63), 8), ("pmaddubsw", (0, 255), 2),
-     ("pmaddubsw-512", (0, 127), 8), ("smlal", (0, 127), 8), ("smlal", (-127, 127), 8)],
+     ("pmaddubsw-512", (0, 127), 8), ("smlal", (0, 127), 8), ("smlal", (-127, 127), 8),
+     ("vmlal", (0, 127), 8)],
     indirect=["family"],
 )
 @pytest.mark.parametrize("sign", [1, -1])
@@ -191,15 +194,17 @@ def test_instructions_are_registered_once():
 @pytest.mark.parametrize(
     "features, bits",
     [({"vpdpbusd-512"}, 512), ({"pmaddwd-512"}, 512), ({"vpdpbusd-256"}, 256), ({"pmaddubsw"}, 256), ({"smlal"}, 128),
-     ({"sdot", "smlal"}, 128)],
+     ({"sdot", "smlal"}, 128), ({"vmlal"}, 128)],
 )
 def test_vector_bits(features, bits):
     assert vector_bits(features) == bits
 
 
-@pytest.mark.parametrize("lanes, registers", [(4, 32), (8, 16), (16, 32)])
-def test_float_instruction(lanes, registers):
-    assert (fma(lanes).lanes, fma(lanes).depth, fma(lanes).registers) == (lanes, 1, registers)
+@pytest.mark.parametrize("lanes, features, registers", [
+    (4, {"smlal"}, 32), (4, {"vmlal"}, 16), (8, {"pmaddubsw"}, 16), (16, {"vpdpbusd-512"}, 32)])
+def test_float_instruction(lanes, features, registers):
+    chosen = fma(lanes, features)
+    assert (chosen.lanes, chosen.depth, chosen.registers) == (lanes, 1, registers)
 
 
 @given(st.sampled_from(ACTIVATION_RANGES), st.integers(-128, 128), st.integers(0, 2**32 - 1), st.booleans())

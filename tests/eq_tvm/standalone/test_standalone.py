@@ -208,17 +208,19 @@ def test_the_header_tells_what_it_is(network):
     assert network.library.written.workspace < network.library.size
 
 
-def test_another_processor_is_refused(tmp_path):
-    """rpi5's code has instructions that a Cortex-A53 lacks: no crash, but an error that says so."""
-    spec = get_target("rpi5")
+@pytest.mark.parametrize(("target", "right", "wrong"), [
+    ("rpi5", "cortex-a76", "cortex-a53"), ("rpi2-32", "cortex-a7", "cortex-a8"), ("rpi4-32", "max", "cortex-a7")])
+def test_another_processor_is_refused(tmp_path, target, right, wrong):
+    """Such as rpi5's code, with instructions that a Cortex-A53 lacks: no crash, but an error that says so."""
+    spec = get_target(target)
     model = write_model(tmp_path / "exp.onnx", [("Exp", "x", "y", {})], {"x": [1, 9]}, ["y"])
     if spec.is_cross and not shutil.which(spec.cross_compiler):
         pytest.skip(f"{spec.cross_compiler} is not here")
-    written = eq_tvm.compile(model, scheme="float32", artifact="standalone", target="rpi5", output=tmp_path / "out")
+    written = eq_tvm.compile(model, scheme="float32", artifact="standalone", target=target, output=tmp_path / "out")
     x = np.zeros((1, 9), "float32")
-    np.testing.assert_array_equal(run(written, spec, [x], cpu="cortex-a76")[0], [x + 1])
+    np.testing.assert_array_equal(run(written, spec, [x], cpu=right)[0], [x + 1])
     with pytest.raises(subprocess.CalledProcessError) as error:
-        run(written, spec, [x], cpu="cortex-a53")
+        run(written, spec, [x], cpu=wrong)
     assert error.value.returncode == 2
     assert error.value.stderr == "error: the network was compiled for another processor: choose another --target\n"
 
