@@ -88,8 +88,8 @@ class Kernels:
 
     def _depthwise(self, item, output, multiplier):
         conv = item.conv
-        narrow = "vmlal" in self.machine.instructions and item.source.dtype == "int8"
-        weight = depthwise.pack_depthwise(item.weight, "int8" if narrow else "int16")
+        multiply = depthwise.byte_multiply(self.machine.instructions.keys()) if item.source.dtype == "int8" else None
+        weight = depthwise.pack_depthwise(item.weight, "int8" if multiply else "int16")
         if not item.source.quantized:
             function = _depthwise_conv(conv, "float32", weight.shape[0], self.float_lanes, output)
             return function, [weight, item.bias], conv.nhwc_shape
@@ -97,10 +97,10 @@ class Kernels:
         fast = self._depthwise_columns(conv, item, output, multiplier, weight_max)
         if fast:
             return fast
-        chain = depthwise.int16_chain(span, weight_max)
+        chain = depthwise.int16_chain(item.weight, span)
         bias = instructions.folded_bias(item.weight, item.bias, span, 0)
         function = _depthwise_conv(
-            conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, weight.dtype.name)
+            conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, multiply)
         return function, [weight, bias, multiplier], conv.nhwc_shape
 
     def _depthwise_columns(self, conv, item, output, multiplier, weight_max):

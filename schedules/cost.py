@@ -19,7 +19,7 @@ ROW_COPIED, MANY = 5.0, 16  # instructions to copy a kernel row of a patch, and 
 TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 7.0  # instructions for a vector of results
-SPREAD = 0.3  # of a multiplication, for a value that is spread over a vector
+SPREAD = 0.5  # cycles of the multipliers to spread a value over a vector, on a processor that issues faster than loads
 PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores, and a loop's end
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
@@ -200,9 +200,9 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
         if ins.chain > 1 and not ins.staged:
             activations = tile
         issued = products * uses + activations + weights + 3
-        if ins.parts == 1 and (ins.staged or ins.chain == 1):  # each address is computed, and each value spread
-            issued += activations
-            multiply += SPREAD * activations if machine.issue > 1 else 0
+        if ins.parts == 1 and (ins.staged or ins.chain == 1):
+            issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
+            multiply += SPREAD * activations if machine.issue > 3 else 0
         return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
     if ins.chained:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain

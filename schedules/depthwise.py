@@ -4,13 +4,13 @@ import numpy as np
 from tvm import s_tir, te
 
 from .common import innermost_width, pad_copy
-from .instructions import INT16_MAX
+from .instructions import INT16_MAX, worst_accumulators
 from .intrinsics import llvm
 
-WIDENED = 8  # channels that 32-bit ARM multiplies and widens at once
+WIDENED = 8  # channels that ARM multiplies and widens at once
 
 
-def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
+def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, multiply=None):
     """Scheduled PrimFunc of a depthwise convolution with one filter per channel.
 
     Parameters
@@ -26,8 +26,8 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
     output : Output
     offset : int
         The stored form of 0: padding.
-    weight : str
-        Dtype of the weights of an integer kernel: int8 where there are instructions that widen what they multiply.
+    multiply : str, optional
+        The instruction that multiplies bytes, from `byte_multiply`; the weights are int8 then.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
     operand, total = ("float32", "float32") if real else ("int16", "int32")
     channels, taps = conv.out_channels, conv.kernel[0] * conv.kernel[1]
     x = te.placeholder((conv.batch, conv.height, conv.width, channels), dtype, "x")
-    weights = te.placeholder((taps, channels), operand if real else weight, "weights")
+    weights = te.placeholder((taps, channels), operand if real else "int8" if multiply else "int16", "weights")
     bias = te.placeholder((channels,), total, "bias")
     multiplier = te.placeholder((channels,), "float32", "multiplier")
     limits = output.limits()
@@ -47,14 +47,14 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
     residual = te.placeholder(shape, output.residual, "residual") if output.residual else None
     padded = pad_copy(x, conv.padding, offset) if any(conv.padding) else x
 
-    widening = weight == dtype == "int8" and innermost_width(channels, lanes) == WIDENED
+    widening = multiply and dtype == "int8" and innermost_width(channels, lanes) == WIDENED
 
-    def multiply(a, b):
-        return llvm("llvm.arm.neon.vmulls", "int16", a, b) if widening else a.astype(operand) * b.astype(operand)
+    def product(a, b):
+        return llvm(multiply, "int16", a, b) if widening else a.astype(operand) * b.astype(operand)
 
     def store(n, h, w, c):
-        products = [multiply(padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
-                                    w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c], weights[t, c])
+        products = [product(padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
+                                   w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c], weights[t, c])
                     for t in range(taps)]
         acc = bias[c]
         for start in range(0, taps, chain):
@@ -67,10 +67,22 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, weight="int16"):
     return _schedule(te.create_prim_func(args), channels, lanes)
 
 
-def int16_chain(activation_range, weight_max):
-    """How many products of these ranges an int16 can hold; 0 if not even one."""
-    largest = max(abs(activation_range[0]), abs(activation_range[1]))
-    return INT16_MAX // max(largest * weight_max, 1)
+def int16_chain(weight, activation_range):
+    """How many neighbouring products an int16 provably holds, for a layer's int8 weights; 0 if not even one."""
+    if worst_accumulators(weight, np.zeros(weight.shape[0], "int64"), activation_range).max(initial=0) <= INT16_MAX:
+        return weight[0].size
+    largest = max(abs(activation_range[0]), abs(activation_range[1])) * int(np.abs(weight.astype("int32")).max())
+    return INT16_MAX // max(largest, 1)
+
+
+def byte_multiply(features):
+    """LLVM's name of an instruction that multiplies int8 as int16, on a CPU with these features; None if it has none.
+
+    Where there is none, bytes are widened first.
+    """
+    if "vmlal" in features:
+        return "llvm.arm.neon.vmulls"
+    return "llvm.aarch64.neon.smull" if features & {"smlal", "sdot"} else None
 
 
 def pack_depthwise(weight, dtype="int16"):

@@ -221,7 +221,7 @@ def _schedule(func, plan, prepared):
         w_i, *_, c = sch.get_loops(out)[-3 if plan.conv.groups > 1 else -2:]
         c_o, c_i = sch.split(c, [None, _vector_width(plan)])
         sch.unroll(w_i), sch.unroll(c_o), sch.vectorize(c_i)
-    return lowered(sch.mod["main"])
+    return lowered(sch.mod["main"], aligned=not ins.neon)
 
 
 def _schedule_chain(sch, ins):

@@ -11,15 +11,17 @@ from .prefetch import fetching
 from .statements import rebuilt, without
 
 
-def lowered(func):
+def lowered(func, aligned=True):
     """`func` as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
+
+    With `aligned`, what LLVM spills crosses no cache line: worth an instruction where registers are wide.
 
     TVM allocates buffers of 1 KiB and more on the heap, which for a tile of accumulators means a call, a memset and a
     store of each register. Its own way to forbid that is an annotation of the allocation, which only exists after the
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_to_loops()(tvm.IRModule({"main": func})).functions.values()))
-    body = fetching(rebuilt(func.body, lambda stmt: _aligned(_on_stack(stmt))))
+    body = fetching(rebuilt(func.body, lambda stmt: _aligned(_on_stack(stmt)) if aligned else _on_stack(stmt)))
     # Relax's passes expect each function to consist of a block.
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 

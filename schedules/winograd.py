@@ -165,7 +165,7 @@ def _schedule(func, plan):
     sch.vectorize(init[-1]), sch.unroll(init[-2]), sch.unroll(init[-3])
     sch.unroll(several), sch.unroll(t_i), sch.unroll(vector)
     sch.tensorize(lane, ins.name)
-    return lowered(sch.mod["main"])
+    return lowered(sch.mod["main"], aligned=not ins.neon)
 
 
 def _schedule_padding(sch, plan, chunk):

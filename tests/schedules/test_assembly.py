@@ -7,7 +7,7 @@ from families import FAMILIES, Family
 
 from eq_tvm.schedules import cost
 from eq_tvm.schedules.conv2d import Conv2D
-from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain
+from eq_tvm.schedules.depthwise import byte_multiply, depthwise_conv
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling
 from eq_tvm.schedules.epilogue import Output
@@ -114,14 +114,13 @@ def test_float_convolution(name, multiply):
 @pytest.mark.parametrize("name, multiply", [
     ("pmaddubsw", r"vpmullw\s.*%ymm"),
     ("vpdpbusd-512", r"vpmullw\s.*%zmm"),
-    ("smlal", r"(mla|mul|smlal|smull)2?\s.*\.8"),
+    ("smlal", r"(smlal|smull)\s.*\.8b"),
     ("vmlal", r"vm(lal|ull)\.s8\s"),
 ])
 def test_depthwise_multiplies_in_int16(name, multiply):
     family = FAMILIES[name]
     conv = Conv2D(1, 28, 28, 96, 96, (3, 3), (1, 1), (1, 1, 1, 1), groups=96)
-    func = depthwise_conv(conv, "int8", int16_chain((0, 127), 63), family.bits // 16, Output("int8"),
-                          weight="int8" if family.is_32_bit else "int16")
+    func = depthwise_conv(conv, "int8", 4, family.bits // 16, Output("int8"), multiply=byte_multiply(family.features))
     assert len(re.findall(multiply, _assembly(family, func))) >= 9
 
 

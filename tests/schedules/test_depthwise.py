@@ -25,7 +25,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eq_tvm.schedules.conv2d import Conv2D
-from eq_tvm.schedules.depthwise import depthwise_conv, int16_chain, pack_depthwise
+from eq_tvm.schedules.depthwise import byte_multiply, depthwise_conv, int16_chain, pack_depthwise
 from eq_tvm.schedules.epilogue import Output
 from eq_tvm.schedules.instructions import folded_bias
 
@@ -39,22 +39,22 @@ class Case:
     epilogue: Epilogue = PLAIN
     seed: int = 0
 
-    def job(self, family, chain=None):
-        """The kernel for a family, its arguments, and the expected result."""
+    def job(self, family, more=0):
+        """The kernel for a family, its arguments, and the expected result; `more` products in a chain than fit."""
         rng, conv = np.random.default_rng(self.seed), self.conv
         span = self.activations.low, self.activations.high
         x = self.activations.array(rng, (conv.batch, conv.height, conv.width, conv.in_channels))
         w = weights(rng, (conv.out_channels, 1, *conv.kernel), self.weight_limit, self.extreme)
         bias = rng.integers(-20_000, 20_000, conv.out_channels, dtype="int32")
-        chain = chain or int16_chain(span, int(np.abs(w.astype("int32")).max()))
+        chain = int16_chain(w, span) + more
         acc = _correlate(conv, x, w).astype("int32") + bias
         m = self.epilogue.multipliers(rng, acc, (conv.out_channels,))
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
-        weight = "int8" if family.is_32_bit else "int16"
+        multiply = byte_multiply(family.features)
         func = depthwise_conv(
-            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, weight=weight)
-        arguments = [x, pack_depthwise(w, weight), folded_bias(w, bias, span, 0), self.epilogue.stored_multipliers(m),
-                     self.epilogue.limits(), *([] if raw is None else [raw])]
+            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, multiply=multiply)
+        arguments = [x, pack_depthwise(w, "int8" if multiply else "int16"), folded_bias(w, bias, span, 0),
+                     self.epilogue.stored_multipliers(m), self.epilogue.limits(), *([] if raw is None else [raw])]
         return func, arguments, self.epilogue.expected(acc, m, raw)
 
 
@@ -114,7 +114,7 @@ def test_one_product_more_would_overflow(cpu, folder, inputs, limit):
     dtype = "uint8" if inputs[1] > 127 else "int8"
     case = Case(Conv2D(1, 3, 4, 16, 16, (3, 3), groups=16), Activations(*inputs, dtype, "high"), limit, True,
                 Epilogue("float32", -np.inf, np.inf))
-    func, arguments, expected = case.job(cpu, chain=int16_chain(inputs, limit) + 1)
+    func, arguments, expected = case.job(cpu, more=1)
     (got,) = cpu.run(folder, [(func, arguments)])
     assert (got != expected).all()
 

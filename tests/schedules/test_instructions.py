@@ -234,10 +234,17 @@ def test_accumulators_that_could_overflow_are_refused(inputs, offset, sign):
         folded_bias(w, np.add(bias, [0, sign]), inputs, offset)
 
 
-@given(RANGES, st.integers(0, 127))
+@given(RANGES, st.integers(0, 127), st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=300)
-def test_int16_chain_of_depthwise_layers(inputs, limit):
-    chain = int16_chain(inputs, limit)
-    largest = max(-inputs[0], inputs[1])
-    assert chain * largest * limit <= INT16_MAX
-    assert (chain + 1) * max(largest * limit, 1) > INT16_MAX
+def test_int16_chain_of_depthwise_layers(inputs, limit, seed, extreme):
+    """Every run of so many products fits; all products of the filter do, or one more of the largest would not."""
+    rng = np.random.default_rng(seed)
+    w = (rng.choice([-limit, limit], (3, 1, 3, 3)) if extreme else rng.integers(-limit, limit + 1, (3, 1, 3, 3)))
+    w = w.astype("int8")
+    chain = int16_chain(w, inputs)
+    ends = np.stack([w.reshape(3, 9).astype("int64") * end for end in inputs])
+    for start in range(0, 9, max(chain, 1)):
+        assert ends.max(0)[:, start:start + chain].sum(1).max() <= INT16_MAX
+        assert ends.min(0)[:, start:start + chain].sum(1).min() >= -INT16_MAX
+    largest = max(-inputs[0], inputs[1]) * int(np.abs(w.astype("int32")).max())
+    assert chain == 9 or (chain + 1) * max(largest, 1) > INT16_MAX
