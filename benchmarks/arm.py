@@ -15,7 +15,7 @@ import models
 from arm_cpus import CPUS, Cpu
 from arm_report import Cost, Result
 from emulation import Emulation, EmulationError
-from engines import ENGINES, Engine
+from engines import ENGINES, USUAL, Engine
 from functions import Addresses, functions
 
 NETWORKS = ("real-resnet20_cifar10", "real-squeezenet1_1", "real-mobilenet_v1_075", "resnet18")
@@ -67,7 +67,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--networks", **every, default=list(NETWORKS), help=names)
     parser.add_argument("--cpus", nargs="+", choices=CPUS, default=list(CPUS), help="processors, by LLVM's names")
     engines = f"of {', '.join(ENGINES_HERE)}"
-    parser.add_argument("--engines", **every, choices=ENGINES_HERE, default=ENGINES_HERE, help=engines)
+    parser.add_argument("--engines", **every, choices=ENGINES_HERE,
+                        default=[name for name in ENGINES_HERE if name in USUAL], help=engines)
     parser.add_argument("--targets-only", action="store_true", help="run eq_tvm only, for what the processors are")
     parser.add_argument("--functions", type=int, metavar="N", default=0, help="list N functions of eq_tvm's bundles")
     parser.add_argument("--inferences", type=int, metavar="N", default=1, help="how many are counted")

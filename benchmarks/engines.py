@@ -20,18 +20,27 @@ class Engine:
         The Python package.
     scheme : str
         int7, int8 or float32.
+    activation_range : str
+        Of eq_tvm: as its option.
     """
 
     library: str
     scheme: str
+    activation_range: str = "unsigned"
 
     @property
     def name(self) -> str:
-        return f"{self.library}-{self.scheme}"
+        return f"{self.library}-{self.form}"
+
+    @property
+    def form(self) -> str:
+        """What is special about the network it runs."""
+        return self.scheme + "-symmetric" * (self.activation_range == "symmetric")
 
     @property
     def title(self) -> str:
-        return f"{_TITLES[self.library]} {self.scheme.upper().replace('FLOAT', 'float')}"
+        symmetric = " symmetric" * (self.activation_range == "symmetric")
+        return f"{_TITLES[self.library]} {self.scheme.upper().replace('FLOAT', 'float')}{symmetric}"
 
     @property
     def obeys_isa(self) -> bool:
@@ -47,6 +56,8 @@ ENGINES = {
         Engine("eq_tvm", "int7"),
         Engine("eq_tvm", "int8"),
         Engine("eq_tvm", "float32"),
+        Engine("eq_tvm", "int7", "symmetric"),
+        Engine("eq_tvm", "int8", "symmetric"),
         Engine("openvino", "int8"),
         Engine("openvino", "float32"),
         Engine("onnxruntime", "int8"),
@@ -54,6 +65,7 @@ ENGINES = {
         Engine("ncnn", "float32"),
     )
 }
+USUAL = [name for name, engine in ENGINES.items() if engine.activation_range == "unsigned"]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Pa
     """
     source = model.with_name(f"{model.name}.key").read_text()
     if engine.library == "eq_tvm":
-        return _bundle(engine.scheme, model, source, target, fresh)
+        return _bundle(engine, model, source, target, fresh)
     if engine.library == "ncnn":
         param = model.with_suffix(".param")
         key = key_of(source, files=[HERE / "ncnn_model.py"], packages=["onnxruntime"])
@@ -69,15 +69,16 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Pa
     return model
 
 
-def _bundle(scheme: str, model: Path, source: str, target: str, fresh: bool) -> Path:
+def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool) -> Path:
     sources = _compiler_sources()  # before the import: what is compiled with is what was hashed
     from eq_tvm import compiler
 
-    path = model.with_name(f"{model.stem}-{scheme}-{target}.eqtvm")
-    key = key_of(source, scheme, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
+    path = model.with_name(f"{model.stem}-{engine.form}-{target}.eqtvm")
+    key = key_of(source, engine.form, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
 
     def make():
-        compiler.compile(model, target=target, scheme=scheme, output=path, **CALIBRATION)
+        compiler.compile(model, target=target, scheme=engine.scheme, activation_range=engine.activation_range,
+                         output=path, **CALIBRATION)
 
     return cached(path, key, make, fresh)
 

@@ -13,7 +13,7 @@ import machine
 import models
 import networks
 from contest import contest
-from engines import ENGINES, Engine
+from engines import ENGINES, USUAL, Engine
 from report import ISA_TITLES, Result, instructions, table, write_json
 from worker import Worker, WorkerError
 
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--isa", nargs="+", choices=TARGETS, default=list(TARGETS), help="instruction sets")
     parser.add_argument("--threads", nargs="+", type=_positive, metavar="N", default=[1, 2], help="numbers of threads")
     engines = f"of {', '.join(ENGINES)}; the others are compared with the first"
-    parser.add_argument("--engines", **every, choices=ENGINES, default=list(ENGINES), help=engines)
+    parser.add_argument("--engines", **every, choices=ENGINES, default=USUAL, help=engines)
     parser.add_argument("--rounds", type=_positive, metavar="N", default=10, help="how many turns each engine has")
     parser.add_argument("--seconds", type=float, metavar="S", default=0.25, help="how long a turn takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")

@@ -111,7 +111,7 @@ def _lengths(conv, ins):
         return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
     row = channels * conv.kernel[1]
     runs = [-(-run // (ins.parts * ins.pairs)) for run in (channels, row, row * conv.kernel[0])]
-    return [length for length in range(2, 9) if any(run % length == 0 for run in runs)]
+    return [length for length in range(2, 17) if any(run % length == 0 for run in runs)]
 
 
 def _tilings(conv, ins, offset, dtype, output, machine, constants):

@@ -83,6 +83,26 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
             np.testing.assert_array_equal(array, reference, strict=True)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("target", [*EMULATED, *EMULATED_32])
+@pytest.mark.parametrize("network", [*SMALL[1:], *LARGE])
+def test_every_network_on_every_board(network, target, shared_data, tmp_path, aarch64):
+    """The integer program: by the bundle, where TVM's runtime can be emulated, and by the standalone library."""
+    del aarch64
+    model = shared_data.models[network]
+    files = model, model.with_suffix(".preprocess.yaml"), shared_data.path / LARGE.get(network, "cifar10/calib.npz")
+    annotated, (image, _), (expected, _) = _program(files, *SCHEMES[0])
+    results = []
+    if target in EMULATED:
+        library = export(pipeline.build(annotated, get_target(target))[0], tmp_path / "network.so")
+        results.append(machine(EMULATED[target]).run_vm(library, [image]))
+    cpu, library = (EMULATED | EMULATED_32)[target], _standalone(annotated, target, tmp_path / "library")
+    results += [c_programs.run(library, get_target(target), [image], threads=n, cpu=cpu)[0] for n in (1, 3)]
+    for result in results:
+        for array, reference in zip(result, expected, strict=True):
+            np.testing.assert_array_equal(array.reshape(reference.shape), reference, strict=True)
+
+
 @pytest.mark.parametrize("target", ["x86", "rpi5", *EMULATED_32])
 def test_standalone_computes_the_integer_program(files, target, tmp_path):
     annotated, images, expected = _program(files, *SCHEMES[0])
