@@ -27,3 +27,8 @@ def innermost_width(extent, lanes):
     while extent % lanes:
         lanes //= 2
     return lanes
+
+
+def largest_divisor(extent, most):
+    """The largest divisor of `extent` that is not above `most`."""
+    return max(n for n in range(1, min(extent, most) + 1) if extent % n == 0)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import neon32
-from .direct_plan import DirectTiling
+from .common import largest_divisor
+from .direct_plan import TILES, DirectTiling
 from .winograd_plan import WinogradTiling
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
@@ -118,10 +119,11 @@ def chunk_of(plan, machine):
     conv = plan.conv
     places = conv.out_height if conv.out_height > 1 else plan.padded_columns // plan.tiling.tile
     if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
-        return 1
+        few = plan.instruction.parts > 1 and conv.out_height == 1  # tiles whose results are stored together
+        return largest_divisor(places, TILES) if few else 1
     activations = conv.height * conv.width * conv.in_channels
     fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
-    return max(chunk for chunk in range(1, places + 1) if places % chunk == 0 and chunk <= fitting)
+    return largest_divisor(places, fitting)
 
 
 def winograd_tilings(conv, winograd, instruction):

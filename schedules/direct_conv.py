@@ -7,6 +7,8 @@ weights (see `direct_plan`), then the epilogue. Dense layers are 1x1 convolution
 from tvm import s_tir, te, tirx
 
 from . import packing
+from .common import largest_divisor
+from .direct_plan import TILES
 from .intrinsics import sum_of_parts
 from .lowered import lowered
 from .prefetch import prefetch
@@ -247,11 +249,13 @@ def _nest_of_accumulators(sch, plan, acc, out):
     w_o, w_i = sch.split(w, [None, plan.tiling.tile])
     place, tiles = _places(sch, plan, h, w_o)
     sch.reorder(n, g, *place, b, *tiles, w_i, i, *reduction)
-    if plan.instruction.parts > 1:
-        total = sch.get_sblock("total")
-        sch.set_scope(total, 0, "local")
-        sch.reverse_compute_at(sch.get_sblock("total"), tiles[-1], preserve_unit_loops=True)
-    sch.reverse_compute_at(out, tiles[-1], preserve_unit_loops=True)
+    stored = tiles[-1]
+    if plan.instruction.parts > 1:  # few results: several tiles' are stored together, so that none waits for another
+        stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
+        tiles = [*tiles[:-1], stored, last]
+        sch.set_scope(sch.get_sblock("total"), 0, "local")
+        sch.reverse_compute_at(sch.get_sblock("total"), last, preserve_unit_loops=True)
+    sch.reverse_compute_at(out, stored, preserve_unit_loops=True)
     return [n, g, *place, b], tiles
 
 

@@ -16,6 +16,7 @@ from .conv2d import Conv2D
 from .epilogue import Output
 from .instructions import Instruction
 
+TILES = 8  # whose results are stored together, where a tile has few
 WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
 
 
