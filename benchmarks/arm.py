@@ -70,6 +70,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", **every, choices=ENGINES_HERE,
                         default=[name for name in ENGINES_HERE if name in USUAL], help=engines)
     parser.add_argument("--targets-only", action="store_true", help="run eq_tvm only, for what the processors are")
+    parser.add_argument("--optimize", choices=("speed", "size"), default="speed",
+                        help="what eq_tvm compiles for; size: without Winograd")
     parser.add_argument("--functions", type=int, metavar="N", default=0, help="list N functions of eq_tvm's bundles")
     parser.add_argument("--inferences", type=int, metavar="N", default=1, help="how many are counted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
@@ -97,7 +99,7 @@ def _estimate(
     """Add what an engine costs to the result, or why it is not known."""
     _say(f"{result.network}, {cpu.title}: {engine.title}")
     try:
-        prepared = models.prepare(engine, model, cpu.target, options.recompile)
+        prepared = models.prepare(engine, model, cpu.target, options.recompile, options.optimize)
         counts = emulation.count(engine, prepared, cpu, options.inferences)
         blocks = cycles.read_blocks(counts.blocks)
         estimate = cycles.estimate(blocks, cpu.name)

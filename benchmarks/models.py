@@ -43,7 +43,7 @@ def real_networks(real: Path) -> list[str]:
     return sorted(f"real-{path.stem}" for path in real.glob("*.onnx"))
 
 
-def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Path:
+def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optimize: str = "speed") -> Path:
     """Make what an engine loads, next to the ONNX file that `float_model` gave.
 
     Parameters
@@ -54,10 +54,12 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Pa
         What eq_tvm compiles for.
     fresh : bool
         Compile eq_tvm's bundle even where nothing changed.
+    optimize : str
+        What for, as eq_tvm's option.
     """
     source = model.with_name(f"{model.name}.key").read_text()
     if engine.library == "eq_tvm":
-        return _bundle(engine, model, source, target, fresh)
+        return _bundle(engine, model, source, target, fresh, optimize)
     if engine.library == "ncnn":
         param = model.with_suffix(".param")
         key = key_of(source, files=[HERE / "ncnn_model.py"], packages=["onnxruntime"])
@@ -69,16 +71,17 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Pa
     return model
 
 
-def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool) -> Path:
+def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool, optimize: str) -> Path:
     sources = _compiler_sources()  # before the import: what is compiled with is what was hashed
     from eq_tvm import compiler
 
-    path = model.with_name(f"{model.stem}-{engine.form}-{target}.eqtvm")
-    key = key_of(source, engine.form, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
+    form = engine.form + f"-{optimize}" * (optimize != "speed")
+    path = model.with_name(f"{model.stem}-{form}-{target}.eqtvm")
+    key = key_of(source, form, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
 
     def make():
         compiler.compile(model, target=target, scheme=engine.scheme, activation_range=engine.activation_range,
-                         output=path, **CALIBRATION)
+                         optimize=optimize, output=path, **CALIBRATION)
 
     return cached(path, key, make, fresh)
 
