@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +87,12 @@ def measure_peak(instruction: str, target: dict) -> float:
     import tvm
 
     from eq_tvm import passes
+    from eq_tvm.schedules.cost import Machine
     from eq_tvm.schedules.instructions import named
     from eq_tvm.schedules.peak import peak_kernel
 
-    function, macs = peak_kernel(named(instruction))
+    machine = Machine(**{field.name: target[field.name] for field in fields(Machine) if field.name in target})
+    function, macs = peak_kernel(named(instruction), machine)
     random = np.random.default_rng(0)
     arguments = [tvm.runtime.tensor(_random(parameter, random)) for parameter in function.params]
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):

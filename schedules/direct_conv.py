@@ -151,11 +151,11 @@ def _accumulate(source, weights, plan, dtype):
         weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, *lane, *within)]
         return activation.astype(dtype) * weight.astype(dtype)
 
-    link = [te.reduce_axis((0, ins.chain), "link")] if ins.weight_shape[:-2] or ins.parts > 1 else []
+    link = [te.reduce_axis((0, ins.chain), "link")] if ins.chain > 1 or ins.parts > 1 else []
     if not ins.staged:
-        pair = te.reduce_axis((0, ins.pairs), "pair")
+        pair = [te.reduce_axis((0, ins.pairs), "pair")] if ins.pairs > 1 or not link else []
         return te.compute((*shape, plan.block), lambda *at: te.sum(
-            product(*at, kh, tap, step, link, [pair], dtype), axis=[kh, tap, step, *link, pair]), "acc")
+            product(*at, kh, tap, step, link, pair, dtype), axis=[kh, tap, step, *link, *pair]), "acc")
     # A chain adds in int16, two sums for each lane, then all in int32.
     half, count = te.reduce_axis((0, 2), "half"), ins.pairs // 2
     pair = [te.reduce_axis((0, count), "pair")] if count > 1 else []  # an axis of extent 1 would vanish
@@ -185,7 +185,7 @@ def _schedule(func, plan, prepared):
     nest = _nest_of_result if plan.packs else _nest_of_accumulators
     shared, tiles = nest(sch, plan, acc, out)
 
-    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-7 if ins.chain > 1 and not ins.staged else -6:]
+    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-7 if ins.chain > 1 and ins.pairs > 1 and not ins.staged else -6:]
     v, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(kh, tap, step, w_i, v, lane)
     if not ins.neon:  # ARM's fetch streams by themselves, and each instruction counts

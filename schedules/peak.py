@@ -9,22 +9,22 @@ from .epilogue import Output
 STEPS, TILES = 512, 8
 
 
-def peak_kernel(instruction):
+def peak_kernel(instruction, machine):
     """A scheduled PrimFunc that does little but multiply, and its multiply-accumulates.
 
     Parameters
     ----------
     instruction : Instruction
+    machine : Machine
     """
     widest = Conv2D(1, 1, 28, STEPS * instruction.depth, 4 * instruction.lanes)
-    rate = 2 * instruction.lanes * instruction.depth  # at best two a cycle
 
     def per_product(tiling):
         products = tiling.vectors * tiling.tile
-        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, rate, far=False)
+        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, machine, far=False)
         return step / products, -products
 
     tiling = min(cost.direct_tilings(widest, instruction), key=per_product)
-    conv = Conv2D(1, 1, TILES * tiling.tile, widest.in_channels, tiling.vectors * instruction.lanes)
+    conv = Conv2D(1, 1, TILES * tiling.tile, widest.in_channels, tiling.vectors * instruction.channels)
     plan = DirectPlan(conv, instruction, Output("float32"), tiling)
     return direct_conv(plan, 0, instruction.activation), conv.macs

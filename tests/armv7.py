@@ -5,6 +5,7 @@ There is no TVM for 32-bit ARM: kernels are linked with `tests/armv7_runner.c`, 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import shutil
@@ -48,14 +49,23 @@ def run_prim_funcs(
             aarch64.write_tensor(request, array)
     with tempfile.TemporaryDirectory() as folder:
         built.write_to_file(f"{folder}/kernels.o", "o")
-        headers = Path(importlib.util.find_spec("tvm_ffi").origin).parent
-        subprocess.run(
-            [COMPILER, "-x", "c", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{headers}/include",
-             f"-I{headers}/3rdparty/dlpack/include", SOURCE, "-x", "none", "kernels.o", "-rdynamic", "-lm", "-ldl",
-             "-o", "runner"], cwd=folder, check=True)
+        Path(folder, "calls.o").write_bytes(_runner())
+        subprocess.run([COMPILER, "calls.o", "kernels.o", "-rdynamic", "-lm", "-ldl", "-o", "runner"], cwd=folder,
+                       check=True)
         done = subprocess.run(
             ["qemu-arm", "-cpu", CPU, "-L", SYSTEM, f"{folder}/runner"], input=request.getvalue(), capture_output=True)
     if done.returncode:
         raise RuntimeError(f"the emulated process died (exit code {done.returncode}): {done.stderr.decode().strip()}")
     answer = io.BytesIO(done.stdout)
     return [aarch64.read_tensor(answer) for _ in calls]
+
+
+@functools.cache
+def _runner() -> bytes:
+    """The object file of what calls the kernels."""
+    headers = Path(importlib.util.find_spec("tvm_ffi").origin).parent
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [COMPILER, "-x", "c", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{headers}/include",
+             f"-I{headers}/3rdparty/dlpack/include", "-c", SOURCE, "-o", "calls.o"], cwd=folder, check=True)
+        return Path(folder, "calls.o").read_bytes()
