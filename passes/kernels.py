@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules import candidates, depthwise, depthwise_columns, elementwise, instructions, pooling, resize
+from eq_tvm.schedules import (
+    candidates,
+    depthwise,
+    depthwise_columns,
+    elementwise,
+    instructions,
+    overflow,
+    pooling,
+    resize,
+)
 from eq_tvm.schedules import concat as concat_kernel
 from eq_tvm.schedules import product as product_kernel
 from eq_tvm.schedules import table as table_kernel
@@ -98,7 +107,7 @@ class Kernels:
         if fast:
             return fast
         chain = depthwise.int16_chain(item.weight, span)
-        bias = instructions.folded_bias(item.weight, item.bias, span, 0)
+        bias = overflow.folded_bias(item.weight, item.bias, span, 0)
         function = _depthwise_conv(
             conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, multiply)
         return function, [weight, bias, multiplier], conv.nhwc_shape
@@ -108,12 +117,12 @@ class Kernels:
         span, dtype = (item.source.low, item.source.high), item.source.dtype
         offset = max(0, -span[0])  # of the bytes that are multiplied
         dot = depthwise_columns.choose(self.machine.instructions, (span[0] + offset, span[1] + offset), weight_max)
-        worst = instructions.worst_accumulators(item.weight, item.bias, span)
+        worst = overflow.worst_accumulators(item.weight, item.bias, span)
         output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
         if dot is None or not depthwise_columns.fits(conv, output):
             return None
         small = output.dtype == "uint8" and depthwise_columns.is_small(worst)
-        bias = instructions.folded_bias(item.weight, item.bias, span, offset)
+        bias = overflow.folded_bias(item.weight, item.bias, span, offset)
         function = _depthwise_columns(conv, dtype, dot, offset, output, small)
         return function, [depthwise_columns.pack_weights(conv, dot, item.weight),
                           depthwise_columns.pack_constants(conv, dot, bias, multiplier, small)], conv.nhwc_shape
@@ -237,7 +246,7 @@ def _layer_key(item, output):
 
 
 def _bounded(item, multiplier):
-    worst = instructions.worst_accumulators(item.weight, item.bias, (item.source.low, item.source.high))
+    worst = overflow.worst_accumulators(item.weight, item.bias, (item.source.low, item.source.high))
     return is_bounded(worst, multiplier)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import cost, instructions
+from . import cost, instructions, overflow
 from . import winograd_plan as winograd
 from .direct_conv import direct_conv
 from .direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
@@ -93,13 +93,13 @@ class Stored:
 def _direct(conv, weight, bias, multiplier, source, output, machine):
     span = source.low, source.high
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
-    folded = instructions.folded_bias(weight, bias, span, offset)
+    folded = overflow.folded_bias(weight, bias, span, offset)
 
     def packed(instruction):
         return pack_weights(DirectPlan(conv, instruction, output, DirectTiling(1, 1)), weight)
 
     for form in instructions.forms(ins):
-        longer = instructions.longer_chains(form, packed, (span[0] + offset, span[1] + offset), _lengths(conv, form))
+        longer = overflow.longer_chains(form, packed, (span[0] + offset, span[1] + offset), _lengths(conv, form))
         for instruction in (form, *longer):
             yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
 

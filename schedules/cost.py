@@ -7,7 +7,7 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import neon32
+from . import neon
 from .common import largest_divisor
 from .direct_plan import TILES, DirectTiling
 from .winograd_plan import WinogradTiling
@@ -69,7 +69,7 @@ def _registers(v, tile, ins):
     """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
     if ins.parts > 1:
         return 2 * v * tile + v + tile + 2
-    if ins.neon and (ins.lanes, ins.registers) == (4, neon32.REGISTERS):
+    if ins.neon and (ins.lanes, ins.registers) == (4, neon.REGISTERS_32):
         return 2 * v * tile + 8 if ins.staged else v * tile + v + 7
     if ins.neon:
         return 2 * v * tile + 9 if ins.staged else v * tile + v + 4 if ins.chain == 1 else v * tile + tile + 4 * v

@@ -4,8 +4,8 @@ import numpy as np
 from tvm import s_tir, te
 
 from .common import innermost_width, pad_copy
-from .instructions import INT16_MAX, worst_accumulators
 from .intrinsics import llvm
+from .overflow import INT16_MAX, worst_accumulators
 
 WIDENED = 8  # channels that ARM multiplies and widens at once
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .depthwise_loops import Kernel
-from .instructions import INT16_MAX
+from .overflow import INT16_MAX
 from .vectors import LANE
 
 MOST_ROWS = 2  # of a task

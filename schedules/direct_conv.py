@@ -9,8 +9,8 @@ from tvm import s_tir, te, tirx
 from . import packing
 from .common import largest_divisor
 from .direct_plan import TILES
-from .intrinsics import sum_of_parts
 from .lowered import lowered
+from .neon import sum_of_parts
 from .prefetch import prefetch
 
 

@@ -1,23 +1,19 @@
-"""Multiply-accumulate instructions: what they compute, which one a layer can use, and the proofs that it may.
+"""Multiply-accumulate instructions: what they compute, and which one a layer can use.
 
 Every instruction computes, for `lanes` output channels at once,
 
     C[i] += sum over chain, pair of A[chain * pairs + pair] * B[chain, i, pair]
 
-with int32 (or float32) C. A is one pixel's run of input channels, B a block of packed weights. `chain` products
-are added up in int16 first where the instruction works that way, which `choose` and `longer_chains` prove to fit.
+with int32 (or float32) C. A is one pixel's run of input channels, B a block of packed weights. `chain` products are
+added up in int16 first where the instruction works that way, which `choose` and `overflow.longer_chains` prove to fit.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from . import intrinsics, neon32
-
-INT16_MAX = 2**15 - 1
-INT32_MAX = 2**31 - 1
+from . import intrinsics, neon
+from .overflow import INT16_MAX
 
 
 @dataclass(frozen=True)
@@ -133,44 +129,6 @@ def choose(features, activation_range, weight_max):
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
 
 
-def longer_chains(instruction, packed, activation_range, lengths=(2, 4, 8)):
-    """The same instruction with every longer chain whose int16 sums provably fit, for a layer's actual weights.
-
-    Parameters
-    ----------
-    instruction : Instruction
-        As `choose` found it from the greatest weight alone.
-    packed : callable
-        Takes an instruction and returns the weights as it would read them: axes (..., chain, lane, pair).
-    activation_range : (int, int)
-        Least and greatest activation as the instruction reads it, offset included.
-    lengths : sequence of int
-        Chains to consider.
-
-    Notes
-    -----
-    An int16 lane adds up `chain` neighbours along that axis, and pmaddubsw two products before that. The greatest sum
-    has the positive weights at the upper end of the range and the negative ones at the lower; the least the reverse.
-    """
-    if instruction.chained is None:
-        return
-    for chain in lengths:
-        if chain <= instruction.chain:
-            continue
-        longer = instruction.chained(chain)
-        w = packed(longer).astype("int32")
-        if longer.parts > 1:  # both halves of a register
-            w, axes = w.reshape(*w.shape[:-1], 2, -1), (-3, -2)
-        elif longer.pairs == 4:  # two int16 lanes for each int32 lane
-            w = np.moveaxis(w.reshape(*w.shape[:-1], 2, 2), -1, -4)
-            axes = (-4, -3)
-        else:
-            axes = (-3,)
-        ends = np.stack([w * end for end in activation_range])
-        if ends.max(0).sum(axes).max() <= INT16_MAX and ends.min(0).sum(axes).min() >= -INT16_MAX:
-            yield longer
-
-
 def forms(instruction):
     """The instruction, and those that multiply and prove alike, but read activations differently."""
     yield instruction
@@ -207,51 +165,9 @@ def vector_bits(features):
     return 128 if features & {"sdot", "smlal", "vmlal"} else 256
 
 
-def folded_bias(weight, bias, activation_range, offset):
-    """The int32 bias that also takes back `offset`, once it is proven that no accumulator overflows.
-
-    Parameters
-    ----------
-    weight : numpy.ndarray
-        int8, output channels first.
-    bias : numpy.ndarray
-        int32, one for each output channel.
-    activation_range : (int, int)
-    offset : int
-        What was added to each activation.
-
-    Raises
-    ------
-    ValueError
-        If some accumulator could leave int32 in the worst case.
-    """
-    worst = worst_accumulators(weight, bias, activation_range)
-    if worst.max(initial=0) > INT32_MAX:
-        channel = int(worst.argmax())
-        raise ValueError(f"output channel {channel}: its accumulator could reach {worst[channel]}, beyond 32 bits")
-    sums = weight.reshape(weight.shape[0], -1).sum(1, dtype="int64")
-    return (bias - offset * sums).astype("int32")  # may wrap: the accumulator wraps back
-
-
-def worst_accumulators(weight, bias, activation_range):
-    """Greatest magnitude (int64) that each output channel's accumulator can reach, bias included.
-
-    Parameters
-    ----------
-    weight : numpy.ndarray
-        int8, output channels first.
-    bias : numpy.ndarray
-        int32, one for each output channel.
-    activation_range : (int, int)
-    """
-    w = weight.reshape(weight.shape[0], -1).astype("int64")
-    ends = np.stack([w * end for end in activation_range])
-    return np.maximum(ends.max(0).sum(1) + bias, -(ends.min(0).sum(1) + bias))
-
-
 def fma(lanes, features=()):
     """float32 multiply and add, left to LLVM: no tensor intrinsic."""
-    registers = neon32.REGISTERS if "vmlal" in features else 2 * lanes if lanes > 4 else 32
+    registers = neon.REGISTERS_32 if "vmlal" in features else 2 * lanes if lanes > 4 else 32
     return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", registers)
 
 
@@ -311,7 +227,7 @@ def _sdot(low, high, _weight_max):
     if offset is None:
         return None
     ins = Instruction("eq_tvm.sdot", 4, 4, 1, "int8", "int8", 32)
-    return intrinsics.register(ins, intrinsics.sdot_body()), offset
+    return intrinsics.register(ins, neon.sdot_body()), offset
 
 
 def _int8(chained):
@@ -328,29 +244,29 @@ def _int8(chained):
 
 def _chained_smlal(chain):
     ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
-    return _registered(ins, intrinsics.smlal_bodies())
+    return _registered(ins, neon.smlal_bodies())
 
 
 def _chained_vmlal(chain):
-    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon32.REGISTERS,
+    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon.REGISTERS_32,
                       _chained_vmlal)
-    return _registered(ins, neon32.vmlal_bodies())
+    return _registered(ins, neon.vmlal_bodies())
 
 
 def _parted_smlal(chain):
     ins = Instruction(f"eq_tvm.smlal_parts_x{chain}", 4, 4, chain, "int8", "int8", 32, _parted_smlal, 4)
-    return intrinsics.register_chained(ins, *intrinsics.parted_smlal_bodies())
+    return neon.register_parted(ins, *neon.parted_smlal_bodies())
 
 
 def _shared_sdot(chain):
     ins = Instruction(f"eq_tvm.sdot_element_x{chain}", 4, 4, chain, "int8", "int8", 32)
-    return intrinsics.register_shared(ins, intrinsics.shared_sdot_body(chain))
+    return neon.register_shared(ins, neon.shared_sdot_body(chain))
 
 
 def _shared_int16():
     """Two registers of accumulators, for the halves of a register of weights."""
     ins = Instruction("eq_tvm.smlal_int16", 8, 1, 8, "int16", "int16", 16)
-    return intrinsics.register_shared(ins, intrinsics.shared_int16_body(8, 8))
+    return neon.register_shared(ins, neon.shared_int16_body(8, 8))
 
 
 def _registered(ins, bodies):

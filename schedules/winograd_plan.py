@@ -8,7 +8,8 @@ import numpy as np
 from .common import CACHED
 from .conv2d import Conv2D
 from .epilogue import Output
-from .instructions import INT16_MAX, Instruction, worst_accumulators
+from .instructions import Instruction
+from .overflow import INT16_MAX, worst_accumulators
 
 
 @dataclass(frozen=True, eq=False)

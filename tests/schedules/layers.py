@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.epilogue import Output, is_bounded
-from eq_tvm.schedules.instructions import INT32_MAX, worst_accumulators
+from eq_tvm.schedules.overflow import INT32_MAX, worst_accumulators
 
 
 @dataclass(frozen=True)

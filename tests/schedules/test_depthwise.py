@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.depthwise import byte_multiply, depthwise_conv, int16_chain, pack_depthwise
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import folded_bias
+from eq_tvm.schedules.overflow import folded_bias
 
 
 @dataclass(frozen=True)

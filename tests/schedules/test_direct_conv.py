@@ -28,7 +28,8 @@ from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, fma, folded_bias, forms, longer_chains
+from eq_tvm.schedules.instructions import choose, fma, forms
+from eq_tvm.schedules.overflow import folded_bias, longer_chains
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,8 @@ from eq_tvm.schedules.depthwise import int16_chain
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import (
-    INT16_MAX,
-    INT32_MAX,
-    choose,
-    choose_int16,
-    fma,
-    folded_bias,
-    longer_chains,
-    vector_bits,
-)
+from eq_tvm.schedules.instructions import choose, choose_int16, fma, vector_bits
+from eq_tvm.schedules.overflow import INT16_MAX, INT32_MAX, folded_bias, longer_chains
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
 LINKS = {"pmaddubsw": 2, "smlal": 1, "vmlal": 1}  # products that one link adds up in an int16

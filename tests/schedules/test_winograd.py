@@ -24,7 +24,8 @@ from layers import Layer, check
 from eq_tvm.schedules import cost, winograd
 from eq_tvm.schedules.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.conv2d import Conv2D
-from eq_tvm.schedules.instructions import INT16_MAX, choose_int16, worst_accumulators
+from eq_tvm.schedules.instructions import choose_int16
+from eq_tvm.schedules.overflow import INT16_MAX, worst_accumulators
 from eq_tvm.schedules.winograd import winograd_conv
 from eq_tvm.schedules.winograd_plan import (
     F23,
