@@ -85,6 +85,19 @@ def register_shared(instruction, body):
     return registered(instruction, instruction.name, _shared if instruction.pairs > 1 else _shared_single, body)
 
 
+def load_ahead(sch, loop):
+    """Load what the block "added" holds, a residual, for an iteration of `loop` at once.
+
+    Loads stay behind the stores before them, as the two might meet: one result would wait for the other.
+    """
+    sch.set_scope(sch.get_sblock("added"), 0, "local")
+    sch.compute_at(sch.get_sblock("added"), loop, preserve_unit_loops=True)
+    *pixels, c = sch.get_loops(sch.get_sblock("added"))[-3:]
+    for pixel in pixels:
+        sch.unroll(pixel)
+    sch.vectorize(c)
+
+
 def sum_of_parts():
     """Name of the tensor intrinsic C[i] = A[4 i] + ... + A[4 i + 3] for four channels' accumulators in four parts."""
     name = "eq_tvm.sum_of_parts"

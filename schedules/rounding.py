@@ -28,19 +28,21 @@ def rounded(func, features):
 
 
 def _narrowed(expr):
-    """`Output.narrow` of a rounded number, its limits applied once, before it is rounded.
+    """`Output.narrow` with its limits applied once, in 32 bits: to a number before it is rounded, else to the integer.
 
-    (A compiler can't fuse the addition with a multiplication: the limits are in between.)
+    (A compiler can't fuse the addition that rounds with a multiplication: the limits are in between.)
     """
     clipped = _limited(expr)
     if clipped is None or not _same_cast(*clipped):
         return expr
     saturated = _limited(clipped[0].value)
-    if saturated is None or not _is_rint(saturated[0]):
+    if saturated is None:
         return expr
-    low, high = (limit.value.astype("float32") for limit in clipped[1:])
-    value = _between(saturated[0].args[-1], low, high) + tirx.const(1.5 * _TWO_23, "float32")
-    return tirx.reinterpret("int32", value).astype(str(expr.ty))
+    result, (low, high) = saturated[0], (limit.value for limit in clipped[1:])
+    if not _is_rint(result):
+        return tirx.Min(tirx.Max(result, low), high).astype(str(expr.ty))
+    value = _between(result.args[-1], low.astype("float32"), high.astype("float32"))
+    return tirx.reinterpret("int32", value + tirx.const(1.5 * _TWO_23, "float32")).astype(str(expr.ty))
 
 
 def _without_call(expr):

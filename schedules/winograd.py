@@ -9,6 +9,7 @@ from tvm import s_tir, te, tirx
 
 from .common import innermost_width
 from .lowered import cropped, lowered
+from .neon import load_ahead
 from .prefetch import prefetch
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
@@ -74,15 +75,23 @@ def winograd_conv(plan, offset, dtype):
         lambda n, r, q, i, j, c: _transform(winograd.a, i, [biased(n, r, q, k, j, c) for k in range(alpha)], "int32"),
         "rows")
 
+    def added(n, h, w, c):
+        inside = (n, te.min(h, conv.out_height - 1), te.min(w, conv.out_width - 1), te.min(c, conv.out_channels - 1))
+        return residual[inside].astype("int32")
+
+    stored = (conv.batch, plan.rows * m, plan.cols * m, plan.blocks * block)
+    if instruction.neon and output.residual:
+        added = te.compute(stored, added, "added")
+
     def store(n, h, w, c):
         acc = _transform(winograd.a, w % m, [rows[n, h // m, w // m, h % m, k, c] for k in range(alpha)], "int32")
         if winograd.inverse != 1:
             # Reinterpreted, or the simplifier multiplies it by other constants, beyond int32.
             acc = acc * tirx.reinterpret("int32", tirx.const(winograd.inverse, "uint32"))
-        inside = (n, te.min(h, conv.out_height - 1), te.min(w, conv.out_width - 1), te.min(c, conv.out_channels - 1))
-        return output.store(acc, multiplier[c], limits, residual[inside] if output.residual else None)
+        value = None if not output.residual else added[n, h, w, c] if instruction.neon else added(n, h, w, c)
+        return output.store(acc, multiplier[c], limits, value)
 
-    out = te.compute((conv.batch, plan.rows * m, plan.cols * m, plan.blocks * block), store, "out")
+    out = te.compute(stored, store, "out")
     args = [x, weights, bias, multiplier, limits, *([residual] if output.residual else []), out]
     return cropped(_schedule(te.create_prim_func(args), plan), conv.nhwc_shape)
 
@@ -121,7 +130,11 @@ def _schedule(func, plan):
     w_o, w_i = sch.split(w, [None, m])
     b, c_o, lane = sch.split(c, [plan.blocks, None, innermost_width(conv.out_channels, width)])
     sch.reorder(n, s, b, r, w_o, c_o, h_i, w_i, lane)
-    sch.unroll(h_i), sch.unroll(w_i), sch.vectorize(lane)
+    if not ins.neon:  # which has registers for a row of results, and waits for what is spilled
+        sch.unroll(h_i)
+    sch.unroll(w_i), sch.vectorize(lane)
+    if ins.neon and plan.output.residual:
+        load_ahead(sch, h_i)
     sch.set_scope(rows, 0, "local")
     sch.compute_at(rows, c_o, preserve_unit_loops=True)
     i, j, lane = sch.get_loops(rows)[-3:]

@@ -89,7 +89,7 @@ def test_spilled_registers_cross_no_cache_line(name):
 @pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
 @pytest.mark.parametrize("name, multiply", [
     ("pmaddubsw", r"vpmaddwd\s.*%ymm"), ("pmaddubsw-512", r"vpmaddwd\s.*%zmm"),
-    ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"), ("vpdpbusd-512", r"vpdpwssd\s.*%zmm")])
+    ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"), ("vpdpbusd-512", r"vpdpwssd\s.*%zmm"), ("smlal", r"smlal2?\s.*\.4s.*\.h\[")])
 def test_winograd(name, multiply, form):
     family, instruction = FAMILIES[name], choose_int16(FAMILIES[name].features)
     output = Output("int8", bounded=True)

@@ -41,7 +41,7 @@ from eq_tvm.schedules.winograd_plan import (
 )
 
 FAMILIES = pytest.mark.parametrize(
-    "family", ["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512"], indirect=True)
+    "family", ["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"], indirect=True)
 BY_FORM = pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
 FACTOR = {F23: 2, F43: 24}  # of the result of one axis
 
@@ -131,7 +131,8 @@ def test_large_inputs_are_fetched_early(family, folder, monkeypatch):
     monkeypatch.setattr(winograd, "SPILLED", 0)
     drawn = [Case(USUAL[0].conv, tiling=tiling) for tiling in (0, 7, 14)]
     jobs = [case.job(family) for case in drawn]
-    assert any(re.search(r"prefetch\(T.address_of\(v\[", function.script()) for function, *_ in jobs)
+    fetched = any(re.search(r"prefetch\(T.address_of\(v\[", function.script()) for function, *_ in jobs)
+    assert fetched == (family.features != {"smlal"})
     check(family, folder, drawn, jobs)
 
 
