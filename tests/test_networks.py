@@ -157,9 +157,10 @@ def test_the_integer_program_is_close_to_float(files):
 def _standalone(annotated, target, path, optimize="speed"):
     main, spec = annotated["main"], get_target(target)
     module, kernels = pipeline.lower(annotated, spec, optimize=optimize)
+    results = main.ret_ty.fields if isinstance(main.ret_ty, tvm.relax.TupleType) else [main.ret_ty]
     inputs, outputs = (
         tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
-        for kind, types in (("in", [param.ty for param in main.params]), ("out", [main.ret_ty])))
+        for kind, types in (("in", [param.ty for param in main.params]), ("out", results)))
     target = asdict(spec) | {"architecture": spec.architecture}
     network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
     return standalone.write(module, network, spec, path)
