@@ -95,13 +95,17 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
     folded = overflow.folded_bias(weight, bias, span, offset)
 
-    def packed(instruction):
-        return pack_weights(DirectPlan(conv, instruction, output, DirectTiling(1, 1)), weight)
+    def packed(patches, instruction):
+        tiling = DirectTiling(1, 1, patches=patches)
+        return pack_weights(DirectPlan(conv, instruction, output, tiling), weight)
 
     for form in instructions.forms(ins):
-        longer = overflow.longer_chains(form, packed, (span[0] + offset, span[1] + offset), _lengths(conv, form))
-        for instruction in (form, *longer):
-            yield from _tilings(conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier))
+        for patches in cost.layouts(conv, form):  # which products an int16 adds up depends on it
+            longer = overflow.longer_chains(form, functools.partial(packed, patches),
+                                            (span[0] + offset, span[1] + offset), _lengths(conv, form))
+            for instruction in (form, *longer):
+                yield from _tilings(conv, instruction, offset, source.dtype, output, machine,
+                                    (weight, folded, multiplier), patches)
 
 
 def _lengths(conv, ins):
@@ -114,8 +118,10 @@ def _lengths(conv, ins):
     return [length for length in range(2, 17) if any(run % length == 0 for run in runs)]
 
 
-def _tilings(conv, ins, offset, dtype, output, machine, constants):
+def _tilings(conv, ins, offset, dtype, output, machine, constants, patches=False):
     for tiling in cost.direct_tilings(conv, ins):
+        if tiling.patches != patches:
+            continue
         plan = DirectPlan(conv, ins, output, tiling)
         plan = replace(plan, tiling=replace(tiling, chunk=cost.chunk_of(plan, machine)))
         yield Candidate(

@@ -56,13 +56,17 @@ def direct_tilings(conv, instruction):
     """Tilings of a direct convolution that keep the accumulators in registers."""
     ins = instruction
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
-    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < MANY
-    with_patches = [True] * (few and ins.activation != "float32")
     # Four channels' parts are added together; LLVM keeps three vectors of NEON in memory.
     for v in (4, 8) if ins.parts > 1 else (1, 2, 4) if ins.neon else (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
             if v <= max(vectors, 1 if ins.parts == 1 else 4) and _registers(v, tile, ins) <= ins.registers:
-                yield from (DirectTiling(v, tile, patches=patches) for patches in (False, *with_patches))
+                yield from (DirectTiling(v, tile, patches=patches) for patches in layouts(conv, ins))
+
+
+def layouts(conv, instruction):
+    """Whether to copy patches (see `DirectTiling`): the ways to order activations and weights."""
+    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < MANY
+    return (False, True) if few and instruction.activation != "float32" else (False,)
 
 
 def _registers(v, tile, ins):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import integer_ops as ops
 import numpy as np
 import pytest
-from cases import Activations, Epilogue
+from cases import SEEDS, Activations, Epilogue, activations
+from families import FAMILIES
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from layers import Layer, check, nchw, weight_shape
 
 from eq_tvm.schedules import cost
 from eq_tvm.schedules.candidates import Stored, convolution_candidates, float_candidates
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.cost import Machine
+from eq_tvm.schedules.direct_plan import pack_weights
 from eq_tvm.schedules.epilogue import Output
+from eq_tvm.schedules.overflow import longer_chains
 
 BODY = Conv2D(1, 5, 6, 12, 64, (3, 3), padding=(1, 1, 1, 1))
 UINT8 = Epilogue("uint8", 0, 255, Activations(0, 255, "uint8"), 0.7)
@@ -38,6 +45,21 @@ def test_every_candidate_gives_the_same_integers(family, folder, layer):
         shape = [int(extent) for extent in func.params[-1].shape]
         jobs.append((func, numbers.arguments(shape, *candidate.constants()), numbers.expected.reshape(shape)))
     check(family, folder, [candidate.name for candidate in chosen], jobs)
+
+
+@pytest.mark.parametrize("name", ["pmaddubsw", "pmaddubsw-512", "smlal", "vmlal"])
+@given(st.sampled_from([1, 3, 4]), st.sampled_from([(3, 3), (5, 5), (1, 3)]), activations(), SEEDS)
+@settings(max_examples=20)
+def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, inputs, seed):
+    """Patches put other products side by side than rows do."""
+    layer = Layer(Conv2D(1, 6, 9, channels, 12, kernel), inputs, 63 + seed % 65, seed=seed)
+    weight = layer.numbers().weight
+    for candidate in _candidates(layer, FAMILIES[name].machine):
+        plan, offset, _ = candidate.make.args
+        ins, span = plan.instruction, (layer.span[0] + offset, layer.span[1] + offset)
+        if ins.chain > 1 and ins.chained:
+            packed = lambda longer, plan=plan: pack_weights(replace(plan, instruction=longer), weight)  # noqa: E731
+            assert list(longer_chains(ins.chained(1), packed, span, [ins.chain])) == [ins], candidate.name
 
 
 def test_float_candidates(cpu, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import integer_ops as ops
 import numpy as np
@@ -54,13 +55,18 @@ class Case(Layer):
         conv = self.conv
         chosen, offset = choose(family.features, self.span, int(np.abs(numbers.weight.astype("int32")).max()))
 
-        def packed(instruction):
-            return pack_weights(DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1)), numbers.weight)
+        def packed(patches, instruction):
+            plan = DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1, patches=patches))
+            return pack_weights(plan, numbers.weight)
 
         span = self.span[0] + offset, self.span[1] + offset
-        chains = [chain for form in forms(chosen) for chain in (form, *longer_chains(form, packed, span))]
-        instruction = chains[self.chain % len(chains)]
-        plans = [DirectPlan(conv, instruction, numbers.output, t) for t in cost.direct_tilings(conv, instruction)]
+        chains = [
+            (chain, patches) for form in forms(chosen) for patches in cost.layouts(conv, form)
+            for chain in (form, *longer_chains(form, partial(packed, patches), span))
+        ]
+        instruction, patches = chains[self.chain % len(chains)]
+        plans = [DirectPlan(conv, instruction, numbers.output, tiling)
+                 for tiling in cost.direct_tilings(conv, instruction) if tiling.patches == patches]
         if self.packed:
             plans = [plan for plan in plans if plan.packs] or plans
         return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
