@@ -1,5 +1,6 @@
 """The passes from an imported module to an executable, in named phases."""
 
+from functools import partial
 from pathlib import Path
 
 import tvm
@@ -21,8 +22,12 @@ def canonicalize(mod, *, dump=None):
 
 
 CALIBRATIONS = {
-    "minmax": passes.MinMaxCalibrate,
     "easyquant": passes.EasyQuantCalibrate,
+    "easyquant-shipped": partial(passes.EasyQuantCalibrate, **passes.EASYQUANT_SHIPPED),
+    "minmax": passes.MinMaxCalibrate,
+    "percentile": passes.PercentileCalibrate,
+    "kl": passes.KLCalibrate,
+    "mse": passes.MSECalibrate,
 }
 
 

@@ -3,27 +3,36 @@
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 from .canonical import canonical_passes
-from .easyquant_calibrate import EasyQuantCalibrate
+from .easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
+from .kl_calibrate import KLCalibrate
 from .lower_to_integer import LowerToInteger
 from .minmax_calibrate import MinMaxCalibrate
+from .mse_calibrate import MSECalibrate
 from .normalize_shapes import NormalizeShapes
+from .percentile_calibrate import PercentileCalibrate
 from .recover_clip import RecoverClip
 from .recover_operators import RecoverOperators
 from .remove_identities import RemoveIdentities
+from .scale_search import Candidates
 from .schedule_fallback import ScheduleFallback
 
 __all__ = [
     "COMPILE_CONFIG",
+    "EASYQUANT_SHIPPED",
+    "Candidates",
     "EasyQuantCalibrate",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
+    "KLCalibrate",
     "LowerToInteger",
+    "MSECalibrate",
     "MinMaxCalibrate",
     "NormalizeShapes",
+    "PercentileCalibrate",
     "RecoverClip",
     "RecoverOperators",
     "RemoveIdentities",

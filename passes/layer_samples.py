@@ -3,9 +3,9 @@
 import numpy as np
 
 from .float_executor import patches
-from .network import Node
+from .network import BOUNDS, Network, Node
 from .quantizers import quantize_weight
-from .scale_search import ActivationSample, WeightSample, weight_sample
+from .scale_search import Activation, ActivationSample, WeightSample, weight_sample
 
 # Rows (output positions) sampled per image: as many as these products of rows, K (weights per output channel) and
 # output channels allow. They bound the time of one search.
@@ -25,8 +25,28 @@ def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
     return weight.reshape(groups, len(weight) // groups, -1)
 
 
+def activation_behind(net: Network, layer: int) -> Activation | None:
+    """The bias and the relu or clip directly behind a layer, where nothing else reads what is between."""
+    last, user = layer, net.sole_user(layer)
+    bias = net.bias_of(layer)
+    if bias is not None:
+        last, user = user, net.sole_user(user)
+    if user is None or net.nodes[user].op not in BOUNDS or net.nodes[user].inputs != (last,):
+        return None
+    node, bound = net.nodes[layer], net.nodes[user]
+    low, high = (0.0, np.inf) if bound.op == "relu" else (float(arg.value) for arg in bound.expr.args[1:])
+    shape = grouped_weight(node, node.constant).shape[:2]
+    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, high)
+
+
 def layer_weight_sample(
-    node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, seed: int
+    node: Node,
+    quantized: np.ndarray,
+    scale: np.float32,
+    output: np.ndarray,
+    seed: int,
+    activation: Activation | None = None,
+    alone: bool = False,
 ) -> WeightSample:
     """Sample for a layer's weight scales.
 
@@ -36,22 +56,30 @@ def layer_weight_sample(
         The layer's input in the simulated network, of that scale.
     output : (N, *output shape) float32
         The layer's output, bias excluded, in the float network.
+    activation, alone
+        As in `WeightSample`.
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
     count = _positions(node)
     rows = int(np.clip(_WEIGHT_WORK // (groups * per_group * k), *_WEIGHT_ROWS))
-    compress = k <= rows  # all positions fit then
+    compress = k <= rows and activation is None  # all positions fit then
     rng = np.random.default_rng(seed)
     windows, outputs = [], []
     for x, o in zip(quantized, output, strict=True):
         at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
         windows.append(_columns(node, x, at) * np.float32(scale))
         outputs.append(o.reshape(groups, per_group, -1)[..., at])
-    return weight_sample(windows, outputs, compress and k < count)
+    return weight_sample(windows, outputs, compress and k < count, activation, alone)
 
 
 def layer_activation_sample(
-    node: Node, x: np.ndarray, x_float: np.ndarray, weight_scale: np.ndarray, limit: int, seed: int
+    node: Node,
+    x: np.ndarray,
+    x_float: np.ndarray,
+    weight_scale: np.ndarray,
+    limit: int,
+    seed: int,
+    activation: Activation | None = None,
 ) -> ActivationSample:
     """Sample for the scale of a layer's input.
 
@@ -74,7 +102,11 @@ def layer_activation_sample(
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
         samples.append(_columns(node, image, at).transpose(0, 2, 1))
         targets.append((weight @ _columns(node, image_float, at)).transpose(0, 2, 1))
-    return ActivationSample(np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), np.stack(targets))
+    targets = np.stack(targets)
+    targets = targets if activation is None else activation(targets)
+    return ActivationSample(
+        np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), targets, activation
+    )
 
 
 def tensor_sample(x: np.ndarray, x_float: np.ndarray, seed: int) -> ActivationSample:
