@@ -70,7 +70,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False) -> Pa
 
 
 def _bundle(scheme: str, model: Path, source: str, target: str, fresh: bool) -> Path:
-    sources = _compiler_sources()  # before the import: what is compiled with is what was hashed
+    sources = compiler_sources()  # before the import: what is compiled with is what was hashed
     from eq_tvm import compiler
 
     path = model.with_name(f"{model.stem}-{scheme}-{target}.eqtvm")
@@ -83,7 +83,7 @@ def _bundle(scheme: str, model: Path, source: str, target: str, fresh: bool) -> 
 
 
 @functools.cache
-def _compiler_sources() -> str:
+def compiler_sources() -> str:
     """A hash of eq_tvm's sources as they are at the first call: this process imports them once, too."""
     root = Path(importlib.util.find_spec("eq_tvm").origin).parent.parent
     files = [root / "eq_tvm" / "targets.yaml"]
