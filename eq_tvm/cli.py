@@ -15,7 +15,7 @@ import typer
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
-from eq_tvm.methods import METHODS
+from eq_tvm.methods import HELP as METHODS_HELP
 
 app = typer.Typer(
     help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
@@ -105,7 +105,7 @@ def compile(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How the scales are found. " + "; ".join(f"{name}: {what}" for name, what in METHODS.items()) + ".",
+            help=f"How the scales are found. {METHODS_HELP}",
             show_default="easyquant; random: minmax",
         ),
     ] = None,

@@ -73,7 +73,7 @@ def compile(
         From pixels to the input; kept in the bundle.
     scheme : {"int7", "int8", "float32"}
     method : str, optional
-        How scales are found, a key of `eq_tvm.methods.METHODS`: by default easyquant, or minmax where the images are
+        How scales are found, one of `eq_tvm.methods.METHODS`: by default easyquant, or minmax where the images are
         random, as no search helps there.
     activation_range : {"unsigned", "symmetric"}
         Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
@@ -120,7 +120,7 @@ def compile(
     method = method or ("minmax" if random else "easyquant")
     images = (4 if random else 50) if images is None else images
     _check_choice("--scheme", scheme, SCHEMES)
-    _check_choice("--method", method, tuple(METHODS))
+    _check_choice("--method", method, METHODS)
     _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)
     _check_choice("--artifact", artifact, tuple(ARTIFACTS))
     _check_choice("--optimize", optimize, OPTIMIZE)

@@ -3,7 +3,9 @@
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 from .canonical import canonical_passes
+from .correct_bias import CorrectBias
 from .easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
+from .equalize_channels import EqualizeChannels
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
@@ -16,6 +18,7 @@ from .percentile_calibrate import PercentileCalibrate
 from .recover_clip import RecoverClip
 from .recover_operators import RecoverOperators
 from .remove_identities import RemoveIdentities
+from .round_weights import RoundWeights
 from .scale_search import Candidates
 from .schedule_fallback import ScheduleFallback
 
@@ -23,7 +26,9 @@ __all__ = [
     "COMPILE_CONFIG",
     "EASYQUANT_SHIPPED",
     "Candidates",
+    "CorrectBias",
     "EasyQuantCalibrate",
+    "EqualizeChannels",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
@@ -36,6 +41,7 @@ __all__ = [
     "RecoverClip",
     "RecoverOperators",
     "RemoveIdentities",
+    "RoundWeights",
     "ScheduleFallback",
     "canonical_passes",
 ]

@@ -66,12 +66,12 @@ class Simulation:
         node = self.net.nodes[i]
         if node.op in ("conv2d", "dense"):
             compute, axis = (conv2d, 0) if node.op == "conv2d" else (dense, 1)
-            weight = quantize_weight(node.constant, self.scales.weights[i], self.weight_limit, axis)
+            weight = quantize_weight(self.scales.constant(self.net, i), self.scales.weights[i], self.weight_limit, axis)
             accumulators = compute(node, self.quantized(node.inputs[0]), weight)
             return _scaled(accumulators, self._accumulator_scale(i))
         if node.op == "bias_add":
             scale = self._accumulator_scale(node.inputs[0])
-            bias = quantize_bias(node.constant.reshape(-1), scale)
+            bias = quantize_bias(self.scales.constant(self.net, i).reshape(-1), scale)
             return self._simulated[node.inputs[0]] + _scaled(bias.reshape(node.constant.shape), scale)
         return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
 

@@ -21,7 +21,7 @@ from tiny import SHAPE, write_tiny
 from eq_tvm import bundle as bundles
 from eq_tvm import host
 from eq_tvm.cli import main
-from eq_tvm.methods import METHODS
+from eq_tvm.methods import SCALES
 
 RANDOM = np.random.default_rng(11)
 FOREIGN = "x86" if host.platform.machine() == "aarch64" else "rpi4"
@@ -290,7 +290,7 @@ def test_weights_that_are_no_numbers(refused, bad, scheme):
     refused("first_conv", *COMPILE, "--scheme", scheme)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SCALES)
 def test_activations_that_are_no_numbers(refused, method):
     onnx.save(conv_model(weight=np.full((5, 3, 3, 3), 3e38, np.float32)), "net.onnx")
     refused("first_conv", *COMPILE[:-1], method)
