@@ -44,7 +44,8 @@ def calibrate(
         For each input of the network, float32 (images, ...) without the network's batch axis.
     scheme : {"int7", "int8"}
     method : str
-        A key of `CALIBRATIONS`; with ``+`` behind it, weights are then rounded for the least error of each layer.
+        A key of `CALIBRATIONS`; with ``+`` behind it, channels are equalized before, and weights then rounded for the
+        least error of each layer.
     activation_range : {"unsigned", "symmetric"}
     progress : callable (float, str) -> None, optional
     dump : path, optional
@@ -60,6 +61,9 @@ def calibrate(
     refined = method.endswith(REFINED)
     share = 0.7 if refined else 1.0
     find = CALIBRATIONS[method.removesuffix(REFINED)]
+    if refined:
+        progress(0.0, "equalizing channels")
+        mod = passes.EqualizeChannels(images, **options)(mod)
     calibration = find(images, **options, progress=lambda done, message: progress(done * share, message))
     annotated = calibration(mod)
     if refined:

@@ -290,7 +290,7 @@ def test_weights_that_are_no_numbers(refused, bad, scheme):
     refused("first_conv", *COMPILE, "--scheme", scheme)
 
 
-@pytest.mark.parametrize("method", SCALES)
+@pytest.mark.parametrize("method", [*SCALES, "mse+"])
 def test_activations_that_are_no_numbers(refused, method):
     onnx.save(conv_model(weight=np.full((5, 3, 3, 3), 3e38, np.float32)), "net.onnx")
     refused("first_conv", *COMPILE[:-1], method)
