@@ -72,7 +72,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
 
 
 def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool, optimize: str) -> Path:
-    sources = _compiler_sources()  # before the import: what is compiled with is what was hashed
+    sources = compiler_sources()  # before the import: what is compiled with is what was hashed
     from eq_tvm import compiler
 
     form = engine.form + f"-{optimize}" * (optimize != "speed")
@@ -87,7 +87,7 @@ def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool, 
 
 
 @functools.cache
-def _compiler_sources() -> str:
+def compiler_sources() -> str:
     """A hash of eq_tvm's sources as they are at the first call: this process imports them once, too."""
     root = Path(importlib.util.find_spec("eq_tvm").origin).parent.parent
     files = [root / "eq_tvm" / "targets.yaml"]

@@ -15,6 +15,7 @@ import typer
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.methods import HELP as METHODS_HELP
 
 app = typer.Typer(
     help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
@@ -103,7 +104,9 @@ def compile(
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="easyquant|minmax", help="How the scales are found.", show_default="easyquant; random: minmax"
+            metavar="NAME",
+            help=f"How the scales are found. {METHODS_HELP}",
+            show_default="easyquant; random: minmax",
         ),
     ] = None,
     activation_range: Annotated[

@@ -19,6 +19,7 @@ from eq_tvm import example, host, linker
 from eq_tvm.artifacts import ARTIFACTS
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.methods import METHODS
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import TargetSpec, get_target
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 Progress = Callable[[float, str], None]
 
 SCHEMES = ("int7", "int8", "float32")
-METHODS = ("easyquant", "minmax")
 ACTIVATION_RANGES = ("unsigned", "symmetric")
 OPTIMIZE = ("speed", "size")
 RANDOM = "random"  # instead of images
@@ -72,8 +72,9 @@ def compile(
     preprocess : Preprocess or path of a YAML file, optional
         From pixels to the input; kept in the bundle.
     scheme : {"int7", "int8", "float32"}
-    method : {"easyquant", "minmax"}, optional
-        How scales are found: by default easyquant, or minmax where the images are random, as no search helps there.
+    method : str, optional
+        How scales are found, one of `eq_tvm.methods.METHODS`: by default easyquant, or minmax where the images are
+        random, as no search helps there.
     activation_range : {"unsigned", "symmetric"}
         Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
     images : int, optional

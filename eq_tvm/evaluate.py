@@ -79,23 +79,39 @@ def evaluate(
         raise UserError(f"{model} has {len(runner.inputs)} inputs: evaluate can run networks with one image input only")
 
     n = min(len(dataset), limit or len(dataset))
-    correct, agreeing, cosines = [], [], []
+    scores = Scores()
     for i in range(n):
         image = dataset.input(i, runner.inputs[0].shape, preprocess)
         outputs = list(runner.run({runner.inputs[0].name: image}).values())
-        decisions = _decisions(outputs[0])
-        if dataset.labels is not None and decisions.size == 1:
-            correct.append(decisions[0] == dataset.labels[i])
-        if original:
-            expected = list(original.run({original.inputs[0].name: image}).values())
-            if [e.shape for e in expected] != [o.shape for o in outputs]:
-                raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
-            agreeing.append(np.mean(decisions == _decisions(expected[0])))
-            cosines.append(np.mean([_cosine(o, e) for o, e in zip(outputs, expected, strict=True)]))
+        expected = list(original.run({original.inputs[0].name: image}).values()) if original else None
+        if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
+            raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
+        scores.add(outputs, None if dataset.labels is None else dataset.labels[i], expected)
         if progress:
             progress((i + 1) / n, f"{i + 1} of {n} images")
-    top1, agreement, cosine = (float(np.mean(values)) if values else None for values in (correct, agreeing, cosines))
-    return {"top1": top1, "agreement": agreement, "cosine": cosine, "n": n}
+    return scores.result()
+
+
+class Scores:
+    """Counts what `evaluate` returns, image by image."""
+
+    def __init__(self):
+        self._count, self._correct, self._agreeing, self._cosines = 0, [], [], []
+
+    def add(self, outputs: list[np.ndarray], label: int | None, expected: list[np.ndarray] | None) -> None:
+        """Take the outputs for one image, and the reference's, of the same shapes."""
+        self._count += 1
+        decisions = _decisions(outputs[0])
+        if label is not None and decisions.size == 1:
+            self._correct.append(decisions[0] == label)
+        if expected:
+            self._agreeing.append(np.mean(decisions == _decisions(expected[0])))
+            self._cosines.append(np.mean([_cosine(o, e) for o, e in zip(outputs, expected, strict=True)]))
+
+    def result(self) -> dict[str, float | int | None]:
+        """As `evaluate` returns it."""
+        lists = {"top1": self._correct, "agreement": self._agreeing, "cosine": self._cosines}
+        return {name: float(np.mean(x)) if x else None for name, x in lists.items()} | {"n": self._count}
 
 
 def float_engine() -> str | None:

@@ -1,5 +1,6 @@
 """The passes from an imported module to an executable, in named phases."""
 
+from functools import partial
 from pathlib import Path
 
 import tvm
@@ -7,6 +8,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
+from eq_tvm.methods import REFINED
 
 
 def canonicalize(mod, *, dump=None):
@@ -21,8 +23,12 @@ def canonicalize(mod, *, dump=None):
 
 
 CALIBRATIONS = {
-    "minmax": passes.MinMaxCalibrate,
     "easyquant": passes.EasyQuantCalibrate,
+    "easyquant-shipped": partial(passes.EasyQuantCalibrate, **passes.EASYQUANT_SHIPPED),
+    "minmax": passes.MinMaxCalibrate,
+    "percentile": passes.PercentileCalibrate,
+    "kl": passes.KLCalibrate,
+    "mse": passes.MSECalibrate,
 }
 
 
@@ -38,7 +44,8 @@ def calibrate(
         For each input of the network, float32 (images, ...) without the network's batch axis.
     scheme : {"int7", "int8"}
     method : str
-        A key of `CALIBRATIONS`.
+        A key of `CALIBRATIONS`; with ``+`` behind it, channels are equalized before, and weights then rounded for the
+        least error of each layer.
     activation_range : {"unsigned", "symmetric"}
     progress : callable (float, str) -> None, optional
     dump : path, optional
@@ -49,10 +56,21 @@ def calibrate(
     record : list of dict
         What the calibration found, for each layer.
     """
-    calibration = CALIBRATIONS[method](images, scheme=scheme, activation_range=activation_range, progress=progress)
-    mod = calibration(mod)
-    _dump(mod, dump, "2-annotated")
-    return mod, calibration.record
+    progress = progress or (lambda done, message: None)
+    options = {"scheme": scheme, "activation_range": activation_range}
+    refined = method.endswith(REFINED)
+    share = 0.7 if refined else 1.0
+    find = CALIBRATIONS[method.removesuffix(REFINED)]
+    if refined:
+        progress(0.0, "equalizing channels")
+        mod = passes.EqualizeChannels(images, **options)(mod)
+    calibration = find(images, **options, progress=lambda done, message: progress(done * share, message))
+    annotated = calibration(mod)
+    if refined:
+        rest = lambda done, message: progress(share + done * (1 - share), message)  # noqa: E731
+        annotated = passes.RoundWeights(mod, images, **options, progress=rest)(annotated)
+    _dump(annotated, dump, "2-annotated")
+    return annotated, calibration.record
 
 
 def lowering_phases(lower):

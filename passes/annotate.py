@@ -1,6 +1,6 @@
 """Rewrite a canonical module to the annotated form, given all scales."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
@@ -21,14 +21,21 @@ class Scales:
         One scale per group of activations.
     weights : dict of int to numpy.ndarray (O,) float32
         For each conv2d and dense node one scale per output channel.
+    constants : dict of int to numpy.ndarray float32
+        Weights and biases to quantize instead of the network's own, by the conv2d, dense or bias_add node.
     """
 
     activations: np.ndarray
     weights: dict[int, np.ndarray]
+    constants: dict[int, np.ndarray] = field(default_factory=dict)
 
     def copy(self) -> "Scales":
         """Scales that can be changed without changing these."""
-        return Scales(self.activations.copy(), dict(self.weights))
+        return Scales(self.activations.copy(), dict(self.weights), dict(self.constants))
+
+    def constant(self, net: Network, node: int) -> np.ndarray:
+        """The weight or bias to quantize."""
+        return self.constants.get(node, net.nodes[node].constant)
 
     def input_scale(self, net: Network, points: QuantizationPoints, layer: int) -> np.float32:
         """Scale of the activation that a layer reads."""
@@ -46,15 +53,6 @@ def annotate(
     current: dict[int, relax.Var] = {}
     producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
 
-    def bind(i: int, expr: relax.Expr, name: str) -> None:
-        current[i] = expr if isinstance(expr, relax.Var) else builder.emit(expr, name_hint=name)
-        if i in producers:
-            group = producers[i]
-            pair = _quantize_dequantize(
-                builder, current[i], scales.activations[group], points.groups[group].range, name
-            )
-            current[i] = pair
-
     with builder.function("main", list(mod["main"].params)):
         with builder.dataflow():
             for i, node in enumerate(net.nodes):
@@ -63,13 +61,13 @@ def annotate(
                 )
                 if node.op in ("conv2d", "dense"):
                     axis = 0 if node.op == "conv2d" else 1
-                    quantized = quantize_weight(node.constant, scales.weights[i], weight_limit, axis)
+                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit, axis)
                     weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
                     expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
                 elif node.op == "bias_add":
                     layer = node.inputs[0]
                     scale = accumulator_scale(scales.input_scale(net, points, layer), scales.weights[layer])
-                    quantized = quantize_bias(node.constant.reshape(-1), scale).reshape(node.constant.shape)
+                    quantized = quantize_bias(scales.constant(net, i).reshape(-1), scale).reshape(node.constant.shape)
                     axis = 1 if quantized.ndim == 4 else 0
                     bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
                     expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)

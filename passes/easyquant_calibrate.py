@@ -5,18 +5,24 @@ from collections.abc import Callable
 import numpy as np
 import tvm
 
-from .annotate import Scales, annotate
-from .calibration_images import calibration_inputs
-from .float_executor import FloatExecutor
-from .layer_samples import grouped_weight, layer_activation_sample, layer_weight_sample, tensor_sample
-from .minmax_calibrate import max_abs_scales
-from .network import Network, read_network
-from .parallel import single_threaded_blas
-from .quantization_points import quantization_points
-from .quantizers import WEIGHT_LIMITS, check_scheme, smallest_weight_scale
+from .annotate import Scales
+from .calibration import Calibration, Problem
+from .histogram_calibration import threshold_scales
+from .kl_calibrate import kl_threshold
+from .layer_samples import (
+    activation_behind,
+    grouped_weight,
+    layer_activation_sample,
+    layer_weight_sample,
+    tensor_sample,
+)
+from .minmax_calibrate import max_abs_scales, max_abs_weight_scales
+from .network import Network
+from .quantizers import smallest_weight_scale
 from .scale_search import (
+    Activation,
     ActivationSample,
-    candidate_factors,
+    Candidates,
     mean_cosine,
     search_activation_scale,
     search_weight_scales,
@@ -25,86 +31,88 @@ from .simulation import Simulation
 
 _SEARCH = 8  # a search takes about as long as so many passes over the network
 
+# What the released code does (EasyQuant/tools/scale_fine_tuning.py), where it differs from the paper: scales become
+# coarser only; activations start from KL; the cosine is behind the activation function, and for weights over one
+# channel. Its candidates for weights begin at 1, next to starting scales of some hundreds: here at a hundredth.
+EASYQUANT_SHIPPED = {
+    "start": "kl",
+    "objective": "after",
+    "per_channel": True,
+    "weights": Candidates(0.01, 1.0, 100),
+    "activations": Candidates(0.8, 1.0, 200),
+}
+
 
 @tvm.transform.module_pass(opt_level=0, name="EasyQuantCalibrate")
-class EasyQuantCalibrate:
+class EasyQuantCalibrate(Calibration):
     """Annotate a canonical module with the scales that EasyQuant finds (section 3.2, algorithm 1).
 
-    Scales start at the largest magnitudes. A round searches the weight scales of all layers, per output channel, then
-    the scales of all activations, in topological order. Each search sees the layers before it quantized with the scales
-    found so far, and maximizes the cosine to the output of the untouched float network, averaged over the images. An
-    activation that several layers read has one scale; its objective is the mean over these layers, and over the tensor
-    itself where an addition or average reads it.
+    A round searches the weight scales of all layers, per output channel, then the scales of all activations, in
+    topological order. Each search sees the layers before it quantized with the scales found so far, and maximizes the
+    cosine to the output of the untouched float network, averaged over the images. An activation that several layers
+    read has one scale; its objective is the mean over these layers, and over the tensor itself where an addition or
+    average reads it.
+
+    The defaults are the paper's; `EASYQUANT_SHIPPED` are the released code's. Other parameters and errors are those of
+    `Calibration`; ValueError for parameters out of range, too.
 
     Parameters
     ----------
-    images : dict of input name to float32 array (N, ...)
-        N calibration images, without the model's batch axis; the paper takes 50.
-    scheme : str
-        "int7" (weights in [-63, 63]) or "int8" ([-127, 127]).
-    activation_range : str
-        "unsigned": what can't be negative uses [0, 127] or [0, 255]; "symmetric": the weights' range everywhere.
-    alpha, beta : float
-        Candidates go linearly from alpha * S to beta * S, S the starting scale; alpha <= 1 <= beta. S multiplies, as
-        in the paper: larger is finer and saturates more.
-    candidates : int
-        Their number.
+    weights, activations : Candidates
+        The scales tried for weights and for activations.
+    start : {"max-abs", "kl"}
+        Where the scales of activations start; those of weights start at the largest magnitudes.
+    objective : {"before", "after"}
+        Whether the cosine is that of a layer's output before or after the bias and relu or clip directly behind it.
+    per_channel : bool
+        For a weight scale, whether the cosine is over that channel's output alone.
     rounds : int
         At most so many; the paper's experiments take one.
     tolerance : float
         A round that raises the mean cosine of the layers by less is the last.
     seed : int
         Of the sampled output positions.
-    progress : callable (done: float from 0 to 1, message: str), optional
 
     Attributes
     ----------
     record : list of dict
-        After a run, for each layer: its name and operator, initial and final weight scales and input scale, and the
-        mean cosine between its float and quantized outputs, with all initial and with all final scales.
-
-    Raises
-    ------
-    ValueError
-        As MinMaxCalibrate, and for parameters out of range.
+        As that of `Calibration`; also the initial scales, and the mean cosine between float and quantized outputs of
+        the layer (bias excluded), with all initial and with all final scales.
     """
 
     def __init__(
         self,
         images: dict[str, np.ndarray],
         *,
-        scheme: str = "int7",
-        activation_range: str = "unsigned",
-        alpha: float = 0.5,
-        beta: float = 2.0,
-        candidates: int = 100,
+        weights: Candidates = Candidates(),  # noqa: B008 (it can't be changed)
+        activations: Candidates = Candidates(),  # noqa: B008
+        start: str = "max-abs",
+        objective: str = "before",
+        per_channel: bool = False,
         rounds: int = 1,
         tolerance: float = 1e-4,
         seed: int = 0,
-        progress: Callable[[float, str], None] | None = None,
+        **options,
     ):
-        check_scheme(scheme, activation_range)
-        if not (0 < alpha <= 1 <= beta and candidates >= 1 and rounds >= 1):
-            raise ValueError("EasyQuant needs 0 < alpha <= 1 <= beta, at least one candidate and one round")
-        self.images, self.scheme, self.activation_range = images, scheme, activation_range
-        self.factors = candidate_factors(alpha, beta, candidates)
+        super().__init__(images, **options)
+        if start not in ("max-abs", "kl") or objective not in ("before", "after") or rounds < 1:
+            raise ValueError("EasyQuant needs start max-abs or kl, objective before or after, and at least one round")
+        self.weights, self.activations, self.start = weights, activations, start
+        self.objective, self.per_channel = objective, per_channel
         self.rounds, self.tolerance, self.seed = rounds, tolerance, seed
-        self.progress = progress or (lambda done, message: None)
-        self.record: list[dict] = []
 
-    @single_threaded_blas
-    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Calibrate and annotate."""
-        net = read_network(mod)
-        points = quantization_points(net, self.scheme, self.activation_range)
-        inputs = calibration_inputs(net, self.images)
-        limit = WEIGHT_LIMITS[self.scheme]
-        executor = FloatExecutor(mod)
+    def find_scales(self, problem: Problem) -> tuple[Scales, dict[int, dict]]:
+        """Search, round by round."""
+        net, points = problem.net, problem.points
         steps = _Progress(self.progress, self.rounds)
-
-        start = max_abs_scales(executor, net, points, inputs, limit, steps.next("starting scales"))
+        progress = steps.next("starting scales")
+        if self.start == "kl":
+            activations = threshold_scales(problem, kl_threshold, progress)
+            start = problem.scales(activations, max_abs_weight_scales(problem))
+        else:
+            start = max_abs_scales(problem, progress)
         best = start
-        sim = Simulation(executor, net, points, start, limit, inputs)
+        sim = Simulation(problem, start)
         before = after = self._start_cosines(sim, steps.next("starting cosines"))
         for _ in range(self.rounds):
             sim.scales = found = best.copy()
@@ -115,21 +123,15 @@ class EasyQuantCalibrate:
                 best, after = found, cosines
             if gain < self.tolerance:
                 break
-        self.progress(1.0, "calibrated")
-        self.record = [
-            {
-                "layer": net.nodes[i].name,
-                "op": net.nodes[i].op,
+        return best, {
+            i: {
                 "input_scale_initial": float(start.input_scale(net, points, i)),
-                "input_scale": float(best.input_scale(net, points, i)),
                 "weight_scales_initial": start.weights[i].tolist(),
-                "weight_scales": best.weights[i].tolist(),
                 "cosine_before": before[i],
                 "cosine_after": after[i],
             }
             for i in net.layers()
-        ]
-        return annotate(mod, net, points, best, limit)
+        }
 
     def _start_cosines(self, sim: Simulation, progress: Callable[[float, str], None]) -> dict[int, float]:
         cosines = {}
@@ -148,13 +150,16 @@ class EasyQuantCalibrate:
             progress(i / len(net.nodes), node.name)
             input_scale = sim.scales.input_scale(net, sim.points, i)
             x = sim.quantized(node.inputs[0])
-            sample = layer_weight_sample(node, x, input_scale, sim.float(i), self.seed + i)
+            behind = self._behind(net, i)
+            sample = layer_weight_sample(node, x, input_scale, sim.float(i), self.seed + i, behind, self.per_channel)
             weight = grouped_weight(node, node.constant)
             shape = weight.shape[:2]
             smallest = smallest_weight_scale(net.bias_of(i), input_scale)
             smallest = np.broadcast_to(np.float32(smallest), start.weights[i].shape).reshape(shape)
             begin = start.weights[i].reshape(shape)
-            scales = search_weight_scales(sample, weight, begin, self.factors, sim.weight_limit, smallest)
+            scales = search_weight_scales(
+                sample, weight, begin, self.weights.factors, sim.weight_limit, smallest
+            )
             sim.scales.weights[i] = scales.reshape(-1)
 
         for _ in sim.walk(search):
@@ -177,7 +182,9 @@ class EasyQuantCalibrate:
                 for term in _terms(net, points, group)
             ]
             begin, range_ = start.activations[group], points.groups[group].range
-            sim.scales.activations[group] = search_activation_scale(samples, begin, self.factors, range_)
+            sim.scales.activations[group] = search_activation_scale(
+                samples, begin, self.activations.factors, range_
+            )
 
         def search_inputs(i: int) -> None:
             progress(i / len(net.nodes), net.nodes[i].name)
@@ -198,8 +205,17 @@ class EasyQuantCalibrate:
             return tensor_sample(x, x_float, self.seed + tensor)
         scale = sim.scales.weights[consumer]
         return layer_activation_sample(
-            sim.net.nodes[consumer], x, x_float, scale, sim.weight_limit, self.seed + consumer
+            sim.net.nodes[consumer],
+            x,
+            x_float,
+            scale,
+            sim.weight_limit,
+            self.seed + consumer,
+            self._behind(sim.net, consumer),
         )
+
+    def _behind(self, net: Network, layer: int) -> Activation | None:
+        return activation_behind(net, layer) if self.objective == "after" else None
 
     def _late_samples(self, sim: Simulation) -> dict[tuple[int, int], ActivationSample]:
         """Samples for consumers whose input is not complete when their group's scale must be known already.

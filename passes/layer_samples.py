@@ -1,11 +1,13 @@
 """Samples of a layer's inputs and outputs for the scale searches."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .float_executor import patches
-from .network import Node
+from .network import BOUNDS, Network, Node
 from .quantizers import quantize_weight
-from .scale_search import ActivationSample, WeightSample, weight_sample
+from .scale_search import Activation, ActivationSample, WeightSample, weight_sample
 
 # Rows (output positions) sampled per image: as many as these products of rows, K (weights per output channel) and
 # output channels allow. They bound the time of one search.
@@ -14,7 +16,39 @@ _WEIGHT_ROWS = (16, 256)
 _ACTIVATION_ELEMENTS = 2**14
 _ACTIVATION_WORK = 2**21
 _ACTIVATION_ROWS = (4, 256)
+_MOMENT_WORK = 2**27
+_MOMENT_ROWS = (64, 1024)
 _TENSOR_ELEMENTS = 4096
+
+
+@dataclass
+class Moments:
+    """Sums over sampled output positions of a layer: of its inputs x, its outputs y, and x^T x.
+
+    Attributes
+    ----------
+    count : int
+    input : (G, K) float64
+    output : (G, O / G) float64
+    gram : (G, K, K) float64
+    """
+
+    count: int
+    input: np.ndarray
+    output: np.ndarray
+    gram: np.ndarray
+
+    def add(self, x: np.ndarray, y: np.ndarray, share: float) -> None:
+        """Add the columns of inputs (G, K, P) and outputs (G, O / G, P) of an image that counts so much."""
+        self.count += share * x.shape[2]
+        self.input += share * x.sum(axis=2, dtype=np.float64)
+        self.output += share * y.sum(axis=2, dtype=np.float64)
+        self.gram += share * (x @ x.transpose(0, 2, 1))
+
+    def centered(self) -> "Moments":
+        """Means instead of sums of x and y, and products of what deviates from the mean of x."""
+        x, y = self.input / self.count, self.output / self.count
+        return Moments(self.count, x, y, self.gram - self.count * x[:, :, None] * x[:, None])
 
 
 def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
@@ -25,8 +59,28 @@ def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
     return weight.reshape(groups, len(weight) // groups, -1)
 
 
+def activation_behind(net: Network, layer: int) -> Activation | None:
+    """The bias and the relu or clip directly behind a layer, where nothing else reads what is between."""
+    last, user = layer, net.sole_user(layer)
+    bias = net.bias_of(layer)
+    if bias is not None:
+        last, user = user, net.sole_user(user)
+    if user is None or net.nodes[user].op not in BOUNDS or net.nodes[user].inputs != (last,):
+        return None
+    node, bound = net.nodes[layer], net.nodes[user]
+    low, high = (0.0, np.inf) if bound.op == "relu" else (float(arg.value) for arg in bound.expr.args[1:])
+    shape = grouped_weight(node, node.constant).shape[:2]
+    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, high)
+
+
 def layer_weight_sample(
-    node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, seed: int
+    node: Node,
+    quantized: np.ndarray,
+    scale: np.float32,
+    output: np.ndarray,
+    seed: int,
+    activation: Activation | None = None,
+    alone: bool = False,
 ) -> WeightSample:
     """Sample for a layer's weight scales.
 
@@ -36,22 +90,30 @@ def layer_weight_sample(
         The layer's input in the simulated network, of that scale.
     output : (N, *output shape) float32
         The layer's output, bias excluded, in the float network.
+    activation, alone
+        As in `WeightSample`.
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
     count = _positions(node)
     rows = int(np.clip(_WEIGHT_WORK // (groups * per_group * k), *_WEIGHT_ROWS))
-    compress = k <= rows  # all positions fit then
+    compress = k <= rows and activation is None  # all positions fit then
     rng = np.random.default_rng(seed)
     windows, outputs = [], []
     for x, o in zip(quantized, output, strict=True):
         at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
         windows.append(_columns(node, x, at) * np.float32(scale))
         outputs.append(o.reshape(groups, per_group, -1)[..., at])
-    return weight_sample(windows, outputs, compress and k < count)
+    return weight_sample(windows, outputs, compress and k < count, activation, alone)
 
 
 def layer_activation_sample(
-    node: Node, x: np.ndarray, x_float: np.ndarray, weight_scale: np.ndarray, limit: int, seed: int
+    node: Node,
+    x: np.ndarray,
+    x_float: np.ndarray,
+    weight_scale: np.ndarray,
+    limit: int,
+    seed: int,
+    activation: Activation | None = None,
 ) -> ActivationSample:
     """Sample for the scale of a layer's input.
 
@@ -74,7 +136,35 @@ def layer_activation_sample(
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
         samples.append(_columns(node, image, at).transpose(0, 2, 1))
         targets.append((weight @ _columns(node, image_float, at)).transpose(0, 2, 1))
-    return ActivationSample(np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), np.stack(targets))
+    targets = np.stack(targets)
+    targets = targets if activation is None else activation(targets)
+    return ActivationSample(
+        np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), targets, activation
+    )
+
+
+def image_shares(output: np.ndarray) -> np.ndarray:
+    """How much each image counts (N,): the more, the smaller the layer's float outputs (N, ...) are for it.
+
+    By the inverse of their mean square: so errors count in relation to the output, as in the mean cosine. Else the
+    images with the largest outputs would decide, in networks without normalization by far.
+    """
+    squares = np.square(output.reshape(len(output), -1), dtype=np.float64).mean(axis=1)
+    shares = np.divide(1, squares, out=np.zeros(len(output)), where=squares > 0)
+    return shares / shares.mean() if shares.any() else np.ones(len(output))
+
+
+def input_moments(node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, seed: int) -> Moments:
+    """Moments of a layer's inputs and float outputs, by `image_shares`; arguments as for `layer_weight_sample`."""
+    groups, per_group, k = grouped_weight(node, node.constant).shape
+    count = _positions(node)
+    rows = min(count, int(np.clip(_MOMENT_WORK // (groups * k * k), *_MOMENT_ROWS)))
+    rng = np.random.default_rng(seed)
+    moments = Moments(0, *(np.zeros((groups, *s)) for s in ((k,), (per_group,), (k, k))))
+    for x, o, share in zip(quantized, output, image_shares(output), strict=True):
+        at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
+        moments.add(_columns(node, x, at) * np.float32(scale), o.reshape(groups, per_group, -1)[..., at], share)
+    return moments
 
 
 def tensor_sample(x: np.ndarray, x_float: np.ndarray, seed: int) -> ActivationSample:

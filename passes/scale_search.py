@@ -3,7 +3,7 @@
 The objective is the cosine between the float and the quantized output of a layer, bias left out, averaged over images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,50 @@ from .quantizers import Range
 _CHUNK = 2**18  # float32 elements worked on at a time: they stay in the cache
 
 
-def candidate_factors(alpha: float, beta: float, count: int) -> np.ndarray:
-    """Factors of the starting scale S (which multiplies: `q = rint(x * S)`), linear from alpha to beta.
+@dataclass(frozen=True)
+class Candidates:
+    """Scales to try: linearly from alpha * S to beta * S, S being the starting scale.
 
-    The one closest to 1 is made 1, and the factors are in the order of their distance from it, so that the first of
-    equally good ones changes the scale least.
+    S multiplies, as in the paper (`q = rint(x * S)`): larger is finer and saturates more.
     """
-    factors = np.linspace(alpha, beta, count)
-    factors[np.argmin(np.abs(factors - 1))] = 1.0
-    return factors[np.argsort(np.abs(np.log(factors)), kind="stable")]
+
+    alpha: float = 0.5
+    beta: float = 2.0
+    count: int = 100
+
+    def __post_init__(self):
+        if not (0 < self.alpha <= 1 <= self.beta and self.count >= 1):
+            raise ValueError("EasyQuant needs 0 < alpha <= 1 <= beta and at least one candidate")
+
+    @property
+    def factors(self) -> np.ndarray:
+        """The candidates in parts of S.
+
+        The one closest to 1 is made 1, and they are in the order of their distance from it, so that the first of
+        equally good ones changes the scale least.
+        """
+        factors = np.linspace(self.alpha, self.beta, self.count)
+        factors[np.argmin(np.abs(factors - 1))] = 1.0
+        return factors[np.argsort(np.abs(np.log(factors)), kind="stable")]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The bias and bounds (relu, clip) directly behind a layer, for an objective that looks behind them.
+
+    Attributes
+    ----------
+    bias : numpy.ndarray (G, O / G) float32
+    low, high : float
+    """
+
+    bias: np.ndarray
+    low: float
+    high: float
+
+    def __call__(self, outputs: np.ndarray, channels: slice = slice(None)) -> np.ndarray:
+        """Of outputs (..., G, R, C) of some channels."""
+        return np.clip(outputs + self.bias[:, None, channels], self.low, self.high)
 
 
 @dataclass
@@ -43,25 +78,45 @@ class WeightSample:
         P^T o.
     squares : (I, G, O / G) float64
         |o|^2.
+    targets : (I, G, R, O / G) float32, optional
+    activation : Activation, optional
+        Behind it, a channel is not linear any more: its outputs there are compared with targets, row by row, and
+        there are no correlations.
+    alone : bool
+        The cosine is over one channel's outputs, not over the whole layer's.
     """
 
     rows: np.ndarray
-    correlations: np.ndarray
+    correlations: np.ndarray | None
     squares: np.ndarray
+    targets: np.ndarray | None = None
+    activation: Activation | None = None
+    alone: bool = False
 
 
-def weight_sample(patches: Sequence[np.ndarray], outputs: Sequence[np.ndarray], compress: bool) -> WeightSample:
+def weight_sample(
+    patches: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    compress: bool,
+    activation: Activation | None = None,
+    alone: bool = False,
+) -> WeightSample:
     """Make a sample from the dequantized patches (G, K, P) and float outputs (G, O / G, P) of each image.
 
-    `compress`: replace the P rows by K rows that give the same |P w|.
+    `compress`: replace the P rows by K rows that give the same |P w|; only without an activation.
     """
+    if activation is not None:
+        targets = np.stack([activation(output.transpose(0, 2, 1)) for output in outputs]).astype(np.float32)
+        rows = np.stack([patch.transpose(0, 2, 1) for patch in patches]).astype(np.float32)
+        squares = np.einsum("igpo,igpo->igo", targets, targets, dtype=np.float64)
+        return WeightSample(rows, None, squares, targets, activation, alone)
     rows, correlations, squares = [], [], []
     for patch, output in zip(patches, outputs, strict=True):
         patch, output = patch.astype(np.float64), output.astype(np.float64)
         correlations.append(patch @ output.transpose(0, 2, 1))
         squares.append(np.einsum("gop,gop->go", output, output))
         rows.append((_root(patch) if compress else patch.transpose(0, 2, 1)).astype(np.float32))
-    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(squares))
+    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(squares), alone=alone)
 
 
 def search_weight_scales(
@@ -94,17 +149,35 @@ def _weight_cosines(
     """Cosine for each candidate scale of some channels (G, C, n)."""
     candidates = candidates[:, channels]
     w = np.clip(np.rint(weight[:, channels, None] / candidates[..., None]), -limit, limit)  # (G, C, n, K)
+    products = _linear_products if sample.activation is None else _activated_products
+    total = np.zeros(candidates.shape)
+    for squares, (dots, quantized) in zip(sample.squares, products(sample, w, candidates, channels), strict=True):
+        own = squares[:, channels, None]
+        whole = own if sample.alone else squares.sum()
+        total += _ratio(whole - own + dots, np.sqrt(whole * (whole - own + quantized)))
+    return total / len(sample.rows)
+
+
+Products = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:
+    """For each image the products (G, C, n) of a channel's quantized output with the float one, and with itself."""
     groups, count, n, k = w.shape
     dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
     w = w.reshape(groups, count * n, k).transpose(0, 2, 1)
-    total = np.zeros((groups, count, n))
-    for i, (rows, squares) in enumerate(zip(sample.rows, sample.squares, strict=True)):
+    for i, rows in enumerate(sample.rows):
         outputs = rows @ w  # (G, R, C * n)
         quantized = np.einsum("grc,grc->gc", outputs, outputs).reshape(groups, count, n) * np.float64(candidates) ** 2
-        whole = squares.sum()
-        rest = whole - squares[:, channels, None]
-        total += _ratio(rest + dots[..., i] * candidates, np.sqrt(whole * (rest + quantized)))
-    return total / len(sample.rows)
+        yield dots[..., i] * candidates, quantized
+
+
+def _activated_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:
+    """As `_linear_products`, of outputs behind the activation."""
+    scaled = (w * candidates[..., None]).transpose(2, 0, 3, 1)  # (n, G, K, C)
+    for rows, target in zip(sample.rows, sample.targets[..., channels], strict=True):
+        outputs = sample.activation(rows @ scaled, channels)  # (n, G, R, C)
+        yield np.einsum("ngrc,grc->gcn", outputs, target), np.einsum("ngrc,ngrc->gcn", outputs, outputs)
 
 
 def _root(patch: np.ndarray) -> np.ndarray:
@@ -127,11 +200,14 @@ class ActivationSample:
         Dequantized weight; None for a consumer that reads the tensor itself.
     target : (I, G, R, O / G) float32
         Output of the float network; without a weight, its tensor.
+    activation : Activation, optional
+        The target is behind it.
     """
 
     x: np.ndarray
     weight: np.ndarray | None
     target: np.ndarray
+    activation: Activation | None = None
 
 
 def search_activation_scale(
@@ -164,7 +240,8 @@ def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_
             np.clip(q, range_.lo, range_.hi, out=q)
             y = q
             if sample.weight is not None:
-                y = (q.reshape(len(q), -1, q.shape[-1]) @ sample.weight).reshape(target.shape)
+                y = q.reshape(len(q), -1, q.shape[-1]) @ sample.weight
+                y = (y if sample.activation is None else sample.activation(y * scale)).reshape(target.shape)
             lengths = np.sqrt(np.einsum("giro,giro->i", y, y)) * norms
             sums[j] = _ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
         return sums

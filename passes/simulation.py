@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from .annotate import Scales
-from .float_executor import FloatExecutor, conv2d, dense
-from .network import PASS_THROUGH, Network
-from .quantization_points import QuantizationPoints
+from .calibration import Problem
+from .float_executor import conv2d, dense
+from .network import PASS_THROUGH
 from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
 
 
@@ -20,17 +20,9 @@ class Simulation:
         Current scales.
     """
 
-    def __init__(
-        self,
-        executor: FloatExecutor,
-        net: Network,
-        points: QuantizationPoints,
-        scales: Scales,
-        weight_limit: int,
-        inputs: dict[int, np.ndarray],
-    ):
-        self.executor, self.net, self.points, self.scales = executor, net, points, scales
-        self.weight_limit, self.inputs = weight_limit, inputs
+    def __init__(self, problem: Problem, scales: Scales):
+        self.executor, self.net, self.points = problem.executor, problem.net, problem.points
+        self.weight_limit, self.inputs, self.scales = problem.weight_limit, problem.inputs, scales
         self._float: dict[int, np.ndarray] = {}
         self._simulated: dict[int, np.ndarray] = {}  # a producer's result stays float32 until something reads it
 
@@ -74,12 +66,12 @@ class Simulation:
         node = self.net.nodes[i]
         if node.op in ("conv2d", "dense"):
             compute, axis = (conv2d, 0) if node.op == "conv2d" else (dense, 1)
-            weight = quantize_weight(node.constant, self.scales.weights[i], self.weight_limit, axis)
+            weight = quantize_weight(self.scales.constant(self.net, i), self.scales.weights[i], self.weight_limit, axis)
             accumulators = compute(node, self.quantized(node.inputs[0]), weight)
             return _scaled(accumulators, self._accumulator_scale(i))
         if node.op == "bias_add":
             scale = self._accumulator_scale(node.inputs[0])
-            bias = quantize_bias(node.constant.reshape(-1), scale)
+            bias = quantize_bias(self.scales.constant(self.net, i).reshape(-1), scale)
             return self._simulated[node.inputs[0]] + _scaled(bias.reshape(node.constant.shape), scale)
         return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
 

@@ -21,6 +21,7 @@ from tiny import SHAPE, write_tiny
 from eq_tvm import bundle as bundles
 from eq_tvm import host
 from eq_tvm.cli import main
+from eq_tvm.methods import SCALES
 
 RANDOM = np.random.default_rng(11)
 FOREIGN = "x86" if host.platform.machine() == "aarch64" else "rpi4"
@@ -212,7 +213,7 @@ def test_usage_errors(refused):
     refused("--images", "compile", "--images", "many")
     refused("--images must be positive, not 0", "compile", "--images", "0")
     refused("--scheme must be one of int7, int8, float32, not int4", "compile", "--scheme", "int4")
-    refused("--method must be one of easyquant, minmax, not kl", "compile", "--method", "kl")
+    refused("--method must be one of easyquant, easyquant-shipped, minmax", "compile", "--method", "aciq")
     refused("--activation-range must be one of", "compile", "--activation-range", "half")
     refused("--artifact must be one of bundle, standalone, not exe", "compile", "--artifact", "exe")
     refused("--optimize must be one of speed, size, not both", "compile", "--optimize", "both")
@@ -289,7 +290,7 @@ def test_weights_that_are_no_numbers(refused, bad, scheme):
     refused("first_conv", *COMPILE, "--scheme", scheme)
 
 
-@pytest.mark.parametrize("method", ["easyquant", "minmax"])
+@pytest.mark.parametrize("method", [*SCALES, "mse+"])
 def test_activations_that_are_no_numbers(refused, method):
     onnx.save(conv_model(weight=np.full((5, 3, 3, 3), 3e38, np.float32)), "net.onnx")
     refused("first_conv", *COMPILE[:-1], method)

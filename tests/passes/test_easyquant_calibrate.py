@@ -8,7 +8,7 @@ import tvm
 from small_networks import bindings, build, conv, pairs, random, relu, run, run_all
 from tvm import relax
 
-from eq_tvm.passes import EasyQuantCalibrate, MinMaxCalibrate
+from eq_tvm.passes import EASYQUANT_SHIPPED, Candidates, EasyQuantCalibrate, KLCalibrate, MinMaxCalibrate
 from eq_tvm.passes.scale_search import mean_cosine
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -80,7 +80,8 @@ def test_rounds_never_make_it_worse():
 
 def test_one_candidate_is_minmax():
     mod = build(residual)
-    found = EasyQuantCalibrate(images(mod), candidates=1)(mod)
+    one = Candidates(count=1)
+    found = EasyQuantCalibrate(images(mod), weights=one, activations=one)(mod)
     tvm.ir.assert_structural_equal(found, MinMaxCalibrate(images(mod))(mod))
 
 
@@ -142,15 +143,52 @@ def test_float_island_and_output_of_an_addition():
 def test_progress():
     mod = build(residual)
     seen = []
-    EasyQuantCalibrate(images(mod, 2), candidates=5, progress=lambda done, message: seen.append((done, message)))(mod)
+    few = {"weights": Candidates(count=5), "activations": Candidates(count=5)}
+    EasyQuantCalibrate(images(mod, 2), **few, progress=lambda done, message: seen.append((done, message)))(mod)
     done = [d for d, _ in seen]
     assert done == sorted(done) and done[-1] == 1.0 and any("weight scales: bb" in message for _, message in seen)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 1.5}, {"beta": 0.5}, {"candidates": 0}, {"rounds": 0}])
+@pytest.mark.parametrize("options", [{"alpha": 1.5}, {"beta": 0.5}, {"count": 0}])
+def test_candidates_out_of_range(options):
+    with pytest.raises(ValueError, match="EasyQuant needs"):
+        Candidates(**options)
+
+
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"start": "mse"}, {"objective": "behind"}])
 def test_parameters_out_of_range(options):
     with pytest.raises(ValueError, match="EasyQuant needs"):
         EasyQuantCalibrate({}, **options)
+
+
+def test_shipped_only_makes_scales_of_weights_coarser():
+    mod = build(residual)
+    calibration = EasyQuantCalibrate(images(mod), **EASYQUANT_SHIPPED)
+    calibration(mod)
+    for layer in calibration.record:
+        initial, final = (np.array(layer[f"weight_scales{when}"]) for when in ("_initial", ""))
+        assert (final >= initial * 0.9999).all()
+        assert 0.9999 < layer["input_scale"] / layer["input_scale_initial"] < 1.2501
+    # KL starts elsewhere than the largest magnitudes
+    assert pairs(KLCalibrate(images(mod))(mod))["ra"][3] == np.float32(calibration.record[1]["input_scale_initial"])
+
+
+def test_objective_behind_the_activation_function():
+    """What a relu removes does not count behind it: there the search may let it saturate."""
+    weight = np.zeros((1, 3, 3, 3), np.float32)
+    weight[0, :, 1, 1] = 1, -0.01, -0.01
+
+    def make(emit, x):
+        return [relu(emit, conv(emit, relu(emit, conv(emit, x, "a", out=3), "r"), "bb", weight=weight), "s")]
+
+    mod = build(make)
+    cosines = {}
+    for objective in ("before", "after"):
+        calibration = EasyQuantCalibrate(images(mod), objective=objective)
+        annotated = np.concatenate(run_all(calibration(mod), images(mod)["x"]))
+        cosines[objective] = mean_cosine(annotated, np.concatenate(run_all(mod, images(mod)["x"])))
+    assert cosines["after"] >= cosines["before"]
+    assert cosines["after"] > 0.999
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")

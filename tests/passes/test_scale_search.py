@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from eq_tvm.passes.quantizers import Range
 from eq_tvm.passes.scale_search import (
+    Activation,
     ActivationSample,
-    candidate_factors,
+    Candidates,
     mean_cosine,
     search_activation_scale,
     search_weight_scales,
@@ -33,10 +34,10 @@ def cosine(a, b):
 
 
 def test_candidates_are_linear_and_hold_the_start():
-    factors = candidate_factors(0.5, 2.0, 100)
+    factors = Candidates(0.5, 2.0, 100).factors
     np.testing.assert_allclose(np.sort(factors), np.linspace(0.5, 2, 100))
     assert factors[0] == 1.0
-    assert list(candidate_factors(0.9, 1.4, 2)) == [1.0, 1.4]
+    assert list(Candidates(0.9, 1.4, 2).factors) == [1.0, 1.4]
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,7 +49,7 @@ def test_weight_scales_equal_brute_force(shape, compress):
     outputs = rng.standard_normal((images, groups, per_group, shape["rows"]))
     weight = rng.standard_normal((groups, per_group, k)).astype(np.float32)
     start = (np.abs(weight).max(axis=2) / 63).astype(np.float32)
-    factors = candidate_factors(0.5, 2.0, 20)
+    factors = Candidates(0.5, 2.0, 20).factors
     sample = weight_sample(patches, outputs, compress)
     found = search_weight_scales(sample, weight, start, factors, 63, np.zeros_like(start))
     for g, o in np.ndindex(groups, per_group):
@@ -63,32 +64,66 @@ def test_weight_scales_equal_brute_force(shape, compress):
         assert score(found[g, o]) == pytest.approx(max(map(score, candidates)), abs=2e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.sampled_from([(0.0, np.inf), (0.0, 6.0), None]), st.booleans())
+def test_weight_scales_behind_an_activation_equal_brute_force(shape, bounds, alone):
+    rng = np.random.default_rng(shape["seed"])
+    images, groups, per_group, k = (shape[n] for n in ("images", "groups", "per_group", "k"))
+    patches = rng.integers(-63, 64, (images, groups, k, shape["rows"])) * 0.1
+    outputs = rng.standard_normal((images, groups, per_group, shape["rows"])) * 5
+    weight = rng.standard_normal((groups, per_group, k)).astype(np.float32)
+    bias = rng.standard_normal((groups, per_group)).astype(np.float32)
+    activation = None if bounds is None else Activation(bias, *bounds)
+    start = (np.abs(weight).max(axis=2) / 63).astype(np.float32)
+    factors = Candidates(0.5, 2.0, 20).factors
+    sample = weight_sample(patches, outputs, False, activation, alone)
+    found = search_weight_scales(sample, weight, start, factors, 63, np.zeros_like(start))
+    for g, o in np.ndindex(groups, per_group):
+
+        def behind(x):
+            return x if bounds is None else np.clip(x + bias[..., None], *bounds)
+
+        def score(scale, g=g, o=o):
+            quantized = outputs.copy()
+            quantized[:, g, o] = np.clip(np.rint(weight[g, o] / np.float32(scale)), -63, 63) @ patches[:, g] * scale
+            pairs = zip(behind(quantized), behind(outputs), strict=True)
+            return np.mean([cosine(a[g, o], b[g, o]) if alone else cosine(a, b) for a, b in pairs])
+
+        candidates = (start[g, o] / factors).astype(np.float32)
+        assert score(found[g, o]) == pytest.approx(max(map(score, candidates)), abs=2e-5)
+
+
 def test_weight_scales_respect_the_smallest():
     rng = np.random.default_rng(0)
     sample = weight_sample(rng.integers(0, 127, (2, 1, 4, 9)), rng.standard_normal((2, 1, 3, 9)), compress=False)
     weight = rng.standard_normal((1, 3, 4)).astype(np.float32)
     start = np.full((1, 3), 0.02, np.float32)
-    found = search_weight_scales(sample, weight, start, candidate_factors(0.5, 2, 9), 63, start * 0.9)
+    found = search_weight_scales(sample, weight, start, Candidates(0.5, 2, 9).factors, 63, start * 0.9)
     assert (found >= start * np.float32(0.9)).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(shapes, st.sampled_from([Range("int8", -63, 63), Range("int8", 0, 127), Range("uint8", 0, 255)]))
-def test_activation_scale_equals_brute_force(shape, range_):
+@given(shapes, st.sampled_from([Range("int8", -63, 63), Range("int8", 0, 127), Range("uint8", 0, 255)]), st.booleans())
+def test_activation_scale_equals_brute_force(shape, range_, behind):
     rng = np.random.default_rng(shape["seed"])
     images, groups, per_group, k = (shape[n] for n in ("images", "groups", "per_group", "k"))
     x = rng.standard_normal((images, groups, shape["rows"], k)).astype(np.float32)
     x = x if range_.lo < 0 else np.maximum(x, 0)
     weight = rng.standard_normal((groups, k, per_group)).astype(np.float32)
-    layer = ActivationSample(x, weight, (x @ weight + 0.1).astype(np.float32))
+    bias = rng.standard_normal((groups, per_group)).astype(np.float32)
+    activation = Activation(bias, 0.0, 6.0) if behind else None
+    target = (x @ weight + 0.1).astype(np.float32)
+    target = activation(target) if behind else target
+    layer = ActivationSample(x, weight, target, activation)
     itself = ActivationSample(x, None, x)
     start = np.float32(max(np.abs(x).max(), 1e-3) / range_.hi)
-    factors = candidate_factors(0.5, 2.0, 20)
+    factors = Candidates(0.5, 2.0, 20).factors
     found = search_activation_scale([layer, itself], start, factors, range_)
 
     def score(scale):
         q = np.clip(np.rint(x / scale), range_.lo, range_.hi)
-        return np.mean([cosine(q[i] @ weight, layer.target[i]) + cosine(q[i], x[i]) for i in range(images)])
+        y = activation(q @ weight * scale) if behind else q @ weight
+        return np.mean([cosine(y[i], target[i]) + cosine(q[i], x[i]) for i in range(images)])
 
     candidates = (start / factors).astype(np.float32)
     assert found in candidates
@@ -98,7 +133,7 @@ def test_activation_scale_equals_brute_force(shape, range_):
 def test_nothing_but_zeros_keeps_the_start():
     zeros = np.zeros((2, 1, 3, 4), np.float32)
     sample = ActivationSample(zeros, np.ones((1, 4, 2), np.float32), np.zeros((2, 1, 3, 2), np.float32))
-    factors = candidate_factors(0.5, 2.0, 100)
+    factors = Candidates(0.5, 2.0, 100).factors
     start = np.float32(1 / 127)
     assert search_activation_scale([sample], start, factors, Range("int8", 0, 127)) == start
     dead = weight_sample(zeros.transpose(0, 1, 3, 2), zeros[..., :2].transpose(0, 1, 3, 2), compress=True)

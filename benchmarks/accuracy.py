@@ -1,0 +1,149 @@
+"""How near quantized networks come to their float ones: eq_tvm's methods, and peers. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+import machine
+from accuracy_entrants import Entrant, Task, entrants
+from accuracy_report import table, write_table
+from cache import cached, key_of
+from models import HERE
+
+DATA = HERE.parent.parent / "shared" / "data"
+DOCUMENT = HERE.parent / "docs" / "accuracy.md"
+# By data set: what calibrates, and what is scored.
+SETS = {
+    "imagenet": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
+    "cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
+}
+
+
+def main() -> int:
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    results = json.loads(options.json.read_text())["results"] if options.json.is_file() else {}
+    chosen = _chosen(options)
+    for name, data_set in _networks(options):
+        task, images = _task(options, name, data_set), options.data / SETS[data_set][1]
+        reference = _outputs(task.model, task, images, options)
+        _note(results, options, name, "float32", {**_score(reference, reference, images), "seconds": 0.0})
+        for entrant in chosen:
+            _say(f"{name}: {entrant.name}")
+            try:
+                path, seconds = entrant.prepare(task, options.work)
+                scores = _score(_outputs(path, task, images, options), reference, images)
+            except Exception as e:  # of any engine's quantizer
+                _say(f"{name}: no {entrant.name}: {' '.join(str(e).split())}")
+                continue
+            _note(results, options, name, entrant.name, {**scores, "seconds": seconds})
+            _say(f"{name}: {entrant.name}: agreement {scores['agreement']:.2%}, top-1 {scores['top1']:.2%}")
+    print(table(results))
+    if options.write:
+        write_table(DOCUMENT, results, machine.describe()["cpu"], machine.versions())
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    from eq_tvm.methods import METHODS
+
+    parser = argparse.ArgumentParser(
+        description="Quantize trained networks, run them on labelled images, and compare with float32.",
+        epilog="Example: python benchmarks/accuracy.py --networks resnet20_cifar10 --methods minmax kl --limit 500",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    every = {"nargs": "+", "metavar": "NAME"}
+    parser.add_argument("--networks", **every, help="of those in --data; by default all with labelled images")
+    methods = f"of {', '.join(METHODS)}; with :symmetric behind it, no activation has a range from 0"
+    parser.add_argument("--methods", **every, default=list(METHODS), help=methods)
+    parser.add_argument("--schemes", nargs="+", choices=("int7", "int8"), default=["int7", "int8"], help="eq_tvm's")
+    peers = ("onnxruntime", "nncf")
+    parser.add_argument("--peers", nargs="*", choices=peers, default=list(peers), help="the others")
+    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N images")
+    parser.add_argument("--images", type=int, metavar="N", default=50, help="calibration images")
+    parser.add_argument("--data", type=Path, metavar="DIR", default=DATA, help="networks, images and MANIFEST.yaml")
+    parser.add_argument("--work", type=Path, metavar="DIR", default=HERE / "work", help="for what it makes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="results, added to those there; in --work by default")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/accuracy.md")
+    options = parser.parse_args()
+    options.json = options.json or options.work / "accuracy.json"
+    return options
+
+
+def _chosen(options: argparse.Namespace) -> list[Entrant]:
+    found = [e for e in entrants(options.schemes, options.methods) if e.engine in ("eq_tvm", *options.peers)]
+    for entrant in found:
+        if entrant.missing():
+            _say(f"{entrant.needs} is not installed: {entrant.name} skipped")
+    return [entrant for entrant in found if not entrant.missing()]
+
+
+def _networks(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    manifest = yaml.safe_load((options.data / "MANIFEST.yaml").read_text(encoding="utf-8"))
+    for model in manifest["models"]:
+        name, data_set = Path(model["file"]).stem, model.get("data_set")
+        if data_set in SETS and (not options.networks or name in options.networks):
+            yield name, data_set
+
+
+def _task(options: argparse.Namespace, name: str, data_set: str) -> Task:
+    models = options.data / "models"
+    calibration = options.data / SETS[data_set][0]
+    return Task(models / f"{name}.onnx", models / f"{name}.preprocess.yaml", calibration, options.images)
+
+
+def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> np.ndarray:
+    """The first output for each image (N, ...), computed once."""
+    from eq_tvm import data
+    from eq_tvm.evaluate import load_float
+    from eq_tvm.preprocess import Preprocess
+    from eq_tvm.runtime import load
+
+    made = model.with_name(f"{model.name}.key")
+    source = made.read_text() if made.exists() else key_of(files=[model])
+    path = options.work / f"{model.name}-outputs-{options.limit or 'all'}.npy"
+
+    def make() -> None:
+        preprocess = Preprocess.read(task.preprocess)
+        runner = load(model) if model.is_dir() else load_float(model, preprocess)
+        dataset, info = data.read(images), runner.inputs[0]
+        outputs = []
+        for i in range(min(len(dataset), options.limit or len(dataset))):
+            outputs.append(next(iter(runner.run({info.name: dataset.input(i, info.shape, preprocess)}).values())))
+        np.save(path, np.concatenate(outputs))
+
+    return np.load(cached(path, key_of(source, options.limit, files=[images, task.preprocess]), make))
+
+
+def _score(outputs: np.ndarray, reference: np.ndarray, images: Path) -> dict[str, float]:
+    from eq_tvm import data
+    from eq_tvm.evaluate import Scores
+
+    labels, scores = data.read(images).labels, Scores()
+    for output, expected, label in zip(outputs, reference, labels, strict=False):
+        scores.add([output], label, [expected])
+    return scores.result()
+
+
+def _note(results: dict, options: argparse.Namespace, network: str, entrant: str, scores: dict[str, float]) -> None:
+    results.setdefault(network, {})[entrant] = scores
+    context = {"machine": machine.describe(), "versions": machine.versions()}
+    written = options.json.with_name(f"{options.json.name}.new")
+    written.write_text(json.dumps({**context, "results": results}, indent=1))
+    os.replace(written, options.json)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

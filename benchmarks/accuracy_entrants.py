@@ -1,0 +1,193 @@
+"""What stands in the accuracy table: how each is made from a network and calibration images, and run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache import cached, key_of
+from machine import cpu
+from models import HERE, compiler_sources
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network to quantize.
+
+    Attributes
+    ----------
+    model, preprocess, calibration : Path
+    images : int
+        Calibration images, evenly spaced over those there are.
+    """
+
+    model: Path
+    preprocess: Path
+    calibration: Path
+    images: int
+
+    def key(self, *parts: object, packages: tuple[str, ...] = ()) -> str:
+        """Of everything that the quantized network depends on."""
+        files = [self.model, self.preprocess, self.calibration, HERE / "accuracy_entrants.py"]
+        return key_of(self.images, *parts, files=files, packages=packages)
+
+    def inputs(self) -> list[np.ndarray]:
+        """The calibration images as the network's inputs (1, C, H, W): the same that eq_tvm takes."""
+        from eq_tvm import data
+        from eq_tvm.evaluate import load_float
+        from eq_tvm.preprocess import Preprocess
+
+        dataset, preprocess = data.read(self.calibration), Preprocess.read(self.preprocess)
+        chosen = np.linspace(0, len(dataset) - 1, min(self.images, len(dataset))).round().astype(int)
+        shape = load_float(self.model).inputs[0].shape
+        return [dataset.input(i, shape, preprocess) for i in chosen]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One row of a network's table.
+
+    Attributes
+    ----------
+    engine, scheme, method : str
+    make : callable (Task, Path)
+        Writes what `eq_tvm.load` or ONNX Runtime loads.
+    key : callable (Task) -> str
+    suffix : str
+        Of the file or directory.
+    needs : str
+        The package that it needs.
+    """
+
+    engine: str
+    scheme: str
+    method: str
+    make: Callable[[Task, Path], None]
+    key: Callable[[Task], str]
+    suffix: str
+    needs: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine}-{self.scheme}-{self.method}"
+
+    def missing(self) -> bool:
+        """Whether its package is not installed."""
+        return importlib.util.find_spec(self.needs) is None
+
+    def prepare(self, task: Task, work: Path) -> tuple[Path, float]:
+        """What to load, made once, and the processor's seconds that its calibration took."""
+        path = work / f"{task.model.stem}-{self.name}{self.suffix}"
+        note = path.with_name(f"{path.name}.json")
+
+        def make():
+            start = time.process_time()
+            seconds = self.make(task, path)
+            seconds = time.process_time() - start if seconds is None else seconds
+            note.write_text(json.dumps(seconds))
+
+        cached(path, self.key(task), make)
+        return path, json.loads(note.read_text())
+
+
+def entrants(schemes: list[str], methods: list[str]) -> list[Entrant]:
+    """All, eq_tvm's first."""
+    own = [_own(scheme, method) for scheme in schemes for method in methods]
+    return [*own, *(_onnxruntime(name) for name in ("MinMax", "Entropy", "Percentile")), _nncf()]
+
+
+def _own(scheme: str, method: str) -> Entrant:
+    sources = compiler_sources()
+
+    def make(task: Task, path: Path) -> float:
+        from eq_tvm import compiler
+
+        times: list[float] = []
+
+        def progress(done: float, message: str) -> None:
+            if len(times) == (message.startswith("choosing kernels")):
+                times.append(time.process_time())
+
+        name, _, activation_range = method.partition(":")
+        compiler.compile(
+            task.model,
+            calibration=task.calibration,
+            preprocess=task.preprocess,
+            scheme=scheme,
+            method=name,
+            activation_range=activation_range or "unsigned",
+            images=task.images,
+            output=path,
+            progress=progress,
+        )
+        return times[1] - times[0]
+
+    packages = ("apache-tvm", "apache-tvm-ffi")
+    key = lambda task: task.key(scheme, method, sources, cpu(), packages=packages)  # noqa: E731
+    return Entrant("eq_tvm", scheme, method, make, key, ".eqtvm", "eq_tvm")
+
+
+def _onnxruntime(method: str) -> Entrant:
+    def make(task: Task, path: Path) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        logging.getLogger().setLevel(logging.ERROR)
+        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+            prepared = Path(directory) / "prepared.onnx"
+            quant_pre_process(str(task.model), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared),
+                str(path),
+                _reader(task),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod[method],
+            )
+
+    key = lambda task: task.key(method, packages=("onnxruntime",))  # noqa: E731
+    return Entrant("onnxruntime", "int8", method.lower(), make, key, ".onnx", "onnxruntime")
+
+
+def _reader(task: Task):
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            name = _input_name(task.model)
+            self._images = iter([{name: image} for image in task.inputs()])
+
+        def get_next(self):
+            return next(self._images, None)
+
+    return Reader()
+
+
+def _nncf() -> Entrant:
+    def make(task: Task, path: Path) -> None:
+        import nncf
+        import onnx
+
+        name = _input_name(task.model)
+        images = nncf.Dataset([{name: image} for image in task.inputs()])
+        quantized = nncf.quantize(onnx.load(task.model), images, subset_size=task.images)
+        onnx.save(quantized, path)
+
+    key = lambda task: task.key("nncf", packages=("nncf", "onnx"))  # noqa: E731
+    return Entrant("nncf", "int8", "default", make, key, ".onnx", "nncf")
+
+
+def _input_name(model: Path) -> str:
+    from eq_tvm.evaluate import load_float
+
+    return load_float(model).inputs[0].name

@@ -1,0 +1,16 @@
+"""The ways to quantize, by the names that people use."""
+
+# What the scales go by.
+SCALES = {
+    "easyquant": "the largest cosine between float and quantized outputs of each layer (arXiv 2006.16669)",
+    "easyquant-shipped": "the same with the settings of its authors' code",
+    "minmax": "the largest magnitudes",
+    "percentile": "99.99 % of each activation does not saturate",
+    "kl": "the least relative entropy of each activation, as TensorRT",
+    "mse": "the least square error of each tensor",
+}
+REFINED = "+"  # behind the name: channels are equalized before, weights then rounded for the least error of each layer
+METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))
+HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
+    f". With {REFINED} behind the name, channels are equalized, and weights rounded for the least error of each layer."
+)

@@ -1,0 +1,50 @@
+"""What all steps share that change an annotated module's constants by what its layers compute."""
+
+import numpy as np
+import tvm
+
+from .annotate import annotate
+from .calibration import Problem, Progress
+from .parallel import single_threaded_blas
+from .quantizers import check_scheme
+from .read_annotated import read_annotated
+from .simulation import Simulation
+
+
+class Refinement:
+    """Base of passes from an annotated module to a better one with the same scales.
+
+    Parameters
+    ----------
+    module : tvm.IRModule
+        The canonical module that was annotated.
+    images, scheme, activation_range
+        As for the calibration that did it: see `Calibration`.
+    progress : callable (done: float from 0 to 1, message: str), optional
+    """
+
+    def __init__(
+        self,
+        module: tvm.IRModule,
+        images: dict[str, np.ndarray],
+        *,
+        scheme: str = "int7",
+        activation_range: str = "unsigned",
+        progress: Progress | None = None,
+    ):
+        check_scheme(scheme, activation_range)
+        self.module, self.images, self.scheme, self.activation_range = module, images, scheme, activation_range
+        self.progress = progress or (lambda done, message: None)
+
+    @single_threaded_blas
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Annotate the canonical module anew, with other constants."""
+        problem = Problem.of(self.module, self.images, self.scheme, self.activation_range)
+        sim = Simulation(problem, read_annotated(mod, problem))
+        for i in sim.walk(lambda i: self.refine(sim, i)):
+            self.progress(i / len(problem.net.nodes), f"{type(self).__name__}: {problem.net.nodes[i].name}")
+        return annotate(self.module, problem.net, problem.points, sim.scales, problem.weight_limit)
+
+    def refine(self, sim: Simulation, i: int) -> None:
+        """Change the constants of a node: its float result is there, and what comes before it in both networks."""
+        raise NotImplementedError
