@@ -13,6 +13,7 @@ from eq_tvm.schedules.cost import Machine
 from eq_tvm.targets import get_target
 
 X86 = "x86"
+FEW = passes.Candidates(count=10)
 
 
 def _pool(kind, emit, x, **attrs):
@@ -132,7 +133,7 @@ def test_passes_work_inside_a_flow_of_ones_own():
         flow = Sequential([
             relax.transform.CanonicalizeBindings(),
             *passes.canonical_passes(),
-            passes.EasyQuantCalibrate({"x": images}, candidates=10),
+            passes.EasyQuantCalibrate({"x": images}, weights=FEW, activations=FEW),
             relax.transform.DeadCodeElimination(),
             passes.LowerToInteger(Machine({"pmaddubsw": 40.0, "pmaddwd-256": 32.0})),
             relax.transform.LegalizeOps(),

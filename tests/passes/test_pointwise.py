@@ -17,6 +17,8 @@ from eq_tvm.passes.rewrite import operator_name, rewrite
 from eq_tvm.schedules.cost import Machine
 from eq_tvm.targets import get_target
 
+FEW = passes.Candidates(count=5)
+
 WEIGHTS = {"w": random(8, 3, 3, 3) / 3, "b": random(8), "v": random(4, 8, 3, 3, seed=1), "slope": np.float32([0.25])}
 WEIGHTS |= {"zero": np.float32(0), "three": np.float32(3), "six": np.float32(6), "sixth": np.float32(1 / 6)}
 CONV, LAST = ("Conv", "x w b", "c", {"pads": [1, 1, 1, 1]}), ("Conv", "d v", "y", {})
@@ -70,7 +72,7 @@ def test_every_target_and_scheme(aarch64, tmp_path):
     """One network of many activations, with a residual add and a concatenation behind them."""
     module, images = build(_activations), random(6, 3, 8, 8)
     for scheme in ("int7", "int8"):
-        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(module)
+        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, weights=FEW, activations=FEW)(module)
         expected = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1]), expected[0], strict=True)
         library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
@@ -104,7 +106,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
     module = canonical(write_model(tmp_path / "m.onnx", nodes, {"x": [1, 3, 9, 8]}, ["y"], weights))
     images = random(6, 3, 9, 8)
     for scheme in ("int7", "int8"):
-        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(module)
+        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, weights=FEW, activations=FEW)(module)
         found = pairs(annotated)
         assert found["n2"][:3] == ("int8", -127, 127) and found["n7"][:3] == ("uint8", 0, 255)
         bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings

@@ -18,6 +18,8 @@ from eq_tvm.passes.network import read_network
 from eq_tvm.passes.resizing import is_exact, resize
 from eq_tvm.targets import get_target
 
+FEW = passes.Candidates(count=5)
+
 COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
 ROUNDINGS = ["", "round", "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 TWICE = {"scales": np.float32([1, 1, 2, 2])}
@@ -89,7 +91,7 @@ def test_every_target_and_scheme(aarch64, tmp_path):
 
     mod, images = build(make), random(6, 3, 8, 8)
     for scheme in ("int7", "int8"):
-        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, candidates=5)(mod)
+        annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, weights=FEW, activations=FEW)(mod)
         assert len({scale for *_, scale in pairs(annotated).values()}) == 3
         expected = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1])[0], expected[0], strict=True)
