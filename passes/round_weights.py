@@ -16,8 +16,7 @@ class RoundWeights(Refinement):
     Layer by layer, for the inputs that the quantized network has there: each weight's rounding error is made up for by
     the weights not yet rounded (Frantar et al., GPTQ, arXiv 2210.17323). The bias takes back what is left on average,
     that of the inputs' quantization too, as `CorrectBias` does; so the weights need to care for deviations only. Images
-    count by `image_shares`.
-    Parameters are those of `Refinement`.
+    count by `image_shares`. Parameters are those of `Refinement`, and:
 
     Parameters
     ----------

@@ -201,7 +201,7 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
     multiply = vectors * tile * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     if ins.neon:
-        halves = 2 if ins.parts > 1 or ins.name.endswith("int16") else 1
+        halves = 2 if ins.parts > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
         uses = ins.chain * halves + bool(ins.chained)
         if ins.chain > 1 and not ins.staged:
             activations = tile
@@ -225,7 +225,7 @@ def throughput(ins, machine):
     name = ins.name.removeprefix("eq_tvm.")
     family = name.split("_")[0]
     rates = [rate for key, rate in machine.instructions.items() if key.split("-")[0] == family]
-    if name.endswith("int16"):
+    if ins.neon and ins.weight == "int16":
         rates = [rate / 2 for rate in rates]
     if family == "vpdpwssd":  # half of vpdpbusd's: 16 bits for 8
         rates = [rate / 2 for key, rate in machine.instructions.items() if key.startswith("vpdpbusd")]
