@@ -66,11 +66,14 @@ def calibrate(
         mod = passes.EqualizeChannels(images, **options)(mod)
     calibration = find(images, **options, progress=lambda done, message: progress(done * share, message))
     annotated = calibration(mod)
+    record = calibration.record
     if refined:
         rest = lambda done, message: progress(share + done * (1 - share), message)  # noqa: E731
-        annotated = passes.RoundWeights(mod, images, **options, progress=rest)(annotated)
+        refinement = passes.RoundWeights(mod, images, **options, progress=rest)
+        annotated = refinement(annotated)
+        record = [found | refined for found, refined in zip(calibration.record, refinement.record, strict=True)]
     _dump(annotated, dump, "2-annotated")
-    return annotated, calibration.record
+    return annotated, record
 
 
 def lowering_phases(lower):

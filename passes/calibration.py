@@ -92,21 +92,26 @@ class Calibration:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Calibrate and annotate."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
-        net, points = problem.net, problem.points
         scales, found = self.find_scales(problem)
         self.progress(1.0, "calibrated")
-        self.record = [
-            {
-                "layer": net.nodes[i].name,
-                "op": net.nodes[i].op,
-                "input_scale": float(scales.input_scale(net, points, i)),
-                "weight_scales": scales.weights[i].tolist(),
-            }
-            | found.get(i, {})
-            for i in net.layers()
-        ]
-        return annotate(mod, net, points, scales, problem.weight_limit)
+        self.record = layer_record(problem, scales, found)
+        return annotate(mod, problem.net, problem.points, scales, problem.weight_limit)
 
     def find_scales(self, problem: Problem) -> tuple[Scales, dict[int, dict]]:
         """The scales, and for each layer what else goes into its record."""
         raise NotImplementedError
+
+
+def layer_record(problem: Problem, scales: Scales, found: dict[int, dict]) -> list[dict]:
+    """What is recorded of each layer, with what was found besides its scales."""
+    net = problem.net
+    return [
+        {
+            "layer": net.nodes[i].name,
+            "op": net.nodes[i].op,
+            "input_scale": float(scales.input_scale(net, problem.points, i)),
+            "weight_scales": scales.weights[i].tolist(),
+        }
+        | found.get(i, {})
+        for i in net.layers()
+    ]

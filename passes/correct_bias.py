@@ -3,7 +3,7 @@
 import numpy as np
 import tvm
 
-from .layer_samples import image_shares
+from .input_moments import image_shares
 from .refinement import Refinement
 from .simulation import Simulation
 

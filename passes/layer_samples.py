@@ -1,7 +1,5 @@
 """Samples of a layer's inputs and outputs for the scale searches."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .float_executor import patches
@@ -16,39 +14,7 @@ _WEIGHT_ROWS = (16, 256)
 _ACTIVATION_ELEMENTS = 2**14
 _ACTIVATION_WORK = 2**21
 _ACTIVATION_ROWS = (4, 256)
-_MOMENT_WORK = 2**27
-_MOMENT_ROWS = (64, 1024)
 _TENSOR_ELEMENTS = 4096
-
-
-@dataclass
-class Moments:
-    """Sums over sampled output positions of a layer: of its inputs x, its outputs y, and x^T x.
-
-    Attributes
-    ----------
-    count : int
-    input : (G, K) float64
-    output : (G, O / G) float64
-    gram : (G, K, K) float64
-    """
-
-    count: int
-    input: np.ndarray
-    output: np.ndarray
-    gram: np.ndarray
-
-    def add(self, x: np.ndarray, y: np.ndarray, share: float) -> None:
-        """Add the columns of inputs (G, K, P) and outputs (G, O / G, P) of an image that counts so much."""
-        self.count += share * x.shape[2]
-        self.input += share * x.sum(axis=2, dtype=np.float64)
-        self.output += share * y.sum(axis=2, dtype=np.float64)
-        self.gram += share * (x @ x.transpose(0, 2, 1))
-
-    def centered(self) -> "Moments":
-        """Means instead of sums of x and y, and products of what deviates from the mean of x."""
-        x, y = self.input / self.count, self.output / self.count
-        return Moments(self.count, x, y, self.gram - self.count * x[:, :, None] * x[:, None])
 
 
 def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
@@ -94,14 +60,14 @@ def layer_weight_sample(
         As in `WeightSample`.
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
-    count = _positions(node)
+    count = positions(node)
     rows = int(np.clip(_WEIGHT_WORK // (groups * per_group * k), *_WEIGHT_ROWS))
     compress = k <= rows and activation is None  # all positions fit then
     rng = np.random.default_rng(seed)
     windows, outputs = [], []
     for x, o in zip(quantized, output, strict=True):
         at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
-        windows.append(_columns(node, x, at) * np.float32(scale))
+        windows.append(columns(node, x, at) * np.float32(scale))
         outputs.append(o.reshape(groups, per_group, -1)[..., at])
     return weight_sample(windows, outputs, compress and k < count, activation, alone)
 
@@ -127,44 +93,20 @@ def layer_activation_sample(
     quantized = grouped_weight(node, quantize_weight(node.constant, weight_scale, limit, axis))
     dequantized = quantized * weight_scale.reshape(weight.shape[0], -1, 1)
     groups, per_group, k = weight.shape
-    count = _positions(node)
+    count = positions(node)
     allowed = min(_ACTIVATION_ELEMENTS // (groups * k), _ACTIVATION_WORK // (groups * per_group * k))
     rows = min(count, int(np.clip(allowed, *_ACTIVATION_ROWS)))
     rng = np.random.default_rng(seed)
     samples, targets = [], []
     for image, image_float in zip(x, x_float, strict=True):
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
-        samples.append(_columns(node, image, at).transpose(0, 2, 1))
-        targets.append((weight @ _columns(node, image_float, at)).transpose(0, 2, 1))
+        samples.append(columns(node, image, at).transpose(0, 2, 1))
+        targets.append((weight @ columns(node, image_float, at)).transpose(0, 2, 1))
     targets = np.stack(targets)
     targets = targets if activation is None else activation(targets)
     return ActivationSample(
         np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), targets, activation
     )
-
-
-def image_shares(output: np.ndarray) -> np.ndarray:
-    """How much each image counts (N,): the more, the smaller the layer's float outputs (N, ...) are for it.
-
-    By the inverse of their mean square: so errors count in relation to the output, as in the mean cosine. Else the
-    images with the largest outputs would decide, in networks without normalization by far.
-    """
-    squares = np.square(output.reshape(len(output), -1), dtype=np.float64).mean(axis=1)
-    shares = np.divide(1, squares, out=np.zeros(len(output)), where=squares > 0)
-    return shares / shares.mean() if shares.any() else np.ones(len(output))
-
-
-def input_moments(node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, seed: int) -> Moments:
-    """Moments of a layer's inputs and float outputs, by `image_shares`; arguments as for `layer_weight_sample`."""
-    groups, per_group, k = grouped_weight(node, node.constant).shape
-    count = _positions(node)
-    rows = min(count, int(np.clip(_MOMENT_WORK // (groups * k * k), *_MOMENT_ROWS)))
-    rng = np.random.default_rng(seed)
-    moments = Moments(0, *(np.zeros((groups, *s)) for s in ((k,), (per_group,), (k, k))))
-    for x, o, share in zip(quantized, output, image_shares(output), strict=True):
-        at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
-        moments.add(_columns(node, x, at) * np.float32(scale), o.reshape(groups, per_group, -1)[..., at], share)
-    return moments
 
 
 def tensor_sample(x: np.ndarray, x_float: np.ndarray, seed: int) -> ActivationSample:
@@ -175,11 +117,12 @@ def tensor_sample(x: np.ndarray, x_float: np.ndarray, seed: int) -> ActivationSa
     return ActivationSample(x[:, None, None, at], None, x_float[:, None, None, at])
 
 
-def _positions(node: Node) -> int:
+def positions(node: Node) -> int:
+    """Number of output positions of a layer in one image."""
     return node.shape[2] * node.shape[3] if node.op == "conv2d" else 1
 
 
-def _columns(node: Node, x: np.ndarray, at: np.ndarray | slice) -> np.ndarray:
+def columns(node: Node, x: np.ndarray, at: np.ndarray | slice) -> np.ndarray:
     """Patches (G, K, P) float32 of one image (1, ...) at some output positions."""
     if node.op == "dense":
         return x.reshape(1, -1, 1).astype(np.float32)

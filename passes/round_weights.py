@@ -3,20 +3,24 @@
 import numpy as np
 import tvm
 
-from .layer_samples import grouped_weight, input_moments
-from .optimal_rounding import round_weights
+from .input_moments import input_moments
+from .layer_samples import grouped_weight
+from .optimal_rounding import search_rounding
+from .quantizers import max_abs_scale, smallest_weight_scale
 from .refinement import Refinement
 from .simulation import Simulation
+
+_FRACTIONS = np.linspace(1.0, 0.3, 8)  # candidates for a channel's scale, in parts of what its largest weight needs
 
 
 @tvm.transform.module_pass(opt_level=0, name="RoundWeights")
 class RoundWeights(Refinement):
-    """Choose the integers of each layer's weights for the least square error of its output, and correct its bias.
+    """Choose scales and integers of each layer's weights for the least square error of its output; correct its bias.
 
     Layer by layer, for the inputs that the quantized network has there: each weight's rounding error is made up for by
-    the weights not yet rounded (Frantar et al., GPTQ, arXiv 2210.17323). The bias takes back what is left on average,
-    that of the inputs' quantization too, as `CorrectBias` does; so the weights need to care for deviations only. Images
-    count by `image_shares`. Parameters are those of `Refinement`, and:
+    the weights not yet rounded (Frantar et al., GPTQ, arXiv 2210.17323), and of some scales the one is taken that then
+    leaves the least error. The bias takes back what is left on average, that of the inputs' quantization too, as
+    `CorrectBias` does; so the weights need to care for deviations only. Parameters are those of `Refinement`, and:
 
     Parameters
     ----------
@@ -36,13 +40,15 @@ class RoundWeights(Refinement):
         if node.op not in ("conv2d", "dense"):
             return
         user, bias = net.sole_user(i), net.bias_of(i) if self.correct_bias else None
-        scale = sim.scales.input_scale(net, sim.points, i)
-        moments = input_moments(node, sim.quantized(node.inputs[0]), scale, sim.float(i), self.seed + i)
-        if bias is not None:
-            moments = moments.centered()
+        scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
+        moments = input_moments(node, x, scale, sim.float(i), bias is not None, self.seed + i)
         weight = grouped_weight(node, node.constant)
-        scales = sim.scales.weights[i].reshape(weight.shape[:2])
-        rounded = round_weights(weight, scales, moments.gram, sim.weight_limit) * scales[..., None]
+        start = max_abs_scale(np.abs(weight).max(axis=2), sim.weight_limit)
+        smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
+        candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
+        q, scales = search_rounding(weight, candidates, moments.gram, sim.weight_limit)
+        rounded = q * scales[..., None].astype(np.float64)
+        sim.scales.weights[i] = scales.reshape(-1)
         sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
         if bias is not None:
             shift = moments.output - np.einsum("gok,gk->go", rounded, moments.input)

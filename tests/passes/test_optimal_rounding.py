@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eq_tvm.passes.optimal_rounding import round_weights
+from eq_tvm.passes.optimal_rounding import round_weights, search_rounding
 
 
 def problem(seed, groups, outputs, k, rows=300):
@@ -57,3 +57,20 @@ def test_uncorrelated_inputs_and_dead_ones_round_to_the_nearest():
     weight, scale, _ = problem(2, 2, 3, 5)
     for gram in (np.eye(5) * np.ones((2, 1, 1)), np.zeros((2, 5, 5))):
         np.testing.assert_array_equal(round_weights(weight, scale, gram, 15), np.rint(weight / scale[..., None]))
+
+
+def test_each_channel_takes_the_best_candidate():
+    weight, scale, x = problem(3, 2, 6, 20)
+    gram = x.transpose(0, 2, 1) @ x
+    candidates = scale[..., None] * np.array([1.5, 1.0, 0.95])
+    q, chosen = search_rounding(weight, candidates, gram, 15)
+    each = [round_weights(weight, candidates[..., n], gram, 15) for n in range(3)]
+    ridge = 0.01 * np.trace(gram, axis1=1, axis2=2)[:, None] / 20
+    errors = []
+    for n, a in enumerate(each):
+        approximation = a * candidates[..., n, None]
+        errors.append(error(x, weight, approximation) + ridge * np.square(approximation - weight).sum(axis=2))
+    best = np.argmin(errors, axis=0)
+    assert len(set(best.ravel())) > 1
+    np.testing.assert_array_equal(chosen, np.take_along_axis(candidates, best[..., None], 2)[..., 0])
+    np.testing.assert_array_equal(q, np.choose(best[..., None], each))
