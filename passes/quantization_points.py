@@ -9,7 +9,8 @@ from .rewrite import operator_name
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "multiply", "mean"}
-_LAYER_RESULT = {"conv2d", "dense", "bias_add"}
+_LAYERS = {"conv2d", "dense"}
+_LAYER_RESULT = _LAYERS | {"bias_add"}
 _KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
 
 
@@ -47,7 +48,9 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     the layer that makes it, and its own result is always quantized.
 
     What only pointwise functions and products read (and the average that a product's factor is made from) needs no
-    room in 16 bits: 8 bits cost no more than 7.
+    room in 16 bits: 8 bits cost no more than 7. An input of the network that only layers read keeps 8 bits, too, but
+    for "symmetric": pixels have as many, what they lose no later layer can make up for, and it is but one layer that
+    computes with shorter chains.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -73,8 +76,10 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
         consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in _READS_INTEGERS))
         read_by = {net.nodes[u].op for u in consumers}
         free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
+        pixels = read_by <= _LAYERS and all(net.nodes[i].op == "input" for i in producers)
+        wide = free or (pixels and activation_range != "symmetric")
         range_ = activation_range_of(
-            "int8" if free else scheme, activation_range, all(non_negative[i] for i in producers)
+            "int8" if wide else scheme, activation_range, all(non_negative[i] for i in producers)
         )
         group_of.update(dict.fromkeys(nodes, len(groups)))
         groups.append(Group(producers, consumers, range_))

@@ -130,7 +130,7 @@ def test_float_island_and_output_of_an_addition():
     mod = build(make)
     annotated = EasyQuantCalibrate(images(mod))(mod)
     assert {k: v[:3] for k, v in pairs(annotated).items()} == {
-        "x": ("int8", -63, 63),
+        "x": ("int8", -127, 127),
         "a_sum": ("int8", -63, 63),
         "s": ("int8", 0, 127),
         "add": ("int8", -63, 63),

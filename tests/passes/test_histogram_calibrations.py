@@ -73,7 +73,7 @@ def test_zeros_get_a_finite_scale(method):
     assert method({}).threshold(histogram(np.zeros(9)), INT7) == 0
     mod = build(lambda emit, x: [conv(emit, relu(emit, conv(emit, x, "a"), "r"), "bb")])
     found = pairs(method({"x": np.zeros((2, 3, 8, 8), np.float32)})(mod))
-    assert found["x"][3] == np.float32(1 / 63) and 0 < found["r"][3] < np.inf
+    assert found["x"][3] == np.float32(1 / 127) and 0 < found["r"][3] < np.inf
 
 
 @pytest.mark.parametrize("method", [PercentileCalibrate, KLCalibrate, MSECalibrate])
