@@ -6,15 +6,14 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from .calibration_images import calibration_inputs
-from .float_executor import FloatExecutor
-from .network import BOUNDS, Network, read_network, substitute
+from .calibration import Problem
+from .channel_ties import ChannelTies
+from .network import Network, substitute
 from .parallel import single_threaded_blas
-from .quantizers import ACTIVATION_RANGES, WEIGHT_LIMITS, check_scheme
+from .quantizers import check_scheme
 
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LARGEST_FACTOR = 64.0
-_KEEPS_CHANNELS = {"max_pool2d", "avg_pool2d", "mean", "pad"}
 _CHUNK = 8  # images evaluated at a time
 
 
@@ -22,12 +21,12 @@ _CHUNK = 8  # images evaluated at a time
 class EqualizeChannels:
     """Scale channels between layers of a canonical module: what they compute stays the same, but for rounding.
 
-    Each channel that a layer makes, behind a relu or clip from 0 at most, is multiplied by a factor, and what the
-    layers that read it multiply it by is divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721,
-    section 4.1). As each output channel of weights has a scale of its own, it costs nothing where depthwise layers read
-    the channel. Elsewhere it moves error from activations to weights: the factors are (R / r)^e for channels of the
-    largest magnitude r, R being the largest r, with the exponent e for which the sum of both errors, estimated in
-    closed form from what the images give, is least.
+    Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
+    divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); channels that `ChannelTies`
+    ties together, as in residual networks, have one factor. As each output channel of weights has a scale of its own,
+    it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights: the
+    factors are (R / r)^e for channels of the largest magnitude r, R being the activation's, with the exponent e for
+    which the sum of both errors, estimated in closed form from what the images give, is least.
 
     A channel behind a clip is clipped at the largest magnitude that the images gave, or later.
 
@@ -39,8 +38,8 @@ class EqualizeChannels:
     Attributes
     ----------
     record : list of dict
-        For each equalized activation: the `layer` that makes it, the `exponent`, and the estimated `noise`, in parts of
-        what it was.
+        For each set of activations that were equalized together: the first `layer` that makes one, the `exponent`, and
+        the estimated `noise`, in parts of what it was.
     """
 
     def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
@@ -51,142 +50,155 @@ class EqualizeChannels:
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace weights and biases."""
-        net = read_network(mod)
-        spots = [spot for i in net.layers() if (spot := _spot(net, i)) is not None]
-        _measure(FloatExecutor(mod), net, calibration_inputs(net, self.images), spots)
-        constants = {i: node.constant for i, node in enumerate(net.nodes)}
-        limits = WEIGHT_LIMITS[self.scheme], ACTIVATION_RANGES[self.activation_range][1][self.scheme].hi
-        self.record = []
-        for spot in spots:
-            noises = [_noise(net, constants, spot, spot.factors(e), limits) for e in _EXPONENTS]
+        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        net, ties = problem.net, ChannelTies(problem.net)
+        activations, powers = _measure(problem, ties)
+        factors, self.record = np.ones(len(ties)), []
+        for together in _components(activations):
+            tried = [_factors(together, ties, e) for e in _EXPONENTS]
+            noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
             if best:
-                _scale(net, constants, spot, spot.factors(_EXPONENTS[best]))
-                name, gain = net.nodes[spot.layer].name, noises[best] / noises[0]
-                self.record.append({"layer": name, "exponent": _EXPONENTS[best], "noise": float(gain)})
-        return _with_constants(mod, net, constants)
+                factors *= tried[best]
+                name = net.nodes[min(a.node for a in together)].name
+                row = {"layer": name, "exponent": _EXPONENTS[best], "noise": float(noises[best] / noises[0])}
+                self.record.append(row)
+        return _with_constants(mod, net, _scaled(net, ties, factors))
 
 
 @dataclass
-class _Spot:
-    """An activation that can be equalized.
+class _Activation:
+    """A quantized activation.
 
     Attributes
     ----------
-    layer : int
-        The conv2d or dense node that makes it.
-    activation : int
-        The relu or clip behind it.
-    readers : list of (int, int)
-        The layers that read it, and which of their input channels is its first.
+    node : int
+    group : int
+        Of those that share one scale: see `quantization_points`.
+    limit : int
+        Where its quantized values end.
+    classes : numpy.ndarray (C,) int
+        Of its channels.
     largest, squares, filled : numpy.ndarray (C,)
-        Of each channel the largest value, the mean square, and the share of elements that are not 0.
+        Of each channel the largest magnitude, the mean square, and the share of elements that are not 0.
     """
 
-    layer: int
-    activation: int
-    readers: list[tuple[int, int]]
+    node: int
+    group: int
+    limit: int
+    classes: np.ndarray
     largest: np.ndarray
     squares: np.ndarray
     filled: np.ndarray
 
-    def factors(self, exponent: float) -> np.ndarray:
-        ranges = np.maximum(self.largest, self.largest.max() / _LARGEST_FACTOR)
-        return np.where(self.largest > 0, (ranges.max() / np.where(ranges > 0, ranges, 1)) ** exponent, 1.0)
 
-
-def _spot(net: Network, layer: int) -> _Spot | None:
-    node, user = net.nodes[layer], net.sole_user(layer)
-    if user is not None and net.nodes[user].op == "bias_add":
-        user = net.sole_user(user)
-    if user is None or net.nodes[user].op not in BOUNDS or len(node.shape) != 4:
-        return None
-    bound = net.nodes[user]
-    if bound.op == "clip" and float(bound.expr.args[1].value) != 0:
-        return None
-    readers = _readers(net, user, 0)
-    return _Spot(layer, user, readers, *np.zeros((3, node.shape[1]))) if readers else None
-
-
-def _readers(net: Network, i: int, first: int) -> list[tuple[int, int]] | None:
-    """The convolutions that read a tensor, whose channels begin at `first`; None if something else does, too."""
-    if i in net.outputs:
-        return None
-    found = []
-    for user in net.users[i]:
-        node = net.nodes[user]
-        if node.op == "conv2d" and int(node.expr.attrs.groups) in (1, net.nodes[node.inputs[0]].shape[1]):
-            found.append((user, first))
-            continue
-        offset = first
-        if node.op == "concat" and int(node.expr.attrs.axis) % 4 == 1 and node.inputs.count(i) == 1:
-            offset += sum(net.nodes[j].shape[1] for j in node.inputs[: node.inputs.index(i)])
-        elif node.op not in _KEEPS_CHANNELS or len(node.shape) != 4 or node.shape[1] != net.nodes[i].shape[1]:
-            return None
-        behind = _readers(net, user, offset)
-        if behind is None:
-            return None
-        found += behind
-    return found
-
-
-def _measure(executor: FloatExecutor, net: Network, inputs: dict[int, np.ndarray], spots: list[_Spot]) -> None:
-    at = {spot.activation: spot for spot in spots}
-    count = len(next(iter(inputs.values())))
+def _measure(problem: Problem, ties: ChannelTies) -> tuple[list[_Activation], dict[int, float]]:
+    """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
+    net, points = problem.net, problem.points
+    found = {
+        i: _Activation(i, g, points.groups[g].range.hi, ties.classes[i], *np.zeros((3, net.nodes[i].shape[1])))
+        for i, g in points.group_of.items()
+        if i in ties.classes
+    }
+    powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
+    count = len(next(iter(problem.inputs.values())))
     for start in range(0, count, _CHUNK):
-        for i, value in executor.run(net, {k: x[start : start + _CHUNK] for k, x in inputs.items()}):
-            if i in at:
-                x = value.reshape(-1, *value.shape[-3:])
-                spot, share = at[i], len(x) / count
-                spot.largest = np.maximum(spot.largest, x.max(axis=(0, 2, 3)))
-                spot.squares += share * np.square(x).mean(axis=(0, 2, 3))
-                spot.filled += share * (x > 0).mean(axis=(0, 2, 3))
+        some = {k: x[start : start + _CHUNK] for k, x in problem.inputs.items()}
+        for i, value in problem.executor.run(net, some):
+            if i in powers:
+                powers[i] += float(np.square(value, dtype=np.float64).sum()) / count / np.prod(net.nodes[i].shape[2:])
+            if i in found:
+                x = value.reshape(len(value), value.shape[2], -1)
+                activation, share = found[i], len(x) / count
+                activation.largest = np.maximum(activation.largest, np.abs(x).max(axis=(0, 2)))
+                activation.squares += share * np.square(x).mean(axis=(0, 2))
+                activation.filled += share * (x != 0).mean(axis=(0, 2))
+    return list(found.values()), powers
 
 
-def _input_channels(net: Network, reader: int, first: int, count: int) -> tuple[slice, tuple[int, ...]]:
-    """Where the weights of some input channels are (along which axis), and the shape that their factors take there."""
-    node = net.nodes[reader]
-    if int(node.expr.attrs.groups) == 1:
-        return (slice(None), slice(first, first + count)), (1, count, 1, 1)
-    per_channel = node.shape[1] // net.nodes[node.inputs[0]].shape[1]
-    return slice(first * per_channel, (first + count) * per_channel), (count * per_channel, 1, 1, 1)
+def _components(activations: list[_Activation]) -> list[list[_Activation]]:
+    """Activations that have classes in common, directly or through others."""
+    components: list[tuple[set[int], list[_Activation]]] = []
+    for activation in activations:
+        classes, together = set(activation.classes.tolist()), [activation]
+        apart = []
+        for other in components:
+            if other[0] & classes:
+                classes, together = classes | other[0], other[1] + together
+            else:
+                apart.append(other)
+        components = [*apart, (classes, together)]
+    return [together for _, together in components]
 
 
-def _spread(net: Network, reader: int, factors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.repeat(factors, max(shape[:2]) // len(factors)).reshape(shape)
+def _factors(together: list[_Activation], ties: ChannelTies, exponent: float) -> np.ndarray:
+    """For all classes, 1 for those of other activations."""
+    ranges = np.zeros(len(ties))
+    whole = _ranges(together, np.ones(len(ties)))
+    for activation in together:
+        np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
+    ranges[list(ties.frozen)] = 0
+    return np.where(ranges > 0, np.maximum(ranges, 1 / _LARGEST_FACTOR) ** -exponent, 1.0)
 
 
-def _noise(net: Network, constants, spot: _Spot, factors: np.ndarray, limits: tuple[int, int]) -> float:
-    """Mean square of the errors in all readers' outputs, by rounding evenly distributed inside steps."""
-    weight_limit, activation_limit = limits
-    step = np.max(spot.largest * factors) / activation_limit
-    total = 0.0
-    for reader, first in spot.readers:
-        where, shape = _input_channels(net, reader, first, len(factors))
-        weight = constants[reader][where]
-        own = weight / _spread(net, reader, factors, shape)
-        from_activations = step**2 * np.sum(np.square(own) * _spread(net, reader, spot.filled, shape))
-        scaled = constants[reader].copy()
-        scaled[where] = own
-        steps = np.abs(scaled).max(axis=(1, 2, 3)) / weight_limit
-        if isinstance(where, slice):
-            steps = steps[where]
-        squares = _spread(net, reader, spot.squares * factors**2, shape) * np.ones(weight.shape)
-        total += from_activations + np.sum(np.square(steps)[:, None, None, None] * squares)
+def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float]:
+    """The largest magnitude of each group of activations."""
+    ranges: dict[int, float] = {}
+    for activation in together:
+        largest = np.max(activation.largest * factors[activation.classes])
+        ranges[activation.group] = max(ranges.get(activation.group, 1e-30), largest)
+    return ranges
+
+
+def _noise(problem: Problem, together: list[_Activation], powers: dict[int, float], factors: np.ndarray) -> float:
+    """Mean square of the errors that all readers' outputs get, in parts of their own, by rounding to even steps."""
+    net, total, ranges = problem.net, 0.0, _ranges(together, factors)
+    for activation in together:
+        f, step = factors[activation.classes], ranges[activation.group] / activation.limit
+        from_activation, squares = step**2 * activation.filled / f**2, activation.squares * f**2
+        for reader in net.users[activation.node]:
+            node = net.nodes[reader]
+            if not powers.get(reader):
+                continue
+            if node.op == "add":
+                total += from_activation.sum() / powers[reader]
+                continue
+            weight = np.square(_by_input(node))  # (O, input channels of each, taps)
+            own, along = (weight, 1) if weight.shape[1] > 1 or len(f) == 1 else (weight, 0)
+            shape = (1, -1, 1) if along else (-1, 1, 1)
+            per_channel = (lambda x, m=1 if along else len(weight) // len(f), s=shape: np.repeat(x, m).reshape(s))
+            steps = (own / per_channel(f**2)).max(axis=(1, 2)) / problem.weight_limit**2
+            noise = (own * per_channel(from_activation)).sum()
+            noise += (steps[:, None, None] * per_channel(squares) * np.ones(own.shape)).sum()
+            total += noise / powers[reader]
     return total
 
 
-def _scale(net: Network, constants: dict[int, np.ndarray], spot: _Spot, factors: np.ndarray) -> None:
-    weight = constants[spot.layer]
-    constants[spot.layer] = (weight * factors.reshape(-1, 1, 1, 1)).astype(np.float32)
-    user = net.sole_user(spot.layer)
-    if net.nodes[user].op == "bias_add":
-        constants[user] = (constants[user] * factors.reshape(1, -1, 1, 1)).astype(np.float32)
-    for reader, first in spot.readers:
-        where, shape = _input_channels(net, reader, first, len(factors))
-        scaled = constants[reader].copy()
-        scaled[where] /= _spread(net, reader, factors, shape).astype(np.float32)
-        constants[reader] = scaled
+def _by_input(node) -> np.ndarray:
+    """Weight of a layer as (O, input channels per group, taps)."""
+    if node.op == "dense":
+        return node.constant.T[..., None].astype(np.float64)
+    return node.constant.reshape(*node.constant.shape[:2], -1).astype(np.float64)
+
+
+def _scaled(net: Network, ties: ChannelTies, factors: np.ndarray) -> dict[int, np.ndarray]:
+    """The network's constants with factors taken up."""
+    constants = {}
+    for i, node in enumerate(net.nodes):
+        if node.op == "bias_add" and i in ties.classes:
+            constants[i] = node.constant * factors[ties.classes[i]].reshape(node.constant.shape)
+        elif node.op in ("conv2d", "dense"):
+            made, read = (factors[ties.classes[j]] if j in ties.classes else None for j in (i, node.inputs[0]))
+            out, into = ((-1, 1, 1, 1), (1, -1, 1, 1)) if node.op == "conv2d" else ((1, -1), (-1, 1))
+            weight = node.constant.astype(np.float64)
+            if made is not None:
+                weight = weight * made.reshape(out)
+            if read is not None and weight.shape[1 if node.op == "conv2d" else 0] == len(read):
+                weight = weight / read.reshape(into)
+            elif read is not None and weight.shape[1] == 1:
+                weight = weight / np.repeat(read, len(weight) // len(read)).reshape(out)
+            constants[i] = weight
+    return {i: constant.astype(np.float32) for i, constant in constants.items()}
 
 
 def _with_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.ndarray]) -> tvm.IRModule:
@@ -199,7 +211,7 @@ def _with_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.nda
                     current[i] = node.expr
                     continue
                 expr = substitute(node.expr, lambda var: current[net.var_node[var]])
-                if constants[i] is not node.constant:
+                if i in constants:
                     expr = relax.Call(expr.op, [expr.args[0], relax.const(constants[i])], expr.attrs)
                 current[i] = builder.emit(expr, name_hint=node.name)
             outputs = [builder.emit_output(current[i]) for i in net.outputs]

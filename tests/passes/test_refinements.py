@@ -118,10 +118,31 @@ def test_equalization_before_a_depthwise_layer():
     mod = build(make)
     equalize = EqualizeChannels(images())
     equalized = equalize(mod)
-    assert [(r["layer"], r["exponent"]) for r in equalize.record] == [("e", 1.0)]  # "ra" is an output, too
+    assert [(r["layer"], r["exponent"]) for r in equalize.record] == [("re", 1.0)]  # "ra" is an output, too
     np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=1e-4)
     before, after = (errors(m, MinMaxCalibrate(images())(m)).mean(axis=(0, 1, 3, 4)) for m in (mod, equalized))
     assert (after[2:4] < 0.05 * before[2:4]).all()  # the channel with the smallest range
+
+
+def test_equalization_of_a_stage_with_residuals():
+    """All that additions tie together has the same factors, into a dense layer behind."""
+    weight = random(6, 3, 3, 3) * np.float32([1, 0.1, 10, 2, 0.5, 0.2]).reshape(-1, 1, 1, 1)
+
+    def make(emit, x):
+        a = conv(emit, x, "a", weight=weight)
+        inner = relu(emit, conv(emit, a, "bb", out=6), "rb")
+        b = conv(emit, inner, "c", weight=random(6, 6, 3, 3, seed=4) * weight[:, :1])
+        total = emit(relax.op.add(b, a), "total")
+        flat = emit(relax.op.reshape(relu(emit, total, "r"), (1, 6 * 64)), "flat")
+        return [emit(relax.op.matmul(flat, relax.const(random(6 * 64, 5))), "fc")]
+
+    mod = build(make)
+    equalize = EqualizeChannels(images())
+    equalized = equalize(mod)
+    assert any(row["layer"].startswith("a") and row["exponent"] > 0 for row in equalize.record)
+    np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=1e-2)
+    before, after = (errors(m, MinMaxCalibrate(images())(m)).mean() for m in (mod, equalized))
+    assert after < before
 
 
 def test_equalization_through_a_concatenation():
