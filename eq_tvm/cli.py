@@ -15,6 +15,7 @@ import typer
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.methods import DEFAULT as DEFAULT_METHOD
 from eq_tvm.methods import HELP as METHODS_HELP
 
 app = typer.Typer(
@@ -106,7 +107,7 @@ def compile(
         typer.Option(
             metavar="NAME",
             help=f"How the scales are found. {METHODS_HELP}",
-            show_default="easyquant; random: minmax",
+            show_default=f"{DEFAULT_METHOD}; random: minmax",
         ),
     ] = None,
     activation_range: Annotated[

@@ -19,7 +19,7 @@ from eq_tvm import example, host, linker
 from eq_tvm.artifacts import ARTIFACTS
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.methods import METHODS
+from eq_tvm.methods import DEFAULT, METHODS
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import TargetSpec, get_target
 
@@ -73,8 +73,8 @@ def compile(
         From pixels to the input; kept in the bundle.
     scheme : {"int7", "int8", "float32"}
     method : str, optional
-        How scales are found, one of `eq_tvm.methods.METHODS`: by default easyquant, or minmax where the images are
-        random, as no search helps there.
+        How scales are found, one of `eq_tvm.methods.METHODS`: by default `DEFAULT` there, or minmax where the images
+        are random, as no search helps there.
     activation_range : {"unsigned", "symmetric"}
         Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
     images : int, optional
@@ -117,7 +117,7 @@ def compile(
     if not model.is_file():
         raise UserError(f"no such ONNX file: {model}")
     random = str(calibration) == RANDOM
-    method = method or ("minmax" if random else "easyquant")
+    method = method or ("minmax" if random else DEFAULT)
     images = (4 if random else 50) if images is None else images
     _check_choice("--scheme", scheme, SCHEMES)
     _check_choice("--method", method, METHODS)

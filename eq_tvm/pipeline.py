@@ -8,7 +8,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
-from eq_tvm.methods import REFINED
+from eq_tvm.methods import DEFAULT, REFINED
 
 
 def canonicalize(mod, *, dump=None):
@@ -33,7 +33,7 @@ CALIBRATIONS = {
 
 
 def calibrate(
-    mod, images, *, scheme="int7", method="easyquant", activation_range="unsigned", progress=None, dump=None
+    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", progress=None, dump=None
 ):
     """Canonical -> annotated.
 
