@@ -8,7 +8,7 @@ from tvm import relax
 
 from .calibration import Problem
 from .channel_ties import ChannelTies
-from .network import Network, substitute
+from .network import Network, Node, substitute
 from .parallel import single_threaded_blas
 from .quantizers import check_scheme
 
@@ -163,18 +163,25 @@ def _noise(problem: Problem, together: list[_Activation], powers: dict[int, floa
             if node.op == "add":
                 total += from_activation.sum() / powers[reader]
                 continue
-            weight = np.square(_by_input(node))  # (O, input channels of each, taps)
-            own, along = (weight, 1) if weight.shape[1] > 1 or len(f) == 1 else (weight, 0)
-            shape = (1, -1, 1) if along else (-1, 1, 1)
-            per_channel = (lambda x, m=1 if along else len(weight) // len(f), s=shape: np.repeat(x, m).reshape(s))
-            steps = (own / per_channel(f**2)).max(axis=(1, 2)) / problem.weight_limit**2
-            noise = (own * per_channel(from_activation)).sum()
-            noise += (steps[:, None, None] * per_channel(squares) * np.ones(own.shape)).sum()
-            total += noise / powers[reader]
+            total += _layer_noise(node, f, from_activation, squares, problem.weight_limit) / powers[reader]
     return total
 
 
-def _by_input(node) -> np.ndarray:
+def _layer_noise(
+    node: Node, factors: np.ndarray, from_activation: np.ndarray, squares: np.ndarray, limit: int
+) -> float:
+    """By the errors of its input's channels (C,), and by those of its weights, on inputs of such mean squares."""
+    weight = np.square(_by_input(node))
+    per_channel = [factors, from_activation, squares]
+    if len(factors) == weight.shape[1]:
+        factors, from_activation, squares = (x[:, None] for x in per_channel)
+    else:  # depthwise
+        factors, from_activation, squares = (np.repeat(x, len(weight) // len(x))[:, None, None] for x in per_channel)
+    steps = (weight / factors**2).max(axis=(1, 2), keepdims=True) / limit**2
+    return float(np.sum(weight * from_activation) + np.sum(np.broadcast_to(steps * squares, weight.shape)))
+
+
+def _by_input(node: Node) -> np.ndarray:
     """Weight of a layer as (O, input channels per group, taps)."""
     if node.op == "dense":
         return node.constant.T[..., None].astype(np.float64)
