@@ -1,4 +1,4 @@
-"""The accuracy table."""
+"""The accuracy tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ _BEGIN, _END = "<!-- table: benchmarks/accuracy.py --write -->", "<!-- end of ta
 
 Results = dict[str, dict[str, dict[str, float]]]  # by network, then by what ran it
 
-
+# The summary's columns: the best of the rows whose names begin so.
+_SUMMARY = {
+    "eq_tvm INT6": "eq_tvm-int6-default",
+    "eq_tvm INT7": "eq_tvm-int7-default",
+    "eq_tvm INT8": "eq_tvm-int8-default",
+    "ONNX Runtime INT8, best": "onnxruntime-int8-",
+    "NNCF INT8, best": "nncf-int8-",
+}
 def table(results: Results) -> str:
-    """For each network one table in Markdown."""
-    return "\n\n".join(_network(name, rows) for name, rows in results.items())
+    """A summary in Markdown, then one table for each network."""
+    return "\n\n".join([_summary(results), *(_network(name, rows) for name, rows in results.items())])
 
 
 def write_table(document: Path, results: Results, cpu: str, versions: dict[str, str]) -> None:
@@ -23,16 +30,48 @@ def write_table(document: Path, results: Results, cpu: str, versions: dict[str, 
     document.write_text(text, encoding="utf-8")
 
 
-def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
-    number = {row["n"] for row in rows.values()}
-    lines = [f"### {name}, {' or '.join(map(str, sorted(number)))} images", ""]
-    lines += ["| | agreement % | top-1 % | loss | cosine | calibration, CPU s |", "|---|---|---|---|---|---|"]
-    best = rows["float32"]["top1"]
-    for entrant, row in rows.items():
-        loss = f"{100 * (best - row['top1']):.2f}" if entrant != "float32" else ""
-        seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
-        lines.append(
-            f"| {entrant} | {100 * row['agreement']:.2f} | {100 * row['top1']:.2f} | {loss} | {row['cosine']:.5f} "
-            f"| {seconds} |"
-        )
+def _summary(results: Results) -> str:
+    lines = _head("", *_SUMMARY)
+    for name, rows in results.items():
+        lines.append(_line(name, *(_best(rows, begin) for begin in _SUMMARY.values())))
     return "\n".join(lines)
+
+
+def _best(rows: dict[str, dict[str, float]], begin: str) -> str:
+    """Agreement and top-1 loss of the best row whose name begins so; of a detector recall and precision."""
+    main = "recall" if _is_detector(rows) else "agreement"
+    row = max((row for name, row in rows.items() if name.startswith(begin)), key=lambda row: row[main], default=None)
+    if row is None:
+        return ""
+    second = row["precision"] if _is_detector(rows) else rows["float32"]["top1"] - row["top1"]
+    return f"{100 * row[main]:.2f} ({100 * second:.2f})"
+
+
+def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
+    numbers = ("recall %", "precision %", "score difference") if _is_detector(rows) else (
+        "agreement %", "top-1 %", "loss", "cosine")
+    count = " or ".join(map(str, sorted({row["n"] for row in rows.values()})))
+    lines = [f"### {name}, {count} images", "", *_head("", *numbers, "calibration, CPU s")]
+    for entrant, row in rows.items():
+        seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
+        lines.append(_line(entrant, *_numbers(row, rows), seconds))
+    return "\n".join(lines)
+
+
+def _numbers(row: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
+    if _is_detector(rows):
+        return [f"{100 * row['recall']:.2f}", f"{100 * row['precision']:.2f}", f"{row['score_difference']:.4f}"]
+    loss = "" if row is rows["float32"] else f"{100 * (rows['float32']['top1'] - row['top1']):.2f}"
+    return [f"{100 * row['agreement']:.2f}", f"{100 * row['top1']:.2f}", loss, f"{row['cosine']:.5f}"]
+
+
+def _is_detector(rows: dict[str, dict[str, float]]) -> bool:
+    return "recall" in rows["float32"]
+
+
+def _head(*titles: str) -> list[str]:
+    return [_line(*titles), _line(*["---"] * len(titles)).replace(" ", "")]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
