@@ -6,11 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 import detection
 import machine
@@ -18,16 +16,9 @@ from accuracy_entrants import DEFAULT, Entrant, Task, entrants
 from accuracy_report import table, write_table
 from cache import cached, key_of
 from models import HERE
+from trained import DATA, FACES, trained
 
-DATA = HERE.parent.parent / "shared" / "data"
 DOCUMENT = HERE.parent / "docs" / "accuracy.md"
-FACES = "faces"
-# By data set: what calibrates, and what is scored.
-SETS = {
-    "imagenet": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
-    "cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
-    FACES: ("faces/calib_files.csv", "faces/eval_files.csv"),
-}
 
 
 def main() -> int:
@@ -35,9 +26,9 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     results = json.loads(options.json.read_text())["results"] if options.json.is_file() else {}
     chosen = _chosen(options)
-    for name, data_set in _networks(options):
-        task, images = _task(options, name, data_set), options.data / SETS[data_set][1]
-        score = _score_faces if data_set == FACES else _score_classes
+    for network in trained(options.data, options.networks, options.images):
+        name, task, images = network.name, network.task, network.images
+        score = _score_faces if network.data_set == FACES else _score_classes
         reference = _outputs(task.model, task, images, options)
         _note(results, options, name, "float32", {**score(reference, reference, images), "seconds": 0.0})
         for entrant in chosen:
@@ -52,7 +43,7 @@ def main() -> int:
             _say(f"{name}: {entrant.name}: {', '.join(f'{what} {value:.5g}' for what, value in scores.items())}")
     print(table(results))
     if options.write:
-        write_table(DOCUMENT, results, machine.describe()["cpu"], machine.versions())
+        write_table(DOCUMENT, results, machine.made_with())
     return 0
 
 
@@ -90,20 +81,6 @@ def _chosen(options: argparse.Namespace) -> list[Entrant]:
         if entrant.missing():
             _say(f"{entrant.needs} is not installed: {entrant.name} skipped")
     return [entrant for entrant in found if not entrant.missing()]
-
-
-def _networks(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    manifest = yaml.safe_load((options.data / "MANIFEST.yaml").read_text(encoding="utf-8"))
-    for model in manifest["models"]:
-        name, data_set = Path(model["file"]).stem, model.get("data_set")
-        if data_set in SETS and (not options.networks or name in options.networks):
-            yield name, data_set
-
-
-def _task(options: argparse.Namespace, name: str, data_set: str) -> Task:
-    models = options.data / "models"
-    calibration = options.data / SETS[data_set][0]
-    return Task(models / f"{name}.onnx", models / f"{name}.preprocess.yaml", calibration, options.images)
 
 
 def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> list[np.ndarray]:

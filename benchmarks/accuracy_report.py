@@ -21,19 +21,27 @@ def table(results: Results) -> str:
     return "\n\n".join([_summary(results), *(_network(name, rows) for name, rows in results.items())])
 
 
-def write_table(document: Path, results: Results, cpu: str, versions: dict[str, str]) -> None:
-    """Put the tables between the marks of a document."""
-    before, _, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
+def write_table(document: Path, results: Results, made_with: str) -> None:
+    """Put the tables into a document, and what they were made with."""
+    put_between(document, _BEGIN, f"{made_with}\n\n{table(results)}")
+
+
+def put_between(document: Path, begin: str, text: str) -> None:
+    """Replace what stands in a document between a mark and the next end of a table."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(_END)[2]
-    made_with = f"{cpu}; {', '.join(f'{name} {version}' for name, version in versions.items())}"
-    text = f"{before}{_BEGIN}\n\n{made_with}\n\n{table(results)}\n\n{_END}{after}"
-    document.write_text(text, encoding="utf-8")
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{_END}{after}", encoding="utf-8")
+
+
+def table_line(*cells: str) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _summary(results: Results) -> str:
     lines = _head("", *_SUMMARY)
     for name, rows in results.items():
-        lines.append(_line(name, *(_best(rows, begin) for begin in _SUMMARY.values())))
+        lines.append(table_line(name, *(_best(rows, begin) for begin in _SUMMARY.values())))
     return "\n".join(lines)
 
 
@@ -54,7 +62,7 @@ def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
     lines = [f"### {name}, {count} images", "", *_head("", *numbers, "calibration, CPU s")]
     for entrant, row in rows.items():
         seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
-        lines.append(_line(entrant, *_numbers(row, rows), seconds))
+        lines.append(table_line(entrant, *_numbers(row, rows), seconds))
     return "\n".join(lines)
 
 
@@ -70,8 +78,4 @@ def _is_detector(rows: dict[str, dict[str, float]]) -> bool:
 
 
 def _head(*titles: str) -> list[str]:
-    return [_line(*titles), _line(*["---"] * len(titles)).replace(" ", "")]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+    return [table_line(*titles), table_line(*["---"] * len(titles)).replace(" ", "")]

@@ -25,6 +25,11 @@ def describe() -> dict[str, object]:
     }
 
 
+def made_with() -> str:
+    """Processor and versions, in a line."""
+    return f"{cpu()}; {', '.join(f'{name} {version}' for name, version in versions().items())}"
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the packages that are there."""
     found = {"python": platform.python_version()}

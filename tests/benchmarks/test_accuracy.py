@@ -21,7 +21,7 @@ def test_table_replaces_what_stands_between_the_marks(tmp_path):
     document = tmp_path / "accuracy.md"
     document.write_text(f"before\n{accuracy_report._BEGIN}\nold\n{accuracy_report._END}\nafter\n")
     for _ in range(2):
-        accuracy_report.write_table(document, RESULTS, "a cpu", {"numpy": "2"})
+        accuracy_report.write_table(document, RESULTS, "a cpu; numpy 2")
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert text.count("| eq_tvm-int7-kl | 85.00 | 80.00 | 10.00 | 0.99877 | 1.2 |") == 1
