@@ -12,7 +12,7 @@ from eq_tvm.passes.calibration import Problem
 from eq_tvm.passes.scale_search import Candidates
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "passes"))
-from small_networks import build, conv, random, relu  # noqa: E402
+from small_networks import build, conv, random, relu
 
 
 def make(emit, x):
