@@ -5,9 +5,6 @@ import json
 import accuracy
 import accuracy_report
 import numpy as np
-import pytest
-
-from eq_tvm import example
 
 RESULTS = {
     "net": {
@@ -26,19 +23,6 @@ def test_table_replaces_what_stands_between_the_marks(tmp_path):
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert text.count("| eq_tvm-int7-kl | 85.00 | 80.00 | 10.00 | 0.99877 | 1.2 |") == 1
     assert "### net, 10 images" in text and "a cpu; numpy 2" in text
-
-
-@pytest.fixture
-def data(tmp_path):
-    """A directory as ../shared/data, with the embedded example as its network."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "cifar10").mkdir()
-    (tmp_path / "MANIFEST.yaml").write_text("models:\n- {file: models/digits.onnx, data_set: cifar10}\n")
-    (tmp_path / "models" / "digits.onnx").write_bytes(example.MODEL.read_bytes())
-    (tmp_path / "models" / "digits.preprocess.yaml").write_bytes(example.PREPROCESS.read_bytes())
-    (tmp_path / "cifar10" / "calib.npz").write_bytes(example.CALIBRATION.read_bytes())
-    (tmp_path / "cifar10" / "eval.npz").write_bytes(example.EVAL.read_bytes())
-    return tmp_path
 
 
 def test_networks_are_compiled_scored_and_kept(data, monkeypatch, capsys):
