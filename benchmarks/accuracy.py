@@ -6,25 +6,19 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+import detection
 import machine
-from accuracy_entrants import Entrant, Task, entrants
+from accuracy_entrants import DEFAULT, Entrant, Task, entrants
 from accuracy_report import table, write_table
 from cache import cached, key_of
 from models import HERE
+from trained import DATA, FACES, trained
 
-DATA = HERE.parent.parent / "shared" / "data"
 DOCUMENT = HERE.parent / "docs" / "accuracy.md"
-# By data set: what calibrates, and what is scored.
-SETS = {
-    "imagenet": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
-    "cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
-}
 
 
 def main() -> int:
@@ -32,27 +26,29 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     results = json.loads(options.json.read_text())["results"] if options.json.is_file() else {}
     chosen = _chosen(options)
-    for name, data_set in _networks(options):
-        task, images = _task(options, name, data_set), options.data / SETS[data_set][1]
+    for network in trained(options.data, options.networks, options.images):
+        name, task, images = network.name, network.task, network.images
+        score = _score_faces if network.data_set == FACES else _score_classes
         reference = _outputs(task.model, task, images, options)
-        _note(results, options, name, "float32", {**_score(reference, reference, images), "seconds": 0.0})
+        _note(results, options, name, "float32", {**score(reference, reference, images), "seconds": 0.0})
         for entrant in chosen:
             _say(f"{name}: {entrant.name}")
             try:
                 path, seconds = entrant.prepare(task, options.work)
-                scores = _score(_outputs(path, task, images, options), reference, images)
+                scores = score(_outputs(path, task, images, options), reference, images)
             except Exception as e:  # of any engine's quantizer
                 _say(f"{name}: no {entrant.name}: {' '.join(str(e).split())}")
                 continue
             _note(results, options, name, entrant.name, {**scores, "seconds": seconds})
-            _say(f"{name}: {entrant.name}: agreement {scores['agreement']:.2%}, top-1 {scores['top1']:.2%}")
+            _say(f"{name}: {entrant.name}: {', '.join(f'{what} {value:.5g}' for what, value in scores.items())}")
     print(table(results))
     if options.write:
-        write_table(DOCUMENT, results, machine.describe()["cpu"], machine.versions())
+        write_table(DOCUMENT, results, machine.made_with())
     return 0
 
 
 def _options() -> argparse.Namespace:
+    from eq_tvm.compiler import SCHEMES
     from eq_tvm.methods import METHODS
 
     parser = argparse.ArgumentParser(
@@ -61,10 +57,11 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     every = {"nargs": "+", "metavar": "NAME"}
-    parser.add_argument("--networks", **every, help="of those in --data; by default all with labelled images")
-    methods = f"of {', '.join(METHODS)}; with :symmetric behind it, no activation has a range from 0"
-    parser.add_argument("--methods", **every, default=list(METHODS), help=methods)
-    parser.add_argument("--schemes", nargs="+", choices=("int7", "int8"), default=["int7", "int8"], help="eq_tvm's")
+    parser.add_argument("--networks", **every, help="of those in --data; by default all")
+    methods = f"{DEFAULT} is that of compile; {', '.join(METHODS)}; with :symmetric behind, no range begins at 0"
+    parser.add_argument("--methods", nargs="*", metavar="NAME", default=[DEFAULT], help=methods)
+    schemes = [scheme for scheme in SCHEMES if scheme != "float32"]
+    parser.add_argument("--schemes", nargs="+", choices=schemes, default=schemes, help="eq_tvm's")
     peers = ("onnxruntime", "nncf")
     parser.add_argument("--peers", nargs="*", choices=peers, default=list(peers), help="the others")
     parser.add_argument("--limit", type=int, metavar="N", help="score only the first N images")
@@ -86,22 +83,8 @@ def _chosen(options: argparse.Namespace) -> list[Entrant]:
     return [entrant for entrant in found if not entrant.missing()]
 
 
-def _networks(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    manifest = yaml.safe_load((options.data / "MANIFEST.yaml").read_text(encoding="utf-8"))
-    for model in manifest["models"]:
-        name, data_set = Path(model["file"]).stem, model.get("data_set")
-        if data_set in SETS and (not options.networks or name in options.networks):
-            yield name, data_set
-
-
-def _task(options: argparse.Namespace, name: str, data_set: str) -> Task:
-    models = options.data / "models"
-    calibration = options.data / SETS[data_set][0]
-    return Task(models / f"{name}.onnx", models / f"{name}.preprocess.yaml", calibration, options.images)
-
-
-def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> np.ndarray:
-    """The first output for each image (N, ...), computed once."""
+def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> list[np.ndarray]:
+    """Each output for all images (N, ...), computed once."""
     from eq_tvm import data
     from eq_tvm.evaluate import load_float
     from eq_tvm.preprocess import Preprocess
@@ -109,28 +92,35 @@ def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace)
 
     made = model.with_name(f"{model.name}.key")
     source = made.read_text() if made.exists() else key_of(files=[model])
-    path = options.work / f"{model.name}-outputs-{options.limit or 'all'}.npy"
+    path = options.work / f"{model.name}-outputs-{options.limit or 'all'}.npz"
 
     def make() -> None:
         preprocess = Preprocess.read(task.preprocess)
         runner = load(model) if model.is_dir() else load_float(model, preprocess)
         dataset, info = data.read(images), runner.inputs[0]
-        outputs = []
+        results = []
         for i in range(min(len(dataset), options.limit or len(dataset))):
-            outputs.append(next(iter(runner.run({info.name: dataset.input(i, info.shape, preprocess)}).values())))
-        np.save(path, np.concatenate(outputs))
+            results.append(runner.run({info.name: dataset.input(i, info.shape, preprocess)}))
+        np.savez(path, **{name: np.concatenate([result[name] for result in results]) for name in results[0]})
 
-    return np.load(cached(path, key_of(source, options.limit, files=[images, task.preprocess]), make))
+    with np.load(cached(path, key_of(source, options.limit, files=[images, task.preprocess]), make)) as outputs:
+        return list(outputs.values())
 
 
-def _score(outputs: np.ndarray, reference: np.ndarray, images: Path) -> dict[str, float]:
+def _score_classes(outputs: list[np.ndarray], reference: list[np.ndarray], images: Path) -> dict[str, float]:
     from eq_tvm import data
     from eq_tvm.evaluate import Scores
 
     labels, scores = data.read(images).labels, Scores()
-    for output, expected, label in zip(outputs, reference, labels, strict=False):
+    for output, expected, label in zip(outputs[0], reference[0], labels, strict=False):
         scores.add([output], label, [expected])
     return scores.result()
+
+
+def _score_faces(outputs: list[np.ndarray], reference: list[np.ndarray], images: Path) -> dict[str, float]:
+    del images  # nobody has marked the faces in them
+    found, expected = ([detection.detect(*e) for e in zip(*both, strict=True)] for both in (outputs, reference))
+    return detection.compare(found, expected)
 
 
 def _note(results: dict, options: argparse.Namespace, network: str, entrant: str, scores: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The accuracy table."""
+"""The accuracy tables."""
 
 from __future__ import annotations
 
@@ -8,31 +8,74 @@ _BEGIN, _END = "<!-- table: benchmarks/accuracy.py --write -->", "<!-- end of ta
 
 Results = dict[str, dict[str, dict[str, float]]]  # by network, then by what ran it
 
-
+# The summary's columns: the best of the rows whose names begin so.
+_SUMMARY = {
+    "eq_tvm INT6": "eq_tvm-int6-default",
+    "eq_tvm INT7": "eq_tvm-int7-default",
+    "eq_tvm INT8": "eq_tvm-int8-default",
+    "ONNX Runtime INT8, best": "onnxruntime-int8-",
+    "NNCF INT8, best": "nncf-int8-",
+}
 def table(results: Results) -> str:
-    """For each network one table in Markdown."""
-    return "\n\n".join(_network(name, rows) for name, rows in results.items())
+    """A summary in Markdown, then one table for each network."""
+    return "\n\n".join([_summary(results), *(_network(name, rows) for name, rows in results.items())])
 
 
-def write_table(document: Path, results: Results, cpu: str, versions: dict[str, str]) -> None:
-    """Put the tables between the marks of a document."""
-    before, _, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
+def write_table(document: Path, results: Results, made_with: str) -> None:
+    """Put the tables into a document, and what they were made with."""
+    put_between(document, _BEGIN, f"{made_with}\n\n{table(results)}")
+
+
+def put_between(document: Path, begin: str, text: str) -> None:
+    """Replace what stands in a document between a mark and the next end of a table."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(_END)[2]
-    made_with = f"{cpu}; {', '.join(f'{name} {version}' for name, version in versions.items())}"
-    text = f"{before}{_BEGIN}\n\n{made_with}\n\n{table(results)}\n\n{_END}{after}"
-    document.write_text(text, encoding="utf-8")
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{_END}{after}", encoding="utf-8")
+
+
+def table_line(*cells: str) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _summary(results: Results) -> str:
+    lines = _head("", *_SUMMARY)
+    for name, rows in results.items():
+        lines.append(table_line(name, *(_best(rows, begin) for begin in _SUMMARY.values())))
+    return "\n".join(lines)
+
+
+def _best(rows: dict[str, dict[str, float]], begin: str) -> str:
+    """Agreement and top-1 loss of the best row whose name begins so; of a detector recall and precision."""
+    main = "recall" if _is_detector(rows) else "agreement"
+    row = max((row for name, row in rows.items() if name.startswith(begin)), key=lambda row: row[main], default=None)
+    if row is None:
+        return ""
+    second = row["precision"] if _is_detector(rows) else rows["float32"]["top1"] - row["top1"]
+    return f"{100 * row[main]:.2f} ({100 * second:.2f})"
 
 
 def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
-    number = {row["n"] for row in rows.values()}
-    lines = [f"### {name}, {' or '.join(map(str, sorted(number)))} images", ""]
-    lines += ["| | agreement % | top-1 % | loss | cosine | calibration, CPU s |", "|---|---|---|---|---|---|"]
-    best = rows["float32"]["top1"]
+    numbers = ("recall %", "precision %", "score difference") if _is_detector(rows) else (
+        "agreement %", "top-1 %", "loss", "cosine")
+    count = " or ".join(map(str, sorted({row["n"] for row in rows.values()})))
+    lines = [f"### {name}, {count} images", "", *_head("", *numbers, "calibration, CPU s")]
     for entrant, row in rows.items():
-        loss = f"{100 * (best - row['top1']):.2f}" if entrant != "float32" else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
-        lines.append(
-            f"| {entrant} | {100 * row['agreement']:.2f} | {100 * row['top1']:.2f} | {loss} | {row['cosine']:.5f} "
-            f"| {seconds} |"
-        )
+        lines.append(table_line(entrant, *_numbers(row, rows), seconds))
     return "\n".join(lines)
+
+
+def _numbers(row: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
+    if _is_detector(rows):
+        return [f"{100 * row['recall']:.2f}", f"{100 * row['precision']:.2f}", f"{row['score_difference']:.4f}"]
+    loss = "" if row is rows["float32"] else f"{100 * (rows['float32']['top1'] - row['top1']):.2f}"
+    return [f"{100 * row['agreement']:.2f}", f"{100 * row['top1']:.2f}", loss, f"{row['cosine']:.5f}"]
+
+
+def _is_detector(rows: dict[str, dict[str, float]]) -> bool:
+    return "recall" in rows["float32"]
+
+
+def _head(*titles: str) -> list[str]:
+    return [table_line(*titles), table_line(*["---"] * len(titles)).replace(" ", "")]

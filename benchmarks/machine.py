@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("eq-tvm", "apache-tvm", "openvino", "onnxruntime", "ncnn", "onnx", "numpy")
+PACKAGES = ("eq-tvm", "apache-tvm", "openvino", "onnxruntime", "nncf", "ncnn", "onnx", "numpy")
 
 
 def describe() -> dict[str, object]:
@@ -23,6 +23,11 @@ def describe() -> dict[str, object]:
         "load": os.getloadavg()[0],
         "system": platform.platform(),
     }
+
+
+def made_with() -> str:
+    """Processor and versions, in a line."""
+    return f"{cpu()}; {', '.join(f'{name} {version}' for name, version in versions().items())}"
 
 
 def versions() -> dict[str, str]:

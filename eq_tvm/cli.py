@@ -101,7 +101,7 @@ def compile(
         Path | None,
         typer.Option(metavar="FILE", help="From pixels to the input: YAML with channels, mean, std, resize."),
     ] = None,
-    scheme: Annotated[str, typer.Option(metavar="int7|int8|float32", help="What the layers compute in.")] = "int7",
+    scheme: Annotated[str, typer.Option(metavar="int6|int7|int8|float32", help="What the layers compute in.")] = "int7",
     method: Annotated[
         str | None,
         typer.Option(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
-SCHEMES = ("int7", "int8", "float32")
+SCHEMES = ("int6", "int7", "int8", "float32")
 ACTIVATION_RANGES = ("unsigned", "symmetric")
 OPTIMIZE = ("speed", "size")
 RANDOM = "random"  # instead of images
@@ -68,15 +68,15 @@ def compile(
         A name in ``targets.yaml``, or in `targets_file`.
     calibration : str or Path
         Images to find the scales with: what `eq_tvm.data.read` takes, or ``random``, which gives a bundle that is good
-        for timing only. Required for the schemes int7 and int8.
+        for timing only. Required for all schemes but float32.
     preprocess : Preprocess or path of a YAML file, optional
         From pixels to the input; kept in the bundle.
-    scheme : {"int7", "int8", "float32"}
+    scheme : {"int6", "int7", "int8", "float32"}
     method : str, optional
         How scales are found, one of `eq_tvm.methods.METHODS`: by default `DEFAULT` there, or minmax where the images
         are random, as no search helps there.
     activation_range : {"unsigned", "symmetric"}
-        Whether tensors that can't be negative use the whole range ([0, 127] in INT7, [0, 255] in INT8).
+        Whether tensors that can't be negative use the whole range (in INT6 [0, 63], INT7 [0, 127], INT8 [0, 255]).
     images : int, optional
         How many calibration images to use, evenly spaced over those there are: by default 50, or 4 random ones.
     input_shapes : mapping from input names to shapes, optional

@@ -42,7 +42,7 @@ def calibrate(
     mod : tvm.IRModule
     images : dict of str to numpy.ndarray
         For each input of the network, float32 (images, ...) without the network's batch axis.
-    scheme : {"int7", "int8"}
+    scheme : {"int6", "int7", "int8"}
     method : str
         A key of `CALIBRATIONS`; with ``+`` behind it, channels are equalized before, and weights then rounded for the
         least error of each layer.

@@ -59,9 +59,9 @@ class Calibration:
     images : dict of input name to float32 array (N, ...)
         N calibration images, without the model's batch axis.
     scheme : str
-        "int7" (weights in [-63, 63]) or "int8" ([-127, 127]).
+        "int6" (weights in [-31, 31]), "int7" ([-63, 63]) or "int8" ([-127, 127]).
     activation_range : str
-        "unsigned": what can't be negative uses [0, 127] or [0, 255]; "symmetric": the weights' range everywhere.
+        "unsigned": what can't be negative uses [0, 63], [0, 127] or [0, 255]; "symmetric": the weights' range.
     progress : callable (done: float from 0 to 1, message: str), optional
 
     Attributes

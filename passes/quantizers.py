@@ -14,9 +14,9 @@ class Range:
     hi: int
 
 
-WEIGHT_LIMITS = {"int7": 63, "int8": 127}
-_SIGNED = {"int7": Range("int8", -63, 63), "int8": Range("int8", -127, 127)}
-_UNSIGNED = {"int7": Range("int8", 0, 127), "int8": Range("uint8", 0, 255)}
+WEIGHT_LIMITS = {"int6": 31, "int7": 63, "int8": 127}
+_SIGNED = {scheme: Range("int8", -limit, limit) for scheme, limit in WEIGHT_LIMITS.items()}
+_UNSIGNED = {"int6": Range("int8", 0, 63), "int7": Range("int8", 0, 127), "int8": Range("uint8", 0, 255)}
 ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
 
 # A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.

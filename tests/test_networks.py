@@ -33,6 +33,7 @@ LARGE = {
     "ultraface_rfb_320": "faces/calib_files.csv",
 }
 SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]
+INT6 = ("int6", "unsigned")
 EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
 EMULATED_32 = {"rpi2-32": "cortex-a7", "rpi4-32": "max"}  # of ARMv8, qemu-arm has no other
 CALIBRATION_IMAGES, TEST_IMAGES = 4, 2
@@ -61,7 +62,7 @@ def combinations(targets, schemes):
     return pytest.mark.parametrize("files, scheme, target", found, indirect=["files"])
 
 
-@combinations(["x86", "x86-vnni"], SCHEMES)
+@combinations(["x86", "x86-vnni"], [*SCHEMES, INT6])
 def test_x86_computes_the_integer_program(files, scheme, target):
     if target == "x86-vnni" and "vpdpbusd-512" not in host.instructions():
         pytest.skip("this processor has no AVX-512 VNNI")
@@ -71,7 +72,7 @@ def test_x86_computes_the_integer_program(files, scheme, target):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result[0], strict=True)
 
 
-@combinations(EMULATED, SCHEMES[:3])
+@combinations(EMULATED, [*SCHEMES[:3], INT6])
 def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch64):
     del aarch64  # skips, or fails in CI, where nothing can be emulated
     annotated, images, expected = _program(files, *scheme)

@@ -26,8 +26,10 @@ def test_layer_bound_layer():
 @pytest.mark.parametrize(
     ("scheme", "activation_range", "pixels", "non_negative"),
     [
+        ("int6", "unsigned", ("int8", -127, 127), ("int8", 0, 63)),
         ("int7", "unsigned", ("int8", -127, 127), ("int8", 0, 127)),
         ("int8", "unsigned", ("int8", -127, 127), ("uint8", 0, 255)),
+        ("int6", "symmetric", ("int8", -31, 31), ("int8", -31, 31)),
         ("int7", "symmetric", ("int8", -63, 63), ("int8", -63, 63)),
         ("int8", "symmetric", ("int8", -127, 127), ("int8", -127, 127)),
     ],
@@ -39,7 +41,7 @@ def test_ranges(scheme, activation_range, pixels, non_negative):
     annotated = calibrate(build(make), scheme=scheme, activation_range=activation_range)
     assert {k: v[:3] for k, v in pairs(annotated).items()} == {"x": pixels, "r": non_negative}
     weight = bindings(annotated)["a_weight_dq"]
-    assert np.abs(weight.args[0].value.numpy().astype(int)).max() == {"int7": 63, "int8": 127}[scheme]
+    assert np.abs(weight.args[0].value.numpy().astype(int)).max() == {"int6": 31, "int7": 63, "int8": 127}[scheme]
     assert weight.attrs.axis == 0
 
 
@@ -167,7 +169,7 @@ def test_split_and_tuples():
         np.testing.assert_allclose(actual, expected, atol=0.15 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
+@pytest.mark.parametrize("scheme", ["int6", "int7", "int8"])
 def test_runs_as_float_simulation(scheme):
     def make(emit, x):
         a = relu(emit, conv(emit, x, "a"), "ra")
@@ -179,7 +181,7 @@ def test_runs_as_float_simulation(scheme):
     x = random(1, 3, 8, 8, seed=3)
     actual, expected = run(calibrate(mod, scheme=scheme), x), run(mod, x)
     cosine = (actual * expected).sum() / np.linalg.norm(actual) / np.linalg.norm(expected)
-    assert cosine > {"int7": 0.998, "int8": 0.9995}[scheme]
+    assert cosine > {"int6": 0.99, "int7": 0.998, "int8": 0.9995}[scheme]
 
 
 def test_bias_scale_is_the_product():
@@ -231,7 +233,7 @@ def test_unfit_images(images, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="scheme 'int4': there is int7, int8"):
+    with pytest.raises(ValueError, match="scheme 'int4': there is int6, int7, int8"):
         MinMaxCalibrate({}, scheme="int4")
     with pytest.raises(ValueError, match="activation range"):
         MinMaxCalibrate({}, activation_range="positive")

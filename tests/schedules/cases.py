@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from eq_tvm.schedules.epilogue import Output
 
 ACTIVATION_RANGES = [(0, 127), (-63, 63), (0, 255), (-127, 127), (-128, 127)]
-WEIGHT_LIMITS = [63, 127]
+INT6_RANGES = [(0, 63), (-31, 31)]
+WEIGHT_LIMITS = [63, 127, 31]
+WORST_CASES = {63: ACTIVATION_RANGES, 127: ACTIVATION_RANGES, 31: INT6_RANGES}  # ranges by weight limit
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -46,7 +48,7 @@ class Activations:
 
 @st.composite
 def activations(draw, values=("random", "low", "high", "both")) -> Activations:
-    low, high = draw(st.sampled_from(ACTIVATION_RANGES))
+    low, high = draw(st.sampled_from(ACTIVATION_RANGES + INT6_RANGES))
     return Activations(low, high, draw(st.sampled_from(stored_dtypes(low, high))), draw(st.sampled_from(values)))
 
 

@@ -8,11 +8,11 @@ import integer_ops as ops
 import numpy as np
 import pytest
 from cases import (
-    ACTIVATION_RANGES,
     INT7,
     PLAIN,
     SEEDS,
     WEIGHT_LIMITS,
+    WORST_CASES,
     Activations,
     Epilogue,
     activations,
@@ -97,14 +97,14 @@ def test_equals_the_integer_program(cpu, folder, drawn):
     _check(cpu, folder, drawn)
 
 
-@pytest.mark.parametrize("limit", WEIGHT_LIMITS)
+@pytest.mark.parametrize("limit", WORST_CASES)
 def test_worst_cases_do_not_overflow(cpu, folder, limit):
     """All activations at one extreme and all weights at the limit: the largest sums there can be."""
     conv = Conv2D(1, 4, 5, 32, 32, (3, 3), groups=32)
     exact = Epilogue("float32", -np.inf, np.inf)
     _check(cpu, folder, [
         Case(conv, Activations(low, high, "uint8" if high > 127 else "int8", values), limit, True, exact)
-        for low, high in ACTIVATION_RANGES for values in ("low", "high")
+        for low, high in WORST_CASES[limit] for values in ("low", "high")
     ])
 
 

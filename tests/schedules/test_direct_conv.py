@@ -9,10 +9,10 @@ import integer_ops as ops
 import numpy as np
 import pytest
 from cases import (
-    ACTIVATION_RANGES,
     INT7,
     SEEDS,
     WEIGHT_LIMITS,
+    WORST_CASES,
     Activations,
     Epilogue,
     activations,
@@ -122,13 +122,13 @@ def test_dense(family, folder, data):
     _check(family, folder, data.draw(st.lists(cases(shapes), min_size=3, max_size=6)))
 
 
-@pytest.mark.parametrize("limit", WEIGHT_LIMITS)
+@pytest.mark.parametrize("limit", WORST_CASES)
 def test_worst_cases_do_not_overflow(family, folder, limit):
     """All activations at one extreme and all weights at the limit: the largest sums there can be."""
     layers = [Conv2D(1, 1, 5, 64, 16), Conv2D(1, 3, 6, 9, 8, (3, 3), (1, 1), (0, 1, 0, 1))]
     inputs = [
         Activations(low, high, "uint8" if high > 127 else "int8", values)
-        for low, high in ACTIVATION_RANGES for values in ("low", "high")
+        for low, high in WORST_CASES[limit] for values in ("low", "high")
     ]
     _check(family, folder, [
         Case(layers[i % 2], x, limit, "extreme", Epilogue("float32", -np.inf, np.inf), tiling=3 * i)
