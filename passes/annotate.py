@@ -1,5 +1,6 @@
 """Rewrite a canonical module to the annotated form, given all scales."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,11 +44,12 @@ class Scales:
 
 
 def annotate(
-    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: int
+    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: Callable[[int], int]
 ) -> tvm.IRModule:
     """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
 
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
     builder = relax.BlockBuilder()
     current: dict[int, relax.Var] = {}
@@ -61,7 +63,7 @@ def annotate(
                 )
                 if node.op in ("conv2d", "dense"):
                     axis = 0 if node.op == "conv2d" else 1
-                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit, axis)
+                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
                     weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
                     expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
                 elif node.op == "bias_add":

@@ -1,5 +1,6 @@
 """Which activations of a canonical network are quantized, and which of them share one scale."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
@@ -38,7 +39,9 @@ class QuantizationPoints:
     group_of: dict[int, int]
 
 
-def quantization_points(net: Network, scheme: str, activation_range: str) -> QuantizationPoints:
+def quantization_points(
+    net: Network, scheme: str, activation_range: str, wide: Collection[int] = ()
+) -> QuantizationPoints:
     """Find the quantized activations of a network.
 
     A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
@@ -46,8 +49,8 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     a layer). So is the source of a quantized pointwise function. An addition takes one operand in the accumulator of
     the layer that makes it, and its own result is always quantized.
 
-    What only pointwise functions and products read (and the average that a product's factor is made from) needs no
-    room in 16 bits: 8 bits cost no more than 7.
+    What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
+    average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -74,7 +77,9 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
         read_by = {net.nodes[u].op for u in consumers}
         free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
         range_ = activation_range_of(
-            "int8" if free else scheme, activation_range, all(non_negative[i] for i in producers)
+            "int8" if free or not set(wide).isdisjoint(consumers) else scheme,
+            activation_range,
+            all(non_negative[i] for i in producers),
         )
         group_of.update(dict.fromkeys(nodes, len(groups)))
         groups.append(Group(producers, consumers, range_))

@@ -42,7 +42,7 @@ class RoundWeights(Refinement):
             moments = moments.centered()
         weight = grouped_weight(node, node.constant)
         scales = sim.scales.weights[i].reshape(weight.shape[:2])
-        rounded = round_weights(weight, scales, moments.gram, sim.weight_limit) * scales[..., None]
+        rounded = round_weights(weight, scales, moments.gram, sim.weight_limit(i)) * scales[..., None]
         sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
         if bias is not None:
             shift = moments.output - np.einsum("gok,gk->go", rounded, moments.input)

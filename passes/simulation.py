@@ -66,7 +66,8 @@ class Simulation:
         node = self.net.nodes[i]
         if node.op in ("conv2d", "dense"):
             compute, axis = (conv2d, 0) if node.op == "conv2d" else (dense, 1)
-            weight = quantize_weight(self.scales.constant(self.net, i), self.scales.weights[i], self.weight_limit, axis)
+            limit = self.weight_limit(i)
+            weight = quantize_weight(self.scales.constant(self.net, i), self.scales.weights[i], limit, axis)
             accumulators = compute(node, self.quantized(node.inputs[0]), weight)
             return _scaled(accumulators, self._accumulator_scale(i))
         if node.op == "bias_add":
