@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
+from .network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
 from .pointwise import NEVER_NEGATIVE
 from .quantizers import Range, activation_range_of
 from .rewrite import operator_name
@@ -134,7 +134,7 @@ def _non_negative(net: Network) -> list[bool]:
         name = operator_name(node.expr)
         if name == "relax.clip":
             value = float(node.expr.args[1].value) >= 0
-        elif node.op in _KEEPS_SIGN:
+        elif node.op.removeprefix(FLOAT) in _KEEPS_SIGN:
             value = all(result[i] for i in node.inputs)
         else:
             value = name in NEVER_NEGATIVE
