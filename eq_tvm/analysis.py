@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eq_tvm.calibration import Quantization, read_images
+from eq_tvm.calibration import Quantization, images_to_analyze, read_images
 from eq_tvm.compiler import import_canonical, pass_errors
 from eq_tvm.errors import UserError
 from eq_tvm.hints import hint
 from eq_tvm.preprocess import Preprocess
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
+_IMAGES = 50
 
 
 def analyze(
@@ -28,16 +29,17 @@ def analyze(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Quantize a network, and find out what that costs each layer, on the images that the scales were found with.
+    """Quantize a network, and find out what that costs each layer.
 
-    Parameters are those of `eq_tvm.compile`.
+    On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left. Parameters are
+    those of `eq_tvm.compile`.
 
     Returns
     -------
     dict
         What `eq_tvm.passes.analyze_layers` gives, the layers in the order of their `share`, the worst first, each with
-        a `hint` (empty for those that do no harm); and `model`, `scheme`, `method`, `activation_range`, `images`,
-        `source`, `kept`.
+        a `hint` (empty for those that do no harm); and `model`, `scheme`, `method`, `activation_range`, `images` (how
+        many found the scales), `analyzed` (the number of other images it was done on, or 0), `source`, `kept`.
 
     Raises
     ------
@@ -61,15 +63,16 @@ def analyze(
     module, inputs, _ = import_canonical(how.model, input_shapes)
     from eq_tvm import passes, pipeline
 
-    arrays, _ = read_images(how, inputs)
+    arrays, held_out = read_images(how, inputs)
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     with pass_errors():
         prepared = pipeline.prepare(module, named, method=how.method, **how.options)
         annotated, _ = pipeline.quantize(
             prepared, named, method=how.method, **how.options, kept=how.kept,
             progress=lambda done, message: progress(done * _CALIBRATED, message))
+        images = images_to_analyze(held_out, named, _IMAGES)
         found = passes.analyze_layers(
-            prepared, annotated, named, **how.options, kept=how.kept,
+            prepared, annotated, images, calibrated_on=named, **how.options, kept=how.kept,
             progress=lambda done, message: progress(_CALIBRATED + done * (1 - _CALIBRATED), message))
     layers = sorted(found["layers"], key=lambda layer: -layer["share"])
     return {
@@ -78,6 +81,7 @@ def analyze(
         "method": how.method,
         "activation_range": how.activation_range,
         "images": len(arrays[0]),
+        "analyzed": 0 if images is named else len(next(iter(images.values()))),
         "source": Path(how.calibration).name,
         "kept": how.kept,
         "cosine": found["cosine"],

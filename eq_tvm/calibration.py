@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ ACTIVATION_RANGES = ("unsigned", "symmetric")
 RANDOM = "random"  # instead of images
 
 _HELD_OUT = 500  # images at most
+_ENOUGH = 8  # of them, to tell more than the images that found the scales
 _BATCH = 8  # images simulated at a time
 
 
@@ -140,6 +141,14 @@ def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list
     rest = _evenly(np.setdiff1d(np.arange(len(dataset)), chosen), _HELD_OUT)
     images = np.concatenate([dataset.input(i, shape, how.preprocess) for i in chosen])
     return [images], HeldOut(dataset, rest, shape, how.preprocess)
+
+
+def images_to_analyze(held_out: HeldOut | None, calibrated_on: dict[str, np.ndarray], count: int) -> dict:
+    """By the input's name, so many of the images left over, or those that found the scales where hardly any are."""
+    if held_out is None or len(held_out) < _ENOUGH:
+        return calibrated_on
+    some = replace(held_out, indices=_evenly(held_out.indices, count))
+    return dict.fromkeys(calibrated_on, np.concatenate(list(some.batches())))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

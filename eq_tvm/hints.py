@@ -9,7 +9,7 @@ from eq_tvm.methods import REFINED
 
 _SHARE = 2.0  # times its even part of the error at the output: harmful
 _LOW_DB = 20.0  # so little signal to noise of a layer alone, too
-_BIT_DB = 6.0  # what another bit brings
+_BIT_DB = 6.0  # what another bit brings: a quarter of the error
 _UNEVEN = 16.0  # times the median channel: four bits
 
 
@@ -57,9 +57,9 @@ def _even(layer, method):
 
 
 def _wider(layer, method=None):
-    if layer["scheme"] == "int7" and _db(layer["sqnr_alone_db"]) + _BIT_DB >= _LOW_DB:
-        return "keep at int8"
-    return "keep float"
+    """INT8 unless even that leaves the layer's output poor, or more error than all other layers cause."""
+    enough = _db(layer["sqnr_alone_db"]) + _BIT_DB >= _LOW_DB and layer["share"] / 4 <= 1 - layer["share"]
+    return "keep at int8" if layer["scheme"] == "int7" and enough else "keep float"
 
 
 def _db(value):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
-from eq_tvm.calibration import HeldOut, Quantization
+from eq_tvm.calibration import HeldOut, Quantization, images_to_analyze
 from eq_tvm.errors import UserError
 from eq_tvm.evaluate import Scores
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
+_RANKING = 16  # images that layers are ranked on
 _HELPS = 0.5  # INT8 must leave less of a layer's error at INT7, else the layer is kept float
 
 
@@ -43,7 +44,7 @@ class Kept:
         `layer`, `kind` ("int8" or "float") and `reason` of those kept wider.
     report : dict
         `bound` and `drop` in points of `measure` ("top-1" or "agreement"); `drop_before`, with nothing kept but what
-        was asked for; `float32`, the float network's measure in percent; `images`, how many measured it.
+        was asked for; in percent `agreement` and `float32`, the float network's measure; `images`, how many measured.
     """
 
     annotated: tvm.IRModule
@@ -116,8 +117,7 @@ class _Trial:
     annotated: tvm.IRModule
     layers: list[dict[str, Any]]
     drop: float
-    measure: str
-    float32: float
+    measured: dict[str, Any]
 
 
 class _Trials:
@@ -132,17 +132,17 @@ class _Trials:
         """One trial."""
         kept = self._kept(steps)
         annotated, layers = self._calibrate(self.how.options, kept)
-        drop, measure, float32 = self._measure(annotated, kept)
-        trial = _Trial(annotated, layers, drop, measure, float32)
-        self.done.append(trial)
-        return trial
+        measured = self._measure(annotated, kept)
+        self.done.append(_Trial(annotated, layers, measured["drop"], measured))
+        return self.done[-1]
 
     def errors(self, scheme: str) -> dict[str, tuple[float, float]]:
         """Of each layer in a scheme: the error that it alone causes at the output, and its share."""
         options = self.how.options | {"scheme": scheme}
         kept = dict(self.how.kept)
         annotated, _ = self._calibrate(options, kept)
-        analysis = passes.analyze_layers(self.prepared, annotated, self.images, **options, kept=kept)
+        images = images_to_analyze(self.held_out, self.images, _RANKING)
+        analysis = passes.analyze_layers(self.prepared, annotated, images, **options, kept=kept)
         rows = analysis["layers"]
         return {row["layer"]: (row["output_error"], row["share"]) for row in rows if row["layer"] not in kept}
 
@@ -153,9 +153,8 @@ class _Trials:
             {"layer": layer, "kind": kind, "reason": reasons.get(layer, "asked for")}
             for layer, kind in self._kept(steps).items()
         ]
-        report = {"bound": bound, "drop": trial.drop, "drop_before": self.done[0].drop, "measure": trial.measure,
-                  "float32": trial.float32, "images": len(self.held_out)}
-        return Kept(trial.annotated, trial.layers, kept, report)
+        report = {"bound": bound, "drop_before": self.done[0].drop, "images": len(self.held_out)}
+        return Kept(trial.annotated, trial.layers, kept, trial.measured | report)
 
     def _kept(self, steps: tuple[Step, ...]) -> dict[str, str]:
         return dict(self.how.kept) | {step.layer: step.kind for step in steps}
@@ -166,8 +165,7 @@ class _Trials:
             self.prepared, self.images, method=self.how.method, **options, kept=kept,
             progress=lambda done, message: self.progress(1 - 0.8**(number - 1 + done), f"trial {number}: {message}"))
 
-    def _measure(self, annotated, kept: Mapping[str, str]) -> tuple[float, str, float]:
-        """The loss in points, what was measured, and the float network's measure in percent."""
+    def _measure(self, annotated, kept: Mapping[str, str]) -> dict[str, Any]:
         (name,), original, quantized = self.images, Scores(), Scores()
         labels = iter(self.held_out.labels)
         batches = ({name: images} for images in self.held_out.batches())
@@ -177,10 +175,13 @@ class _Trials:
                 expected, results = ([pair[k][i] for pair in pairs] for k in (0, 1))
                 original.add(expected, label, None)
                 quantized.add(results, label, expected)
-        float32, result = original.result(), quantized.result()
-        if float32["top1"] is None:
-            return 100 * (1 - result["agreement"]), "agreement", 100.0
-        return 100 * (float32["top1"] - result["top1"]), "top-1", 100 * float32["top1"]
+        result, agreement = quantized.result(), 100 * quantized.result()["agreement"]
+        measure, float32 = "agreement", 100.0
+        drop = 100 - agreement
+        if result["top1"] is not None:
+            measure, float32 = "top-1", 100 * original.result()["top1"]
+            drop = round(float32 - 100 * result["top1"], 6)
+        return {"measure": measure, "drop": drop, "agreement": agreement, "float32": float32}
 
 
 def _steps(trials: _Trials, how: Quantization) -> tuple[Step, ...]:

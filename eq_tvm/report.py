@@ -47,9 +47,11 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
             rows["kept wider"] = "; ".join(f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept)
         if loss := record["loss"]:
             rows["loss"] = (f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of "
-                            f"{record['source']} (float32: {loss['float32']:.2f} %)")
+                            f"{record['source']}")
             if kept:
                 rows["loss"] += f"; {loss['drop_before']:.2f} before"
+            if loss["measure"] != "agreement":
+                rows["loss"] += f" (float32: {loss['float32']:.2f} %, agreement with it: {loss['agreement']:.2f} %)"
     rows["next"] = _next_step(written)
     return _aligned(rows)
 
@@ -57,10 +59,11 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
 def analysis_report(result: Mapping[str, Any]) -> str:
     """The worst layers of what `eq_tvm.analysis.analyze` found, one line each."""
     layers = result["layers"]
-    width = max(len(layer["layer"]) for layer in layers[:ANALYZED_LAYERS]) if layers else 5
+    width = max(5, *(len(layer["layer"]) for layer in layers[:ANALYZED_LAYERS]), 5)
+    others = f", analyzed on {result['analyzed']} others" * bool(result["analyzed"])
     lines = [
         f"{result['model']}, {result['scheme']}, {result['method']} on {result['images']} images of "
-        f"{result['source']}: cosine {result['cosine']:.4f} of the outputs, {_db(result['sqnr_db'])} dB",
+        f"{result['source']}{others}: cosine {result['cosine']:.4f} of the outputs, {_db(result['sqnr_db'])} dB",
         "",
         f"{'layer':{width}}  {'op':10}{'error':>6} {'alone dB':>8} {'weights':>7} {'inputs':>6} {'so far':>6} "
         f"{'cosine':>6} {'scale':>5} {'satur.':>6} {'dead':>4}  hint",
@@ -86,7 +89,7 @@ def bundle_layers_report(bundle: Bundle) -> str:
     if record is None:
         return f"{bundle.model}: {bundle.scheme}, nothing is quantized"
     layers = sorted(record["layers"], key=lambda layer: layer.get("cosine_after", 1.0))
-    width = max((len(layer["layer"]) for layer in layers), default=5)
+    width = max(5, *(len(layer["layer"]) for layer in layers), 5)
     lines = [f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
              "", f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}"]
     for layer in layers:

@@ -7,6 +7,7 @@ import numpy as np
 import tvm
 
 from .calibration import Problem, Progress
+from .calibration_images import calibration_inputs
 from .layer_samples import grouped_weight
 from .minmax_calibrate import max_abs_scales
 from .network import BOUNDS, QUANTIZED_OPS, Network
@@ -25,6 +26,7 @@ def analyze_layers(
     annotated: tvm.IRModule,
     images: dict[str, np.ndarray],
     *,
+    calibrated_on: dict[str, np.ndarray] | None = None,
     scheme: str = "int7",
     activation_range: str = "unsigned",
     kept: Mapping[str, str] | None = None,
@@ -37,7 +39,12 @@ def analyze_layers(
     module : tvm.IRModule
         The canonical module that was annotated.
     annotated : tvm.IRModule
-    images, scheme, activation_range, kept
+    images : dict of input name to float32 array (N, ...)
+        What to compare them on. Images that calibration has not seen tell more: rounding weights for the error of a
+        dense layer, above all, fits them to the calibration images.
+    calibrated_on : dict, optional
+        The calibration images, by default `images`: those whose largest magnitudes scales are compared with.
+    scheme, activation_range, kept
         As for the calibration that did it: see `Calibration`.
     progress : callable (done: float from 0 to 1, message: str), optional
 
@@ -68,7 +75,8 @@ def analyze_layers(
     progress = progress or (lambda done, message: None)
     problem = Problem.of(module, images, scheme, activation_range, kept)
     net, scales = problem.net, read_annotated(annotated, problem)
-    start = max_abs_scales(problem, lambda done, message: None)
+    seen = problem if calibrated_on is None else replace(problem, inputs=calibration_inputs(net, calibrated_on))
+    start = max_abs_scales(seen, lambda done, message: None)
     rows = {i: _Layer(net, i) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
     ends = {_end(net, i): i for i in net.layers()}
     total = _Closeness()

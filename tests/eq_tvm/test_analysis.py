@@ -99,7 +99,9 @@ def test_the_broken_layer_comes_first(cli, folder):
     assert found == json.loads((folder / "analysis.json").read_text())
     assert {row["layer"] for row in found["layers"]} == {"n0", "n2", "n4", "n6"}
     shares = [row["share"] for row in found["layers"]]
-    assert shares == sorted(shares, reverse=True) and (found["method"], found["images"]) == ("minmax", 20)
+    assert shares == sorted(shares, reverse=True)
+    assert (found["method"], found["images"], found["analyzed"]) == ("minmax", 20, 40)
+    assert json.loads(cli("analyze", "net.onnx", *common()[:-1], 55, "--json")[1])["analyzed"] == 0  # 5 are left
     assert not any("dominates" in row["hint"] for row in found["layers"])
 
 
@@ -126,10 +128,10 @@ def test_max_drop_keeps_the_broken_layer(cli, folder, images, measure):
     ((layer, kind, reason),) = [row.values() for row in record["kept"]]
     assert (layer, kind) == ("n2", "float") and re.fullmatch(r"9\d% of the output's error at INT7", reason)
     assert record["loss"] == {"bound": 0, "drop": 0, "drop_before": record["loss"]["drop_before"], "measure": measure,
-                              "float32": 100, "images": 40}
+                              "float32": 100, "agreement": 100, "images": 40}
     assert record["loss"]["drop_before"] > 10
     assert re.search(r"^kept wider +n2 float \(9\d% of the output's error at INT7\)$", out, re.M)
-    loss = rf"^loss +0\.00 points of {measure} on 40 other images of {images} .*; \d\d\.\d\d before$"
+    loss = rf"^loss +0\.00 points of {measure} on 40 other images of {images}; \d\d\.\d\d before"
     assert re.search(loss, out, re.M)
     assert [row["layer"] for row in record["layers"]] == ["n0", "n6"]
 
@@ -196,7 +198,7 @@ def test_a_bundle_can_not_be_analyzed_anew(cli, refused):
 def test_the_example(cli):
     code, out, err = cli("analyze", "--images", 4, "--method", "minmax")
     assert code == 0, err
-    assert out.startswith("digits, int7, minmax on 4 images of digits_calibration.npz: cosine 0.99")
+    assert out.startswith("digits, int7, minmax on 4 images of digits_calibration.npz, analyzed on 50 others: cosine")
 
 
 @pytest.mark.parametrize("scheme", ["int7", "int8"])

@@ -17,6 +17,7 @@ BAD_WEIGHTS = {"sqnr_weights_db": 3.0, "sqnr_alone_db": 3.0}
     ({"share": 0.1, "sqnr_alone_db": None}, "minmax", ""),
     ({}, "minmax", "keep at int8"),
     ({"scheme": "int8"}, "minmax", "keep float"),
+    ({"share": 0.9}, "minmax", "keep float"),
     ({"inputs": [INPUT, INPUT | {"saturated": 0.021, "scale": 0.5}]}, "mse+",
      "saturates 2% of its input: try --method minmax+"),
     ({"inputs": [INPUT | {"saturated": 0.021}]}, "mse", "keep at int8"),  # as the network does itself

@@ -106,6 +106,8 @@ def test_saturation():
     (row,) = analyze_layers(mod, annotated, {"x": x})["layers"]
     assert row["inputs"][0]["saturated"] == np.mean(x > 1)
     assert row["inputs"][0]["scale"] / row["inputs"][0]["scale_max_abs"] == pytest.approx(0.3 / 5)
+    (other,) = analyze_layers(mod, annotated, {"x": x}, calibrated_on={"x": np.clip(x, -0.3, 0.3)})["layers"]
+    assert other["inputs"][0]["scale_max_abs"] == pytest.approx(other["inputs"][0]["scale"])
     assert row["sqnr_inputs_db"] < 5 and row["sqnr_weights_db"] > 20
 
 

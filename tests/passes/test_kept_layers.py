@@ -118,6 +118,26 @@ def test_simulation_and_kernels_of_float_islands(kept):
     np.testing.assert_allclose(result, run_annotated(annotated, {"x": image})[0], atol=0.02 * np.abs(result).max())
 
 
+def squeeze_and_excite(emit, x):
+    a = conv(emit, x, "a", out=8)
+    swish = emit(relax.op.multiply(a, emit(relax.op.sigmoid(a), "sigmoid")), "swish")
+    mean = emit(relax.op.mean(swish, [2, 3], keepdims=True), "mean")
+    squeezed = emit(relax.op.nn.conv2d(mean, relax.const(random(8, 8, 1, 1))), "bb")
+    return [conv(emit, emit(relax.op.multiply(swish, emit(relax.op.sigmoid(squeezed), "gate")), "product"), "c")]
+
+
+@pytest.mark.parametrize("kind", ["int8", "float"])
+@pytest.mark.parametrize("layer", ["a", "mean", "bb", "product", "c"])
+def test_products_and_functions(layer, kind):
+    mod, image = build(squeeze_and_excite), images()["x"][:1]
+    annotated = MinMaxCalibrate(images(), kept={layer: kind})(mod)
+    result, (expected,) = compiled(annotated, image), run_annotated(annotated, {"x": image})
+    if kind == "int8":
+        np.testing.assert_array_equal(result, expected)
+    np.testing.assert_allclose(result, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_allclose(result, run(mod, image), atol=0.1 * np.abs(expected).max())
+
+
 def test_wider_is_closer():
     mod, x = build(network), images()["x"]
     expected, errors = np.array(run_all(mod, x)), []
