@@ -10,6 +10,7 @@ from tvm import relax
 from .network import Network, substitute
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+from .rewrite import emit_named
 
 
 @dataclass
@@ -73,7 +74,7 @@ def annotate(
                     axis = 1 if quantized.ndim == 4 else 0
                     bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
                     expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
-                current[i] = expr if node.op == "input" else builder.emit(expr, name_hint=node.name)
+                current[i] = expr if node.op == "input" else emit_named(builder, expr, node.name)
                 if i in producers:
                     scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
                     current[i] = _quantize_dequantize(builder, current[i], scale, range_, node.name)

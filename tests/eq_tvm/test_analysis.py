@@ -172,6 +172,22 @@ def test_keep(cli):
     assert "kept wider   n2 float (asked for); n6 int8 (asked for)" in out
 
 
+def test_names_stay_as_the_file_has_them(cli):
+    """With dots, as exporters make them; equalization makes new modules."""
+    model = onnx.load("net.onnx")
+    for node in model.graph.node:
+        node.name = f"blocks.1/{node.name}.0"
+    onnx.save(model, "net.onnx")
+    options = ("net.onnx", *common()[:2], "--method", "minmax+", "--keep", "blocks.1/n2.0=int8")
+    found = json.loads(cli("analyze", *options, "--json")[1])
+    assert {(row["layer"], row["scheme"]) for row in found["layers"]} == {
+        ("blocks.1/n0.0", "int7"), ("blocks.1/n2.0", "int8"), ("blocks.1/n4.0", "int7"), ("blocks.1/n6.0", "int7")}
+    code, _, err = cli("compile", *options, "--output", "b")
+    assert code == 0, err
+    bundle = bundles.read("b")
+    assert [kernel["layer"] for kernel in bundle.kernels] == [row["layer"] for row in bundle.calibration["layers"]]
+
+
 def test_bad_options(refused):
     for command in ("compile", "analyze"):
         model = (command, "net.onnx", *common())
