@@ -89,14 +89,14 @@ def annotate(
 
 def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:
     scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
-    q = builder.emit(relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), name_hint=f"{name}_q")
+    q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), f"{name}_q")
     info = np.iinfo(range_.dtype)
     if (range_.lo, range_.hi) != (info.min, info.max):
-        q = builder.emit(relax.op.clip(q, range_.lo, range_.hi), name_hint=f"{name}_clipped")
-    return builder.emit(relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), name_hint=f"{name}_dq")
+        q = emit_named(builder, relax.op.clip(q, range_.lo, range_.hi), f"{name}_clipped")
+    return emit_named(builder, relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), f"{name}_dq")
 
 
 def _dequantized(builder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
     zeros = np.zeros(scale.shape, values.dtype)
     call = relax.op.dequantize(relax.const(values), relax.const(scale), relax.const(zeros), axis, "float32")
-    return builder.emit(call, name_hint=name)
+    return emit_named(builder, call, name)
