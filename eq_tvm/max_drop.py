@@ -89,7 +89,7 @@ def keep_worst(
     """
     if not held_out:
         raise UserError(
-            f"--max-drop measures on calibration images that find no scales, and there are none left: "
+            "--max-drop measures on calibration images that find no scales, and there are none left: "
             f"pass more images than --images {how.images}, and not noise"
         )
     trials = _Trials(module, images, held_out, how, progress)

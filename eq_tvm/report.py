@@ -15,6 +15,7 @@ from eq_tvm.targets import HAVE_TVM, TargetSpec
 
 WORST_LAYERS = 3
 ANALYZED_LAYERS = 20
+KEPT_LAYERS = 5
 
 
 def compile_report(written: Bundle | Standalone, seconds: float) -> str:
@@ -44,7 +45,8 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
             mean = np.mean([cosine for cosine, _ in cosines])
             rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
         if kept := record["kept"]:
-            rows["kept wider"] = "; ".join(f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept)
+            named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
+            rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
         if loss := record["loss"]:
             rows["loss"] = (f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of "
                             f"{record['source']}")

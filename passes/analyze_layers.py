@@ -131,7 +131,7 @@ class _Layer:
         self.shifts, self.count, self.noise = 0.0, 0, 0.0  # sums over each channel, how many elements it has, squares
         self.largest: dict[int, np.ndarray] = {}  # of each channel of what it reads
         self.saturated: dict[int, list[float]] = {}
-        self.filled = [np.zeros(self.node.shape[1], bool)] * 2  # channels that are not always 0: simulated, float
+        self.filled = [np.zeros(self.node.shape[1] if self.is_layer else 0, bool)] * 2  # not always 0: simulated, float
         self.errors: list[float] = []
 
     def add(self, sim: Simulation, i: int, outputs: dict[int, list[np.ndarray]]) -> None:
