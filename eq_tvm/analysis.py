@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eq_tvm.calibration import Quantization, images_to_analyze, read_images
 from eq_tvm.compiler import import_canonical, pass_errors
 from eq_tvm.errors import UserError
 from eq_tvm.hints import hint
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantization import Quantization, images_to_analyze, read_images
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50

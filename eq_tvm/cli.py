@@ -246,6 +246,8 @@ def analyze(
     """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
     from eq_tvm import report
 
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"can't write {output}: there is no directory {output.parent}")
     if model is not None and model.is_dir():
         from eq_tvm import bundle as bundles
 

@@ -17,9 +17,9 @@ import numpy as np
 from eq_tvm import host, linker
 from eq_tvm.artifacts import ARTIFACTS
 from eq_tvm.bundle import Bundle, TensorInfo
-from eq_tvm.calibration import Quantization, check_choice, read_images
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantization import Quantization, check_choice, read_images
 from eq_tvm.targets import TargetSpec, get_target
 
 if TYPE_CHECKING:
@@ -126,8 +126,10 @@ def compile(
         kept=keep,
     )
     model, preprocess = how.model, how.preprocess
-    if max_drop is not None and (scheme == "float32" or not max_drop >= 0):
-        raise UserError(f"--max-drop is in points that an int7 or int8 network may lose, 0 or more, not {max_drop:g}")
+    if max_drop is not None and scheme == "float32":
+        raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
+    if max_drop is not None and not max_drop >= 0:
+        raise UserError(f"--max-drop is in points that the network may lose, 0 or more, not {max_drop:g}")
     spec = get_target(target, targets_file)
     linker.check(spec)
     if tune and (missing := _why_not_here(spec)):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
-from eq_tvm.calibration import HeldOut, Quantization, images_to_analyze
 from eq_tvm.errors import UserError
 from eq_tvm.evaluate import Scores
+from eq_tvm.quantization import HeldOut, Quantization, images_to_analyze
 
 if TYPE_CHECKING:
     import numpy as np

@@ -196,8 +196,8 @@ def test_bad_options(refused):
         refused("--keep must look like LAYER=int8 or LAYER=float, not n2", *model, "--keep", "n2")
     compile_ = ("compile", "net.onnx", *common())
     refused("--keep is for layers of quantized networks", *compile_, "--scheme", "float32", "--keep", "n2=float")
-    refused("--max-drop is in points", *compile_, "--scheme", "float32", "--max-drop", 1)
-    refused("--max-drop is in points", *compile_, "--max-drop", -1)
+    refused("--max-drop is for quantized networks", *compile_, "--scheme", "float32", "--max-drop", 1)
+    refused("--max-drop is in points that the network may lose, 0 or more, not -1", *compile_, "--max-drop", -1)
     refused("--max-drop measures on calibration images that find no scales", *compile_[:-1], 60, "--max-drop", 1)
     refused("--max-drop measures on calibration images that find no scales", "compile", "net.onnx", "--calibration",
             "random", "--max-drop", 1)
