@@ -138,15 +138,16 @@ def test_standalone_squeezenet_is_small(shared_data, tmp_path, target):
     assert all(kernel["weight_bytes"] == kernel["small_weight_bytes"] for kernel in library.network.kernels)
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_networks_of_mixed_types(files, first, tmp_path, aarch64):
+@pytest.mark.parametrize(("first", "board"), [(0, "rpi4"), (1, "rpi5")])
+def test_networks_of_mixed_types(files, first, board, tmp_path, aarch64):
     """Every other layer is kept at INT8."""
+    del aarch64
     nodes = read_network(_canonical(files[0])).nodes
     kept = tuple((node.name, "int8") for node in nodes if node.op in QUANTIZED_OPS)[first::2]
     annotated, images, expected = _program(files, *SCHEMES[0], kept)
     main = relax.VirtualMachine(pipeline.build(annotated, get_target("x86"))[0], tvm.cpu())["main"]
-    library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
-    emulated = aarch64.run_vm_batch(library, [[image] for image in images])
+    library = export(pipeline.build(annotated, get_target(board))[0], tmp_path / "network.so")
+    emulated = machine(EMULATED[board]).run_vm_batch(library, [[image] for image in images])
     for image, (on_arm, *_), (result,) in zip(images, emulated, expected, strict=True):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result, strict=True)
         np.testing.assert_array_equal(on_arm, result, strict=True)
