@@ -49,7 +49,9 @@ class Bundle:
         ``int6``, ``int7``, ``int8`` or ``float32``.
     calibration : dict, optional
         None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
-        timing only), `method`, `activation_range`, `images` (how many), `source` and `layers`, one record per layer.
+        timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,
+        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), and `loss`: with ``--max-drop`` what it led to,
+        as `eq_tvm.max_drop.Kept.report` says.
     target : dict
         The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
     versions : dict

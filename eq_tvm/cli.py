@@ -7,16 +7,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
-from eq_tvm.methods import DEFAULT as DEFAULT_METHOD
-from eq_tvm.methods import HELP as METHODS_HELP
+from eq_tvm.options import ActivationRange, Data, Images, Keep, Key, Method, Model, Pixels, Rpc, Shapes, Tracker
 
 app = typer.Typer(
     help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
@@ -26,20 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-
-
-# Where run, evaluate and bench run a bundle.
-Rpc = Annotated[
-    str | None,
-    typer.Option("--rpc", metavar="HOST:PORT", help="Run on a board, where TVM's RPC server listens there."),
-]
-Tracker = Annotated[
-    str | None,
-    typer.Option("--tracker", metavar="HOST:PORT", help="Run on a board that TVM's RPC tracker there knows."),
-]
-Key = Annotated[
-    str | None, typer.Option("--key", metavar="NAME", help="With --tracker: the kind of board, such as rpi4.")
-]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,39 +73,24 @@ def _examples(*commands: str) -> str:
     )
 )
 def compile(
-    model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default="an embedded example")] = None,
+    model: Model = None,
     target: Annotated[str, typer.Option(metavar="NAME", help="For which machine (see: targets).")] = "native",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DATA",
-            help="Typical images, to find the scales: an .npz (images), a .csv (file,label) or a directory. "
-            "Or the word random: scales for measuring speed only.",
-        ),
-    ] = None,
-    preprocess: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="From pixels to the input: YAML with channels, mean, std, resize."),
-    ] = None,
+    calibration: Data = None,
+    preprocess: Pixels = None,
     scheme: Annotated[str, typer.Option(metavar="int6|int7|int8|float32", help="What the layers compute in.")] = "int7",
-    method: Annotated[
-        str | None,
+    method: Method = None,
+    activation_range: ActivationRange = "unsigned",
+    images: Images = None,
+    keep: Keep = None,
+    max_drop: Annotated[
+        float | None,
         typer.Option(
-            metavar="NAME",
-            help=f"How the scales are found. {METHODS_HELP}",
-            show_default=f"{DEFAULT_METHOD}; random: minmax",
+            metavar="POINTS",
+            help="Keep the worst layers wider until the network loses no more, in points of top-1 accuracy or, without "
+            "labels, of agreement with float32, on the calibration images that find no scales.",
         ),
     ] = None,
-    activation_range: Annotated[
-        str, typer.Option(metavar="unsigned|symmetric", help="Whether what can't be negative uses a range from 0.")
-    ] = "unsigned",
-    images: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="How many calibration images to use.", show_default="50; random: 4"),
-    ] = None,
-    input: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input where it is dynamic.")
-    ] = None,
+    input: Shapes = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The directory to write.", show_default="MODEL-TARGET.eqtvm")
     ] = None,
@@ -169,6 +140,8 @@ def compile(
             method=method,
             activation_range=activation_range,
             images=images,
+            keep=dict(map(_kept_layer, keep or [])),
+            max_drop=max_drop,
             input_shapes=dict(map(_named_shape, input or [])),
             output=output,
             dump_passes=dump_passes,
@@ -180,6 +153,63 @@ def compile(
             progress=progress,
         )
     print(compile_report(written, seconds=time.monotonic() - start))
+
+
+@app.command(
+    epilog=_examples(
+        "analyze net.onnx --calibration images/ --preprocess net.yaml --method minmax",
+        "analyze net-native.eqtvm",
+    )
+)
+def analyze(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL.onnx|BUNDLE", show_default="an embedded example")
+    ] = None,
+    calibration: Data = None,
+    preprocess: Pixels = None,
+    scheme: Annotated[str, typer.Option(metavar="int6|int7|int8", help="What the layers compute in.")] = "int7",
+    method: Method = None,
+    activation_range: ActivationRange = "unsigned",
+    images: Images = None,
+    keep: Keep = None,
+    input: Shapes = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
+    from eq_tvm import report
+
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"can't write {output}: there is no directory {output.parent}")
+    if model is not None and model.is_dir():
+        from eq_tvm import bundle as bundles
+
+        if calibration is not None:
+            raise UserError(f"{model} is a bundle, which holds no float network: analyze its MODEL.onnx instead")
+        bundle = bundles.read(model)
+        result, text = {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {}), (
+            report.bundle_layers_report(bundle))
+    else:
+        from eq_tvm import analysis
+        from eq_tvm.progress import show_progress
+
+        with show_progress() as progress:
+            result = analysis.analyze(
+                model,
+                calibration=calibration,
+                preprocess=preprocess,
+                scheme=scheme,
+                method=method,
+                activation_range=activation_range,
+                images=images,
+                keep=dict(map(_kept_layer, keep or [])),
+                input_shapes=dict(map(_named_shape, input or [])),
+                progress=progress,
+            )
+        text = report.analysis_report(result)
+    if output is not None:
+        _write(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
+    print(json.dumps(result) if as_json else text)
 
 
 @app.command(
@@ -223,7 +253,8 @@ def run(
                 results.append(model.run(inputs))
                 print(top_report(name, results[-1], top))
     if output is not None:
-        _write_npz(output, {key: np.concatenate([result[key] for result in results]) for key in results[0]})
+        arrays = {key: np.concatenate([result[key] for result in results]) for key in results[0]}
+        _write(output, lambda file: np.savez(file, **arrays))
 
 
 @app.command(
@@ -347,6 +378,13 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def _kept_layer(text: str) -> tuple[str, str]:
+    layer, _, kind = text.rpartition("=")
+    if not layer:
+        raise UserError(f"--keep must look like LAYER=int8 or LAYER=float, not {text}")
+    return layer, kind
+
+
 def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | None]:
     """Images and float network (if it can run) for a bundle of the embedded example; other models bring their own."""
     from eq_tvm import bundle, example
@@ -357,14 +395,12 @@ def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | Non
     return example.EVAL, reference or (example.MODEL if float_engine() else None)
 
 
-def _write_npz(path: Path, arrays: dict) -> None:
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write to a temporary file beside it and rename."""
-    import numpy as np
-
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            write(file)
         temporary.replace(path)
     except OSError as e:
         raise UserError(f"can't write {path}: {e.strerror}") from e

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm import data as datasets
-from eq_tvm import example, host, linker
+from eq_tvm import host, linker
 from eq_tvm.artifacts import ARTIFACTS
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.methods import DEFAULT, METHODS
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantization import Quantization, check_choice, read_images
 from eq_tvm.targets import TargetSpec, get_target
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
-SCHEMES = ("int6", "int7", "int8", "float32")
-ACTIVATION_RANGES = ("unsigned", "symmetric")
 OPTIMIZE = ("speed", "size")
-RANDOM = "random"  # instead of images
 
 
 def compile(
@@ -48,6 +44,8 @@ def compile(
     method: str | None = None,
     activation_range: str = "unsigned",
     images: int | None = None,
+    keep: Mapping[str, str] | None = None,
+    max_drop: float | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     output: str | Path | None = None,
     dump_passes: str | Path | None = None,
@@ -79,6 +77,11 @@ def compile(
         Whether tensors that can't be negative use the whole range (in INT6 [0, 63], INT7 [0, 127], INT8 [0, 255]).
     images : int, optional
         How many calibration images to use, evenly spaced over those there are: by default 50, or 4 random ones.
+    keep : mapping from layers to {"int8", "float"}, optional
+        Layers, named as `eq_tvm.analysis.analyze` names them, that are kept at a wider type than the scheme's.
+    max_drop : float, optional
+        Keep as few layers wider as it takes to lose no more points than that: of top-1 accuracy where the calibration
+        images have labels, else of agreement with the float network; on those images that find no scales.
     input_shapes : mapping from input names to shapes, optional
         For inputs whose shape is dynamic; a dynamic batch alone becomes 1 by itself.
     output : str or Path, optional
@@ -110,27 +113,23 @@ def compile(
     """
     progress = progress or (lambda done, message: None)
     start = time.monotonic()
-    if model is None:
-        model, calibration = example.MODEL, calibration or example.CALIBRATION
-        preprocess = preprocess or example.PREPROCESS
-    model = Path(model)
-    if not model.is_file():
-        raise UserError(f"no such ONNX file: {model}")
-    random = str(calibration) == RANDOM
-    method = method or ("minmax" if random else DEFAULT)
-    images = (4 if random else 50) if images is None else images
-    _check_choice("--scheme", scheme, SCHEMES)
-    _check_choice("--method", method, METHODS)
-    _check_choice("--activation-range", activation_range, ACTIVATION_RANGES)
-    _check_choice("--artifact", artifact, tuple(ARTIFACTS))
-    _check_choice("--optimize", optimize, OPTIMIZE)
-    if images < 1:
-        raise UserError(f"--images must be positive, not {images}")
-    if scheme != "float32" and calibration is None:
-        raise UserError(
-            f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
-            "or `random` to measure speed only"
-        )
+    check_choice("--artifact", artifact, tuple(ARTIFACTS))
+    check_choice("--optimize", optimize, OPTIMIZE)
+    how = Quantization.checked(
+        model,
+        calibration=calibration,
+        preprocess=preprocess,
+        scheme=scheme,
+        method=method,
+        activation_range=activation_range,
+        images=images,
+        kept=keep,
+    )
+    model, preprocess = how.model, how.preprocess
+    if max_drop is not None and scheme == "float32":
+        raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
+    if max_drop is not None and not max_drop >= 0:
+        raise UserError(f"--max-drop is in points that the network may lose, 0 or more, not {max_drop:g}")
     spec = get_target(target, targets_file)
     linker.check(spec)
     if tune and (missing := _why_not_here(spec)):
@@ -139,38 +138,19 @@ def compile(
     output = kind.check_destination(output or f"{model.stem}-{target}{kind.suffix}")
     if dump_passes is not None:
         _make_directory(Path(dump_passes))
-    if isinstance(preprocess, str | Path):
-        preprocess = Preprocess.read(preprocess)
 
     progress(0.0, f"importing {model.name}")
-    module, inputs, outputs = _import(model, input_shapes, dump_passes)
+    module, inputs, outputs = import_canonical(model, input_shapes, dump_passes)
     from eq_tvm import pipeline
 
     record = None
     if scheme != "float32":
-        arrays = _calibration_inputs(calibration, inputs, preprocess, images)
-        names = [param.name for param in module["main"].params]
-        with _pass_errors():
-            module, layers = pipeline.calibrate(
-                module,
-                dict(zip(names, arrays, strict=True)),
-                scheme=scheme,
-                method=method,
-                activation_range=activation_range,
-                progress=lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
-                dump=dump_passes,
-            )
-        record = {
-            "calibrated": not random,
-            "method": method,
-            "activation_range": activation_range,
-            "images": len(arrays[0]),
-            "source": Path(calibration).name,
-            "layers": layers,
-        }
+        module, record = _quantize(
+            module, inputs, how, max_drop, dump_passes,
+            lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message))
     progress(_CALIBRATED, f"choosing kernels for {target}")
     choose = _tuner(spec, tune, tuning_file, lambda message: progress(_CALIBRATED, f"measured {message}"))
-    with _pass_errors():
+    with pass_errors():
         module, kernels = pipeline.lower(module, spec, choose=choose, optimize=optimize, dump=dump_passes)
         network = Bundle(
             model=model.stem,
@@ -198,9 +178,45 @@ def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Mo
 
     spec = get_target("native")
     linker.check(spec)
-    module, inputs, outputs = _import(Path(model), None, None)
-    with _pass_errors():
+    module, inputs, outputs = import_canonical(Path(model))
+    with pass_errors():
         return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
+
+
+def _quantize(
+    module: tvm.IRModule,
+    inputs: tuple[TensorInfo, ...],
+    how: Quantization,
+    max_drop: float | None,
+    dump: str | Path | None,
+    progress: Progress,
+) -> tuple[tvm.IRModule, dict[str, Any]]:
+    """The annotated module, and the bundle's record of it."""
+    from eq_tvm import pipeline
+    from eq_tvm.max_drop import keep_worst
+
+    arrays, held_out = read_images(how, inputs)
+    images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
+    loss = None
+    with pass_errors():
+        if max_drop is None:
+            annotated, layers = pipeline.calibrate(
+                module, images, method=how.method, **how.options, kept=how.kept, progress=progress, dump=dump)
+            kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
+        else:
+            found = keep_worst(module, images, held_out, how, max_drop, progress)
+            annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
+            pipeline.write_phase(annotated, dump, "2-annotated")
+    return annotated, {
+        "calibrated": not how.is_random,
+        "method": how.method,
+        "activation_range": how.activation_range,
+        "images": len(arrays[0]),
+        "source": Path(how.calibration).name,
+        "layers": layers,
+        "kept": kept,
+        "loss": loss,
+    }
 
 
 def _why_not_here(spec: TargetSpec) -> str:
@@ -225,8 +241,8 @@ def _tuner(spec: TargetSpec, tune: bool, file: str | Path | None, progress: Call
 _IMPORTED, _CALIBRATED, _LOWERED = 0.02, 0.7, 0.8
 
 
-def _import(
-    model: Path, shapes: Mapping[str, tuple[int, ...]] | None, dump: str | Path | None
+def import_canonical(
+    model: Path, shapes: Mapping[str, tuple[int, ...]] | None = None, dump: str | Path | None = None
 ) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """The canonical module, and its inputs and outputs by the names in the ONNX file."""
     from tvm import ir
@@ -236,7 +252,7 @@ def _import(
 
     imported = import_onnx(model, shapes)
     names = imported["main"].attrs
-    with _pass_errors():
+    with pass_errors():
         module = pipeline.canonicalize(imported, dump=dump)
     _check_weights(module)
     function = module["main"]
@@ -260,32 +276,6 @@ def _check_weights(module: tvm.IRModule) -> None:
                 raise UserError(f"layer {var.name} has NaN or infinity in its weights")
 
 
-def _calibration_inputs(
-    calibration: str | Path, inputs: tuple[TensorInfo, ...], preprocess: Preprocess | None, count: int
-) -> list[np.ndarray]:
-    """For each input float32 (N, ...): N images without the network's batch axis."""
-    for info in inputs:
-        if info.shape[:1] != (1,):
-            raise UserError(f"input {info.name} has the shape {info.shape}: only batch 1 can be quantized")
-    if str(calibration) == RANDOM:
-        return [_random_images(info.shape[1:], preprocess, count) for info in inputs]
-    if len(inputs) != 1:
-        names = ", ".join(info.name for info in inputs)
-        raise UserError(f"the network has {len(inputs)} inputs ({names}): images can calibrate networks with one only")
-    dataset = datasets.read(calibration)
-    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    return [np.concatenate([dataset.input(i, inputs[0].shape, preprocess) for i in chosen])]
-
-
-def _random_images(shape: tuple[int, ...], preprocess: Preprocess | None, count: int) -> np.ndarray:
-    """Seeded noise: pixels if they can be preprocessed, else a normal distribution."""
-    random = np.random.default_rng(0)
-    if preprocess is None:
-        return random.standard_normal((count, *shape), dtype=np.float32)
-    pixels = random.integers(0, 256, (count, *shape[1:], 3), dtype=np.uint8)
-    return np.stack([preprocess(image) for image in pixels])
-
-
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -293,13 +283,8 @@ def _make_directory(path: Path) -> None:
         raise UserError(f"can't write to the directory {path}: {e.strerror}") from e
 
 
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{option} must be one of {', '.join(choices)}, not {value}")
-
-
 @contextmanager
-def _pass_errors() -> Iterator[None]:
+def pass_errors() -> Iterator[None]:
     """Passes know no `UserError`: what they find wrong with a network they raise as ValueError."""
     try:
         yield

@@ -16,9 +16,9 @@ def canonicalize(mod, *, dump=None):
 
     Each phase takes `dump`, a folder that receives the module after it, as TVMScript.
     """
-    _dump(mod, dump, "0-imported")
+    write_phase(mod, dump, "0-imported")
     mod = Sequential(passes.canonical_passes())(mod)
-    _dump(mod, dump, "1-canonical")
+    write_phase(mod, dump, "1-canonical")
     return mod
 
 
@@ -32,8 +32,15 @@ CALIBRATIONS = {
 }
 
 
+def prepare(mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned"):
+    """Canonical -> canonical, as `quantize` wants it: the first part of `calibrate`, whose parameters these are."""
+    if not method.endswith(REFINED):
+        return mod
+    return passes.EqualizeChannels(images, scheme=scheme, activation_range=activation_range)(mod)
+
+
 def calibrate(
-    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", progress=None, dump=None
+    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", kept=None, progress=None, dump=None
 ):
     """Canonical -> annotated.
 
@@ -47,6 +54,8 @@ def calibrate(
         A key of `CALIBRATIONS`; with ``+`` behind it, channels are equalized before, and weights then rounded for the
         least error of each layer.
     activation_range : {"unsigned", "symmetric"}
+    kept : dict of str to {"int8", "float"}, optional
+        Layers that are kept at a wider type than the scheme's.
     progress : callable (float, str) -> None, optional
     dump : path, optional
 
@@ -56,14 +65,19 @@ def calibrate(
     record : list of dict
         What the calibration found, for each layer.
     """
+    options = {"scheme": scheme, "method": method, "activation_range": activation_range}
+    return quantize(prepare(mod, images, **options), images, **options, kept=kept, progress=progress, dump=dump)
+
+
+def quantize(
+    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", kept=None, progress=None, dump=None
+):
+    """The rest of `calibrate`: what `prepare` made -> annotated."""
     progress = progress or (lambda done, message: None)
-    options = {"scheme": scheme, "activation_range": activation_range}
+    options = {"scheme": scheme, "activation_range": activation_range, "kept": kept}
     refined = method.endswith(REFINED)
     share = 0.7 if refined else 1.0
     find = CALIBRATIONS[method.removesuffix(REFINED)]
-    if refined:
-        progress(0.0, "equalizing channels")
-        mod = passes.EqualizeChannels(images, **options)(mod)
     calibration = find(images, **options, progress=lambda done, message: progress(done * share, message))
     annotated = calibration(mod)
     record = calibration.record
@@ -72,7 +86,7 @@ def calibrate(
         refinement = passes.RoundWeights(mod, images, **options, progress=rest)
         annotated = refinement(annotated)
         record = [found | refined for found, refined in zip(calibration.record, refinement.record, strict=True)]
-    _dump(annotated, dump, "2-annotated")
+    write_phase(annotated, dump, "2-annotated")
     return annotated, record
 
 
@@ -113,7 +127,7 @@ def lower(mod, target, *, choose=None, optimize="speed", dump=None):
     with target.tvm_target():
         for phase, phase_passes in lowering_phases(to_integer):
             mod = Sequential(phase_passes)(mod)
-            _dump(mod, dump, phase)
+            write_phase(mod, dump, phase)
     return mod, to_integer.record
 
 
@@ -129,7 +143,8 @@ def executable(mod, target):
         return tvm.compile(mod, target=target.tvm_target())
 
 
-def _dump(mod, folder, phase):
+def write_phase(mod, folder, phase):
+    """Write a module into a folder, if there is one, as TVMScript."""
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{phase}.py").write_text(mod.script(show_meta=False), encoding="utf-8")

@@ -14,6 +14,8 @@ from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import HAVE_TVM, TargetSpec
 
 WORST_LAYERS = 3
+ANALYZED_LAYERS = 20
+KEPT_LAYERS = 5
 
 
 def compile_report(written: Bundle | Standalone, seconds: float) -> str:
@@ -42,8 +44,69 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
             worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
             mean = np.mean([cosine for cosine, _ in cosines])
             rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+        if kept := record["kept"]:
+            named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
+            rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
+        if loss := record["loss"]:
+            rows["loss"] = (f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of "
+                            f"{record['source']}")
+            if kept:
+                rows["loss"] += f"; {loss['drop_before']:.2f} before"
+            if loss["measure"] != "agreement":
+                rows["loss"] += f" (float32: {loss['float32']:.2f} %, agreement with it: {loss['agreement']:.2f} %)"
     rows["next"] = _next_step(written)
     return _aligned(rows)
+
+
+def analysis_report(result: Mapping[str, Any]) -> str:
+    """The worst layers of what `eq_tvm.analysis.analyze` found, one line each."""
+    layers = result["layers"]
+    width = max(5, *(len(layer["layer"]) for layer in layers[:ANALYZED_LAYERS]), 5)
+    others = f", analyzed on {result['analyzed']} others" * bool(result["analyzed"])
+    lines = [
+        f"{result['model']}, {result['scheme']}, {result['method']} on {result['images']} images of "
+        f"{result['source']}{others}: cosine {result['cosine']:.4f} of the outputs, {_db(result['sqnr_db'])} dB",
+        "",
+        f"{'layer':{width}}  {'op':10}{'error':>6} {'alone dB':>8} {'weights':>7} {'inputs':>6} {'so far':>6} "
+        f"{'cosine':>6} {'scale':>5} {'satur.':>6} {'dead':>4}  hint",
+    ]
+    for layer in layers[:ANALYZED_LAYERS]:
+        factors = [x["scale"] / x["scale_max_abs"] for x in layer["inputs"]]
+        saturated = max((x["saturated"] for x in layer["inputs"]), default=0.0)
+        dead = str(layer.get("dead_channels", ""))
+        lines.append(
+            f"{layer['layer']:{width}}  {layer['op']:10}{layer['share']:6.1%} {_db(layer['sqnr_alone_db']):>8} "
+            f"{_db(layer.get('sqnr_weights_db', '')):>7} {_db(layer.get('sqnr_inputs_db', '')):>6} "
+            f"{_db(layer['sqnr_db']):>6} {layer['cosine']:6.4f} {min(factors, default=1):5.2f} {saturated:6.1%} "
+            f"{dead:>4}  {layer['hint']}".rstrip())
+    if len(layers) > ANALYZED_LAYERS:
+        lines.append(f"{len(layers) - ANALYZED_LAYERS} more, with less error: --json or --output FILE.json has all")
+    kept = "".join(f" {layer} {kind}," for layer, kind in result["kept"].items()).strip(",")
+    return "\n".join([*lines, *([f"kept wider:{kept}"] * bool(kept)), "", _ANALYSIS_LEGEND])
+
+
+def bundle_layers_report(bundle: Bundle) -> str:
+    """What the bundle's record says of its layers, those with the lowest cosine first."""
+    record = bundle.calibration
+    if record is None:
+        return f"{bundle.model}: {bundle.scheme}, nothing is quantized"
+    layers = sorted(record["layers"], key=lambda layer: layer.get("cosine_after", 1.0))
+    width = max(5, *(len(layer["layer"]) for layer in layers), 5)
+    lines = [f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
+             "", f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}"]
+    for layer in layers:
+        cosines = scales = factor = ""
+        if "cosine_after" in layer:
+            cosines = f"{layer['cosine_before']:.4f} -> {layer['cosine_after']:.4f}"
+            scales = f"{layer['input_scale_initial']:.6g} -> "
+            ratios = np.divide(layer["weight_scales"], layer["weight_scales_initial"])
+            factor = f"x {np.median(ratios):.2f}"
+        scales += f"{layer['input_scale']:.6g}"
+        scheme = layer.get("scheme", bundle.scheme)
+        lines.append(f"{layer['layer']:{width}}  {layer['op']:8}{scheme:8}{cosines:>17} {scales:>26} {factor:>10}")
+    lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
+    return "\n".join([*map(str.rstrip, lines), "", f"More: python -m eq_tvm analyze {bundle.model}.onnx --calibration "
+                      "DATA --preprocess FILE"])
 
 
 def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
@@ -93,6 +156,17 @@ def targets_report(targets: Mapping[str, TargetSpec]) -> str:
         instructions = ", ".join(spec.instructions) or "none that eq_tvm has kernels for"
         lines.append(f"{name:12}{spec.description}: {instructions}")
     return "\n".join(lines)
+
+
+_ANALYSIS_LEGEND = """\
+error: share of the error at the network's output, if each layer alone was quantized. dB: signal to quantization noise
+of the layer's output alone, with only weights or inputs quantized, and with all layers before it (so far; cosine, too).
+scale: of the input, in parts of that by largest magnitude; satur.: share of the input at the ends of its range; dead:
+channels that are always 0. Try: --keep LAYER=int8 or LAYER=float, or --max-drop POINTS, which finds such layers."""
+
+
+def _db(value: float | str | None) -> str:
+    return value if isinstance(value, str) else "exact" if value is None else f"{value:.1f}"
 
 
 def _next_step(written: Bundle | Standalone) -> str:

@@ -2,7 +2,9 @@
 
 from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
+from .analyze_layers import analyze_layers
 from .canonical import canonical_passes
+from .compare_outputs import compare_outputs
 from .correct_bias import CorrectBias
 from .easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from .equalize_channels import EqualizeChannels
@@ -43,5 +45,7 @@ __all__ = [
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",
+    "analyze_layers",
     "canonical_passes",
+    "compare_outputs",
 ]

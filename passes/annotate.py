@@ -1,5 +1,6 @@
 """Rewrite a canonical module to the annotated form, given all scales."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from tvm import relax
 from .network import Network, substitute
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+from .rewrite import emit_named
 
 
 @dataclass
@@ -43,11 +45,12 @@ class Scales:
 
 
 def annotate(
-    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: int
+    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: Callable[[int], int]
 ) -> tvm.IRModule:
     """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
 
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
     builder = relax.BlockBuilder()
     current: dict[int, relax.Var] = {}
@@ -61,7 +64,7 @@ def annotate(
                 )
                 if node.op in ("conv2d", "dense"):
                     axis = 0 if node.op == "conv2d" else 1
-                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit, axis)
+                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
                     weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
                     expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
                 elif node.op == "bias_add":
@@ -71,7 +74,7 @@ def annotate(
                     axis = 1 if quantized.ndim == 4 else 0
                     bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
                     expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
-                current[i] = expr if node.op == "input" else builder.emit(expr, name_hint=node.name)
+                current[i] = expr if node.op == "input" else emit_named(builder, expr, node.name)
                 if i in producers:
                     scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
                     current[i] = _quantize_dequantize(builder, current[i], scale, range_, node.name)
@@ -86,14 +89,14 @@ def annotate(
 
 def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:
     scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
-    q = builder.emit(relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), name_hint=f"{name}_q")
+    q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), f"{name}_q")
     info = np.iinfo(range_.dtype)
     if (range_.lo, range_.hi) != (info.min, info.max):
-        q = builder.emit(relax.op.clip(q, range_.lo, range_.hi), name_hint=f"{name}_clipped")
-    return builder.emit(relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), name_hint=f"{name}_dq")
+        q = emit_named(builder, relax.op.clip(q, range_.lo, range_.hi), f"{name}_clipped")
+    return emit_named(builder, relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), f"{name}_dq")
 
 
 def _dequantized(builder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
     zeros = np.zeros(scale.shape, values.dtype)
     call = relax.op.dequantize(relax.const(values), relax.const(scale), relax.const(zeros), axis, "float32")
-    return builder.emit(call, name_hint=name)
+    return emit_named(builder, call, name)

@@ -158,7 +158,7 @@ class EasyQuantCalibrate(Calibration):
             smallest = np.broadcast_to(np.float32(smallest), start.weights[i].shape).reshape(shape)
             begin = start.weights[i].reshape(shape)
             scales = search_weight_scales(
-                sample, weight, begin, self.weights.factors, sim.weight_limit, smallest
+                sample, weight, begin, self.weights.factors, sim.weight_limit(i), smallest
             )
             sim.scales.weights[i] = scales.reshape(-1)
 
@@ -209,7 +209,7 @@ class EasyQuantCalibrate(Calibration):
             x,
             x_float,
             scale,
-            sim.weight_limit,
+            sim.weight_limit(consumer),
             self.seed + consumer,
             self._behind(sim.net, consumer),
         )

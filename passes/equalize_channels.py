@@ -11,6 +11,7 @@ from .channel_ties import ChannelTies
 from .network import Network, Node, substitute
 from .parallel import single_threaded_blas
 from .quantizers import check_scheme
+from .rewrite import emit_named
 
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LARGEST_FACTOR = 64.0
@@ -163,7 +164,7 @@ def _noise(problem: Problem, together: list[_Activation], powers: dict[int, floa
             if node.op == "add":
                 total += from_activation.sum() / powers[reader]
                 continue
-            total += _layer_noise(node, f, from_activation, squares, problem.weight_limit) / powers[reader]
+            total += _layer_noise(node, f, from_activation, squares, problem.weight_limit(reader)) / powers[reader]
     return total
 
 
@@ -220,7 +221,7 @@ def _with_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.nda
                 expr = substitute(node.expr, lambda var: current[net.var_node[var]])
                 if i in constants:
                     expr = relax.Call(expr.op, [expr.args[0], relax.const(constants[i])], expr.attrs)
-                current[i] = builder.emit(expr, name_hint=node.name)
+                current[i] = emit_named(builder, expr, node.name)
             outputs = [builder.emit_output(current[i]) for i in net.outputs]
         is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
         builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])

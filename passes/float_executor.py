@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 from tvm_ffi import StructuralKey
 
-from .network import Network, Node, substitute
+from .network import FLOAT, QUANTIZED_OPS, Network, Node, substitute
 from .parallel import map_threads
 from .pointwise import evaluate, number
 from .resizing import resize
@@ -153,7 +153,7 @@ def _max_pool2d(node: Node, x: np.ndarray) -> np.ndarray:
 
 def avg_pool_count(node: Node, x_shape: tuple[int, ...]) -> np.ndarray | int:
     """Number of elements that each output of an average (pool or mean) divides by."""
-    if node.op == "mean":
+    if node.op.endswith("mean"):
         return x_shape[-2] * x_shape[-1]
     if node.expr.attrs.count_include_pad:
         return int(np.prod([int(k) for k in node.expr.attrs.pool_size]))
@@ -162,7 +162,7 @@ def avg_pool_count(node: Node, x_shape: tuple[int, ...]) -> np.ndarray | int:
 
 def window_sum(node: Node, x: np.ndarray) -> np.ndarray:
     """Sums that an average (pool or mean) divides."""
-    if node.op == "mean":
+    if node.op.endswith("mean"):
         return x.sum(axis=(-2, -1), keepdims=True, dtype=np.float32)
     return _pool(node, x.astype(np.float32, copy=False), 0, np.add)
 
@@ -238,6 +238,7 @@ _NUMPY = {
     "strided_slice": _strided_slice,
     "resize": lambda node, x: resize(node.expr, x),
 }
+_NUMPY |= {FLOAT + op: _NUMPY[op] for op in (*QUANTIZED_OPS, "bias_add")}
 
 
 def _count(inputs: list[np.ndarray | list[np.ndarray]]) -> int:

@@ -32,4 +32,4 @@ def max_abs_scales(problem: Problem, progress: Progress) -> Scales:
 def max_abs_weight_scales(problem: Problem) -> dict[int, np.ndarray]:
     """For each layer the scales that map each channel's largest weight to the range's end."""
     net = problem.net
-    return {i: max_abs_scale(weight_max_abs(net.nodes[i]), problem.weight_limit) for i in net.layers()}
+    return {i: max_abs_scale(weight_max_abs(net.nodes[i]), problem.weight_limit(i)) for i in net.layers()}

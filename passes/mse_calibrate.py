@@ -34,7 +34,7 @@ class MSECalibrate(HistogramCalibration):
         """For each output channel the candidate with the least error."""
 
         def of_layer(i: int) -> np.ndarray:
-            node, limit = problem.net.nodes[i], problem.weight_limit
+            node, limit = problem.net.nodes[i], problem.weight_limit(i)
             weight = grouped_weight(node, node.constant).reshape(node.shape[1], -1)
             start = max_abs_scale(weight_max_abs(node), limit)
             candidates = (start * _FRACTIONS[:, None]).astype(np.float32)

@@ -1,6 +1,6 @@
 """A canonical Relax function as a plain network: numbered nodes with their producers and users."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ _LAYOUTS = ("NCHW", "OIHW")
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
 QUANTIZED_OPS = {"conv2d", "dense", "add", "multiply", "avg_pool2d", "mean"}
 BOUNDS = {"relu", "clip"}
+FLOAT = "float_"  # in front of the operator: it is left float
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Node:
         operators make, of one shape, or one pixel for a whole image), "relu", "clip", "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
-        other expression.
+        other expression. "float_conv2d" and the like are operators that could be quantized, but are left float.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr
@@ -90,8 +91,8 @@ class Network:
         return self.users[node][0] if len(self.users[node]) == 1 and node not in self.outputs else None
 
 
-def read_network(mod: tvm.IRModule) -> Network:
-    """Read `main` of a module in the canonical form.
+def read_network(mod: tvm.IRModule, left_float: Collection[str] = ()) -> Network:
+    """Read `main` of a module in the canonical form; the nodes of the names in `left_float` are left float.
 
     Raises
     ------
@@ -110,10 +111,13 @@ def read_network(mod: tvm.IRModule) -> Network:
         if isinstance(expr, relax.Var):  # an alias, as BlockBuilder.emit_output makes
             net.var_node[var] = net.var_node[expr]
         else:
-            _append(net, _read_node(net, var, expr), var)
+            node = _read_node(net, var, expr)
+            if node.name in left_float and node.op in QUANTIZED_OPS:
+                node.op = FLOAT + node.op
+            _append(net, node, var)
     net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
     _mark_biases(net)
-    _mark_pointwise(net)
+    _mark_pointwise(net, left_float)
     return net
 
 
@@ -170,15 +174,16 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
 
 def _mark_biases(net: Network) -> None:
     """An addition of one constant per output channel to a layer that nothing else reads is the layer's bias."""
-    for layer in net.layers():
+    for layer, node in enumerate(net.nodes):
+        if node.op.removeprefix(FLOAT) not in ("conv2d", "dense"):
+            continue
         user = net.sole_user(layer)
-        channels = net.nodes[layer].shape[1]
-        bias_shape = (1, channels, 1, 1) if net.nodes[layer].op == "conv2d" else (channels,)
+        bias_shape = (1, node.shape[1], 1, 1) if node.op.endswith("conv2d") else (node.shape[1],)
         if user is not None and net.nodes[user].op == "float" and np.shape(net.nodes[user].constant) == bias_shape:
-            net.nodes[user].op = "bias_add"
+            net.nodes[user].op = FLOAT + "bias_add" if node.op.startswith(FLOAT) else "bias_add"
 
 
-def _mark_pointwise(net: Network) -> None:
+def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
     """Find functions of one tensor that integer operators made, such as x * sigmoid(x), their sources, and products.
 
     A relu or clip that alone reads an operator's result belongs to that operator.
@@ -192,7 +197,8 @@ def _mark_pointwise(net: Network) -> None:
             node.op, node.source = "pointwise", min(found)
             found = {i, *found}
         elif _is_product(node) and all(functions_of[j] for j in node.inputs):
-            node.op, found = "multiply", {i}
+            float_product = node.name in left_float
+            node.op, found = (FLOAT + "multiply", set()) if float_product else ("multiply", {i})
         elif node.op in QUANTIZED_OPS | {"bias_add"} or (
             node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
         ):

@@ -1,8 +1,9 @@
 """Which activations of a canonical network are quantized, and which of them share one scale."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from .network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
+from .network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
 from .pointwise import NEVER_NEGATIVE
 from .quantizers import Range, activation_range_of
 from .rewrite import operator_name
@@ -39,7 +40,9 @@ class QuantizationPoints:
     group_of: dict[int, int]
 
 
-def quantization_points(net: Network, scheme: str, activation_range: str) -> QuantizationPoints:
+def quantization_points(
+    net: Network, scheme: str, activation_range: str, wide: Collection[int] = ()
+) -> QuantizationPoints:
     """Find the quantized activations of a network.
 
     A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
@@ -47,10 +50,10 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
     a layer). So is the source of a quantized pointwise function. An addition takes one operand in the accumulator of
     the layer that makes it, and its own result is always quantized.
 
-    What only pointwise functions and products read (and the average that a product's factor is made from) needs no
-    room in 16 bits: 8 bits cost no more than 7. An input of the network that only layers read keeps 8 bits, too, but
-    for "symmetric": pixels have as many, what they lose no later layer can make up for, and it is but one layer that
-    computes with shorter chains.
+    What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
+    average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7. And an
+    input of the network that only layers read, but for "symmetric": pixels have 8 bits, what they lose no later layer
+    can make up for, and it is but one layer that computes with shorter chains.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -77,9 +80,11 @@ def quantization_points(net: Network, scheme: str, activation_range: str) -> Qua
         read_by = {net.nodes[u].op for u in consumers}
         free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
         pixels = read_by <= _LAYERS and all(net.nodes[i].op == "input" for i in producers)
-        wide = free or (pixels and activation_range != "symmetric")
+        pixels = pixels and activation_range != "symmetric"
         range_ = activation_range_of(
-            "int8" if wide else scheme, activation_range, all(non_negative[i] for i in producers)
+            "int8" if free or pixels or not set(wide).isdisjoint(consumers) else scheme,
+            activation_range,
+            all(non_negative[i] for i in producers),
         )
         group_of.update(dict.fromkeys(nodes, len(groups)))
         groups.append(Group(producers, consumers, range_))
@@ -134,7 +139,7 @@ def _non_negative(net: Network) -> list[bool]:
         name = operator_name(node.expr)
         if name == "relax.clip":
             value = float(node.expr.args[1].value) >= 0
-        elif node.op in _KEEPS_SIGN:
+        elif node.op.removeprefix(FLOAT) in _KEEPS_SIGN:
             value = all(result[i] for i in node.inputs)
         else:
             value = name in NEVER_NEGATIVE

@@ -1,5 +1,7 @@
 """What all steps share that change an annotated module's constants by what its layers compute."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tvm
 
@@ -19,7 +21,7 @@ class Refinement:
     ----------
     module : tvm.IRModule
         The canonical module that was annotated.
-    images, scheme, activation_range
+    images, scheme, activation_range, kept
         As for the calibration that did it: see `Calibration`.
     progress : callable (done: float from 0 to 1, message: str), optional
 
@@ -36,17 +38,18 @@ class Refinement:
         *,
         scheme: str = "int7",
         activation_range: str = "unsigned",
+        kept: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ):
         check_scheme(scheme, activation_range)
         self.module, self.images, self.scheme, self.activation_range = module, images, scheme, activation_range
-        self.progress = progress or (lambda done, message: None)
+        self.kept, self.progress = kept, progress or (lambda done, message: None)
         self.record: list[dict] = []
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Annotate the canonical module anew, with other constants."""
-        problem = Problem.of(self.module, self.images, self.scheme, self.activation_range)
+        problem = Problem.of(self.module, self.images, self.scheme, self.activation_range, self.kept)
         net, sim = problem.net, Simulation(problem, read_annotated(mod, problem))
         ends = {i if net.bias_of(i) is None else net.sole_user(i): i for i in net.layers()}
         cosines = {}

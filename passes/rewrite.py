@@ -37,6 +37,14 @@ class Graph:
         return call if call is not None and self._users[expr] == 1 else None
 
 
+def emit_named(builder: relax.BlockBuilder, expr: relax.Expr, name: str) -> relax.Var:
+    """Bind an expression to a variable of just that name, which `BlockBuilder.emit` would change where it has dots."""
+    expr = builder.normalize(expr)
+    var = relax.DataflowVar(name, expr.ty)
+    builder.emit_normalized(relax.VarBinding(var, expr))
+    return var
+
+
 Rule = Callable[[Graph, relax.Var, relax.Expr], "dict[relax.Var, relax.Expr] | None"]
 
 

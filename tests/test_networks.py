@@ -20,6 +20,7 @@ from tvm import relax
 from eq_tvm import data, example, host, pipeline, standalone
 from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.importer import import_onnx
+from eq_tvm.passes.network import QUANTIZED_OPS, read_network
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
 
@@ -138,6 +139,21 @@ def test_standalone_squeezenet_is_small(shared_data, tmp_path, target):
     assert all(kernel["weight_bytes"] == kernel["small_weight_bytes"] for kernel in library.network.kernels)
 
 
+@pytest.mark.parametrize(("first", "board"), [(0, "rpi4"), (1, "rpi5")])
+def test_networks_of_mixed_types(files, first, board, tmp_path, aarch64):
+    """Every other layer is kept at INT8."""
+    del aarch64
+    nodes = read_network(_canonical(files[0])).nodes
+    kept = tuple((node.name, "int8") for node in nodes if node.op in QUANTIZED_OPS)[first::2]
+    annotated, images, expected = _program(files, *SCHEMES[0], kept)
+    main = relax.VirtualMachine(pipeline.build(annotated, get_target("x86"))[0], tvm.cpu())["main"]
+    library = export(pipeline.build(annotated, get_target(board))[0], tmp_path / "network.so")
+    emulated = machine(EMULATED[board]).run_vm_batch(library, [[image] for image in images])
+    for image, (on_arm, *_), (result,) in zip(images, emulated, expected, strict=True):
+        np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result, strict=True)
+        np.testing.assert_array_equal(on_arm, result, strict=True)
+
+
 def test_threads_do_not_change_the_bits(files):
     annotated, images, expected = _program(files, *SCHEMES[0])
     main = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"]
@@ -177,7 +193,7 @@ def _canonical(model: Path):
 
 
 @functools.cache
-def _program(files, scheme, activation_range):
+def _program(files, scheme, activation_range, kept=()):
     """(annotated module, images (1, C, H, W), the interpreter's results)."""
     model, preprocess, images = files
     module = _canonical(model)
@@ -186,6 +202,6 @@ def _program(files, scheme, activation_range):
     inputs = [dataset.input(i, shape, steps) for i in range(CALIBRATION_IMAGES + TEST_IMAGES)]
     annotated, _ = pipeline.calibrate(
         module, {name: np.concatenate(inputs[:CALIBRATION_IMAGES])}, scheme=scheme, method="minmax",
-        activation_range=activation_range)
+        activation_range=activation_range, kept=dict(kept))
     tested = inputs[CALIBRATION_IMAGES:]
     return annotated, tested, [run_annotated(annotated, {name: image}) for image in tested]

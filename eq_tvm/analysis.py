@@ -1,0 +1,90 @@
+"""Where a quantized network loses accuracy, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eq_tvm.compiler import import_canonical, pass_errors
+from eq_tvm.errors import UserError
+from eq_tvm.hints import hint
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantization import Quantization, images_to_analyze, read_images
+
+_CALIBRATED = 0.5  # where calibration ends on the progress bar
+_IMAGES = 50
+
+
+def analyze(
+    model: str | Path | None = None,
+    *,
+    calibration: str | Path | None = None,
+    preprocess: Preprocess | str | Path | None = None,
+    scheme: str = "int7",
+    method: str | None = None,
+    activation_range: str = "unsigned",
+    images: int | None = None,
+    keep: Mapping[str, str] | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Quantize a network, and find out what that costs each layer.
+
+    On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left. Parameters are
+    those of `eq_tvm.compile`.
+
+    Returns
+    -------
+    dict
+        What `eq_tvm.passes.analyze_layers` gives, the layers in the order of their `share`, the worst first, each with
+        a `hint` (empty for those that do no harm); and `model`, `scheme`, `method`, `activation_range`, `images` (how
+        many found the scales), `analyzed` (the number of other images it was done on, or 0), `source`, `kept`.
+
+    Raises
+    ------
+    UserError
+        As `eq_tvm.compile`.
+    """
+    progress = progress or (lambda done, message: None)
+    how = Quantization.checked(
+        model,
+        calibration=calibration,
+        preprocess=preprocess,
+        scheme=scheme,
+        method=method,
+        activation_range=activation_range,
+        images=images,
+        kept=keep,
+    )
+    if how.scheme == "float32":
+        raise UserError("--scheme float32 quantizes nothing: analyze int7, int8 or int6")
+    progress(0.0, f"importing {how.model.name}")
+    module, inputs, _ = import_canonical(how.model, input_shapes)
+    from eq_tvm import passes, pipeline
+
+    arrays, held_out = read_images(how, inputs)
+    named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
+    with pass_errors():
+        prepared = pipeline.prepare(module, named, method=how.method, **how.options)
+        annotated, _ = pipeline.quantize(
+            prepared, named, method=how.method, **how.options, kept=how.kept,
+            progress=lambda done, message: progress(done * _CALIBRATED, message))
+        images = images_to_analyze(held_out, named, _IMAGES)
+        found = passes.analyze_layers(
+            prepared, annotated, images, calibrated_on=named, **how.options, kept=how.kept,
+            progress=lambda done, message: progress(_CALIBRATED + done * (1 - _CALIBRATED), message))
+    layers = sorted(found["layers"], key=lambda layer: -layer["share"])
+    return {
+        "model": how.model.stem,
+        "scheme": how.scheme,
+        "method": how.method,
+        "activation_range": how.activation_range,
+        "images": len(arrays[0]),
+        "analyzed": 0 if images is named else len(next(iter(images.values()))),
+        "source": Path(how.calibration).name,
+        "kept": how.kept,
+        "cosine": found["cosine"],
+        "sqnr_db": found["sqnr_db"],
+        "layers": [layer | {"hint": hint(layer, len(layers), how.method)} for layer in layers],
+    }
