@@ -50,7 +50,7 @@ def test_ranges_of_an_int8_layer_among_int7():
     assert {name: np.abs(weights(annotated, name)).max() for name in ("a", "bb", "c", "d", "fc")} == {
         "a": 63, "bb": 63, "c": 127, "d": 63, "fc": 63}
     ranges = {name: pair[:3] for name, pair in pairs(annotated).items()}
-    assert ranges == {"x": ("int8", -63, 63), "ra": ("int8", 0, 127), "rb": ("uint8", 0, 255), "rc": ("int8", 0, 127),
+    assert ranges == {"x": ("int8", -127, 127), "ra": ("int8", 0, 127), "rb": ("uint8", 0, 255), "rc": ("int8", 0, 127),
                       "rd": ("int8", 0, 127), "mean": ("int8", 0, 127)}
 
 
