@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    from eq_tvm.compiler import SCHEMES
+    from eq_tvm.quantization import SCHEMES
     from eq_tvm.methods import METHODS
 
     parser = argparse.ArgumentParser(

@@ -23,6 +23,7 @@ from eq_tvm.schedules import table as table_kernel
 from eq_tvm.schedules.epilogue import is_bounded
 from eq_tvm.schedules.rounding import rounded
 
+from .join_in_place import BY_ROW, JOINS
 from .weight_size import small, weight_bytes
 
 FRACTION_BITS = 16
@@ -254,16 +255,17 @@ def _one(value):
     return np.array([value], "float32")
 
 
-def _kernel(make, name):
+def _kernel(make, name, *marks):
     """`make`, cached, with results that are named for people to read and left alone by later passes."""
     @functools.cache
     def made(*args):
-        return _named(make(*args), name(*args))
+        return _named(make(*args), name(*args), *marks)
     return made
 
 
-def _named(function, name):
-    return function.with_attr({"global_symbol": name, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+def _named(function, name, *marks):
+    return function.with_attr({"global_symbol": name, "tirx.is_scheduled": True, "op_pattern": OPAQUE,
+                               **dict.fromkeys(marks, True)})
 
 
 def _convolution(make, conv, how, dtype):
@@ -272,7 +274,7 @@ def _convolution(make, conv, how, dtype):
 
 @functools.cache
 def _convolution_of(make, *args, name):
-    return _named(make(*args), name)
+    return _named(make(*args), name, BY_ROW)
 
 
 def _conv_name(conv, how, dtype):
@@ -291,18 +293,19 @@ def _pool_name(kind):
 
 
 _depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(
-    conv, "depthwise", output.dtype))
+    conv, "depthwise", output.dtype), BY_ROW)
 _depthwise_columns = _kernel(depthwise_columns.depthwise_columns, lambda conv, _dtype, _dot, _offset, output, _small:
-                             _conv_name(conv, "depthwise", output.dtype))
-_avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"))
-_max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"))
+                             _conv_name(conv, "depthwise", output.dtype), BY_ROW)
+_avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"), BY_ROW)
+_max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"), BY_ROW)
 _add = _kernel(elementwise.add, _shape_name("add"))
 _product = _kernel(product_kernel.product, _shape_name("multiply"))
 _quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 _dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
-_nearest = _kernel(resize.nearest, _shape_name("resize_nearest"))
-_bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"))
+_nearest = _kernel(resize.nearest, _shape_name("resize_nearest"), BY_ROW)
+_bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"), BY_ROW)
 _lookup = _kernel(table_kernel.lookup, _shape_name("lookup"))
 _vector_lookup = _kernel(table_kernel.vector_lookup, lambda size, *_rest: f"lookup_{size}")
 _rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
-_concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}")
+_concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}",
+                  BY_ROW, JOINS)

@@ -6,6 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from .join_in_place import join_in_place
 from .kernels import Kernels
 from .lowered_values import NHWC_OF_NCHW, UNBOUNDED, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights
 from .lowering_rules import RULES
@@ -26,7 +27,8 @@ class LowerToInteger:
     """Lower convolutions, dense layers and everything between them to scheduled kernels.
 
     Works on an annotated module (integers wherever quantize/dequantize pairs say so) and on a canonical float module
-    (float32 kernels). What it does not know stays the float operator that it was.
+    (float32 kernels). What it does not know stays the float operator that it was. Concatenations of channels copy
+    nothing where the kernels before them can write in place (`join_in_place`).
 
     Parameters
     ----------
@@ -62,8 +64,9 @@ class LowerToInteger:
                         lowering.bind(binding.var, binding.value)
                 result = builder.emit_output(lowering.result(main.body.body))
             builder.emit_func_output(result)
-        self.record = lowering.kernels.record
-        return builder.finalize()
+        mod, called = join_in_place(builder.finalize())
+        self.record = [layer | {"function": called[layer["function"]].pop(0)} for layer in lowering.kernels.record]
+        return mod
 
 
 class _Lowering:

@@ -1,19 +1,6 @@
 """Small pieces that several kernels share."""
 
-from tvm import te, tirx
-
 CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
-
-
-def pad_copy(x, padding, value=0, name="padded"):
-    """NHWC `x` with `value` around it; padding is (top, left, bottom, right)."""
-    top, left, bottom, right = padding
-    batch, height, width, channels = (int(extent) for extent in x.shape)
-    fill = tirx.const(value, x.dtype)
-    return te.compute(
-        (batch, height + top + bottom, width + left + right, channels),
-        lambda n, h, w, c: te.if_then_else(
-            te.all(h >= top, h < top + height, w >= left, w < left + width), x[n, h - top, w - left, c], fill), name)
 
 
 def innermost_width(extent, lanes):

@@ -5,8 +5,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 
-def concat(rows, channels, dtype):
-    """Scheduled PrimFunc that joins tensors (rows, channels[i]) to (rows, sum(channels)).
+def concat(rows, channels, dtype, firsts=None, whole=None):
+    """Scheduled PrimFunc that copies tensors (rows, channels[i]) side by side into a larger one.
 
     Parameters
     ----------
@@ -14,22 +14,26 @@ def concat(rows, channels, dtype):
         All axes but the last, as one.
     channels : sequence of int
     dtype : str
+    firsts : sequence of int, optional
+        The channel of the result at which each tensor begins; by default they follow each other, and are all of it.
+    whole : int, optional
+        Channels of the result; others stay as they are.
 
     Returns
     -------
     tvm.tirx.PrimFunc
         Arguments: the inputs, then the result.
     """
+    if firsts is None:
+        firsts, whole = [sum(channels[:i]) for i in range(len(channels))], sum(channels)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         inputs = [T.arg(f"x{i}", T.buffer((rows, width), dtype)) for i, width in enumerate(channels)]
-        out = T.arg("out", T.buffer((rows, sum(channels)), dtype))
+        out = T.arg("out", T.buffer((rows, whole), dtype))
         with T.sblock("root"):
-            at = 0
-            for i, (x, width) in enumerate(zip(inputs, channels, strict=True)):
-                _copy(x, out, rows, width, at, f"copy{i}")
-                at += width
+            for i, (x, width, first) in enumerate(zip(inputs, channels, firsts, strict=True)):
+                _copy(x, out, rows, width, first, f"copy{i}")
     sch = s_tir.Schedule(builder.get())
     for i, width in enumerate(channels):
         row, c = sch.get_loops(sch.get_sblock(f"copy{i}"))

@@ -1,10 +1,14 @@
 """Depthwise convolution: channels side by side in a vector, products added in int16 as long as that provably fits."""
 
-import numpy as np
-from tvm import s_tir, te
+import functools
 
-from .common import innermost_width, pad_copy
+import numpy as np
+import tvm_ffi
+from tvm import s_tir, te, tirx
+
+from .common import innermost_width
 from .intrinsics import llvm
+from .lowered import lowered
 from .overflow import INT16_MAX, worst_accumulators
 
 WIDENED = 8  # channels that ARM multiplies and widens at once
@@ -45,7 +49,7 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, multiply=None):
     limits = output.limits()
     shape = (conv.batch, conv.out_height, conv.out_width, channels)
     residual = te.placeholder(shape, output.residual, "residual") if output.residual else None
-    padded = pad_copy(x, conv.padding, offset) if any(conv.padding) else x
+    read = _inside(x, conv, offset)
 
     widening = multiply and dtype == "int8" and innermost_width(channels, lanes) == WIDENED
 
@@ -53,8 +57,9 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, multiply=None):
         return llvm(multiply, "int16", a, b) if widening else a.astype(operand) * b.astype(operand)
 
     def store(n, h, w, c):
-        products = [product(padded[n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0],
-                                   w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1], c], weights[t, c])
+        products = [product(read(n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0] - conv.padding[0],
+                                 w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1] - conv.padding[1], c),
+                            weights[t, c])
                     for t in range(taps)]
         acc = bias[c]
         for start in range(0, taps, chain):
@@ -64,7 +69,7 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, multiply=None):
 
     out = te.compute(shape, store, "out")
     args = [x, weights, bias, *([] if real else [multiplier]), limits, *([residual] if output.residual else []), out]
-    return _schedule(te.create_prim_func(args), channels, lanes)
+    return _schedule(te.create_prim_func(args), conv, lanes)
 
 
 def int16_chain(weight, activation_range):
@@ -98,16 +103,40 @@ def _sum(terms):
     return total
 
 
-def _schedule(func, channels, lanes):
+def _inside(x, conv, offset):
+    """A function that reads `x`, and the padding around it."""
+    top, left, bottom, right = conv.padding
+    fill = tirx.const(offset, x.dtype)
+
+    def read(n, row, column, c):
+        bounds = [(top, row >= 0), (bottom, row < conv.height), (left, column >= 0), (right, column < conv.width)]
+        inside = [bound for width, bound in bounds if width]
+        return te.if_then_else(te.all(*inside), x[n, row, column, c], fill) if inside else x[n, row, column, c]
+
+    return read
+
+
+def _schedule(func, conv, lanes):
     sch = s_tir.Schedule(func)
-    width = innermost_width(channels, lanes)
-    for block in sch.get_child_blocks(sch.get_sblock("root")):
-        n, h, w, c = sch.get_loops(block)
-        c_o, c_i = sch.split(c, [None, width])
-        sch.vectorize(c_i)
-        if sch.get(block).name_hint == "out":
-            w_o, w_i = sch.split(w, [None, next(tile for tile in (4, 3, 2, 1) if int(sch.get(w).extent) % tile == 0)])
-            sch.reorder(n, h, c_o, w_o, w_i, c_i)
-            sch.unroll(w_i)
-        sch.parallel(sch.fuse(n, h))
-    return sch.mod["main"]
+    n, h, w, c = sch.get_loops(sch.get_sblock("out"))
+    c_o, c_i = sch.split(c, [None, innermost_width(conv.out_channels, lanes)])
+    sch.vectorize(c_i)
+    w_o, w_i = sch.split(w, [None, next(tile for tile in (4, 3, 2, 1) if conv.out_width % tile == 0)])
+    sch.reorder(n, h, c_o, w_o, w_i, c_i)
+    sch.unroll(w_i)
+    sch.parallel(sch.fuse(n, h))
+    if not any(conv.padding):
+        return sch.mod["main"]
+    sch.annotate(w_o, "pragma_loop_partition_hint", True)
+    func = lowered(sch.mod["main"], aligned=False)
+    return tvm_ffi.structural_map(func, [(tirx.For, functools.partial(_border_apart, conv))], order="post")
+
+
+def _border_apart(conv, loop):
+    """The loop over rows, with code of its own for those that read no padding above or below."""
+    if loop.kind != tirx.ForKind.PARALLEL:
+        return loop
+    first = loop.loop_var % conv.out_height * conv.strides[0] - conv.padding[0]
+    last = first + (conv.kernel[0] - 1) * conv.dilation[0]
+    body = tirx.IfThenElse(tirx.all(first >= 0, last < conv.height), loop.body, loop.body)
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)

@@ -7,20 +7,36 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
 
-from eq_tvm import linker
+from eq_tvm import linker, pipeline, standalone
+from eq_tvm.bundle import Bundle, TensorInfo
 from eq_tvm.standalone import Standalone
-from eq_tvm.targets import TargetSpec
+from eq_tvm.targets import TargetSpec, get_target
 
 # Architecture -> qemu, and what the cross compiler brings of a system.
 EMULATED = {
     "aarch64": ("qemu-aarch64", "/usr/aarch64-linux-gnu"),
     "armv7l": ("qemu-arm", "/usr/arm-linux-gnueabihf"),
 }
+
+
+def write(annotated: tvm.IRModule, target: str, path: Path, optimize: str = "speed") -> Standalone:
+    """An annotated module's library."""
+    main, spec = annotated["main"], get_target(target)
+    module, kernels = pipeline.lower(annotated, spec, optimize=optimize)
+    results = main.ret_ty.fields if isinstance(main.ret_ty, tvm.ir.TupleType) else [main.ret_ty]
+    inputs, outputs = (
+        tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
+        for kind, types in (("in", [param.ty for param in main.params]), ("out", results)))
+    target = asdict(spec) | {"architecture": spec.architecture}
+    network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
+    return standalone.write(module, network, spec, path)
 
 
 def run(standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], *, threads: int = 1,

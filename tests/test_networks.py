@@ -6,7 +6,6 @@ Module on x86 == numpy interpreter == module on aarch64 under qemu, bit for bit.
 
 import functools
 import itertools
-from dataclasses import asdict
 from pathlib import Path
 
 import c_programs
@@ -17,9 +16,9 @@ from aarch64 import export, machine
 from interpreter import run_annotated
 from tvm import relax
 
-from eq_tvm import data, example, host, pipeline, standalone
-from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm import data, example, host, pipeline
 from eq_tvm.importer import import_onnx
+from eq_tvm.passes.join_in_place import JOINS
 from eq_tvm.passes.network import QUANTIZED_OPS, read_network
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
@@ -110,7 +109,7 @@ def test_every_network_on_every_board(network, target, shared_data, tmp_path, aa
     if target in EMULATED:
         library = export(pipeline.build(annotated, get_target(target))[0], tmp_path / "network.so")
         results.append(machine(EMULATED[target]).run_vm(library, [image]))
-    cpu, library = (EMULATED | EMULATED_32)[target], _standalone(annotated, target, tmp_path / "library")
+    cpu, library = (EMULATED | EMULATED_32)[target], c_programs.write(annotated, target, tmp_path / "library")
     results += [c_programs.run(library, get_target(target), [image], threads=n, cpu=cpu)[0] for n in (1, 3)]
     for result in results:
         for array, reference in zip(result, expected, strict=True):
@@ -120,7 +119,7 @@ def test_every_network_on_every_board(network, target, shared_data, tmp_path, aa
 @pytest.mark.parametrize("target", ["x86", "rpi5", *EMULATED_32])
 def test_standalone_computes_the_integer_program(files, target, tmp_path):
     annotated, images, expected = _program(files, *SCHEMES[0])
-    library, cpu = _standalone(annotated, target, tmp_path / "library"), (EMULATED | EMULATED_32).get(target)
+    library, cpu = c_programs.write(annotated, target, tmp_path / "library"), (EMULATED | EMULATED_32).get(target)
     for image, result, threads in zip(images, expected, (1, 3), strict=True):
         results, _ = c_programs.run(library, get_target(target), [image], threads=threads, cpu=cpu)
         np.testing.assert_array_equal(results[0], result[0], strict=True)
@@ -131,7 +130,7 @@ def test_standalone_squeezenet_is_small(shared_data, tmp_path, target):
     model = shared_data.models["squeezenet1_1"]
     files = model, model.with_suffix(".preprocess.yaml"), shared_data.path / LARGE["squeezenet1_1"]
     annotated, (image, _), ((expected,), _) = _program(files, *SCHEMES[0])
-    library = _standalone(annotated, target, tmp_path / "library", optimize="size")
+    library = c_programs.write(annotated, target, tmp_path / "library", optimize="size")
     (result,), _ = c_programs.run(library, get_target(target), [image], cpu=EMULATED.get(target))
     np.testing.assert_array_equal(result, expected, strict=True)
     assert library.library.stat().st_size < 1.6e6  # 1.24 MB of weights
@@ -154,6 +153,15 @@ def test_networks_of_mixed_types(files, first, board, tmp_path, aarch64):
         np.testing.assert_array_equal(on_arm, result, strict=True)
 
 
+def test_squeezenet_copies_nothing(shared_data):
+    module = _canonical(shared_data.models["squeezenet1_1"])
+    images = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype("float32")
+    annotated, _ = pipeline.calibrate(module, {module["main"].params[0].name: images}, method="minmax")
+    for target in ("x86", "x86-vnni", *EMULATED, *EMULATED_32):
+        lowered, _ = pipeline.lower(annotated, get_target(target))
+        assert not any(JOINS in (function.attrs or {}) for _, function in lowered.functions_items())
+
+
 def test_threads_do_not_change_the_bits(files):
     annotated, images, expected = _program(files, *SCHEMES[0])
     main = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"]
@@ -169,18 +177,6 @@ def test_the_integer_program_is_close_to_float(files):
     for image, (result,) in zip(images, expected, strict=True):
         real = main(tvm.runtime.tensor(image)).numpy()
         assert np.vdot(real, result) > 0.98 * np.linalg.norm(real) * np.linalg.norm(result)
-
-
-def _standalone(annotated, target, path, optimize="speed"):
-    main, spec = annotated["main"], get_target(target)
-    module, kernels = pipeline.lower(annotated, spec, optimize=optimize)
-    results = main.ret_ty.fields if isinstance(main.ret_ty, tvm.relax.TupleType) else [main.ret_ty]
-    inputs, outputs = (
-        tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
-        for kind, types in (("in", [param.ty for param in main.params]), ("out", results)))
-    target = asdict(spec) | {"architecture": spec.architecture}
-    network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
-    return standalone.write(module, network, spec, path)
 
 
 def _arrays(result):

@@ -79,6 +79,12 @@ class _Line:
             results = self.define(var, var.ty)
             outputs = results if isinstance(results, list) else [results]
             self.program.calls.append((function.name_hint, [*arguments, *outputs]))
+        elif operator == "relax.call_tir_inplace":
+            function, arguments = value.args
+            arguments = [self.value(argument, var.name) for argument in arguments.fields]
+            (written,) = (int(index) for index in value.attrs.inplace_indices)
+            self.program.calls.append((function.name_hint, arguments))
+            self.values[var] = arguments[written]
         elif operator == "relax.reshape":
             self.values[var] = self.value(value.args[0], var.name)
         elif operator is None and not isinstance(value, relax.Call):

@@ -97,6 +97,12 @@ def test_equals_the_integer_program(cpu, folder, drawn):
     _check(cpu, folder, drawn)
 
 
+def test_the_input_is_not_copied():
+    """No buffer besides the arguments, whatever the padding."""
+    conv = Conv2D(1, 14, 14, 32, 32, (3, 3), (2, 2), (1, 1, 1, 1), groups=32)
+    assert "alloc" not in depthwise_conv(conv, "int8", 4, 8, Output("int8")).script()
+
+
 @pytest.mark.parametrize("limit", WORST_CASES)
 def test_worst_cases_do_not_overflow(cpu, folder, limit):
     """All activations at one extreme and all weights at the limit: the largest sums there can be."""

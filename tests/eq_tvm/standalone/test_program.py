@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tvm
-from tvm import relax, topi
+from tvm import relax, te, topi
 
+from eq_tvm.standalone.memory import Lifetime, lifetimes
 from eq_tvm.standalone.program import straight_line
 
 SHAPE = (2, 3, 4)
@@ -49,6 +50,20 @@ def test_several_results_of_one_call():
     found = program(make)
     assert found.calls == [("split", [0, 1, 2])] and found.outputs == [2, 1, 2, 0]
     assert found.sizes == [96, 48, 48]
+
+
+def test_a_call_in_place_has_no_buffer_of_its_own():
+    def make(builder, x):
+        add = builder.add_func(te.create_prim_func([
+            a := te.placeholder(SHAPE, name="a"), te.compute(SHAPE, lambda *at: a[at] + 1.0, "out"),
+        ]).without_attr("global_symbol"), "add")
+        first = builder.emit_te(topi.exp, x)
+        second = builder.emit(relax.op.call_tir_inplace(add, relax.Tuple([x, first]), 1, x.ty))
+        return builder.emit_te(topi.tanh, second)
+
+    found = program(make)
+    assert found.calls == [("exp", [0, 1]), ("add", [0, 1]), ("tanh", [1, 2])]
+    assert lifetimes(found)[1] == Lifetime(96, 0, 2)
 
 
 def test_what_needs_the_runtime_is_refused():
