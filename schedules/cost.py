@@ -26,7 +26,7 @@ PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
 NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
-ORDERED_START = 20.0  # cycles until the first activations and weights are there
+ORDERED_START, ORDERED_LINK = 15.0, 0.9  # cycles until the first activations and weights are there, and to go on
 WIDENING = 0.8  # of a link of an int16 chain
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
@@ -158,8 +158,8 @@ def winograd_tilings(conv, winograd, instruction):
                     yield WinogradTiling(chunk, tile, v, ahead)
         if not instruction.neon:
             continue
-        for tile, v, most in ordered_int16.tilings():  # for processors that keep the order of instructions
-            pieces = largest_divisor(-(-conv.in_channels // instruction.depth), most)
+        pieces = largest_divisor(-(-conv.in_channels // instruction.depth), ordered_int16.STEPS)
+        for tile, v in ordered_int16.TILINGS:  # for processors that keep the order of instructions
             if pieces > 1 and tile <= chunk * cols and v <= vectors:
                 for ahead in (False, True) if chunk < rows else (True,):
                     yield WinogradTiling(chunk, tile, v, ahead, pieces)
@@ -219,7 +219,7 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
     """
     if ins.chains:
-        return ORDERED_START + vectors * tile * (2 * ins.links + ins.chains) + ins.links / 2
+        return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + ins.chains)
     multiply = vectors * tile * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     if ins.neon:

@@ -3,6 +3,8 @@
 `pragma_import_llvm`, an annotation of a loop, brings the function to where `call_extern` calls it.
 """
 
+from dataclasses import dataclass
+
 ADDRESSES = [f"x{n}" for n in (*range(9, 18), *range(20, 29))]  # without those that systems or LLVM may reserve
 
 
@@ -40,6 +42,43 @@ def llvm_function(name, lines, pointers, sums, alone, vectors):
         "ret void", "}"])
 
 
-def load(first, count, kind, address):
-    """One instruction that fills neighbouring registers: `kind` is how they are seen, as "16b"."""
-    return f"ld1 {{{', '.join(f'v{first + n}.{kind}' for n in range(count))}}}, [{address}]"
+@dataclass(frozen=True)
+class Load:
+    """One instruction that fills `count` neighbouring registers, from `first` on, from an address plus `offset` bytes.
+
+    `kind` is how the registers are seen, as "16b".
+    """
+
+    first: int
+    count: int
+    kind: str
+    operand: str
+    offset: int
+
+
+def addressed(lines):
+    """Lines of assembly, among which are `Load`s, with what these addresses take.
+
+    The instruction has no offsets. Addresses are computed many at a time, as that waits for all multiplications before
+    in LLVM's model of the Cortex-A53: the first ones where a line is None, others when all registers are used up.
+    """
+    later = [line for line in lines if isinstance(line, Load) and line.offset]
+    batches = [later[at:at + len(ADDRESSES)] for at in range(0, len(later), len(ADDRESSES))]
+    addresses, written = {}, []
+
+    def compute():
+        for register, load in zip(ADDRESSES, batches.pop(0), strict=False):
+            addresses[load] = register
+            written.append(f"add {register}, {load.operand}, #{load.offset}")
+
+    for line in lines:
+        if line is None and batches:
+            compute()
+        elif isinstance(line, Load):
+            if line.offset and line not in addresses:
+                compute()
+            registers = ", ".join(f"v{line.first + n}.{line.kind}" for n in range(line.count))
+            written.append(f"ld1 {{{registers}}}, [{addresses.get(line, line.operand)}]")
+        elif line:
+            written.append(line)
+    return written

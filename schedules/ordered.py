@@ -13,9 +13,9 @@ from dataclasses import replace
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from .inline_assembly import ADDRESSES, llvm_function, load
+from .inline_assembly import Load, addressed, llvm_function
 
-LINKS = 12  # at most, for the registers for addresses
+LINKS = 32  # at most, for the cache of instructions
 VECTORS, TILE = 4, 2  # output channels and pixels: sixteen registers for their sums
 _GROUP = 4  # registers that an instruction loads
 _SUMS, _WEIGHTS, _ACTIVATIONS = 8, 16, 24  # the first of these registers; 0 to 7 are left to LLVM
@@ -88,41 +88,31 @@ def ordered_function(instruction, alone):
 
 def assembly(links, chain, alone):
     """The instructions; $0 to $7 are the sums of both pixels, $8 to $10 the addresses of activations and weights."""
-    lines, addresses = [], {}
+    def weights(link):
+        return Load(_WEIGHTS + link % 2 * VECTORS, VECTORS, "16b", "$10", link * VECTORS * 16)
 
-    def load_weights(link):
-        lines.append(load(_WEIGHTS + link % 2 * VECTORS, VECTORS, "16b", addresses.get(("$10", link), "$10")))
+    def activations(pixel, link):
+        count = min(_GROUP, links - link)
+        return Load(_ACTIVATIONS + pixel * _GROUP, count, "16b", f"${8 + pixel}", link * 16)
 
-    def load_activations(pixel, link):
-        first, operand = _ACTIVATIONS + pixel * _GROUP, f"${8 + pixel}"
-        lines.append(load(first, min(_GROUP, links - link), "16b", addresses.get((operand, link), operand)))
-
-    load_activations(0, 0)
-    load_weights(0)
-    load_activations(1, 0)
-    later = [("$10", link, link * VECTORS * 16) for link in range(1, links)]
-    later += [(f"${8 + pixel}", link, link * 16) for link in range(_GROUP, links, _GROUP) for pixel in range(TILE)]
-    for register, (operand, link, offset) in zip(ADDRESSES, later, strict=False):
-        addresses[operand, link] = register
-        lines.append(f"add {register}, {operand}, #{offset}")
-    places = [(pixel, vector) for pixel in range(TILE) for vector in range(VECTORS)]
+    lines = [activations(0, 0), weights(0), activations(1, 0), None]
     for link in range(links):
-        if link + 1 < links:
-            load_weights(link + 1)
         for half, kind in (("", "8b"), ("2", "16b")):
             multiply = "smlal" if half or link % chain else "smull"
-            for pixel, vector in places:
-                lines.append(f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
-                             f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
-                             f"v{_WEIGHTS + link % 2 * VECTORS + vector}.{kind}")
-                # A pixel's registers are free: the other pixel's last products, or the widening, hide the loading.
-                if half and vector == VECTORS - 1 and link % _GROUP == _GROUP - 1 and link + 1 < links:
-                    load_activations(pixel, link + 1)
+            for pixel in range(TILE):
+                lines += [f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
+                          f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
+                          f"v{_WEIGHTS + link % 2 * VECTORS + vector}.{kind}" for vector in range(VECTORS)]
+                if link + 1 == links:
+                    continue
+                if (pixel, half) == (0, ""):  # not earlier: these may have to wait for the activations' loads
+                    lines.append(weights(link + 1))
+                if half and link % _GROUP == _GROUP - 1:  # hidden by the other pixel's last products and by widening
+                    lines.append(activations(pixel, link + 1))
         if link % chain == chain - 1:
             widen = "saddlp" if alone and link < chain else "sadalp"
-            lines += [f"{widen} ${pixel * VECTORS + vector}.4s, v{_SUMS + pixel * VECTORS + vector}.8h"
-                      for pixel, vector in places]
-    return lines
+            lines += [f"{widen} ${n}.4s, v{_SUMS + n}.8h" for n in range(VECTORS * TILE)]
+    return addressed(lines)
 
 
 def _pixels(name, links, distance):

@@ -3,18 +3,15 @@
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from .inline_assembly import ADDRESSES, llvm_function, load
+from .inline_assembly import Load, addressed, llvm_function
 
 ELEMENTS = 8  # int16 in a register: input channels of a step, output channels of a vector
 _GROUP = 4  # registers that an instruction loads
 _WEIGHTS, _SUMS = 8, 16  # the first of these registers; 0 to 7 hold activations, as what is used by element must
 
 
-def tilings():
-    """(tile, vectors, most steps in one piece), by what registers there are for sums, activations and addresses."""
-    return [(tile, vectors, steps) for vectors, largest in ((1, 8), (2, 4)) for tile in range(3 - vectors, largest + 1)
-            for steps in [max(n for n in range(1, 9) if len(_later(n, tile, vectors)) <= len(ADDRESSES))]
-            if tile * vectors > 2]
+STEPS = 8  # at most in one piece, for the cache of instructions
+TILINGS = [(tile, 1) for tile in range(3, 9)] + [(tile, 2) for tile in range(2, 5)]  # as registers allow: tile, vectors
 
 
 def product_function(steps, tile, vectors, alone):
@@ -37,32 +34,22 @@ def product_assembly(steps, tile, vectors, alone):
     """The instructions; the sums are the first operands, then come the addresses of activations and weights."""
     sums = 2 * vectors * tile
     activations, weights = f"${sums}", f"${sums + 1}"
-    groups = _groups(tile)
+    groups = {first: min(_GROUP, tile - first) for first in range(0, tile, _GROUP)}  # loaded by one instruction
     both = len(groups) == 1  # there are registers for the activations of two steps
-    lines, addresses = [], {}
 
-    def load_activations(step, group):
+    def activation_loads(step, group):
         first = group + (step % 2 * _GROUP if both else 0)
-        lines.append(load(first, groups[group], "8h", addresses.get((step, group), activations)))
+        return Load(first, groups[group], "8h", activations, (step * tile + group) * 16)
 
-    def load_weights(four):
-        lines.append(load(_WEIGHTS + four % 2 * _GROUP, _GROUP, "8h", addresses.get(four, weights)))
+    def weight_loads(four):
+        return Load(_WEIGHTS + four % 2 * _GROUP, _GROUP, "8h", weights, four * _GROUP * 16)
 
-    load_activations(0, 0)
-    load_weights(0)
-    for register, (key, offset) in zip(ADDRESSES, _later(steps, tile, vectors), strict=False):
-        addresses[key] = register
-        lines.append(f"add {register}, {activations if isinstance(key, tuple) else weights}, #{offset}")
-    for group in list(groups)[1:]:
-        load_activations(0, group)
+    lines = [activation_loads(0, 0), weight_loads(0), None, *(activation_loads(0, group) for group in list(groups)[1:])]
     for step in range(steps):
         for element in range(ELEMENTS):
             place = (step * ELEMENTS + element) * vectors
-            if place % _GROUP == 0 and place + _GROUP < steps * ELEMENTS * vectors:
-                load_weights(place // _GROUP + 1)
-            if both and element == ELEMENTS // 2 and step + 1 < steps:
-                load_activations(step + 1, 0)
             multiply = "smull" if alone and place == 0 else "smlal"
+            next_weights = place % _GROUP == 0 and place + _GROUP < steps * ELEMENTS * vectors
             for group, count in groups.items():
                 for vector in range(vectors):
                     weight = _WEIGHTS + (place + vector) % (2 * _GROUP)
@@ -71,9 +58,12 @@ def product_assembly(steps, tile, vectors, alone):
                             activation = t + (step % 2 * _GROUP if both else 0)
                             lines.append(f"{multiply}{half} ${2 * (t * vectors + vector) + bool(half)}.4s, "
                                          f"v{weight}.{part}, v{activation}.h[{element}]")
-                if not both and element == ELEMENTS - 1 and step + 1 < steps:  # while the other group is multiplied
-                    load_activations(step + 1, group)
-    return lines
+                        if next_weights:  # not earlier: these may have to wait for the activations' loads
+                            lines.append(weight_loads(place // _GROUP + 1))
+                            next_weights = False
+                if step + 1 < steps and element == (3 if both else ELEMENTS - 1):  # the other group is multiplied then
+                    lines.append(activation_loads(step + 1, group))
+    return addressed(lines)
 
 
 def product_intrinsic(steps, tile, vectors, alone):
@@ -82,18 +72,6 @@ def product_intrinsic(steps, tile, vectors, alone):
     if TensorIntrin.get(name, allow_missing=True) is None:
         TensorIntrin.register(name, *_product(function_name(steps, tile, vectors, alone), steps, tile, 8 * vectors))
     return name
-
-
-def _groups(tile):
-    """Tiles whose activations are loaded by one instruction: the first and how many."""
-    return {first: min(_GROUP, tile - first) for first in range(0, tile, _GROUP)}
-
-
-def _later(steps, tile, vectors):
-    """What is loaded from other addresses than the arguments: groups of activations, weights, and their offsets."""
-    every = [((step, group), (step * tile + group) * 16) for step in range(steps) for group in _groups(tile)]
-    every += [(four, four * _GROUP * 16) for four in range(1, steps * ELEMENTS * vectors // _GROUP)]
-    return every[1:]
 
 
 def _product(name, steps, tile, block):
