@@ -26,7 +26,8 @@ PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
 NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
-ORDERED_START, ORDERED_LINK = 15.0, 0.9  # cycles until the first activations and weights are there, and to go on
+# Cycles until the first activations and weights are there, to go on with others, to add up what a tile's lanes hold.
+ORDERED_START, ORDERED_LINK, ORDERED_TILE = 15.0, 0.9, 14.0
 WIDENING = 0.8  # of a link of an int16 chain
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
@@ -108,7 +109,7 @@ def direct_cycles(plan, machine):
     if plan.far:
         inner += plan.block_bytes / L2_BYTES
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
-    inner += PER_TILE + loops * LOOP + _stored(plan, machine)
+    inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
     if tiling.patches:
         tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
