@@ -102,12 +102,13 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
 
     for form in instructions.forms(ins):
         for patches in cost.layouts(conv, form):  # which products an int16 adds up depends on it
-            longer = overflow.longer_chains(form, functools.partial(packed, patches),
-                                            (span[0] + offset, span[1] + offset), _lengths(conv, form))
-            for proven in (form, *longer):
-                for instruction in (proven, *(ordered(proven, conv, patches) if cost.in_order(machine) else ())):
-                    yield from _tilings(conv, instruction, offset, source.dtype, output, machine,
-                                        (weight, folded, multiplier), patches)
+            proof = functools.partial(packed, patches), (span[0] + offset, span[1] + offset)
+            found = [form, *overflow.longer_chains(form, *proof, _lengths(conv, form))]
+            if cost.in_order(machine):
+                found += ordered(form, conv, *proof, patches)
+            for instruction in found:
+                yield from _tilings(conv, instruction, offset, source.dtype, output, machine,
+                                    (weight, folded, multiplier), patches)
 
 
 def _lengths(conv, ins):

@@ -220,7 +220,7 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
     """
     if ins.chains:
-        return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + ins.chains)
+        return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + len(ins.chains))
     multiply = vectors * tile * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     if ins.neon:

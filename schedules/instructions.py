@@ -40,8 +40,9 @@ class Instruction:
         Makes the same instruction with another chain, where it has an int16 step.
     parts : int
         Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
-    chains : int
-        Chains that one use consumes, for several vectors and pixels together, in assembly (see `ordered`); 0: no such.
+    chains : tuple of int
+        Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
+        vectors and pixels together.
     """
 
     name: str
@@ -53,12 +54,12 @@ class Instruction:
     registers: int = field(compare=False)
     chained: Callable | None = field(compare=False, default=None)
     parts: int = 1
-    chains: int = 0
+    chains: tuple[int, ...] = ()
 
     @property
     def links(self):
         """Vectors of weights, for each vector of accumulators, that one use consumes."""
-        return self.chain * max(1, self.chains)
+        return sum(self.chains) or self.chain
 
     @property
     def depth(self):
@@ -144,8 +145,8 @@ def forms(instruction):
     name = instruction.name.removeprefix("eq_tvm.")
     if name == "sdot":
         yield from (_shared_sdot(4), _shared_sdot(2))
-    elif name.startswith("smlal_x"):
-        yield _parted_smlal(max(1, instruction.chain // 2))
+    elif name.startswith("smlal_x") and instruction.chain > 1:  # a link of parts adds up two products
+        yield _parted_smlal(instruction.chain // 2)
 
 
 def choose_int16(features):
@@ -157,7 +158,7 @@ def named(name):
     """The instruction of that name (without "eq_tvm."), such as pmaddubsw_256_x4."""
     base, _, chain = name.partition("_x")
     if base in _NEON:
-        return _NEON[base](*map(int, chain.split("x"))) if chain else _NEON[base]()
+        return _NEON[base](chain if base == "smlal_ordered" else int(chain)) if chain else _NEON[base]()
     family, _, bits = base.partition("_")
     lanes = int(bits or 128) // 32
     if family == "fma":
@@ -299,7 +300,7 @@ _FAMILIES = {
 
 
 _NEON = {"smlal": _chained_smlal, "smlal_parts": _parted_smlal, "smlal_int16": _shared_int16,
-         "smlal_ordered": lambda chain, chains: with_chains(_parted_smlal(chain), chains),
+         "smlal_ordered": lambda digits: with_chains(_parted_smlal(1), [int(digit, 36) for digit in digits]),
          "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot, "vmlal": _chained_vmlal}
 
 

@@ -10,10 +10,13 @@ to GCC, `cortex-a53.md`, they take no longer than those of one or two that LLVM 
 
 from dataclasses import replace
 
+import numpy as np
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from .common import largest_divisor
 from .inline_assembly import Load, addressed, llvm_function
+from .overflow import longest_chains
 
 LINKS = 32  # at most, for the cache of instructions
 VECTORS, TILE = 4, 2  # output channels and pixels: sixteen registers for their sums
@@ -21,34 +24,39 @@ _GROUP = 4  # registers that an instruction loads
 _SUMS, _WEIGHTS, _ACTIVATIONS = 8, 16, 24  # the first of these registers; 0 to 7 are left to LLVM
 
 
-def ordered(instruction, conv, patches):
-    """The same instruction in an order of its own, with as many chains as divide a run best; nothing if none does.
+def ordered(instruction, conv, packed, activation_range, patches):
+    """The same instruction in an order of its own, with the longest chains that provably fit a layer's weights.
 
     Parameters
     ----------
     instruction : Instruction
         One whose lanes are parts of a channel, or nothing comes of it.
     conv : Conv2D
+    packed : callable
+        Takes an instruction and returns the weights as it would read them.
+    activation_range : (int, int)
+        As the instruction reads them, offset included.
     patches : bool
         See `DirectTiling`.
     """
     if instruction.parts == 1 or conv.groups > 1:
         return
-    size, channels, chain = instruction.parts * instruction.pairs, conv.in_channels, instruction.chain
-    runs = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
-    links = [run // size for run in runs if run % size == 0]
+    size, channels = instruction.parts * instruction.pairs, conv.in_channels
+    rows = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
+    runs = [row // size for row in rows if row % size == 0]
     if patches:  # what is behind the last is multiplied by 0
-        links = [-(-channels * conv.kernel[0] * conv.kernel[1] // (size * chain)) * chain]
-    chains = [most // chain for run in links for most in range(2, min(LINKS, run) + 1)
-              if most % chain == 0 and (run % most == 0 or patches)]
-    if chains:
-        yield with_chains(instruction, max(chains))
+        runs = [-(-channels * conv.kernel[0] * conv.kernel[1] // size)]
+    for links in dict.fromkeys(largest_divisor(run, LINKS) for run in runs):
+        if links > 1:
+            chains = longest_chains(packed(with_chains(instruction, [1] * links)), activation_range, _GROUP)
+            if chains:
+                yield with_chains(instruction, chains)
 
 
 def with_chains(instruction, chains):
-    """One use of which consumes so many chains, for four channels and two pixels together."""
-    name = f"{instruction.name.replace('_parts_', '_ordered_')}x{chains}"
-    return replace(instruction, name=name, chains=chains)
+    """One use of which consumes chains of so many links, for four channels and two pixels together."""
+    digits = "".join(np.base_repr(chain, 36).lower() for chain in chains)
+    return replace(instruction, name=f"eq_tvm.smlal_ordered_x{digits}", chains=tuple(chains))
 
 
 def ordered_intrinsic(instruction, distance, flat, alone):
@@ -82,12 +90,14 @@ def ordered_function(instruction, alone):
 
     Its arguments are the addresses of two pixels' activations, of the weights, and of the sums.
     """
-    lines = assembly(instruction.links, instruction.chain, alone)
+    lines = assembly(instruction.chains, alone)
     return llvm_function(function_name(instruction, alone), lines, 3, VECTORS * TILE, alone, range(_SUMS, 32))
 
 
-def assembly(links, chain, alone):
+def assembly(chains, alone):
     """The instructions; $0 to $7 are the sums of both pixels, $8 to $10 the addresses of activations and weights."""
+    links, ends = sum(chains), np.cumsum(chains)
+
     def weights(link):
         return Load(_WEIGHTS + link % 2 * VECTORS, VECTORS, "16b", "$10", link * VECTORS * 16)
 
@@ -98,7 +108,7 @@ def assembly(links, chain, alone):
     lines = [activations(0, 0), weights(0), activations(1, 0), None]
     for link in range(links):
         for half, kind in (("", "8b"), ("2", "16b")):
-            multiply = "smlal" if half or link % chain else "smull"
+            multiply = "smull" if not half and link in (0, *ends) else "smlal"
             for pixel in range(TILE):
                 lines += [f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
                           f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
@@ -109,8 +119,8 @@ def assembly(links, chain, alone):
                     lines.append(weights(link + 1))
                 if half and link % _GROUP == _GROUP - 1:  # hidden by the other pixel's last products and by widening
                     lines.append(activations(pixel, link + 1))
-        if link % chain == chain - 1:
-            widen = "saddlp" if alone and link < chain else "sadalp"
+        if link + 1 in ends:
+            widen = "saddlp" if alone and link < ends[0] else "sadalp"
             lines += [f"{widen} ${n}.4s, v{_SUMS + n}.8h" for n in range(VECTORS * TILE)]
     return addressed(lines)
 

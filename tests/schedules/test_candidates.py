@@ -59,10 +59,11 @@ def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, input
     for candidate in _candidates(layer, FAMILIES[name].machine):
         plan, offset, _ = candidate.make.args
         ins, span = plan.instruction, (layer.span[0] + offset, layer.span[1] + offset)
-        if ins.chains:  # int16 sums of each chain of links, for both halves of a register
-            w = pack_weights(plan, weight).astype("int32").reshape(-1, ins.chain, plan.tiling.vectors, 2, 8)
-            ends = np.stack([w * end for end in span])
-            assert ends.max(0).sum((1, 3)).max() <= INT16_MAX and ends.min(0).sum((1, 3)).min() >= -INT16_MAX
+        if ins.chains:  # int16 sums of each chain of links, of both halves of a register
+            w = pack_weights(plan, weight).astype("int32").reshape(-1, ins.links, plan.tiling.vectors, 2, 8)
+            for chain in np.split(w, np.cumsum(ins.chains)[:-1], axis=1):
+                ends = np.stack([chain * end for end in span])
+                assert ends.max(0).sum((1, 3)).max() <= INT16_MAX and ends.min(0).sum((1, 3)).min() >= -INT16_MAX
         elif ins.chain > 1 and ins.chained:
             packed = lambda longer, plan=plan: pack_weights(replace(plan, instruction=longer), weight)  # noqa: E731
             assert list(longer_chains(ins.chained(1), packed, span, [ins.chain])) == [ins], candidate.name

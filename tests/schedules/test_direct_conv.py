@@ -63,8 +63,8 @@ class Case(Layer):
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
             (chain, patches) for form in forms(chosen) for patches in cost.layouts(conv, form)
-            for proven in (form, *longer_chains(form, partial(packed, patches), span))
-            for chain in (proven, *(ordered(proven, conv, patches) if family.in_order else ()))
+            for chain in (form, *longer_chains(form, partial(packed, patches), span),
+                          *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()))
         ]
         instruction, patches = chains[self.chain % len(chains)]
         plans = [DirectPlan(conv, instruction, numbers.output, tiling)
@@ -202,24 +202,28 @@ ORDERED = [
 
 
 @pytest.mark.parametrize("family", ["smlal-in-order"], indirect=True)
-@given(st.lists(st.tuples(st.sampled_from(ORDERED), st.integers(1, 12), st.sampled_from(["high", "random"]), SEEDS),
-                min_size=3, max_size=6))
-@example([(conv, chain, "high", 0) for conv in ORDERED for chain in range(1, 13)])
+@given(st.lists(st.tuples(st.sampled_from(ORDERED), st.integers(1, 63), st.sampled_from(["random", "extreme", "small"]),
+                          st.sampled_from(["random", "high"]), SEEDS), min_size=3, max_size=6))
+@example([(conv, INT16_MAX // (127 * 2 * chain), "extreme", "high", 0) for conv in ORDERED for chain in range(1, 13)])
 @few(2)
 def test_ordered(family, folder, drawn):
-    """Every chain and number of chains, with weights as large as int16 sums then allow."""
+    """Chains of every length, with weights as large as the int16 sums then allow."""
     cases, jobs = [], []
-    for conv, chain, values, seed in drawn:
-        limit = INT16_MAX // (127 * 2 * chain)
-        case = Case(conv, Activations(0, 127, "int8", values), limit, "extreme" if values == "high" else "random",
-                    Epilogue("float32", -np.inf, np.inf), seed=seed)
+    for conv, limit, weights, inputs, seed in drawn:
+        case = Case(conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf),
+                    seed=seed)
         numbers = case.numbers()
         for patches in cost.layouts(conv, named("smlal_parts_x1")):
-            for instruction in ordered(named(f"smlal_parts_x{chain}"), conv, patches):
-                (plan,) = (DirectPlan(conv, instruction, numbers.output, tiling)
-                           for tiling in cost.direct_tilings(conv, instruction) if tiling.patches == patches)
+            plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
+
+            def packed(instruction, plan=plan, weight=numbers.weight):
+                return pack_weights(replace(plan, instruction=instruction), weight)
+
+            for instruction in ordered(plan.instruction, conv, packed, case.span, patches):
+                assert named(instruction.name.removeprefix("eq_tvm.")) == instruction
+                plan = replace(plan, instruction=instruction)
                 arguments = numbers.arguments(
-                    conv.out_shape, pack_weights(plan, numbers.weight),
+                    conv.out_shape, packed(instruction),
                     pack_channels(plan, folded_bias(numbers.weight, numbers.bias, case.span, 0)),
                     pack_channels(plan, numbers.multiplier))
                 cases.append((case, instruction.name))
