@@ -48,8 +48,8 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    from eq_tvm.quantization import SCHEMES
     from eq_tvm.methods import METHODS
+    from eq_tvm.quantization import SCHEMES
 
     parser = argparse.ArgumentParser(
         description="Quantize trained networks, run them on labelled images, and compare with float32.",

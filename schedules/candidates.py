@@ -10,6 +10,7 @@ from . import cost, instructions, overflow
 from . import winograd_plan as winograd
 from .direct_conv import direct_conv
 from .direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from .ordered import ordered
 from .winograd import winograd_conv
 
 
@@ -101,9 +102,11 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
 
     for form in instructions.forms(ins):
         for patches in cost.layouts(conv, form):  # which products an int16 adds up depends on it
-            longer = overflow.longer_chains(form, functools.partial(packed, patches),
-                                            (span[0] + offset, span[1] + offset), _lengths(conv, form))
-            for instruction in (form, *longer):
+            proof = functools.partial(packed, patches), (span[0] + offset, span[1] + offset)
+            found = [form, *overflow.longer_chains(form, *proof, _lengths(conv, form))]
+            if cost.in_order(machine):
+                found += ordered(form, conv, *proof, patches)
+            for instruction in found:
                 yield from _tilings(conv, instruction, offset, source.dtype, output, machine,
                                     (weight, folded, multiplier), patches)
 
@@ -145,10 +148,12 @@ def _winograd(conv, weight, bias, multiplier, source, output, machine):
         if not winograd.is_exact(form, weight, bias, (source.low, source.high)):
             continue
         for tiling in cost.winograd_tilings(conv, form, ins):
+            if tiling.pieces and not cost.in_order(machine):
+                continue
             plan = winograd.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
                 f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
-                f"{' ahead' if tiling.ahead else ''}",
+                f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
                 cost.winograd_cycles(plan, machine),
                 _short(ins),
                 conv.macs * form.alpha**2 / (9 * form.m**2),

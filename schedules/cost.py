@@ -7,9 +7,10 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import neon
+from . import neon, ordered_int16
 from .common import largest_divisor
 from .direct_plan import TILES, DirectTiling
+from .ordered import TILE, VECTORS
 from .winograd_plan import WinogradTiling
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
@@ -17,7 +18,7 @@ from .winograd_plan import WinogradTiling
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 COPIED_BYTES = 4.0  # per cycle, of activations that are copied to be padded
 ROW_COPIED, MANY = 5.0, 16  # instructions to copy a kernel row of a patch, and channels that need none
-TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
+PER_TILE, LOOP = 8.0, 4.0  # cycles for a tile, a loop over steps
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 7.0  # instructions for a vector of results
 SPREAD = 0.5  # cycles of the multipliers to spread a value over a vector, on a processor that issues faster than loads
@@ -25,6 +26,8 @@ PRODUCT = 40.0  # cycles for a tile of one of Winograd's products: zeros, stores
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
 NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
+# Cycles until the first activations and weights are there, to go on with others, to add up what a tile's lanes hold.
+ORDERED_START, ORDERED_LINK, ORDERED_TILE = 15.0, 0.9, 14.0
 WIDENING = 0.8  # of a link of an int16 chain
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 EFFICIENCY = 0.87  # of the matrix products of Winograd, which are short
@@ -52,11 +55,19 @@ class Machine:
     l3: int = 1 << 24
 
 
+def in_order(machine):
+    """Whether instructions start in the order of the program, so that one that waits holds up all others."""
+    return machine.issue <= 1
+
+
 def direct_tilings(conv, instruction):
     """Tilings of a direct convolution that keep the accumulators in registers."""
     ins = instruction
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
     # Four channels' parts are added together; LLVM keeps three vectors of NEON in memory.
+    if ins.chains:
+        yield from (DirectTiling(VECTORS, TILE, patches=patches) for patches in layouts(conv, ins))
+        return
     for v in (4, 8) if ins.parts > 1 else (1, 2, 4) if ins.neon else (1, 2, 3, 4):
         for tile in range(1, min(conv.out_width, 28) + 1):
             if v <= max(vectors, 1 if ins.parts == 1 else 4) and _registers(v, tile, ins) <= ins.registers:
@@ -98,7 +109,7 @@ def direct_cycles(plan, machine):
     if plan.far:
         inner += plan.block_bytes / L2_BYTES
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
-    inner += TILE + loops * LOOP + _stored(plan, machine)
+    inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
     if tiling.patches:
         tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
@@ -146,6 +157,13 @@ def winograd_tilings(conv, winograd, instruction):
             for tile in range(max(1, -(-most // 2)), most + 1):
                 for ahead in (False, True) if chunk < rows else (True,):  # else threads would have nothing to share
                     yield WinogradTiling(chunk, tile, v, ahead)
+        if not instruction.neon:
+            continue
+        pieces = largest_divisor(-(-conv.in_channels // instruction.depth), ordered_int16.STEPS)
+        for tile, v in ordered_int16.TILINGS:  # for processors that keep the order of instructions
+            if pieces > 1 and tile <= chunk * cols and v <= vectors:
+                for ahead in (False, True) if chunk < rows else (True,):
+                    yield WinogradTiling(chunk, tile, v, ahead, pieces)
 
 
 def winograd_cycles(plan, machine):
@@ -159,7 +177,10 @@ def winograd_cycles(plan, machine):
     conv, winograd, instruction, tiling = plan.conv, plan.winograd, plan.instruction, plan.tiling
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
     block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
-    step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.far) / EFFICIENCY
+    if tiling.pieces:
+        step = 16 * tiling.vectors * tiling.tile + ORDERED_START / tiling.pieces + 2
+    else:
+        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.far) / EFFICIENCY
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     if instruction.neon:
@@ -198,6 +219,8 @@ def step_cycles(vectors, tile, ins, machine, far, unrolled=False):
     unrolled : bool
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
     """
+    if ins.chains:
+        return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + len(ins.chains))
     multiply = vectors * tile * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     if ins.neon:

@@ -11,6 +11,7 @@ from .common import largest_divisor
 from .direct_plan import TILES
 from .lowered import lowered
 from .neon import sum_of_parts
+from .ordered import ordered_function, ordered_intrinsic
 from .prefetch import prefetch
 
 
@@ -116,9 +117,11 @@ def _prepare(x, plan, offset):
     width = column_of(plan.padded_columns - 1, conv.kernel[1] - 1) + 1
     if plan.row == plan.group_in:
         copy = te.compute(
-            (conv.batch, height, width, conv.groups, length),
-            lambda n, h, w, g, k: value(n, h, w, g * plan.group_in + k, [k < plan.group_in]), "prepared")
-        return lambda n, h, w, kh, tap, g, k: copy[n, row_of(h, kh), column_of(w, tap), g, k]
+            (conv.batch, height, width, *([conv.groups] if conv.groups > 1 else []), length),
+            lambda n, h, w, *gk: value(n, h, w, sum(gk[:-1]) * plan.group_in + gk[-1], [gk[-1] < plan.group_in]),
+            "prepared")
+        return lambda n, h, w, kh, tap, g, k: copy[
+            (n, row_of(h, kh), column_of(w, tap), *([g] if conv.groups > 1 else []), k)]
     # A run is a kernel row or several: keep pixels side by side, with room behind the last.
     row_length = (width - conv.kernel[1]) * channels + max(length, plan.row)
     copy = te.compute((conv.batch, height, row_length),
@@ -148,11 +151,12 @@ def _accumulate(source, weights, plan, dtype):
             within, size = pair, ins.pairs
         activation = source(n, h, w, kh, tap, g, step * ins.depth + sum(link) * size + sum(within))
         lane = [] if ins.parts > 1 else [i % ins.lanes]
-        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, *lane, *within)]
+        vector = [*link, i // ins.lanes] if ins.chains else [i // ins.lanes, *link]
+        weight = weights[(g, b, kh, tap, step, *vector, *lane, *within)]
         return activation.astype(dtype) * weight.astype(dtype)
 
-    link = [te.reduce_axis((0, ins.chain), "link")] if ins.chain > 1 or ins.parts > 1 else []
-    if not ins.staged:
+    link = [te.reduce_axis((0, ins.links), "link")] if ins.chain > 1 or ins.parts > 1 else []
+    if not ins.staged and ins.parts == 1:
         pair = [te.reduce_axis((0, ins.pairs), "pair")] if ins.pairs > 1 or not link else []
         return te.compute((*shape, plan.block), lambda *at: te.sum(
             product(*at, kh, tap, step, link, pair, dtype), axis=[kh, tap, step, *link, *pair]), "acc")
@@ -165,9 +169,13 @@ def _accumulate(source, weights, plan, dtype):
         within = [pair[0], half] if ins.parts > 1 else [half * count + sum(pair)]
         return te.sum(product(n, g, b, h, w, i, kh, tap, step, link, within, "int16"), axis=[*link, *pair])
 
-    sums = te.compute((*shape, *taps, lanes, 2), products, "sums")
-    acc = te.compute((*shape, lanes), lambda *at: te.sum(
-        sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]), "acc")
+    if ins.staged:
+        sums = te.compute((*shape, *taps, lanes, 2), products, "sums")
+        acc = te.compute((*shape, lanes), lambda *at: te.sum(
+            sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]), "acc")
+    else:
+        acc = te.compute((*shape, lanes), lambda *at: te.sum(
+            product(*at, kh, tap, step, link, [half, *pair], dtype), axis=[kh, tap, step, *link, half, *pair]), "acc")
     if ins.parts == 1:
         return acc
     return te.compute((*shape, plan.block), lambda *at: sum(
@@ -185,9 +193,10 @@ def _schedule(func, plan, prepared):
     nest = _nest_of_result if plan.packs else _nest_of_accumulators
     shared, tiles = nest(sch, plan, acc, out)
 
-    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-7 if ins.chain > 1 and ins.pairs > 1 and not ins.staged else -6:]
-    v, lane = sch.split(i, [None, ins.lanes])
-    sch.reorder(kh, tap, step, w_i, v, lane)
+    inner = 3 if ins.chains else 2 if ins.chain > 1 and ins.pairs > 1 and not ins.staged else 1  # what the steps add up
+    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-5 - inner:]
+    v, lane = (None, i) if ins.chains else sch.split(i, [None, ins.lanes])
+    sch.reorder(kh, tap, step, w_i, *([v] if v else []), lane)
     if not ins.neon:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, step, tiles, plan.far)
     shared = sch.fuse(*(shared[:-1] if plan.tiling.patches else shared))  # patches serve all blocks of channels
@@ -208,9 +217,15 @@ def _schedule(func, plan, prepared):
         sch.vectorize(lane)
     init = sch.get_loops(sch.decompose_reduction(acc, kh))
     sch.vectorize(init[-1])
-    for loop in (*init[-3:-1], w_i, v):
+    for loop in init[-2:-1] if ins.chains else (*init[-3:-1], w_i, v):
         sch.unroll(loop)
-    if ins.activation != "float32":
+    if ins.chains:
+        flat = plan.by_row and not plan.tiling.patches
+        distance = 1 if plan.tiling.patches else plan.conv.strides[1] * (plan.conv.in_channels if flat else 1)
+        alone = plan.kernel_rows * plan.taps * plan.steps == 1
+        sch.annotate(kh, "pragma_import_llvm", ordered_function(ins, alone))
+        sch.tensorize(w_i, ordered_intrinsic(ins, distance, flat, alone))
+    elif ins.activation != "float32":
         sch.tensorize(lane, ins.widening if ins.staged else ins.name)
     if ins.parts > 1:
         w_i, c = sch.get_loops(sch.get_sblock("total"))[-2:]

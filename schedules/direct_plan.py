@@ -118,9 +118,10 @@ class DirectPlan:
 
     @property
     def weight_shape(self):
-        ins = self.instruction
-        return (self.conv.groups, self.blocks, self.kernel_rows, self.taps, self.steps, self.tiling.vectors,
-                *ins.weight_shape)
+        ins, vectors = self.instruction, self.tiling.vectors
+        link, *rest = ins.weight_shape
+        order = (link, vectors) if ins.chains else (vectors, link)
+        return (self.conv.groups, self.blocks, self.kernel_rows, self.taps, self.steps, *order, *rest)
 
     @property
     def block_bytes(self):
@@ -168,9 +169,9 @@ def pack_weights(plan, weight):
     full = np.zeros((conv.groups, plan.blocks * plan.block, rows, plan.taps, plan.steps * ins.depth), w.dtype)
     full[:, :plan.group_out, ..., :plan.run] = w
     full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, rows,
-                                         plan.taps, plan.steps, ins.chain, ins.parts * ins.pairs)
+                                         plan.taps, plan.steps, ins.links, ins.parts * ins.pairs)
     # group, block, kh, tap, step, vector, chain, channel, input
-    full = full.transpose(0, 1, 4, 5, 6, 2, 7, 3, 8)
+    full = full.transpose(0, 1, 4, 5, 6, *((7, 2) if ins.chains else (2, 7)), 3, 8)
     return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import intrinsics, neon
+from .ordered import with_chains
 from .overflow import INT16_MAX
 
 
@@ -39,6 +40,9 @@ class Instruction:
         Makes the same instruction with another chain, where it has an int16 step.
     parts : int
         Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
+    chains : tuple of int
+        Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
+        vectors and pixels together.
     """
 
     name: str
@@ -50,11 +54,17 @@ class Instruction:
     registers: int = field(compare=False)
     chained: Callable | None = field(compare=False, default=None)
     parts: int = 1
+    chains: tuple[int, ...] = ()
+
+    @property
+    def links(self):
+        """Vectors of weights, for each vector of accumulators, that one use consumes."""
+        return sum(self.chains) or self.chain
 
     @property
     def depth(self):
         """Input channels that one use of the instruction consumes."""
-        return self.pairs * self.chain * self.parts
+        return self.pairs * self.links * self.parts
 
     @property
     def channels(self):
@@ -69,7 +79,7 @@ class Instruction:
     @property
     def staged(self):
         """Whether products are added in int16 first, by an intrinsic of its own."""
-        return self.chained is not None and (self.chain > 1 or self.parts > 1)
+        return self.chained is not None and (self.chain > 1 or self.parts > 1) and not self.chains
 
     @property
     def link(self):
@@ -89,7 +99,7 @@ class Instruction:
         are parts of a channel.
         """
         if self.parts > 1:
-            return (self.chain, self.parts * self.pairs)
+            return (self.links, self.parts * self.pairs)
         if self.chain == 1:
             return (self.lanes, self.pairs)
         return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)
@@ -135,8 +145,8 @@ def forms(instruction):
     name = instruction.name.removeprefix("eq_tvm.")
     if name == "sdot":
         yield from (_shared_sdot(4), _shared_sdot(2))
-    elif name.startswith("smlal_x"):
-        yield _parted_smlal(max(1, instruction.chain // 2))
+    elif name.startswith("smlal_x") and instruction.chain > 1:  # a link of parts adds up two products
+        yield _parted_smlal(instruction.chain // 2)
 
 
 def choose_int16(features):
@@ -148,7 +158,7 @@ def named(name):
     """The instruction of that name (without "eq_tvm."), such as pmaddubsw_256_x4."""
     base, _, chain = name.partition("_x")
     if base in _NEON:
-        return _NEON[base](int(chain)) if chain else _NEON[base]()
+        return _NEON[base](chain if base == "smlal_ordered" else int(chain)) if chain else _NEON[base]()
     family, _, bits = base.partition("_")
     lanes = int(bits or 128) // 32
     if family == "fma":
@@ -290,6 +300,7 @@ _FAMILIES = {
 
 
 _NEON = {"smlal": _chained_smlal, "smlal_parts": _parted_smlal, "smlal_int16": _shared_int16,
+         "smlal_ordered": lambda digits: with_chains(_parted_smlal(1), [int(digit, 36) for digit in digits]),
          "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot, "vmlal": _chained_vmlal}
 
 

@@ -44,6 +44,37 @@ def longer_chains(instruction, packed, activation_range, lengths=(2, 4, 8)):
             yield longer
 
 
+def longest_chains(packed, activation_range, group):
+    """How many links, one after the other, each int16 sum is to take: a list that adds up to all links.
+
+    The fewest chains that provably fit; of these, those that end most often behind a multiple of `group` links. An
+    empty list if a link alone does not fit.
+
+    Parameters
+    ----------
+    packed : numpy.ndarray
+        Weights whose last axes are (link, vector, 16 bytes), the halves of which an int16 sum takes together. Whatever
+        else there is goes through the same chains.
+    activation_range : (int, int)
+    group : int
+    """
+    links, vectors, _ = packed.shape[-3:]
+    w = np.moveaxis(packed.astype("int32").reshape(-1, links, vectors, 2, 8), 1, 0)
+    ends = np.stack([w * end for end in activation_range])
+    none = np.zeros((1, *w.shape[1:-2], 8), "int32")
+    greatest, least = (np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
+                       for sums in (ends.max(0), ends.min(0)))
+    best = {0: (0, 0, [])}  # for the links before: chains, those that end within a group, their lengths
+    for end in range(1, links + 1):
+        found = [(count + 1, within + bool(end % group), [*chains, end - start])
+                 for start, (count, within, chains) in best.items()
+                 if (greatest[end] - greatest[start]).max() <= INT16_MAX
+                 and (least[end] - least[start]).min() >= -INT16_MAX]
+        if found:
+            best[end] = min(found)
+    return best[links][-1] if links in best else []
+
+
 def folded_bias(weight, bias, activation_range, offset):
     """The int32 bias that also takes back `offset`, once it is proven that no accumulator overflows.
 

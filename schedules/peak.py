@@ -17,7 +17,8 @@ def peak_kernel(instruction, machine):
     instruction : Instruction
     machine : Machine
     """
-    widest = Conv2D(1, 1, 28, STEPS * instruction.depth, 4 * instruction.lanes)
+    steps = STEPS // max(1, len(instruction.chains))
+    widest = Conv2D(1, 1, 28, steps * instruction.depth, 4 * instruction.lanes)
 
     def per_product(tiling):
         products = tiling.vectors * tiling.tile

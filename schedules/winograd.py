@@ -10,6 +10,7 @@ from tvm import s_tir, te, tirx
 from .common import innermost_width
 from .lowered import cropped, lowered
 from .neon import load_ahead
+from .ordered_int16 import product_function, product_intrinsic
 from .prefetch import prefetch
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
@@ -46,19 +47,31 @@ def winograd_conv(plan, offset, dtype):
         (conv.batch, plan.rows, plan.cols, alpha, alpha, plan.channels),
         lambda n, r, q, i, j, c: _transform(winograd.b, i, [
             padded[n, r * m + k, q * m + j, c].astype("int16") for k in range(alpha)], "int16"), "columns")
-    v = te.compute(
-        (conv.batch, plan.chunks, alpha * alpha, plan.padded_tiles, plan.channels),
-        lambda n, s, p, t, c: _transform(winograd.b, p % alpha, [
+    depth, lanes, tile, pieces = instruction.depth, instruction.lanes, plan.tiling.tile, plan.tiling.pieces
+
+    def transformed(n, s, p, t, c):
+        return _transform(winograd.b, p % alpha, [
             columns[n, s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
                     te.min(t, plan.tiles - 1) % plan.cols, p // alpha, k, c]
-            for k in range(alpha)], "int16"), "v")
-    depth, lanes = instruction.depth, instruction.lanes
-    step, pair = te.reduce_axis((0, plan.steps), "step"), te.reduce_axis((0, depth), "pair")
+            for k in range(alpha)], "int16")
+
+    places = (conv.batch, plan.chunks, alpha * alpha)
+    if pieces:  # in the order in which it is read
+        v = te.compute((*places, plan.padded_tiles // tile, plan.steps, tile, depth),
+                       lambda n, s, p, t_o, step, t, c: transformed(n, s, p, t_o * tile + t, step * depth + c), "v")
+    else:
+        v = te.compute((*places, plan.padded_tiles, plan.channels), transformed, "v")
+    step, pair = te.reduce_axis((0, plan.steps // max(1, pieces)), "step"), te.reduce_axis((0, depth), "pair")
+    piece = [te.reduce_axis((0, pieces), "piece")] if pieces else []
 
     def multiply(n, s, b, p, t, i):
-        lane = (i % lanes, pair) if instruction.chain == 1 else (pair, i % lanes)
-        weight = weights[(b, p, step, i // lanes, *lane)]
-        return te.sum(v[n, s, p, t, step * depth + pair].astype("int32") * weight.astype("int32"), axis=[step, pair])
+        if pieces:
+            at = step * pieces + piece[0]
+            activation, weight = v[n, s, p, t // tile, at, t % tile, pair], weights[b, p, at, pair, i]
+        else:
+            lane = (i % lanes, pair) if instruction.chain == 1 else (pair, i % lanes)
+            activation, weight = v[n, s, p, t, step * depth + pair], weights[(b, p, step, i // lanes, *lane)]
+        return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[step, *piece, pair])
 
     product = te.compute((conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block),
                          multiply, "product")
@@ -145,10 +158,14 @@ def _schedule(func, plan):
     write_back = sch.cache_write(product, 0, "local")
     if not tiling.ahead:
         sch.compute_at(v, s, preserve_unit_loops=True)
-    p, t, c = sch.get_loops(v)[-3:]
+    if tiling.pieces:
+        p, t_o, c_o, t_i, lane = sch.get_loops(v)[-5:]
+        tiles = t_o, t_i
+    else:
+        p, *tiles, c = sch.get_loops(v)[-3:]
+        c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * width)])
     p_i, p_j = sch.split(p, [None, plan.winograd.alpha])
-    c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * width)])
-    sch.reorder(t, c_o, p_i, p_j, lane)
+    sch.reorder(*tiles, c_o, p_i, p_j, lane)
     sch.unroll(p_i), sch.unroll(p_j), sch.vectorize(lane)
     sch.set_scope(columns, 0, "local")
     sch.compute_at(columns, c_o, preserve_unit_loops=True)
@@ -159,26 +176,44 @@ def _schedule(func, plan):
         sch.parallel(sch.fuse(*sch.get_loops(v)[:3]))
     _schedule_padding(sch, plan, None if tiling.ahead else s)
 
+    n, s, b = sch.get_loops(out)[:3]
+    sch.parallel(sch.fuse(n, s, b) if tiling.ahead else sch.fuse(n, s))  # before reductions are decomposed
+    _schedule_product(sch, plan, write_back)
+    return lowered(sch.mod["main"], aligned=not ins.neon)
+
+
+def _schedule_product(sch, plan, write_back):
+    ins, tiling = plan.instruction, plan.tiling
     product = sch.get_sblock("product")
-    p, t, i, step, pair = sch.get_loops(product)[-5:]
+    p, t, i, step, *piece, pair = sch.get_loops(product)[-6 if tiling.pieces else -5:]
     t_o, t_i = sch.split(t, [None, tiling.tile])
+    if tiling.pieces:
+        sch.reorder(p, t_o, step, t_i, i, *piece, pair)
+        _schedule_write_back(sch, write_back, t_o, 4)
+        init = sch.get_loops(sch.decompose_reduction(product, step))
+        sch.vectorize(init[-1]), sch.unroll(init[-2])
+        what = tiling.pieces, tiling.tile, tiling.vectors, plan.steps == tiling.pieces
+        sch.annotate(step, "pragma_import_llvm", product_function(*what))
+        sch.tensorize(t_i, product_intrinsic(*what))
+        return
     vector, lane = sch.split(i, [None, ins.lanes])
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     step, several = sch.split(step, [None, 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1])
     sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
     if not ins.neon:
         prefetch(sch, step, [t_o], plan.far, "v" if plan.v_bytes > SPILLED else "")
-    sch.reverse_compute_at(write_back, t_o, preserve_unit_loops=True)
-    loops = sch.get_loops(write_back)
-    vector_w, lane_w = sch.split(loops[-1], [None, ins.lanes])
-    sch.vectorize(lane_w), sch.unroll(vector_w), sch.unroll(loops[-2])
-    n, s, b = sch.get_loops(out)[:3]
-    sch.parallel(sch.fuse(n, s, b) if tiling.ahead else sch.fuse(n, s))
+    _schedule_write_back(sch, write_back, t_o, ins.lanes)
     init = sch.get_loops(sch.decompose_reduction(product, step))
     sch.vectorize(init[-1]), sch.unroll(init[-2]), sch.unroll(init[-3])
     sch.unroll(several), sch.unroll(t_i), sch.unroll(vector)
     sch.tensorize(lane, ins.name)
-    return lowered(sch.mod["main"], aligned=not ins.neon)
+
+
+def _schedule_write_back(sch, write_back, tiles, lanes):
+    sch.reverse_compute_at(write_back, tiles, preserve_unit_loops=True)
+    loops = sch.get_loops(write_back)
+    vector, lane = sch.split(loops[-1], [None, lanes])
+    sch.vectorize(lane), sch.unroll(vector), sch.unroll(loops[-2])
 
 
 def _schedule_padding(sch, plan, chunk):

@@ -138,12 +138,15 @@ class WinogradTiling:
         Vectors of output channels that are in registers together.
     ahead : bool
         The whole input is transformed first, instead of chunk by chunk.
+    pieces : int
+        Steps of the products that are in one piece of assembly (see `ordered_int16`); 0: no assembly.
     """
 
     chunk: int
     tile: int
     vectors: int
     ahead: bool
+    pieces: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,11 @@ class WinogradPlan:
 
     @property
     def weight_shape(self):
-        """U as (block, place, step, vector, [chain,] lane[, pair])."""
-        return (self.blocks, self.winograd.alpha**2, self.steps, self.tiling.vectors, *self.instruction.weight_shape)
+        """U as (block, place, step, vector, [chain,] lane[, pair]), or (block, place, step, chain, vector and lane)."""
+        start = self.blocks, self.winograd.alpha**2, self.steps
+        if self.tiling.pieces:
+            return (*start, self.instruction.chain, self.block)
+        return (*start, self.tiling.vectors, *self.instruction.weight_shape)
 
 
 def constants(plan, weight, bias, multiplier):
@@ -245,7 +251,8 @@ def constants(plan, weight, bias, multiplier):
     full[:, :u.shape[2], :u.shape[3]] = u.reshape(-1, *u.shape[2:])
     full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
-    return (np.ascontiguousarray(full.transpose(1, 0, 4, 2, 5, 3, 6)).reshape(plan.weight_shape),
+    order = (5, 2) if plan.tiling.pieces else (2, 5)
+    return (np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape),
             _full(plan, (bias.astype("int64") * factor).astype("int32")),
             _full(plan, multiplier / np.float32(1 << winograd.shift)))
 

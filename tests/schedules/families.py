@@ -35,12 +35,15 @@ class Family:
         LLVM's, beyond those of the processor.
     needs : tuple of str
         Features that the host must have (LLVM's names); not asked of emulated processors.
+    in_order : bool
+        It keeps the order of instructions.
     """
 
     cpu: str
     features: frozenset[str]
     attributes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    in_order: bool = False
 
     @property
     def emulated(self) -> bool:
@@ -58,7 +61,8 @@ class Family:
     @property
     def machine(self) -> Machine:
         """What the choice of kernels knows of it: any figures will do."""
-        return Machine({name: 32.0 for name in sorted(self.features)})
+        rates = {name: 32.0 for name in sorted(self.features)}
+        return Machine(rates, issue=1.0) if self.in_order else Machine(rates)
 
     @property
     def missing(self) -> list[str]:
@@ -114,6 +118,7 @@ FAMILIES = {
     "pmaddubsw-512": Family("skylake-avx512", frozenset({"pmaddubsw-512", "pmaddwd-512"}), needs=_AVX512),
     "pmaddwd-512": Family("skylake-avx512", frozenset({"pmaddwd-512"}), needs=_AVX512),
     "smlal": Family("cortex-a72", frozenset({"smlal"})),
+    "smlal-in-order": Family("cortex-a53", frozenset({"smlal"}), in_order=True),
     "sdot": Family("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",)),
     "vmlal": Family(armv7.CPU, frozenset({"vmlal"})),
 }

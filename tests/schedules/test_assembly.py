@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 from families import FAMILIES, Family
 
 from eq_tvm.schedules import cost
+from eq_tvm.schedules.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.depthwise import byte_multiply, depthwise_conv
 from eq_tvm.schedules.direct_conv import direct_conv
@@ -100,6 +102,21 @@ def test_winograd(name, multiply, form):
     loop = _busiest_loop(assembly, multiply)
     assert len(re.findall(multiply, loop)) >= plan.tiling.tile * plan.tiling.vectors
     assert _stores(loop) == 0
+
+
+@pytest.mark.parametrize("conv, algorithm", [(BODY, "direct"), (POINTWISE, "direct"), (BODY, "F(4,3)")])
+def test_an_order_of_its_own(conv, algorithm):
+    """The assembly is there once, in a loop that spills no accumulator."""
+    family, rng = FAMILIES["smlal-in-order"], np.random.default_rng(0)
+    weight = rng.integers(-30, 31, (conv.out_channels, conv.in_channels, *conv.kernel)).astype("int8")
+    constants = np.zeros(conv.out_channels, "int32"), np.full(conv.out_channels, 1e-4, "float32")
+    found = convolution_candidates(conv, weight, *constants, Stored("int8", 0, 127), Output("int8", bounded=True),
+                                   family.machine)
+    fastest = next(candidate for candidate in found if candidate.name.startswith(algorithm))
+    assert "ordered" in fastest.name
+    assembly = _assembly(family, fastest.make())
+    assert assembly.count("//APP") == 1
+    assert not re.search(r"\bsp\b", _busiest_loop(assembly, r"(smlal|smull)2?\s"))
 
 
 @pytest.mark.parametrize("name, multiply", [

@@ -19,7 +19,7 @@ from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.cost import Machine
 from eq_tvm.schedules.direct_plan import pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.overflow import longer_chains
+from eq_tvm.schedules.overflow import INT16_MAX, longer_chains
 
 BODY = Conv2D(1, 5, 6, 12, 64, (3, 3), padding=(1, 1, 1, 1))
 UINT8 = Epilogue("uint8", 0, 255, Activations(0, 255, "uint8"), 0.7)
@@ -31,14 +31,16 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=["int7", "int8", "pointwise"])
-@pytest.mark.parametrize("family", ["pmaddubsw", "pmaddubsw-512", "vpdpbusd-512", "smlal"], indirect=True)
+@pytest.mark.parametrize(
+    "family", ["pmaddubsw", "pmaddubsw-512", "vpdpbusd-512", "smlal", "smlal-in-order"], indirect=True)
 def test_every_candidate_gives_the_same_integers(family, folder, layer):
     """At least one of each way to compute the layer, the fastest ones, and some of the rest."""
     numbers, found = layer.numbers(), _candidates(layer, family.machine)
     _check_costs(found, family.machine)
-    kinds = {tuple(candidate.name.split()[:2]): candidate for candidate in reversed(found)}
+    kinds = {(*each.name.split()[:2], each.name.endswith("ordered")): each for each in reversed(found)}
     chosen = [*kinds.values(), *found[1::max(1, len(found) // 4)]]
-    assert ("F(4,3)" in {kind for kind, _ in kinds}) == (layer.conv == BODY)
+    assert ("F(4,3)" in {kind for kind, *_ in kinds}) == (layer.conv == BODY)
+    assert any(ordered for _, _, ordered in kinds) == (family.in_order and layer.conv == BODY)
     jobs = []
     for candidate in chosen:
         func = candidate.make()
@@ -47,7 +49,7 @@ def test_every_candidate_gives_the_same_integers(family, folder, layer):
     check(family, folder, [candidate.name for candidate in chosen], jobs)
 
 
-@pytest.mark.parametrize("name", ["pmaddubsw", "pmaddubsw-512", "smlal", "vmlal"])
+@pytest.mark.parametrize("name", ["pmaddubsw", "pmaddubsw-512", "smlal", "smlal-in-order", "vmlal"])
 @given(st.sampled_from([1, 3, 4]), st.sampled_from([(3, 3), (5, 5), (1, 3)]), activations(), SEEDS)
 @settings(max_examples=20)
 def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, inputs, seed):
@@ -57,7 +59,12 @@ def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, input
     for candidate in _candidates(layer, FAMILIES[name].machine):
         plan, offset, _ = candidate.make.args
         ins, span = plan.instruction, (layer.span[0] + offset, layer.span[1] + offset)
-        if ins.chain > 1 and ins.chained:
+        if ins.chains:  # int16 sums of each chain of links, of both halves of a register
+            w = pack_weights(plan, weight).astype("int32").reshape(-1, ins.links, plan.tiling.vectors, 2, 8)
+            for chain in np.split(w, np.cumsum(ins.chains)[:-1], axis=1):
+                ends = np.stack([chain * end for end in span])
+                assert ends.max(0).sum((1, 3)).max() <= INT16_MAX and ends.min(0).sum((1, 3)).min() >= -INT16_MAX
+        elif ins.chain > 1 and ins.chained:
             packed = lambda longer, plan=plan: pack_weights(replace(plan, instruction=longer), weight)  # noqa: E731
             assert list(longer_chains(ins.chained(1), packed, span, [ins.chain])) == [ins], candidate.name
 

@@ -29,8 +29,9 @@ from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, fma, forms
-from eq_tvm.schedules.overflow import folded_bias, longer_chains
+from eq_tvm.schedules.instructions import choose, fma, forms, named
+from eq_tvm.schedules.ordered import ordered
+from eq_tvm.schedules.overflow import INT16_MAX, folded_bias, longer_chains
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Case(Layer):
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
             (chain, patches) for form in forms(chosen) for patches in cost.layouts(conv, form)
-            for chain in (form, *longer_chains(form, partial(packed, patches), span))
+            for chain in (form, *longer_chains(form, partial(packed, patches), span),
+                          *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()))
         ]
         instruction, patches = chains[self.chain % len(chains)]
         plans = [DirectPlan(conv, instruction, numbers.output, tiling)
@@ -189,6 +191,44 @@ def test_one_link_more_would_overflow(family, folder, inputs, limit):
     )
     (got,) = family.run(folder, [(direct_conv(plan, offset, "int8"), arguments)])
     assert (got != accumulators(conv, numbers.x, numbers.weight, numbers.bias)).all()
+
+
+# Rows and pixels of activations, strides, what is read where it is, single runs and patches.
+ORDERED = [
+    Conv2D(1, 5, 6, 64, 10, (3, 3), padding=(1, 1, 1, 1)), Conv2D(1, 6, 9, 192, 4, (1, 3), strides=(2, 2)),
+    Conv2D(1, 6, 7, 96, 8, (3, 3), (2, 2), (1, 1, 1, 1), (2, 2)), Conv2D(2, 1, 6, 160, 12), Conv2D(1, 5, 5, 384, 8,
+    strides=(2, 2)), Conv2D(2, 5, 7, 32, 5), Conv2D(1, 12, 13, 3, 9, (7, 7), (2, 2), (3, 3, 3, 3)),
+]
+
+
+@pytest.mark.parametrize("family", ["smlal-in-order"], indirect=True)
+@given(st.lists(st.tuples(st.sampled_from(ORDERED), st.integers(1, 63), st.sampled_from(["random", "extreme", "small"]),
+                          st.sampled_from(["random", "high"]), SEEDS), min_size=3, max_size=6))
+@example([(conv, INT16_MAX // (127 * 2 * chain), "extreme", "high", 0) for conv in ORDERED for chain in range(1, 13)])
+@few(2)
+def test_ordered(family, folder, drawn):
+    """Chains of every length, with weights as large as the int16 sums then allow."""
+    cases, jobs = [], []
+    for conv, limit, weights, inputs, seed in drawn:
+        case = Case(conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf),
+                    seed=seed)
+        numbers = case.numbers()
+        for patches in cost.layouts(conv, named("smlal_parts_x1")):
+            plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
+
+            def packed(instruction, plan=plan, weight=numbers.weight):
+                return pack_weights(replace(plan, instruction=instruction), weight)
+
+            for instruction in ordered(plan.instruction, conv, packed, case.span, patches):
+                assert named(instruction.name.removeprefix("eq_tvm.")) == instruction
+                plan = replace(plan, instruction=instruction)
+                arguments = numbers.arguments(
+                    conv.out_shape, packed(instruction),
+                    pack_channels(plan, folded_bias(numbers.weight, numbers.bias, case.span, 0)),
+                    pack_channels(plan, numbers.multiplier))
+                cases.append((case, instruction.name))
+                jobs.append((direct_conv(plan, 0, "int8"), arguments, numbers.expected.reshape(conv.out_shape)))
+    check(family, folder, cases, jobs)
 
 
 @given(convolutions(), SEEDS, SEEDS, st.none() | SEEDS, st.booleans(), st.booleans())

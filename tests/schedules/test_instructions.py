@@ -1,8 +1,10 @@
 """The choice of a multiply instruction: the proof that its int16 step holds, and the bias that takes an offset back."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from cases import ACTIVATION_RANGES
+from cases import ACTIVATION_RANGES, SEEDS, WEIGHT_LIMITS
 from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,8 @@ from eq_tvm.schedules.depthwise import int16_chain
 from eq_tvm.schedules.direct_conv import direct_conv
 from eq_tvm.schedules.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from eq_tvm.schedules.epilogue import Output
-from eq_tvm.schedules.instructions import choose, choose_int16, fma, vector_bits
-from eq_tvm.schedules.overflow import INT16_MAX, INT32_MAX, folded_bias, longer_chains
+from eq_tvm.schedules.instructions import choose, choose_int16, fma, forms, vector_bits
+from eq_tvm.schedules.overflow import INT16_MAX, INT32_MAX, folded_bias, longer_chains, longest_chains
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
 LINKS = {"pmaddubsw": 2, "smlal": 1, "vmlal": 1}  # products that one link adds up in an int16
@@ -100,6 +102,12 @@ def test_no_choice_for_int16():
     assert choose_int16(set()) is None
 
 
+def test_parts_only_where_a_link_of_them_fits():
+    """It adds up two products."""
+    for limit, count in ((127, 2), (128, 1)):
+        assert len(list(forms(choose({"smlal"}, (-128, 127), limit)[0]))) == count
+
+
 LENGTHS = 2, 3, 4, 6, 8
 CHAINED = ["pmaddubsw", "pmaddubsw-512", "smlal", "vmlal"]
 
@@ -122,6 +130,28 @@ def test_longer_chains_are_those_that_fit(name, inputs, spread, seed):
         ends = np.stack([full.reshape(20, -1, chain, 2, links).astype("int64") * end for end in span])
         fits = ends.max(0).sum((2, 4)).max() <= INT16_MAX and ends.min(0).sum((2, 4)).min() >= -INT16_MAX
         assert (chain in found) == (fits and chain > chosen.chain)
+
+
+@given(RANGES, st.integers(1, 12), st.sampled_from([2, 16, 40, 127]), SEEDS)
+@settings(max_examples=100)
+def test_longest_chains(inputs, links, spread, seed):
+    """No sum overflows, and there is no way with fewer chains."""
+    rng = np.random.default_rng(seed)
+    packed = np.clip(np.rint(rng.normal(0, spread, (5, links, 3, 16))), -127, 127).astype("int8")
+    ends = np.stack([packed.reshape(5, links, 3, 2, 8).astype("int64") * end for end in inputs])
+    greatest, least = ends.max(0).sum(3), ends.min(0).sum(3)
+
+    def fits(start, end):
+        return (greatest[:, start:end].sum(1).max() <= INT16_MAX and least[:, start:end].sum(1).min() >= -INT16_MAX)
+
+    found = longest_chains(packed, inputs, 4)
+    starts = np.cumsum([0, *found])
+    assert starts[-1] == links or (not found and not all(fits(n, n + 1) for n in range(links)))
+    assert all(fits(*chain) for chain in pairwise(starts))
+    fewest = {0: 0} | {end: links + 1 for end in range(1, links + 1)}
+    for end in range(1, links + 1):
+        fewest[end] = min((fewest[start] + 1 for start in range(end) if fits(start, end)), default=links + 1)
+    assert not found or len(found) == fewest[links]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, check
 
-from eq_tvm.schedules import cost, winograd
+from eq_tvm.schedules import cost, ordered_int16, winograd
 from eq_tvm.schedules.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.conv2d import Conv2D
 from eq_tvm.schedules.instructions import choose_int16
@@ -122,6 +122,18 @@ def test_equals_the_integer_program(family, folder, drawn):
     for case in drawn:
         numbers = case.numbers()
         assert is_exact(case.form, numbers.weight, numbers.bias, case.span)
+    check(family, folder, drawn, [case.job(family) for case in drawn])
+
+
+@pytest.mark.parametrize("family", ["smlal-in-order"], indirect=True)
+@pytest.mark.parametrize("steps", [2, 3, 4, 10, 12])
+def test_ordered(family, folder, steps):
+    """Each way to write the products down, in one piece or in several."""
+    conv = Conv2D(1, 9, 10, 8 * steps, 20, (3, 3), padding=(1, 1, 1, 1))
+    tilings = list(cost.winograd_tilings(conv, F23, choose_int16(family.features)))
+    drawn = [Case(conv, tiling=n, m=2) for n, tiling in enumerate(tilings)
+             if tiling.pieces and (tiling.chunk == 5 or not tiling.ahead)]
+    assert {(tilings[case.tiling].tile, tilings[case.tiling].vectors) for case in drawn} == {*ordered_int16.TILINGS}
     check(family, folder, drawn, [case.job(family) for case in drawn])
 
 
