@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cases import ACTIVATION_RANGES, SEEDS, WEIGHT_LIMITS
+from cases import ACTIVATION_RANGES, SEEDS
 from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
