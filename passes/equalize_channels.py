@@ -13,7 +13,7 @@ from .parallel import single_threaded_blas
 from .quantizers import check_scheme
 from .rewrite import emit_named
 
-_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_EXPONENTS = (0.0, 0.25, 0.5)  # beyond, other images than those seen saturate too much
 _LARGEST_FACTOR = 64.0
 _MARGIN = 3.0  # what other images may exceed the largest magnitude by, in root mean squares of the channel
 _CHUNK = 8  # images evaluated at a time

@@ -79,9 +79,9 @@ class WeightSample:
     squares : (I, G, O / G) float64
         |o|^2.
     targets : (I, G, R, O / G) float32, optional
+        o itself, row by row, instead of correlations: where the rows are few, or an activation is looked behind.
     activation : Activation, optional
-        Behind it, a channel is not linear any more: its outputs there are compared with targets, row by row, and
-        there are no correlations.
+        Behind it, a channel is not linear any more.
     alone : bool
         The cosine is over one channel's outputs, not over the whole layer's.
     """
@@ -105,8 +105,9 @@ def weight_sample(
 
     `compress`: replace the P rows by K rows that give the same |P w|; only without an activation.
     """
-    if activation is not None:
-        targets = np.stack([activation(output.transpose(0, 2, 1)) for output in outputs]).astype(np.float32)
+    if not compress:
+        behind = activation or (lambda output: output)
+        targets = np.stack([behind(output.transpose(0, 2, 1)) for output in outputs]).astype(np.float32)
         rows = np.stack([patch.transpose(0, 2, 1) for patch in patches]).astype(np.float32)
         squares = np.einsum("igpo,igpo->igo", targets, targets, dtype=np.float64)
         return WeightSample(rows, None, squares, targets, activation, alone)
@@ -115,7 +116,7 @@ def weight_sample(
         patch, output = patch.astype(np.float64), output.astype(np.float64)
         correlations.append(patch @ output.transpose(0, 2, 1))
         squares.append(np.einsum("gop,gop->go", output, output))
-        rows.append((_root(patch) if compress else patch.transpose(0, 2, 1)).astype(np.float32))
+        rows.append(_root(patch).astype(np.float32))
     return WeightSample(np.stack(rows), np.stack(correlations), np.stack(squares), alone=alone)
 
 
@@ -164,12 +165,17 @@ Products = Iterator[tuple[np.ndarray, np.ndarray]]
 def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:
     """For each image the products (G, C, n) of a channel's quantized output with the float one, and with itself."""
     groups, count, n, k = w.shape
-    dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
+    if sample.correlations is not None:
+        all_dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
     w = w.reshape(groups, count * n, k).transpose(0, 2, 1)
     for i, rows in enumerate(sample.rows):
-        outputs = rows @ w  # (G, R, C * n)
-        quantized = np.einsum("grc,grc->gc", outputs, outputs).reshape(groups, count, n) * np.float64(candidates) ** 2
-        yield dots[..., i] * candidates, quantized
+        outputs = (rows @ w).reshape(groups, -1, count, n)
+        quantized = np.einsum("grcn,grcn->gcn", outputs, outputs) * np.float64(candidates) ** 2
+        if sample.correlations is not None:
+            dots = all_dots[..., i]
+        else:
+            dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels])
+        yield dots * candidates, quantized
 
 
 def _activated_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:

@@ -107,7 +107,7 @@ def test_equalization_keeps_the_float_network():
 
 
 def test_equalization_before_a_depthwise_layer():
-    """Its channels all reach the same magnitude: that costs nothing."""
+    """Its channels get nearer to the same magnitude: that costs nothing."""
     weight = random(6, 3, 3, 3) * np.float32([1, 0.1, 10, 2, 0.5, 0]).reshape(-1, 1, 1, 1)
 
     def make(emit, x):
@@ -118,10 +118,10 @@ def test_equalization_before_a_depthwise_layer():
     mod = build(make)
     equalize = EqualizeChannels(images())
     equalized = equalize(mod)
-    assert [(r["layer"], r["exponent"]) for r in equalize.record] == [("re", 1.0)]  # "ra" is an output, too
+    assert [(r["layer"], r["exponent"]) for r in equalize.record] == [("re", 0.5)]  # "ra" is an output, too
     np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=1e-4)
     before, after = (errors(m, MinMaxCalibrate(images())(m)).mean(axis=(0, 1, 3, 4)) for m in (mod, equalized))
-    assert (after[2:4] < 0.05 * before[2:4]).all()  # the channel with the smallest range
+    assert (after[2:4] < 0.2 * before[2:4]).all()  # the channel with the smallest range
 
 
 def test_equalization_of_a_stage_with_residuals():
