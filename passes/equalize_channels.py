@@ -13,9 +13,8 @@ from .parallel import single_threaded_blas
 from .quantizers import check_scheme
 from .rewrite import emit_named
 
-_EXPONENTS = (0.0, 0.25, 0.5)  # beyond, other images than those seen saturate too much
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75)  # at 1, channels of images other than those seen saturate
 _LARGEST_FACTOR = 64.0
-_MARGIN = 3.0  # what other images may exceed the largest magnitude by, in root mean squares of the channel
 _CHUNK = 8  # images evaluated at a time
 
 
@@ -30,7 +29,7 @@ class EqualizeChannels:
     factors are (R / r)^e for channels of the largest magnitude r, R being the activation's, with the exponent e for
     which the sum of both errors, estimated in closed form from what the images give, is least.
 
-    A channel behind a clip is clipped above the largest magnitude that the images gave.
+    A channel behind a clip is clipped above the largest magnitude that the images gave, the farther the more it is scaled.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ class _Activation:
     classes : numpy.ndarray (C,) int
         Of its channels.
     largest, squares, filled : numpy.ndarray (C,)
-        Of each channel the largest magnitude, with a margin, the mean square, and the share of elements that are not 0.
+        Of each channel the largest magnitude, the mean square, and the share of elements that are not 0.
     """
 
     node: int
@@ -115,9 +114,6 @@ def _measure(problem: Problem, ties: ChannelTies) -> tuple[list[_Activation], di
                 activation.largest = np.maximum(activation.largest, np.abs(x).max(axis=(0, 2)))
                 activation.squares += share * np.square(x).mean(axis=(0, 2))
                 activation.filled += share * (x != 0).mean(axis=(0, 2))
-    for i, activation in found.items():
-        bound = float(net.nodes[i].expr.args[2].value) if net.nodes[i].op == "clip" else np.inf
-        activation.largest = np.minimum(activation.largest + _MARGIN * np.sqrt(activation.squares), bound)
     return list(found.values()), powers
 
 
