@@ -111,6 +111,10 @@ class HeldOut:
         """Of each image, if it has one."""
         return [None if self.dataset.labels is None else self.dataset.labels[i] for i in self.indices]
 
+    def some(self, count: int) -> HeldOut:
+        """So many of them, evenly spaced."""
+        return replace(self, indices=_evenly(self.indices, count))
+
     def batches(self) -> Iterator[np.ndarray]:
         """Some images at a time: float32 (N, ...) without the network's batch axis."""
         for start in range(0, len(self), _BATCH):
@@ -147,8 +151,7 @@ def images_to_analyze(held_out: HeldOut | None, calibrated_on: dict[str, np.ndar
     """By the input's name, so many of the images left over, or those that found the scales where hardly any are."""
     if held_out is None or len(held_out) < _ENOUGH:
         return calibrated_on
-    some = replace(held_out, indices=_evenly(held_out.indices, count))
-    return dict.fromkeys(calibrated_on, np.concatenate(list(some.batches())))
+    return dict.fromkeys(calibrated_on, np.concatenate(list(held_out.some(count).batches())))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ class EqualizeChannels:
     factors are (R / r)^e for channels of the largest magnitude r, R being the activation's, with the exponent e for
     which the sum of both errors, estimated in closed form from what the images give, is least.
 
-    A channel behind a clip is clipped above the largest magnitude that the images gave, the farther the more it is scaled.
+    A channel behind a clip is clipped above the largest magnitude that the images gave.
 
     Parameters
     ----------
@@ -53,7 +53,9 @@ class EqualizeChannels:
         """Replace weights and biases."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
         net, ties = problem.net, ChannelTies(problem.net)
-        activations, powers = _measure(problem, ties)
+        with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
+            activations, powers = _measure(problem, ties)
+        activations = [a for a in activations if np.isfinite(a.squares).all()]
         factors, self.record = np.ones(len(ties)), []
         for together in _components(activations):
             tried = [_factors(together, ties, e) for e in _EXPONENTS]
