@@ -69,7 +69,8 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
         pairs = [batch[0] for batch in compare_outputs(start, annotated, batches, scheme=options.scheme)]
         if expected is None:  # of the original network, which equalization changes a little behind clips
             expected = np.concatenate([reference for reference, _ in pairs])
-        return 1 - np.mean([_cosine(*pair) for pair in zip(expected, np.concatenate([q for _, q in pairs]), strict=True)])
+        quantized = np.concatenate([q for _, q in pairs])
+        return 1 - np.mean([_cosine(*pair) for pair in zip(expected, quantized, strict=True)])
 
     given = {name: images}
     for method in ("minmax", "easyquant", "mse"):
