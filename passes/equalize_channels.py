@@ -14,7 +14,7 @@ from .quantizers import check_scheme
 from .rewrite import emit_named
 
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75)  # at 1, channels of images other than those seen saturate
-_LARGEST_FACTOR = 64.0
+_LARGEST_FACTOR = 1024.0
 _CHUNK = 8  # images evaluated at a time
 
 
