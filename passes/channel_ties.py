@@ -24,7 +24,6 @@ class ChannelTies:
     def __init__(self, net: Network):
         self._parent: list[int] = []
         self.classes: dict[int, np.ndarray] = {}
-        self.frozen: set[int] = set()
         frozen: list[np.ndarray] = []
         for i, node in enumerate(net.nodes):
             inputs = [self.classes.get(j) for j in node.inputs]
@@ -38,7 +37,7 @@ class ChannelTies:
                 self.classes[i] = found
         frozen += [self.classes[i] for i in net.outputs if i in self.classes]
         self.classes = {i: np.array([self._root(c) for c in classes]) for i, classes in self.classes.items()}
-        self.frozen = {self._root(c) for classes in frozen for c in classes}
+        self.frozen: set[int] = {self._root(c) for classes in frozen for c in classes}
 
     def __len__(self) -> int:
         return len(self._parent)
