@@ -73,15 +73,20 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
         return 1 - np.mean([_cosine(*pair) for pair in zip(expected, quantized, strict=True)])
 
     given = {name: images}
+
+    def refined(start):
+        annotated = passes.MSECalibrate(given, scheme=options.scheme)(start)
+        return passes.RoundWeights(start, given, scheme=options.scheme)(annotated)
+
     for method in ("minmax", "easyquant", "mse"):
         annotated = pipeline.CALIBRATIONS[method](given, scheme=options.scheme)(module)
         yield method, error(module, annotated)
     yield "mse, CorrectBias", error(module, passes.CorrectBias(module, given, scheme=options.scheme)(annotated))
-    yield "mse, RoundWeights", error(module, passes.RoundWeights(module, given, scheme=options.scheme)(annotated))
-    equalized = passes.EqualizeChannels(given, scheme=options.scheme)(module)
-    annotated = passes.MSECalibrate(given, scheme=options.scheme)(equalized)
-    refined = passes.RoundWeights(equalized, given, scheme=options.scheme)(annotated)
-    yield "EqualizeChannels, mse, RoundWeights", error(equalized, refined)
+    yield "mse, RoundWeights", error(module, refined(module))
+    prepared = passes.EqualizeChannels(given, scheme=options.scheme)(module)
+    yield "EqualizeChannels, mse, RoundWeights", error(prepared, refined(prepared))
+    prepared = pipeline.prepare(module, given, scheme=options.scheme, method="mse+")
+    yield "CenterChannels, EqualizeChannels, mse, RoundWeights", error(prepared, refined(prepared))
 
 
 def _inputs(model: Path):

@@ -9,9 +9,10 @@ SCALES = {
     "kl": "the least relative entropy of each activation, as TensorRT",
     "mse": "the least square error of each tensor",
 }
-REFINED = "+"  # behind the name: channels are equalized before, weights then rounded for the least error of each layer
+REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))
 HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
-    f". With {REFINED} behind the name, channels are equalized, and weights rounded for the least error of each layer."
+    f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error of "
+    "each layer."
 )

@@ -36,7 +36,8 @@ def prepare(mod, images, *, scheme="int7", method=DEFAULT, activation_range="uns
     """Canonical -> canonical, as `quantize` wants it: the first part of `calibrate`, whose parameters these are."""
     if not method.endswith(REFINED):
         return mod
-    return passes.EqualizeChannels(images, scheme=scheme, activation_range=activation_range)(mod)
+    options = {"scheme": scheme, "activation_range": activation_range}
+    return Sequential([passes.CenterChannels(images, **options), passes.EqualizeChannels(images, **options)])(mod)
 
 
 def calibrate(
@@ -51,8 +52,8 @@ def calibrate(
         For each input of the network, float32 (images, ...) without the network's batch axis.
     scheme : {"int6", "int7", "int8"}
     method : str
-        A key of `CALIBRATIONS`; with ``+`` behind it, channels are equalized before, and weights then rounded for the
-        least error of each layer.
+        A key of `CALIBRATIONS`; with ``+`` behind it, channels are centered and equalized before, and weights then
+        rounded for the least error of each layer.
     activation_range : {"unsigned", "symmetric"}
     kept : dict of str to {"int8", "float"}, optional
         Layers that are kept at a wider type than the scheme's.

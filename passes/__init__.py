@@ -4,6 +4,7 @@ from eq_tvm.schedules.lowered import COMPILE_CONFIG
 
 from .analyze_layers import analyze_layers
 from .canonical import canonical_passes
+from .center_channels import CenterChannels
 from .compare_outputs import compare_outputs
 from .correct_bias import CorrectBias
 from .easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
@@ -28,6 +29,7 @@ __all__ = [
     "COMPILE_CONFIG",
     "EASYQUANT_SHIPPED",
     "Candidates",
+    "CenterChannels",
     "CorrectBias",
     "EasyQuantCalibrate",
     "EqualizeChannels",

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-from tvm import relax
 
 from .calibration import Problem
 from .channel_ties import ChannelTies
-from .network import Network, Node, substitute
+from .network import Network, Node
 from .parallel import single_threaded_blas
 from .quantizers import check_scheme
-from .rewrite import emit_named
+from .replace_constants import replace_constants
 
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75)  # at 1, channels of images other than those seen saturate
 _LARGEST_FACTOR = 1024.0
@@ -66,7 +65,7 @@ class EqualizeChannels:
                 name = net.nodes[min(a.node for a in together)].name
                 row = {"layer": name, "exponent": _EXPONENTS[best], "noise": float(noises[best] / noises[0])}
                 self.record.append(row)
-        return _with_constants(mod, net, _scaled(net, ties, factors))
+        return replace_constants(mod, net, _scaled(net, ties, factors))
 
 
 @dataclass
@@ -208,25 +207,4 @@ def _scaled(net: Network, ties: ChannelTies, factors: np.ndarray) -> dict[int, n
             elif read is not None and weight.shape[1] == 1:
                 weight = weight / np.repeat(read, len(weight) // len(read)).reshape(out)
             constants[i] = weight
-    return {i: constant.astype(np.float32) for i, constant in constants.items()}
-
-
-def _with_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.ndarray]) -> tvm.IRModule:
-    builder = relax.BlockBuilder()
-    current: dict[int, relax.Expr] = {}
-    with builder.function("main", list(mod["main"].params)):
-        with builder.dataflow():
-            for i, node in enumerate(net.nodes):
-                if node.op == "input":
-                    current[i] = node.expr
-                    continue
-                expr = substitute(node.expr, lambda var: current[net.var_node[var]])
-                if i in constants:
-                    expr = relax.Call(expr.op, [expr.args[0], relax.const(constants[i])], expr.attrs)
-                current[i] = emit_named(builder, expr, node.name)
-            outputs = [builder.emit_output(current[i]) for i in net.outputs]
-        is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
-        builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
-    scaled = tvm.IRModule(mod.functions, attrs=mod.attrs)
-    scaled["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)
-    return scaled
+    return constants
