@@ -13,6 +13,6 @@ REFINED = "+"  # behind the name: channels are centered and equalized before, we
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))
 HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
-    f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error of "
-    "each layer."
+    f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error "
+    "of each layer."
 )
