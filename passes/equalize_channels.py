@@ -1,6 +1,6 @@
 """Cross-layer equalization: channels of one activation get ranges that one scale serves better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
@@ -12,7 +12,8 @@ from .parallel import single_threaded_blas
 from .quantizers import check_scheme
 from .replace_constants import replace_constants
 
-_EXPONENTS = (0.0, 0.25, 0.5, 0.75)  # at 1, channels of images other than those seen saturate
+# Exponents and margins that are tried: see EqualizeChannels.
+_TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
 _LARGEST_FACTOR = 1024.0
 _CHUNK = 8  # images evaluated at a time
 
@@ -24,11 +25,12 @@ class EqualizeChannels:
     Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
     divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); channels that `ChannelTies`
     ties together, as in residual networks, have one factor. As each output channel of weights has a scale of its own,
-    it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights: the
-    factors are (R / r)^e for channels of the largest magnitude r, R being the activation's, with the exponent e for
-    which the sum of both errors, estimated in closed form from what the images give, is least.
+    it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights. And
+    the nearer channels come to the end of the range, the more of them saturate in images other than those seen: the
+    second half of the images tells how far they go beyond the first.
 
-    A channel behind a clip is clipped above the largest magnitude that the images gave.
+    Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
+    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least.
 
     Parameters
     ----------
@@ -38,8 +40,8 @@ class EqualizeChannels:
     Attributes
     ----------
     record : list of dict
-        For each set of activations that were equalized together: the first `layer` that makes one, the `exponent`, and
-        the estimated `noise`, in parts of what it was.
+        For each set of activations that were equalized together: the first `layer` that makes one, the `exponent`, the
+        `margin`, and the estimated `noise`, in parts of what it was.
     """
 
     def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
@@ -57,14 +59,14 @@ class EqualizeChannels:
         activations = [a for a in activations if np.isfinite(a.squares).all()]
         factors, self.record = np.ones(len(ties)), []
         for together in _components(activations):
-            tried = [_factors(together, ties, e) for e in _EXPONENTS]
+            tried = [_factors(together, ties, *how) for how in _TRIED]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
             if best:
                 factors *= tried[best]
-                name = net.nodes[min(a.node for a in together)].name
-                row = {"layer": name, "exponent": _EXPONENTS[best], "noise": float(noises[best] / noises[0])}
-                self.record.append(row)
+                name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, _TRIED[best]
+                noise = float(noises[best] / noises[0])
+                self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
         return replace_constants(mod, net, _scaled(net, ties, factors))
 
 
@@ -83,6 +85,12 @@ class _Activation:
         Of its channels.
     largest, squares, filled : numpy.ndarray (C,)
         Of each channel the largest magnitude, the mean square, and the share of elements that are not 0.
+    first : numpy.ndarray (C,)
+        The largest magnitude in the first half of the images.
+    beyond : list of (numpy.ndarray int, numpy.ndarray)
+        Channels and magnitudes of all elements of the second half that are larger than that.
+    elements : int
+        Of each channel in the second half.
     """
 
     node: int
@@ -92,29 +100,43 @@ class _Activation:
     largest: np.ndarray
     squares: np.ndarray
     filled: np.ndarray
+    first: np.ndarray
+    beyond: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    elements: int = 0
+
+    def add(self, x: np.ndarray, share: float, second: bool) -> None:
+        """Magnitudes (N, C, H * W) of some images, which are `share` of them all."""
+        largest = x.max(axis=(0, 2))
+        if second:
+            _, channels, _ = over = np.nonzero(x > np.where(self.first > 0, self.first, np.inf)[:, None])
+            self.beyond.append((channels, x[over]))
+            self.elements += x[:, 0].size
+        else:
+            self.first = np.maximum(self.first, largest)
+        self.largest = np.maximum(self.largest, largest)
+        self.squares += share * np.square(x).mean(axis=(0, 2))
+        self.filled += share * (x != 0).mean(axis=(0, 2))
 
 
 def _measure(problem: Problem, ties: ChannelTies) -> tuple[list[_Activation], dict[int, float]]:
     """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
     net, points = problem.net, problem.points
     found = {
-        i: _Activation(i, g, points.groups[g].range.hi, ties.classes[i], *np.zeros((3, net.nodes[i].shape[1])))
+        i: _Activation(i, g, points.groups[g].range.hi, ties.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
         for i, g in points.group_of.items()
         if i in ties.classes
     }
     powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
     count = len(next(iter(problem.inputs.values())))
-    for start in range(0, count, _CHUNK):
-        some = {k: x[start : start + _CHUNK] for k, x in problem.inputs.items()}
-        for i, value in problem.executor.run(net, some):
-            if i in powers:
-                powers[i] += float(np.square(value, dtype=np.float64).sum()) / count / np.prod(net.nodes[i].shape[2:])
-            if i in found:
-                x = value.reshape(len(value), value.shape[2], -1)
-                activation, share = found[i], len(x) / count
-                activation.largest = np.maximum(activation.largest, np.abs(x).max(axis=(0, 2)))
-                activation.squares += share * np.square(x).mean(axis=(0, 2))
-                activation.filled += share * (x != 0).mean(axis=(0, 2))
+    for second in (False, True):
+        half = {k: x[int(second) :: 2] for k, x in problem.inputs.items()}
+        for start in range(0, (count + 1 - second) // 2, _CHUNK):
+            for i, value in problem.executor.run(net, {k: x[start : start + _CHUNK] for k, x in half.items()}):
+                if i in powers:
+                    squares = np.square(value, dtype=np.float64).sum()
+                    powers[i] += float(squares) / count / np.prod(net.nodes[i].shape[2:])
+                if i in found:
+                    found[i].add(np.abs(value.reshape(len(value), value.shape[2], -1)), len(value) / count, second)
     return list(found.values()), powers
 
 
@@ -133,13 +155,14 @@ def _components(activations: list[_Activation]) -> list[list[_Activation]]:
     return [together for _, together in components]
 
 
-def _factors(together: list[_Activation], ties: ChannelTies, exponent: float) -> np.ndarray:
+def _factors(together: list[_Activation], ties: ChannelTies, exponent: float, margin: float) -> np.ndarray:
     """For all classes, 1 for those of other activations."""
     ranges = np.zeros(len(ties))
     whole = _ranges(together, np.ones(len(ties)))
     for activation in together:
         np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
     ranges[list(ties.frozen)] = 0
+    ranges = np.minimum(ranges * (1 + margin), 1)
     return np.where(ranges > 0, np.maximum(ranges, 1 / _LARGEST_FACTOR) ** -exponent, 1.0)
 
 
@@ -153,11 +176,16 @@ def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float
 
 
 def _noise(problem: Problem, together: list[_Activation], powers: dict[int, float], factors: np.ndarray) -> float:
-    """Mean square of the errors that all readers' outputs get, in parts of their own, by rounding to even steps."""
+    """Mean square of the errors that all readers' outputs get, in parts of their own and times 12.
+
+    By rounding to even steps, of which 1/12 is the mean square error, and by saturation.
+    """
     net, total, ranges = problem.net, 0.0, _ranges(together, factors)
     for activation in together:
-        f, step = factors[activation.classes], ranges[activation.group] / activation.limit
-        from_activation, squares = step**2 * activation.filled / f**2, activation.squares * f**2
+        f, end = factors[activation.classes], ranges[activation.group]
+        rounded = (end / activation.limit / f) ** 2 * activation.filled
+        from_activation = rounded + 12 * _saturation(activation, end / f)
+        squares = activation.squares * f**2
         for reader in net.users[activation.node]:
             node = net.nodes[reader]
             if not powers.get(reader):
@@ -167,6 +195,21 @@ def _noise(problem: Problem, together: list[_Activation], powers: dict[int, floa
                 continue
             total += _layer_noise(node, f, from_activation, squares, problem.weight_limit(reader)) / powers[reader]
     return total
+
+
+def _saturation(activation: _Activation, ends: np.ndarray) -> np.ndarray:
+    """Mean square (C,) of what an image that was not seen loses beyond the ends of its channels' ranges (C,).
+
+    As much as the second half of the images would lose beyond ends as far from the first half's largest magnitudes, but
+    half as often: the more images are seen, the fewer go beyond them.
+    """
+    lost = np.zeros(len(ends))
+    if activation.elements:
+        ends = ends * activation.first / np.where(activation.largest > 0, activation.largest, 1)
+        for channels, magnitudes in activation.beyond:
+            np.add.at(lost, channels, np.maximum(magnitudes - ends[channels], 0) ** 2)
+        lost /= 2 * activation.elements
+    return lost
 
 
 def _layer_noise(

@@ -155,3 +155,25 @@ def test_equalization_through_a_concatenation():
     mod = build(make)
     equalized = EqualizeChannels(images())(mod)
     np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=1e-3)
+
+
+def test_equalization_leaves_room_where_images_go_further():
+    """A channel whose magnitudes the first images do not show must not be brought to the end of the range."""
+    weight = random(6, 3, 3, 3) * np.float32([1, 1, 1, 0.2, 0.2, 0.2]).reshape(-1, 1, 1, 1)
+
+    def make(emit, x):
+        a = emit(relax.op.clip(conv(emit, x, "a", weight=weight), 0, 6), "ra")
+        return [conv(emit, a, "bb", weight=random(6, 1, 3, 3), groups=6)]
+
+    mod = build(make)
+    few, many = {"x": images()["x"][:6]}, {"x": images(200, seed=9)["x"]}
+    steady = {"x": np.repeat(few["x"][:1], 6, axis=0)}  # nothing says that there is more than this
+    lost = []
+    for calibration in (few, steady):
+        equalize = EqualizeChannels(calibration, scheme="int8")
+        problem = Problem.of(equalize(mod), many, "int8", "unsigned")
+        reference = Problem.of(mod, many, "int8", "unsigned")
+        y, expected = (dict(p.executor.run(p.net, p.inputs))[p.net.outputs[0]] for p in (problem, reference))
+        lost.append(np.square(y - expected).mean())
+        assert (equalize.record[0]["margin"] > 0) == (calibration is few)
+    assert lost[0] < 0.5 * lost[1]
