@@ -7,9 +7,10 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from .network import Network, substitute
+from .network import Network
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+from .rebuild import rebuild
 from .rewrite import emit_named
 
 
@@ -52,39 +53,29 @@ def annotate(
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
     `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
-    builder = relax.BlockBuilder()
-    current: dict[int, relax.Var] = {}
     producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
 
-    with builder.function("main", list(mod["main"].params)):
-        with builder.dataflow():
-            for i, node in enumerate(net.nodes):
-                expr = (
-                    substitute(node.expr, lambda var: current[net.var_node[var]]) if node.op != "input" else node.expr
-                )
-                if node.op in ("conv2d", "dense"):
-                    axis = 0 if node.op == "conv2d" else 1
-                    quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
-                    weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
-                    expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
-                elif node.op == "bias_add":
-                    layer = node.inputs[0]
-                    scale = accumulator_scale(scales.input_scale(net, points, layer), scales.weights[layer])
-                    quantized = quantize_bias(scales.constant(net, i).reshape(-1), scale).reshape(node.constant.shape)
-                    axis = 1 if quantized.ndim == 4 else 0
-                    bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
-                    expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
-                current[i] = expr if node.op == "input" else emit_named(builder, expr, node.name)
-                if i in producers:
-                    scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
-                    current[i] = _quantize_dequantize(builder, current[i], scale, range_, node.name)
-            outputs = [builder.emit_output(current[i]) for i in net.outputs]
-        # The body may be a tuple, or one variable, which may be bound to a tuple.
-        is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
-        builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
-    annotated = tvm.IRModule(mod.functions, attrs=mod.attrs)
-    annotated["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)
-    return annotated
+    def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
+        node = net.nodes[i]
+        if node.op in ("conv2d", "dense"):
+            axis = 0 if node.op == "conv2d" else 1
+            quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
+            weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
+            expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
+        elif node.op == "bias_add":
+            layer = node.inputs[0]
+            scale = accumulator_scale(scales.input_scale(net, points, layer), scales.weights[layer])
+            quantized = quantize_bias(scales.constant(net, i).reshape(-1), scale).reshape(node.constant.shape)
+            axis = 1 if quantized.ndim == 4 else 0
+            bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
+            expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
+        var = expr if node.op == "input" else emit_named(builder, expr, node.name)
+        if i not in producers:
+            return var
+        scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
+        return _quantize_dequantize(builder, var, scale, range_, node.name)
+
+    return rebuild(mod, net, bind)
 
 
 def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:

@@ -8,7 +8,7 @@ from .layer_samples import grouped_weight
 from .network import Network, Node
 from .parallel import single_threaded_blas
 from .quantizers import check_scheme
-from .replace_constants import replace_constants
+from .rebuild import replace_constants
 
 _CHUNK = 8  # images evaluated at a time
 

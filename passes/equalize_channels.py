@@ -10,7 +10,7 @@ from .channel_ties import ChannelTies
 from .network import Network, Node
 from .parallel import single_threaded_blas
 from .quantizers import check_scheme
-from .replace_constants import replace_constants
+from .rebuild import replace_constants
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))

@@ -1,0 +1,47 @@
+"""A canonical module anew, with other expressions at its nodes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from .network import Network, substitute
+from .rewrite import emit_named
+
+Bind = Callable[[relax.BlockBuilder, int, relax.Expr], relax.Expr]
+
+
+def rebuild(mod: tvm.IRModule, net: Network, bind: Bind) -> tvm.IRModule:
+    """The module with `main` made anew: `bind(builder, node, expr)` gives the variable that stands for a node's result.
+
+    `expr` is what the node was bound to, or the parameter that it is, of variables that were given before.
+    """
+    builder = relax.BlockBuilder()
+    current: dict[int, relax.Expr] = {}
+    with builder.function("main", list(mod["main"].params)):
+        with builder.dataflow():
+            for i, node in enumerate(net.nodes):
+                expr = node.expr
+                if node.op != "input":
+                    expr = substitute(expr, lambda var: current[net.var_node[var]])
+                current[i] = bind(builder, i, expr)
+            outputs = [builder.emit_output(current[i]) for i in net.outputs]
+        # The body may be a tuple, or one variable, which may be bound to a tuple.
+        is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
+        builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
+    rebuilt = tvm.IRModule(mod.functions, attrs=mod.attrs)
+    rebuilt["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)
+    return rebuilt
+
+
+def replace_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.ndarray]) -> tvm.IRModule:
+    """The module with these weights and biases, by the conv2d, dense or bias_add node."""
+
+    def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
+        if i in constants:
+            constant = relax.const(constants[i].astype(np.float32))
+            expr = relax.Call(expr.op, [expr.args[0], constant], expr.attrs)
+        return expr if net.nodes[i].op == "input" else emit_named(builder, expr, net.nodes[i].name)
+
+    return rebuild(mod, net, bind)
