@@ -26,8 +26,8 @@ class EqualizeChannels:
     divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); channels that `ChannelTies`
     ties together, as in residual networks, have one factor. As each output channel of weights has a scale of its own,
     it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights. And
-    the nearer channels come to the end of the range, the more of them saturate in images other than those seen: the
-    second half of the images tells how far they go beyond the first.
+    the nearer channels come to the end of the range, the more of them saturate in images other than those seen: one
+    half of the images (every second one) tells how far they go beyond the other.
 
     Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
     exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least.
@@ -86,7 +86,7 @@ class _Activation:
     largest, squares, filled : numpy.ndarray (C,)
         Of each channel the largest magnitude, the mean square, and the share of elements that are not 0.
     first : numpy.ndarray (C,)
-        The largest magnitude in the first half of the images.
+        The largest magnitude in the first half of the images: the first, the third and so on.
     beyond : list of (numpy.ndarray int, numpy.ndarray)
         Channels and magnitudes of all elements of the second half that are larger than that.
     elements : int
