@@ -16,6 +16,8 @@ _SUMMARY = {
     "ONNX Runtime INT8, best": "onnxruntime-int8-",
     "NNCF INT8, best": "nncf-int8-",
 }
+
+
 def table(results: Results) -> str:
     """A summary in Markdown, then one table for each network."""
     return "\n\n".join([_summary(results), *(_network(name, rows) for name, rows in results.items())])
@@ -56,8 +58,11 @@ def _best(rows: dict[str, dict[str, float]], begin: str) -> str:
 
 
 def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
-    numbers = ("recall %", "precision %", "score difference") if _is_detector(rows) else (
-        "agreement %", "top-1 %", "loss", "cosine")
+    numbers = (
+        ("recall %", "precision %", "score difference")
+        if _is_detector(rows)
+        else ("agreement %", "top-1 %", "loss", "cosine")
+    )
     count = " or ".join(map(str, sorted({row["n"] for row in rows.values()})))
     lines = [f"### {name}, {count} images", "", *_head("", *numbers, "calibration, CPU s")]
     for entrant, row in rows.items():

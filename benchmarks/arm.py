@@ -67,11 +67,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--networks", **every, default=list(NETWORKS), help=names)
     parser.add_argument("--cpus", nargs="+", choices=CPUS, default=list(CPUS), help="processors, by LLVM's names")
     engines = f"of {', '.join(ENGINES_HERE)}"
-    parser.add_argument("--engines", **every, choices=ENGINES_HERE,
-                        default=[name for name in ENGINES_HERE if name in USUAL], help=engines)
+    parser.add_argument(
+        "--engines",
+        **every,
+        choices=ENGINES_HERE,
+        default=[name for name in ENGINES_HERE if name in USUAL],
+        help=engines,
+    )
     parser.add_argument("--targets-only", action="store_true", help="run eq_tvm only, for what the processors are")
-    parser.add_argument("--optimize", choices=("speed", "size"), default="speed",
-                        help="what eq_tvm compiles for; size: without Winograd")
+    parser.add_argument(
+        "--optimize",
+        choices=("speed", "size"),
+        default="speed",
+        help="what eq_tvm compiles for; size: without Winograd",
+    )
     parser.add_argument("--functions", type=int, metavar="N", default=0, help="list N functions of eq_tvm's bundles")
     parser.add_argument("--inferences", type=int, metavar="N", default=1, help="how many are counted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")

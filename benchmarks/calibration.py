@@ -25,11 +25,16 @@ def main() -> int:
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for name in options.networks:
             row = pool.submit(_calibrate, name, options).result()
-            print(f"| {name} | {row['wall']:.1f} | {row['processor']:.1f} | {row['peak'] / 1e6:.0f} "
-                  f"| {row['before'] / 1e6:.0f} | {ASKED.get(name, '')} |", flush=True)
+            print(
+                f"| {name} | {row['wall']:.1f} | {row['processor']:.1f} | {row['peak'] / 1e6:.0f} "
+                f"| {row['before'] / 1e6:.0f} | {ASKED.get(name, '')} |",
+                flush=True,
+            )
     machine = describe()
-    print(f"\n{options.method}, {options.scheme}, {options.images} images; {machine['cpu']}, {machine['cores']} cores, "
-          f"load {machine['load']:.1f}")
+    print(
+        f"\n{options.method}, {options.scheme}, {options.images} images; {machine['cpu']}, {machine['cores']} cores, "
+        f"load {machine['load']:.1f}"
+    )
     return 0
 
 

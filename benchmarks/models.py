@@ -80,8 +80,15 @@ def _bundle(engine: Engine, model: Path, source: str, target: str, fresh: bool, 
     key = key_of(source, form, target, cpu(), CALIBRATION, sources, packages=["apache-tvm", "apache-tvm-ffi"])
 
     def make():
-        compiler.compile(model, target=target, scheme=engine.scheme, activation_range=engine.activation_range,
-                         optimize=optimize, output=path, **CALIBRATION)
+        compiler.compile(
+            model,
+            target=target,
+            scheme=engine.scheme,
+            activation_range=engine.activation_range,
+            optimize=optimize,
+            output=path,
+            **CALIBRATION,
+        )
 
     return cached(path, key, make, fresh)
 

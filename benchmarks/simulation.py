@@ -20,9 +20,16 @@ def main() -> int:
     lines = [table_line(*titles), table_line(*["---"] * len(titles))]
     for network in trained(options.data, options.networks, options.images):
         both, simulated, compiled = _compare(network, options)
-        lines.append(table_line(
-            network.name, str(both["n"]), f"{100 * both['agreement']:.2f}", f"{both['cosine']:.6f}",
-            f"{100 * simulated['agreement']:.2f}", f"{100 * compiled['agreement']:.2f}"))
+        lines.append(
+            table_line(
+                network.name,
+                str(both["n"]),
+                f"{100 * both['agreement']:.2f}",
+                f"{both['cosine']:.6f}",
+                f"{100 * simulated['agreement']:.2f}",
+                f"{100 * compiled['agreement']:.2f}",
+            )
+        )
         print(lines[-1], file=sys.stderr, flush=True)
     text = "\n".join([f"{options.method}, {options.scheme}; {machine.made_with()}", "", *lines])
     print(text)
@@ -72,9 +79,7 @@ def _compare(network: Trained, options: argparse.Namespace) -> tuple[dict, dict,
         image = dataset.input(i, info.shape, preprocess)
         expected = list(original.run({info.name: image}).values())
         ours, theirs = compiled(image), simulated(image)
-        for score, result, reference in zip(
-            scores, (ours, theirs, ours), (theirs, expected, expected), strict=True
-        ):
+        for score, result, reference in zip(scores, (ours, theirs, ours), (theirs, expected, expected), strict=True):
             score.add(result, None, reference)
     return tuple(score.result() for score in scores)
 

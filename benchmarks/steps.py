@@ -55,8 +55,13 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
 
     task = network.task
     how = Quantization.checked(
-        task.model, calibration=task.calibration, preprocess=task.preprocess, scheme=options.scheme, method=None,
-        activation_range="unsigned", images=options.images,
+        task.model,
+        calibration=task.calibration,
+        preprocess=task.preprocess,
+        scheme=options.scheme,
+        method=None,
+        activation_range="unsigned",
+        images=options.images,
     )
     module = pipeline.canonicalize(import_onnx(task.model))
     (images,), rest = read_images(how, _inputs(task.model))

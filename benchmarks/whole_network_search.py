@@ -116,7 +116,8 @@ def main() -> int:
         times = {"wall": ([], []), "processor": ([], [])}
         for _ in range(options.rounds):  # in turn, as others may load the machine
             search = WholeNetworkSearch(
-                problem, EASYQUANT_SHIPPED["weights"], EASYQUANT_SHIPPED["activations"], options.tries)
+                problem, EASYQUANT_SHIPPED["weights"], EASYQUANT_SHIPPED["activations"], options.tries
+            )
             theirs = _timed(single_threaded_blas(search.run))
             calibration = EasyQuantCalibrate(images, scheme=options.scheme, **EASYQUANT_SHIPPED)
             ours = _timed(lambda calibration=calibration, module=module: calibration(module))
@@ -124,8 +125,11 @@ def main() -> int:
                 whole.append(theirs[kind] * search.all_runs / search.runs)
                 here.append(ours[kind])
         for kind, (whole, here) in times.items():
-            print(f"| {network.name}, {kind} | {search.all_runs} | {search.runs} | {min(whole):.0f} | {min(here):.1f} "
-                  f"| {min(whole) / min(here):.0f} |", flush=True)
+            print(
+                f"| {network.name}, {kind} | {search.all_runs} | {search.runs} | {min(whole):.0f} | {min(here):.1f} "
+                f"| {min(whole) / min(here):.0f} |",
+                flush=True,
+            )
     print(f"\nleast of {options.rounds}; {options.scheme}, {options.images} images; {machine.made_with()}")
     return 0
 

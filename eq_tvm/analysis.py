@@ -68,12 +68,23 @@ def analyze(
     with pass_errors():
         prepared = pipeline.prepare(module, named, method=how.method, **how.options)
         annotated, _ = pipeline.quantize(
-            prepared, named, method=how.method, **how.options, kept=how.kept,
-            progress=lambda done, message: progress(done * _CALIBRATED, message))
+            prepared,
+            named,
+            method=how.method,
+            **how.options,
+            kept=how.kept,
+            progress=lambda done, message: progress(done * _CALIBRATED, message),
+        )
         images = images_to_analyze(held_out, named, _IMAGES)
         found = passes.analyze_layers(
-            prepared, annotated, images, calibrated_on=named, **how.options, kept=how.kept,
-            progress=lambda done, message: progress(_CALIBRATED + done * (1 - _CALIBRATED), message))
+            prepared,
+            annotated,
+            images,
+            calibrated_on=named,
+            **how.options,
+            kept=how.kept,
+            progress=lambda done, message: progress(_CALIBRATED + done * (1 - _CALIBRATED), message),
+        )
     layers = sorted(found["layers"], key=lambda layer: -layer["share"])
     return {
         "model": how.model.stem,

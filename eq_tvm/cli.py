@@ -187,8 +187,10 @@ def analyze(
         if calibration is not None:
             raise UserError(f"{model} is a bundle, which holds no float network: analyze its MODEL.onnx instead")
         bundle = bundles.read(model)
-        result, text = {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {}), (
-            report.bundle_layers_report(bundle))
+        result, text = (
+            {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {}),
+            (report.bundle_layers_report(bundle)),
+        )
     else:
         from eq_tvm import analysis
         from eq_tvm.progress import show_progress

@@ -146,8 +146,13 @@ def compile(
     record = None
     if scheme != "float32":
         module, record = _quantize(
-            module, inputs, how, max_drop, dump_passes,
-            lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message))
+            module,
+            inputs,
+            how,
+            max_drop,
+            dump_passes,
+            lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
+        )
     progress(_CALIBRATED, f"choosing kernels for {target}")
     choose = _tuner(spec, tune, tuning_file, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with pass_errors():
@@ -201,7 +206,8 @@ def _quantize(
     with pass_errors():
         if max_drop is None:
             annotated, layers = pipeline.calibrate(
-                module, images, method=how.method, **how.options, kept=how.kept, progress=progress, dump=dump)
+                module, images, method=how.method, **how.options, kept=how.kept, progress=progress, dump=dump
+            )
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)

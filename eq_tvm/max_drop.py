@@ -100,8 +100,10 @@ def keep_worst(
     count, failed = 1, 0
     while (trial := trials.run(steps[:count])).drop > bound:
         if count >= len(steps):
-            raise UserError(f"--max-drop {bound:g} can't be reached: with {len(steps)} steps to wider layers, all that "
-                            f"there are, the loss is still {trial.drop:.2f} points")
+            raise UserError(
+                f"--max-drop {bound:g} can't be reached: with {len(steps)} steps to wider layers, all that "
+                f"there are, the loss is still {trial.drop:.2f} points"
+            )
         failed, count = count, min(2 * count, len(steps))
     while count - failed > 1:
         middle = (count + failed) // 2
@@ -162,8 +164,13 @@ class _Trials:
     def _calibrate(self, options: Mapping[str, str], kept: Mapping[str, str]):
         number = len(self.done) + 1
         return pipeline.quantize(
-            self.prepared, self.images, method=self.how.method, **options, kept=kept,
-            progress=lambda done, message: self.progress(1 - 0.8**(number - 1 + done), f"trial {number}: {message}"))
+            self.prepared,
+            self.images,
+            method=self.how.method,
+            **options,
+            kept=kept,
+            progress=lambda done, message: self.progress(1 - 0.8 ** (number - 1 + done), f"trial {number}: {message}"),
+        )
 
     def _measure(self, annotated, kept: Mapping[str, str]) -> dict[str, Any]:
         (name,), original, quantized = self.images, Scores(), Scores()

@@ -44,9 +44,7 @@ ActivationRange = Annotated[
 ]
 Images = Annotated[
     int | None,
-    typer.Option(
-        "--images", metavar="N", help="How many calibration images to use.", show_default="50; random: 4"
-    ),
+    typer.Option("--images", metavar="N", help="How many calibration images to use.", show_default="50; random: 4"),
 ]
 Keep = Annotated[
     list[str] | None,

@@ -95,13 +95,16 @@ def lowering_phases(lower):
     """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes), with `LowerToInteger`."""
     return [
         ("3-integer", [lower]),
-        ("4-fused", [
-            relax.transform.LegalizeOps(),
-            relax.transform.AnnotateTIROpPattern(),
-            relax.transform.FuseOps(),
-            relax.transform.FuseTIR(),
-            relax.transform.DeadCodeElimination(["main"]),
-        ]),
+        (
+            "4-fused",
+            [
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+                relax.transform.DeadCodeElimination(["main"]),
+            ],
+        ),
         ("5-scheduled", [passes.ScheduleFallback()]),
     ]
 

@@ -48,8 +48,9 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
             named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
             rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
         if loss := record["loss"]:
-            rows["loss"] = (f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of "
-                            f"{record['source']}")
+            rows["loss"] = (
+                f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of {record['source']}"
+            )
             if kept:
                 rows["loss"] += f"; {loss['drop_before']:.2f} before"
             if loss["measure"] != "agreement":
@@ -78,7 +79,8 @@ def analysis_report(result: Mapping[str, Any]) -> str:
             f"{layer['layer']:{width}}  {layer['op']:10}{layer['share']:6.1%} {_db(layer['sqnr_alone_db']):>8} "
             f"{_db(layer.get('sqnr_weights_db', '')):>7} {_db(layer.get('sqnr_inputs_db', '')):>6} "
             f"{_db(layer['sqnr_db']):>6} {layer['cosine']:6.4f} {min(factors, default=1):5.2f} {saturated:6.1%} "
-            f"{dead:>4}  {layer['hint']}".rstrip())
+            f"{dead:>4}  {layer['hint']}".rstrip()
+        )
     if len(layers) > ANALYZED_LAYERS:
         lines.append(f"{len(layers) - ANALYZED_LAYERS} more, with less error: --json or --output FILE.json has all")
     kept = "".join(f" {layer} {kind}," for layer, kind in result["kept"].items()).strip(",")
@@ -92,8 +94,11 @@ def bundle_layers_report(bundle: Bundle) -> str:
         return f"{bundle.model}: {bundle.scheme}, nothing is quantized"
     layers = sorted(record["layers"], key=lambda layer: layer.get("cosine_after", 1.0))
     width = max(5, *(len(layer["layer"]) for layer in layers), 5)
-    lines = [f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
-             "", f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}"]
+    lines = [
+        f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
+        "",
+        f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}",
+    ]
     for layer in layers:
         cosines = scales = factor = ""
         if "cosine_after" in layer:
@@ -105,8 +110,13 @@ def bundle_layers_report(bundle: Bundle) -> str:
         scheme = layer.get("scheme", bundle.scheme)
         lines.append(f"{layer['layer']:{width}}  {layer['op']:8}{scheme:8}{cosines:>17} {scales:>26} {factor:>10}")
     lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
-    return "\n".join([*map(str.rstrip, lines), "", f"More: python -m eq_tvm analyze {bundle.model}.onnx --calibration "
-                      "DATA --preprocess FILE"])
+    return "\n".join(
+        [
+            *map(str.rstrip, lines),
+            "",
+            f"More: python -m eq_tvm analyze {bundle.model}.onnx --calibration DATA --preprocess FILE",
+        ]
+    )
 
 
 def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
@@ -129,8 +139,10 @@ def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
         speed = f"{row['gmacs']:7.1f}" if "gmacs" in row else " " * 7
         bound = f"{row['bound']:6.0f}" if row.get("bound") else " " * 6
         layer = row.get("layer", "")
-        lines.append(f"{row['us']:9.1f} {row['share']:6.1%} {speed} {bound}  "
-                     f"{row.get('kernel', row['function']):34} {layer}".rstrip())
+        lines.append(
+            f"{row['us']:9.1f} {row['share']:6.1%} {speed} {bound}  "
+            f"{row.get('kernel', row['function']):34} {layer}".rstrip()
+        )
     total = sum(row["us"] for row in rows)
     lines.append(f"{total:9.1f} us in all. bound: the same multiplications on data in the near caches.")
     return "\n".join(lines)

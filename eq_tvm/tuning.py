@@ -40,8 +40,9 @@ class Tuner:
     progress : callable (message), optional
     """
 
-    def __init__(self, target, processor: str, file: Path | None, measure: bool,
-                 progress: Callable[[str], None] | None = None):
+    def __init__(
+        self, target, processor: str, file: Path | None, measure: bool, progress: Callable[[str], None] | None = None
+    ):
         self.target, self.processor, self.file, self.measure = target, processor, file, measure
         self.progress = progress or (lambda message: None)
         self.known = _read(file) if file else {}
@@ -105,7 +106,7 @@ def _varied(candidates):
     """The cheapest of each algorithm, and then the cheapest of all."""
     first = {candidate.name.split()[0]: candidate for candidate in reversed(candidates)}
     rest = [candidate for candidate in candidates if candidate not in first.values()]
-    return [*first.values(), *rest[:TRIED - len(first)]]
+    return [*first.values(), *rest[: TRIED - len(first)]]
 
 
 def _measure(candidate, target) -> float:
@@ -123,7 +124,7 @@ def _measure(candidate, target) -> float:
     weights = [[tvm.runtime.tensor(array) for array in constants] for _ in range(copies)]
     first, *rest = function.params
     activations = tvm.runtime.tensor(_random(first, random))
-    others = [tvm.runtime.tensor(_random(parameter, random)) for parameter in rest[len(constants):]]
+    others = [tvm.runtime.tensor(_random(parameter, random)) for parameter in rest[len(constants) :]]
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     while len(times) < 5 or time.perf_counter() < end:

@@ -157,9 +157,7 @@ class EasyQuantCalibrate(Calibration):
             smallest = smallest_weight_scale(net.bias_of(i), input_scale)
             smallest = np.broadcast_to(np.float32(smallest), start.weights[i].shape).reshape(shape)
             begin = start.weights[i].reshape(shape)
-            scales = search_weight_scales(
-                sample, weight, begin, self.weights.factors, sim.weight_limit(i), smallest
-            )
+            scales = search_weight_scales(sample, weight, begin, self.weights.factors, sim.weight_limit(i), smallest)
             sim.scales.weights[i] = scales.reshape(-1)
 
         for _ in sim.walk(search):
@@ -182,9 +180,7 @@ class EasyQuantCalibrate(Calibration):
                 for term in _terms(net, points, group)
             ]
             begin, range_ = start.activations[group], points.groups[group].range
-            sim.scales.activations[group] = search_activation_scale(
-                samples, begin, self.activations.factors, range_
-            )
+            sim.scales.activations[group] = search_activation_scale(samples, begin, self.activations.factors, range_)
 
         def search_inputs(i: int) -> None:
             progress(i / len(net.nodes), net.nodes[i].name)

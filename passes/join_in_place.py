@@ -195,6 +195,7 @@ class _Rewriting(PyExprMutator):
 
     def copying(self, function, place, widths, firsts):
         """As `function`, which copies all inputs of a concatenation, but some of them to their places."""
+
         def make():
             copy = concat(place.rows, widths, place.dtype, firsts, place.whole).without_attr("global_symbol")
             return copy.with_attrs(dict(self.graph.functions[function].attrs.items()))
@@ -203,6 +204,7 @@ class _Rewriting(PyExprMutator):
 
     def placed(self, function, index, place):
         """A function with a part of a larger tensor as argument `index`."""
+
         def make():
             return placed(self.graph.functions[function], index, place.width, place.first, place.whole)
 

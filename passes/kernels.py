@@ -80,19 +80,28 @@ class Kernels:
         for conv in dict.fromkeys([item.conv.flattened(), item.conv]):
             if source.quantized:
                 found += candidates.convolution_candidates(
-                    conv, item.weight, item.bias, multiplier, stored, output, self.machine)
+                    conv, item.weight, item.bias, multiplier, stored, output, self.machine
+                )
             else:
                 found += candidates.float_candidates(
-                    conv, item.weight, item.bias, output, self.machine, self.float_lanes)
+                    conv, item.weight, item.bias, output, self.machine, self.float_lanes
+                )
         key = _layer_key(item, output)
         best = self.choose(key, found)
         function = _convolution(best.make, item.conv, best.name.split()[0], output.dtype)
-        self.record.append({
-            "layer": item.name, "function": self._added(function).name_hint, "kernel": best.name,
-            "macs": item.conv.macs, "instruction": best.instruction,
-            "multiplications": round(best.multiplications), "cycles": round(best.cycles),
-            "weight_bytes": weight_bytes(best),
-            "small_weight_bytes": weight_bytes(min(small(found), key=lambda candidate: candidate.cycles))})
+        self.record.append(
+            {
+                "layer": item.name,
+                "function": self._added(function).name_hint,
+                "kernel": best.name,
+                "macs": item.conv.macs,
+                "instruction": best.instruction,
+                "multiplications": round(best.multiplications),
+                "cycles": round(best.cycles),
+                "weight_bytes": weight_bytes(best),
+                "small_weight_bytes": weight_bytes(min(small(found), key=lambda candidate: candidate.cycles)),
+            }
+        )
         shape = tuple(int(extent) for extent in function.params[-1].shape)
         return function, best.constants(), shape
 
@@ -109,8 +118,7 @@ class Kernels:
             return fast
         chain = depthwise.int16_chain(item.weight, span)
         bias = overflow.folded_bias(item.weight, item.bias, span, 0)
-        function = _depthwise_conv(
-            conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, multiply)
+        function = _depthwise_conv(conv, item.source.dtype, chain, self.byte_lanes // 2, output, 0, multiply)
         return function, [weight, bias, multiplier], conv.nhwc_shape
 
     def _depthwise_columns(self, conv, item, output, multiplier, weight_max):
@@ -125,8 +133,14 @@ class Kernels:
         small = output.dtype == "uint8" and depthwise_columns.is_small(worst)
         bias = overflow.folded_bias(item.weight, item.bias, span, offset)
         function = _depthwise_columns(conv, dtype, dot, offset, output, small)
-        return function, [depthwise_columns.pack_weights(conv, dot, item.weight),
-                          depthwise_columns.pack_constants(conv, dot, bias, multiplier, small)], conv.nhwc_shape
+        return (
+            function,
+            [
+                depthwise_columns.pack_weights(conv, dot, item.weight),
+                depthwise_columns.pack_constants(conv, dot, bias, multiplier, small),
+            ],
+            conv.nhwc_shape,
+        )
 
     def average(self, item, output, limits, multiplier):
         """An average pooling: NHWC result, or (N, C)."""
@@ -205,14 +219,16 @@ class Kernels:
         if function not in self._functions:
             scheduled = rounded(function, self.machine.instructions.keys())
             self._functions[function] = self.builder.add_func(
-                scheduled.without_attr("global_symbol"), function.attrs["global_symbol"])
+                scheduled.without_attr("global_symbol"), function.attrs["global_symbol"]
+            )
         return self._functions[function]
 
     def call(self, function, args, shape, dtype):
         """Emit a call of a scheduled function; arrays become constants."""
         args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
-        return self.builder.emit(relax.call_tir(
-            self._added(function), relax.Tuple(args), out_ty=relax.TensorType(shape, dtype)))
+        return self.builder.emit(
+            relax.call_tir(self._added(function), relax.Tuple(args), out_ty=relax.TensorType(shape, dtype))
+        )
 
     def reshape(self, expr, shape):
         """The same bytes under another shape: costs nothing at run time."""
@@ -233,17 +249,21 @@ def fraction(terms):
         scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
         if all(scale * largest <= TERM_LIMIT for scale, (_, largest) in zip(scales, terms, strict=True)):
             return bits, scales
-    raise ValueError("a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
-                     f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}")
+    raise ValueError(
+        "a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
+        f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}"
+    )
 
 
 def _layer_key(item, output):
     """What two layers have in common that can use the same kernels, for people and files."""
     conv, source = item.conv, item.source
     form = f"{source.dtype} [{source.low}, {source.high}]" if source.quantized else "float32"
-    return (f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
-            f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
-            f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}")
+    return (
+        f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
+        f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
+        f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
+    )
 
 
 def _bounded(item, multiplier):
@@ -257,15 +277,18 @@ def _one(value):
 
 def _kernel(make, name, *marks):
     """`make`, cached, with results that are named for people to read and left alone by later passes."""
+
     @functools.cache
     def made(*args):
         return _named(make(*args), name(*args), *marks)
+
     return made
 
 
 def _named(function, name, *marks):
-    return function.with_attr({"global_symbol": name, "tirx.is_scheduled": True, "op_pattern": OPAQUE,
-                               **dict.fromkeys(marks, True)})
+    return function.with_attr(
+        {"global_symbol": name, "tirx.is_scheduled": True, "op_pattern": OPAQUE, **dict.fromkeys(marks, True)}
+    )
 
 
 def _convolution(make, conv, how, dtype):
@@ -278,8 +301,10 @@ def _convolution_of(make, *args, name):
 
 
 def _conv_name(conv, how, dtype):
-    return (f"conv{conv.kernel[0]}x{conv.kernel[1]}_{conv.in_channels}_{conv.out_channels}_"
-            f"{conv.out_height}x{conv.out_width}_{how}_{dtype}")
+    return (
+        f"conv{conv.kernel[0]}x{conv.kernel[1]}_{conv.in_channels}_{conv.out_channels}_"
+        f"{conv.out_height}x{conv.out_width}_{how}_{dtype}"
+    )
 
 
 def _shape_name(kind):
@@ -289,13 +314,20 @@ def _shape_name(kind):
 def _pool_name(kind):
     def name(pool, *_rest):
         return f"{kind}{pool.kernel[0]}x{pool.kernel[1]}_{pool.out_height}x{pool.out_width}_{pool.channels}"
+
     return name
 
 
-_depthwise_conv = _kernel(depthwise.depthwise_conv, lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(
-    conv, "depthwise", output.dtype), BY_ROW)
-_depthwise_columns = _kernel(depthwise_columns.depthwise_columns, lambda conv, _dtype, _dot, _offset, output, _small:
-                             _conv_name(conv, "depthwise", output.dtype), BY_ROW)
+_depthwise_conv = _kernel(
+    depthwise.depthwise_conv,
+    lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
+_depthwise_columns = _kernel(
+    depthwise_columns.depthwise_columns,
+    lambda conv, _dtype, _dot, _offset, output, _small: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
 _avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"), BY_ROW)
 _max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"), BY_ROW)
 _add = _kernel(elementwise.add, _shape_name("add"))
@@ -307,5 +339,6 @@ _bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"), BY_ROW)
 _lookup = _kernel(table_kernel.lookup, _shape_name("lookup"))
 _vector_lookup = _kernel(table_kernel.vector_lookup, lambda size, *_rest: f"lookup_{size}")
 _rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
-_concat = _kernel(concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}",
-                  BY_ROW, JOINS)
+_concat = _kernel(
+    concat_kernel.concat, lambda rows, widths, _dtype: f"concat_{rows}x{'_'.join(map(str, widths))}", BY_ROW, JOINS
+)

@@ -17,9 +17,28 @@ from .weight_size import choose_small
 NCHW_OF_NHWC = (0, 3, 1, 2)
 
 # Float operators that work element by element: they keep whatever layout their input has.
-_ELEMENTWISE = {f"relax.{name}" for name in (
-    "nn.relu", "clip", "sigmoid", "tanh", "exp", "sqrt", "nn.silu", "nn.gelu", "nn.leakyrelu", "abs", "negative",
-    "add", "subtract", "multiply", "divide", "maximum", "minimum")}
+_ELEMENTWISE = {
+    f"relax.{name}"
+    for name in (
+        "nn.relu",
+        "clip",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "sqrt",
+        "nn.silu",
+        "nn.gelu",
+        "nn.leakyrelu",
+        "abs",
+        "negative",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+    )
+}
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerToInteger")
@@ -173,8 +192,12 @@ class _Lowering:
         values = [self.value(arg) for arg in call.args]
         tensors = [self.real(v) for v in values if not isinstance(v, relax.Expr | Weights | Quantizing)]
         rest = [v for v in values if isinstance(v, relax.Expr | Weights | Quantizing)]
-        nhwc = (operator_name(call) in _ELEMENTWISE and all(t.nhwc for t in tensors)
-                and len({t.shape for t in tensors}) == 1 and all(map(_is_scalar, rest)))
+        nhwc = (
+            operator_name(call) in _ELEMENTWISE
+            and all(t.nhwc for t in tensors)
+            and len({t.shape for t in tensors}) == 1
+            and all(map(_is_scalar, rest))
+        )
         args = [self.argument(arg, nhwc) for arg in call.args]
         return self.emitted(relax.Call(call.op, args, call.attrs, call.ty_args), nhwc)
 
@@ -209,4 +232,5 @@ def _cheapest(_key, candidates):
 
 def _is_scalar(value):
     return isinstance(value, relax.Expr) and not (
-        isinstance(value, tvm.ir.GenericConst) and value.value.numpy().size > 1)
+        isinstance(value, tvm.ir.GenericConst) and value.value.numpy().size > 1
+    )

@@ -63,8 +63,9 @@ def _conv2d(low, call):
     batch, channels, height, width = shape(call.args[0])
     out_channels, _, *kernel = shape(call.args[1])
     strides, padding, dilation = map(_ints, (attrs.strides, attrs.padding, attrs.dilation))
-    conv = Conv2D(batch, height, width, channels, out_channels, tuple(kernel), strides, padding, dilation,
-                  int(attrs.groups))
+    conv = Conv2D(
+        batch, height, width, channels, out_channels, tuple(kernel), strides, padding, dilation, int(attrs.groups)
+    )
     return _linear(low, call, conv, lambda w: w, 0)
 
 
@@ -84,15 +85,27 @@ def _linear(low, call, conv, to_oihw, channel_axis):
         per_channel = weight.axis == channel_axis or weight.scales.size == 1
         if source.quantized and weight.values.dtype == np.int8 and per_channel:
             scales = np.broadcast_to(weight.scales, conv.out_channels).copy()
-            return Linear(low.name, low.layout(source, True), conv, to_oihw(weight.values), scales,
-                          np.zeros(conv.out_channels, "int32"))
+            return Linear(
+                low.name,
+                low.layout(source, True),
+                conv,
+                to_oihw(weight.values),
+                scales,
+                np.zeros(conv.out_channels, "int32"),
+            )
         weight = weight.real()
     else:
         weight = array(weight)
     if weight is None or weight.dtype != np.float32:
         return None
-    return Linear(low.name, low.layout(low.real(source), True), conv, to_oihw(weight), None,
-                  np.zeros(conv.out_channels, "float32"))
+    return Linear(
+        low.name,
+        low.layout(low.real(source), True),
+        conv,
+        to_oihw(weight),
+        None,
+        np.zeros(conv.out_channels, "float32"),
+    )
 
 
 def _add(low, call):

@@ -49,8 +49,13 @@ class Materializer:
         limit = max(abs(low), abs(high))
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
-        emit = {Linear: self._quantized_accumulator, Average: self._quantized_accumulator, Sum: self._quantized_sum,
-                Product: self._quantized_product, Bounded: self._quantized_bounded}[type(value)]
+        emit = {
+            Linear: self._quantized_accumulator,
+            Average: self._quantized_accumulator,
+            Sum: self._quantized_sum,
+            Product: self._quantized_product,
+            Bounded: self._quantized_bounded,
+        }[type(value)]
         expr = emit(value, scale, low, high, dtype)
         nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum | Product) else value.source).nhwc
         return Tensor(expr, nhwc, scale, low, high, limit)

@@ -51,8 +51,13 @@ def weights(call: relax.Call) -> list[np.ndarray]:
     Two rows of the operand, and the second one's weight; both together weigh 2^WEIGHT_BITS.
     """
     return [
-        np.array([[min(max(floor(x) + side, 0), n - 1) for side in (0, 1)] + [round((x % 1) * 2**WEIGHT_BITS)]
-                  for x in found], "int32")
+        np.array(
+            [
+                [min(max(floor(x) + side, 0), n - 1) for side in (0, 1)] + [round((x % 1) * 2**WEIGHT_BITS)]
+                for x in found
+            ],
+            "int32",
+        )
         for n, found in _coordinates(call)
     ]
 

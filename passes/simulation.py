@@ -69,8 +69,9 @@ class Simulation:
         With its inputs or its weights left float, on demand.
         """
         node = self.net.nodes[i]
-        operands = [self._requantized(j) if inputs and j in self.points.group_of else self.float(j)
-                    for j in node.inputs]
+        operands = [
+            self._requantized(j) if inputs and j in self.points.group_of else self.float(j) for j in node.inputs
+        ]
         if node.op in _LAYERS:
             compute, _ = _LAYERS[node.op]
             weight = self.quantized_weight(i) * _per_channel(node, self.scales.weights[i]) if weights else node.constant

@@ -64,8 +64,10 @@ def convolution_candidates(conv, weight, bias, multiplier, source, output, machi
     ValueError
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
-    found = [*_direct(conv, weight, bias, multiplier, source, output, machine),
-             *_winograd(conv, weight, bias, multiplier, source, output, machine)]
+    found = [
+        *_direct(conv, weight, bias, multiplier, source, output, machine),
+        *_winograd(conv, weight, bias, multiplier, source, output, machine),
+    ]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
@@ -107,8 +109,9 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
             if cost.in_order(machine):
                 found += ordered(form, conv, *proof, patches)
             for instruction in found:
-                yield from _tilings(conv, instruction, offset, source.dtype, output, machine,
-                                    (weight, folded, multiplier), patches)
+                yield from _tilings(
+                    conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier), patches
+                )
 
 
 def _lengths(conv, ins):
@@ -133,7 +136,8 @@ def _tilings(conv, ins, offset, dtype, output, machine, constants, patches=False
             _short(ins),
             conv.macs,
             functools.partial(direct_conv, plan, offset, dtype),
-            functools.partial(_direct_constants, plan, *constants))
+            functools.partial(_direct_constants, plan, *constants),
+        )
 
 
 def _direct_constants(plan, weight, *channels):
@@ -158,7 +162,8 @@ def _winograd(conv, weight, bias, multiplier, source, output, machine):
                 _short(ins),
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),
-                functools.partial(winograd.constants, plan, weight, bias, multiplier))
+                functools.partial(winograd.constants, plan, weight, bias, multiplier),
+            )
 
 
 def _short(instruction):

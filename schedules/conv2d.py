@@ -47,5 +47,13 @@ class Conv2D:
 
     @property
     def macs(self):
-        return (self.batch * self.out_height * self.out_width * self.out_channels
-                * self.in_channels // self.groups * self.kernel[0] * self.kernel[1])
+        return (
+            self.batch
+            * self.out_height
+            * self.out_width
+            * self.out_channels
+            * self.in_channels
+            // self.groups
+            * self.kernel[0]
+            * self.kernel[1]
+        )

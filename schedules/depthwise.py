@@ -57,13 +57,21 @@ def depthwise_conv(conv, dtype, chain, lanes, output, offset=0, multiply=None):
         return llvm(multiply, "int16", a, b) if widening else a.astype(operand) * b.astype(operand)
 
     def store(n, h, w, c):
-        products = [product(read(n, h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0] - conv.padding[0],
-                                 w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1] - conv.padding[1], c),
-                            weights[t, c])
-                    for t in range(taps)]
+        products = [
+            product(
+                read(
+                    n,
+                    h * conv.strides[0] + (t // conv.kernel[1]) * conv.dilation[0] - conv.padding[0],
+                    w * conv.strides[1] + (t % conv.kernel[1]) * conv.dilation[1] - conv.padding[1],
+                    c,
+                ),
+                weights[t, c],
+            )
+            for t in range(taps)
+        ]
         acc = bias[c]
         for start in range(0, taps, chain):
-            acc = acc + _sum(products[start:start + chain]).astype(total)
+            acc = acc + _sum(products[start : start + chain]).astype(total)
         added = residual[n, h, w, c] if output.residual else None
         return output.store(acc, None if real else multiplier[c], limits, added)
 

@@ -59,10 +59,16 @@ def choose(features, activation_range, weight_max):
 
 def fits(conv, output):
     """Whether the kernel can compute a convolution."""
-    return (output.dtype in ("int8", "uint8") and output.residual is None and output.bounded
-            and conv.dilation == (1, 1) and conv.out_channels % NARROWEST == 0
-            and 2 <= conv.kernel[0] <= 8 and conv.kernel[1] <= 8
-            and all(stride <= size for stride, size in zip(conv.strides, conv.kernel, strict=True)))
+    return (
+        output.dtype in ("int8", "uint8")
+        and output.residual is None
+        and output.bounded
+        and conv.dilation == (1, 1)
+        and conv.out_channels % NARROWEST == 0
+        and 2 <= conv.kernel[0] <= 8
+        and conv.kernel[1] <= 8
+        and all(stride <= size for stride, size in zip(conv.strides, conv.kernel, strict=True))
+    )
 
 
 def is_small(worst):
@@ -114,8 +120,9 @@ def pack_constants(conv, dot, bias, multiplier, small):
     """
     slots = _Plan(conv, dot).slots()
     bias = (bias.astype("int64") + TWO_23 * small).astype("int32")
-    return np.stack([bias[slots], multiplier[slots].view("int32"),
-                     (multiplier * np.float32(-2**23))[slots].view("int32")], 1)
+    return np.stack(
+        [bias[slots], multiplier[slots].view("int32"), (multiplier * np.float32(-(2**23)))[slots].view("int32")], 1
+    )
 
 
 @dataclass(frozen=True)
@@ -158,8 +165,13 @@ class _Plan:
         """The channel in each place (block, vector, lane)."""
         j, i = np.arange(4)[:, None], np.arange(self.dot.width // 4)
         place = i // 4 * LANE + 4 * j + i % 4
-        return np.stack([segment.first + b * segment.width + place % segment.width
-                         for segment in self.segments for b in range(segment.blocks)])
+        return np.stack(
+            [
+                segment.first + b * segment.width + place % segment.width
+                for segment in self.segments
+                for b in range(segment.blocks)
+            ]
+        )
 
     def group_range(self, r):
         """The groups of input rows that row r of a task reads."""

@@ -69,16 +69,25 @@ class Kernel:
 
         buffers = (self.memory, self.raw, self.kept, self.bounds, self.halves, self.sums, self.packed)
         declared, self.columns = ([], self.memory) if self.sliding else aligned(self.memory)
-        first = [on_stack(buffer) for buffer in buffers] + declared + [
-            put(self.bounds, [i], tirx.Broadcast(self.limits[i].astype(self.output.dtype), self.width))
-            for i in range(2)]
+        first = (
+            [on_stack(buffer) for buffer in buffers]
+            + declared
+            + [
+                put(self.bounds, [i], tirx.Broadcast(self.limits[i].astype(self.output.dtype), self.width))
+                for i in range(2)
+            ]
+        )
         body = loop("task", conv.batch * tasks, lambda at: [*first, *task(at)], tirx.ForKind.PARALLEL)
         return tirx.PrimFunc([self.x, self.weights, self.constants, self.limits, self.out], body)
 
     def _rows(self, n, h, rows):
         """The results of `rows` rows."""
-        return seq([loop("block", segment.blocks, lambda block, segment=segment: self._block(
-            segment, block, n, h, rows)) for segment in self.plan.segments])
+        return seq(
+            [
+                loop("block", segment.blocks, lambda block, segment=segment: self._block(segment, block, n, h, rows))
+                for segment in self.plan.segments
+            ]
+        )
 
     def _block(self, segment, block, n, h, rows):
         """The results of one block of channels."""
@@ -91,7 +100,8 @@ class Kernel:
     def _constants(self, block):
         """Declare what belongs to the block of channels."""
         declared, (self.block_weights, self.block_constants) = zip(
-            *[part(buffer, block) for buffer in (self.weights, self.constants)], strict=True)
+            *[part(buffer, block) for buffer in (self.weights, self.constants)], strict=True
+        )
         kept = [put(self.kept, [i, j], get(self.block_constants, [i, j])) for i in range(3) for j in range(4)]
         return [*declared, *(kept if self.keep else [])]
 
@@ -102,10 +112,15 @@ class Kernel:
 
         def write(interior):
             def step(w):
-                new = [stmt for dx in range(carried, wide)
-                       for stmt in self._interleave(place, w * stride + dx, dx, interior)]
-                moved = [put(self.columns, [at], get(self.columns, [at + stride * vectors]))
-                         for at in range(carried * vectors)]
+                new = [
+                    stmt
+                    for dx in range(carried, wide)
+                    for stmt in self._interleave(place, w * stride + dx, dx, interior)
+                ]
+                moved = [
+                    put(self.columns, [at], get(self.columns, [at + stride * vectors]))
+                    for at in range(carried * vectors)
+                ]
                 return [*new, *self._results(place, [(w, 0)]), *moved]
 
             first = [stmt for dx in range(carried) for stmt in self._interleave(place, dx, dx, interior)]
@@ -127,10 +142,19 @@ class Kernel:
                 w = tirx.min(i * abreast, count - abreast)
                 return self._results(place, [(first + w + u, (w + u) * stride) for u in range(abreast)])
 
-            return [*self._split(place, lambda interior: [loop(
-                        "column", (count - 1) * stride + wide,
-                        lambda column: self._interleave(place, first * stride + column, column, interior))]),
-                    loop("w", -(-count // abreast), results)]
+            return [
+                *self._split(
+                    place,
+                    lambda interior: [
+                        loop(
+                            "column",
+                            (count - 1) * stride + wide,
+                            lambda column: self._interleave(place, first * stride + column, column, interior),
+                        )
+                    ],
+                ),
+                loop("w", -(-count // abreast), results),
+            ]
 
         return [loop("stretch", stretches, stretch)]
 
@@ -141,17 +165,24 @@ class Kernel:
         fill = tirx.Broadcast(tirx.const(self.offset, "uint8"), channels)
         for q, start in enumerate(place.starts):
             col = column + start * conv.strides[1] - conv.padding[1]
-            puts = [functools.partial(tirx.BufferStore, self.raw, indices=[t, tirx.Ramp(q * channels, 1, channels)])
-                   for t in range(needed)]
-            stmts.append(tirx.IfThenElse(
-                tirx.all(col >= 0, col < conv.width),
-                seq([puts[t](self._bytes(place, t, col, fill, interior)) for t in range(needed)]),
-                seq([puts[t](fill) for t in range(needed)])))
+            puts = [
+                functools.partial(tirx.BufferStore, self.raw, indices=[t, tirx.Ramp(q * channels, 1, channels)])
+                for t in range(needed)
+            ]
+            stmts.append(
+                tirx.IfThenElse(
+                    tirx.all(col >= 0, col < conv.width),
+                    seq([puts[t](self._bytes(place, t, col, fill, interior)) for t in range(needed)]),
+                    seq([puts[t](fill) for t in range(needed)]),
+                )
+            )
         for g in range(plan.groups):
             a, b, c, d = (get(self.raw, [(4 * g + k) % needed]) for k in range(4))  # any row, where there is no more
             for half in range(2):
-                ab, cd = (tirx.reinterpret(f"int16x{self.width // 2}", unpack(*pair, half, self.width, 1))
-                          for pair in ((a, b), (c, d)))
+                ab, cd = (
+                    tirx.reinterpret(f"int16x{self.width // 2}", unpack(*pair, half, self.width, 1))
+                    for pair in ((a, b), (c, d))
+                )
                 for quarter in range(2):
                     dwords = tirx.reinterpret(f"int32x{self.lanes}", unpack(ab, cd, quarter, self.width, 2))
                     stmts.append(put(self.columns, [(slot * plan.groups + g) * 4 + 2 * half + quarter], dwords))
@@ -165,8 +196,9 @@ class Kernel:
         """The block's channels in row t of those that the task reads, as bytes that are not negative."""
         conv, segment = self.conv, place.segment
         row = place.h * conv.strides[0] + t - conv.padding[0]
-        value = self.x.vload([place.n, row, col, segment.first + place.block * segment.width],
-                             f"{self.dtype}x{segment.width}")
+        value = self.x.vload(
+            [place.n, row, col, segment.first + place.block * segment.width], f"{self.dtype}x{segment.width}"
+        )
         if self.dtype == "int8":
             value = tirx.reinterpret(f"uint8x{segment.width}", value) + fill
         return value if interior else tirx.if_then_else(tirx.all(row >= 0, row < conv.height), value, fill)
@@ -176,8 +208,9 @@ class Kernel:
         top, needed = place.h * self.conv.strides[0] - self.conv.padding[0], self._needed(place)
         if not (self.conv.padding[0] or self.conv.padding[2]):
             return write(True)
-        return [tirx.IfThenElse(tirx.all(top >= 0, top + needed <= self.conv.height), seq(write(True)),
-                                seq(write(False)))]
+        return [
+            tirx.IfThenElse(tirx.all(top >= 0, top + needed <= self.conv.height), seq(write(True)), seq(write(False)))
+        ]
 
     def _results(self, place, windows):
         """The results of all rows for windows, (pixel, slot of the first column), each."""
@@ -196,8 +229,9 @@ class Kernel:
             for step in range(max(map(len, steps))):
                 for i in range(len(many)):
                     at = [2 * i + j % 2]
-                    stmts += [put(self.sums, at, self._dot(get(self.sums, at), terms))
-                              for terms in steps[i][step:step + 1]]
+                    stmts += [
+                        put(self.sums, at, self._dot(get(self.sums, at), terms)) for terms in steps[i][step : step + 1]
+                    ]
             if j % 2:
                 for i in range(len(many)):
                     values = [self._requantized(get(self.sums, [2 * i + k]), j - 1 + k) for k in range(2)]
@@ -214,19 +248,27 @@ class Kernel:
         value = tirx.min(tirx.max(value, get(self.bounds, [0])), get(self.bounds, [1]))
         stmts, whole = [put(self.packed, [], value)], get(self.packed, [])
         for q, start in enumerate(place.starts):
-            piece = whole if segment.pieces == 1 else tirx.Shuffle(
-                [whole], list(range(q * segment.width, (q + 1) * segment.width)))
+            piece = (
+                whole
+                if segment.pieces == 1
+                else tirx.Shuffle([whole], list(range(q * segment.width, (q + 1) * segment.width)))
+            )
             channels = tirx.Ramp(segment.first + place.block * segment.width, 1, segment.width)
             stmts.append(tirx.BufferStore(self.out, piece, [place.n, place.h + r, w + start, channels]))
         return stmts
 
     def _steps(self, slot, r, j):
         """Columns and weights of vector j of row r's results, those that one `_dot` adds up together."""
-        terms = [(get(self.columns, [((slot + dx) * self.plan.groups + g) * 4 + j]),
-                  self.block_weights.vload([r, dx, g, j, 0, 0], f"int8x{self.width}"))
-                 for dx in range(self.conv.kernel[1]) for g in self.plan.group_range(r)]
+        terms = [
+            (
+                get(self.columns, [((slot + dx) * self.plan.groups + g) * 4 + j]),
+                self.block_weights.vload([r, dx, g, j, 0, 0], f"int8x{self.width}"),
+            )
+            for dx in range(self.conv.kernel[1])
+            for g in self.plan.group_range(r)
+        ]
         size = max(self.dot.chain, 1)
-        return [terms[i:i + size] for i in range(0, len(terms), size)]
+        return [terms[i : i + size] for i in range(0, len(terms), size)]
 
     def _requantized(self, acc, j):
         """int32: vector j of the results, before they are clipped."""
@@ -241,8 +283,9 @@ class Kernel:
 
     def _dot(self, acc, terms):
         """`acc` + the sum of four products in each dword of the terms."""
-        columns, weights = zip(*((tirx.reinterpret(f"int8x{self.width}", column), weight) for column, weight in terms),
-                               strict=True)
+        columns, weights = zip(
+            *((tirx.reinterpret(f"int8x{self.width}", column), weight) for column, weight in terms), strict=True
+        )
         if not self.dot.chain:
             return llvm(f"llvm.x86.avx512.vpdpbusd.{self.width * 8}", f"int32x{self.lanes}", acc, *columns, *weights)
         pairs = f"int16x{self.width // 2}"

@@ -71,17 +71,23 @@ def _packed(plan, acc, bias, multiplier, limits, residual):
         return (n, h, w, *([g] if conv.groups > 1 else []), b * block + c)
 
     shape = (conv.batch, conv.groups, plan.blocks, conv.out_height, conv.out_width, block)
-    wide = residual is not None and te.compute(shape, lambda n, g, b, h, w, i: residual[
-        at(n, g, b, h, w, packing.position(i))].astype("int32"), "wide")
+    wide = residual is not None and te.compute(
+        shape, lambda n, g, b, h, w, i: residual[at(n, g, b, h, w, packing.position(i))].astype("int32"), "wide"
+    )
 
     def requantize(n, g, b, h, w, i):
         place = (g * plan.blocks + b) * block + i
-        return output.requantize(acc[n, g, b, h, w, i] + bias[place], multiplier[place], limits,
-                                 None if residual is None else wide[n, g, b, h, w, i])
+        return output.requantize(
+            acc[n, g, b, h, w, i] + bias[place],
+            multiplier[place],
+            limits,
+            None if residual is None else wide[n, g, b, h, w, i],
+        )
 
     requantized = te.compute(shape, requantize, "requantized")
-    packed = te.compute(shape, lambda n, g, b, h, w, i: output.saturate(
-        requantized[n, g, b, h, w, packing.position(i)]), "packed")
+    packed = te.compute(
+        shape, lambda n, g, b, h, w, i: output.saturate(requantized[n, g, b, h, w, packing.position(i)]), "packed"
+    )
 
     def clip(n, h, w, *channel):
         g, c = channel if conv.groups > 1 else (0, *channel)
@@ -119,21 +125,27 @@ def _prepare(x, plan, offset):
         copy = te.compute(
             (conv.batch, height, width, *([conv.groups] if conv.groups > 1 else []), length),
             lambda n, h, w, *gk: value(n, h, w, sum(gk[:-1]) * plan.group_in + gk[-1], [gk[-1] < plan.group_in]),
-            "prepared")
+            "prepared",
+        )
         return lambda n, h, w, kh, tap, g, k: copy[
-            (n, row_of(h, kh), column_of(w, tap), *([g] if conv.groups > 1 else []), k)]
+            (n, row_of(h, kh), column_of(w, tap), *([g] if conv.groups > 1 else []), k)
+        ]
     # A run is a kernel row or several: keep pixels side by side, with room behind the last.
     row_length = (width - conv.kernel[1]) * channels + max(length, plan.row)
-    copy = te.compute((conv.batch, height, row_length),
-                      lambda n, h, i: value(n, h, i // channels, i % channels), "prepared")
+    copy = te.compute(
+        (conv.batch, height, row_length), lambda n, h, i: value(n, h, i // channels, i % channels), "prepared"
+    )
     if not plan.tiling.patches:
         return lambda n, h, w, kh, _tap, _g, k: copy[n, row_of(h, kh), column_of(w) * channels + k]
     # What is behind the last row meets weights of zero.
     rows = -(-length // plan.row)
     patches = te.compute(
         (conv.batch, conv.out_height, plan.padded_columns, rows * plan.row),
-        lambda n, h, w, k: copy[n, row_of(h, te.min(k // plan.row, conv.kernel[0] - 1)),
-                                column_of(w) * channels + k % plan.row], "patches")
+        lambda n, h, w, k: copy[
+            n, row_of(h, te.min(k // plan.row, conv.kernel[0] - 1)), column_of(w) * channels + k % plan.row
+        ],
+        "patches",
+    )
     return lambda n, h, w, _kh, _tap, _g, k: patches[n, h, w, k]
 
 
@@ -158,8 +170,11 @@ def _accumulate(source, weights, plan, dtype):
     link = [te.reduce_axis((0, ins.links), "link")] if ins.chain > 1 or ins.parts > 1 else []
     if not ins.staged and ins.parts == 1:
         pair = [te.reduce_axis((0, ins.pairs), "pair")] if ins.pairs > 1 or not link else []
-        return te.compute((*shape, plan.block), lambda *at: te.sum(
-            product(*at, kh, tap, step, link, pair, dtype), axis=[kh, tap, step, *link, *pair]), "acc")
+        return te.compute(
+            (*shape, plan.block),
+            lambda *at: te.sum(product(*at, kh, tap, step, link, pair, dtype), axis=[kh, tap, step, *link, *pair]),
+            "acc",
+        )
     # A chain adds in int16, two sums for each lane, then all in int32.
     half, count = te.reduce_axis((0, 2), "half"), ins.pairs // 2
     pair = [te.reduce_axis((0, count), "pair")] if count > 1 else []  # an axis of extent 1 would vanish
@@ -171,16 +186,31 @@ def _accumulate(source, weights, plan, dtype):
 
     if ins.staged:
         sums = te.compute((*shape, *taps, lanes, 2), products, "sums")
-        acc = te.compute((*shape, lanes), lambda *at: te.sum(
-            sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]), "acc")
+        acc = te.compute(
+            (*shape, lanes),
+            lambda *at: te.sum(
+                sums[(*at[:-1], kh, tap, step, at[-1], half)].astype("int32"), axis=[kh, tap, step, half]
+            ),
+            "acc",
+        )
     else:
-        acc = te.compute((*shape, lanes), lambda *at: te.sum(
-            product(*at, kh, tap, step, link, [half, *pair], dtype), axis=[kh, tap, step, *link, half, *pair]), "acc")
+        acc = te.compute(
+            (*shape, lanes),
+            lambda *at: te.sum(
+                product(*at, kh, tap, step, link, [half, *pair], dtype), axis=[kh, tap, step, *link, half, *pair]
+            ),
+            "acc",
+        )
     if ins.parts == 1:
         return acc
-    return te.compute((*shape, plan.block), lambda *at: sum(
-        (acc[(*at[:-1], at[-1] * ins.parts + part)] for part in range(1, ins.parts)),
-        acc[(*at[:-1], at[-1] * ins.parts)]), "total")
+    return te.compute(
+        (*shape, plan.block),
+        lambda *at: sum(
+            (acc[(*at[:-1], at[-1] * ins.parts + part)] for part in range(1, ins.parts)),
+            acc[(*at[:-1], at[-1] * ins.parts)],
+        ),
+        "total",
+    )
 
 
 def _schedule(func, plan, prepared):
@@ -194,7 +224,7 @@ def _schedule(func, plan, prepared):
     shared, tiles = nest(sch, plan, acc, out)
 
     inner = 3 if ins.chains else 2 if ins.chain > 1 and ins.pairs > 1 and not ins.staged else 1  # what the steps add up
-    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-5 - inner:]
+    w_i, i, kh, tap, step, *_ = sch.get_loops(acc)[-5 - inner :]
     v, lane = (None, i) if ins.chains else sch.split(i, [None, ins.lanes])
     sch.reorder(kh, tap, step, w_i, *([v] if v else []), lane)
     if not ins.neon:  # ARM's fetch streams by themselves, and each instruction counts
@@ -235,7 +265,7 @@ def _schedule(func, plan, prepared):
     if plan.packs:
         _schedule_packing(sch, out, plan)
     else:
-        w_i, *_, c = sch.get_loops(out)[-3 if plan.conv.groups > 1 else -2:]
+        w_i, *_, c = sch.get_loops(out)[-3 if plan.conv.groups > 1 else -2 :]
         c_o, c_i = sch.split(c, [None, _vector_width(plan)])
         sch.unroll(w_i), sch.unroll(c_o), sch.vectorize(c_i)
     return lowered(sch.mod["main"], aligned=not ins.neon)
@@ -244,7 +274,7 @@ def _schedule(func, plan, prepared):
 def _schedule_chain(sch, ins):
     """Link by link, so that few weights and activations are in registers at once."""
     sums = sch.get_sblock("sums")
-    loops = sch.get_loops(sums)[-8 if ins.pairs > 2 else -7:]
+    loops = sch.get_loops(sums)[-8 if ins.pairs > 2 else -7 :]
     w_i, _, _, _, i, half, link, *pair = loops
     v, lane = sch.split(i, [None, ins.lanes])
     sch.reorder(link, w_i, v, lane, half, *pair)

@@ -72,8 +72,11 @@ class DirectPlan:
     def by_row(self):
         """Whether a run is a whole kernel row, as its pixels' channels alone would waste much of the instruction."""
         conv = self.conv
-        return conv.groups == 1 and conv.dilation[1] == 1 and (
-            self.tiling.patches or self.group_in % self.instruction.depth != 0)
+        return (
+            conv.groups == 1
+            and conv.dilation[1] == 1
+            and (self.tiling.patches or self.group_in % self.instruction.depth != 0)
+        )
 
     @property
     def kernel_rows(self):
@@ -112,9 +115,14 @@ class DirectPlan:
     @property
     def packs(self):
         """Whether four vectors are packed to bytes together: see `packing`."""
-        return (self.block == packing.BLOCK and self.instruction.lanes == 16 and self.output.dtype in ("int8", "uint8")
-                and self.output.residual in (None, "uint8") and self.group_out % packing.BLOCK == 0
-                and self.padded_columns == self.conv.out_width)
+        return (
+            self.block == packing.BLOCK
+            and self.instruction.lanes == 16
+            and self.output.dtype in ("int8", "uint8")
+            and self.output.residual in (None, "uint8")
+            and self.group_out % packing.BLOCK == 0
+            and self.padded_columns == self.conv.out_width
+        )
 
     @property
     def weight_shape(self):
@@ -142,14 +150,24 @@ class DirectPlan:
         """
         conv, ins, tiling = self.conv, self.instruction, self.tiling
         links = self.kernel_rows * self.taps * self.steps * ins.chain * tiling.vectors
-        return (ins.chained and ins.lanes == 8 and tiling.tile == 1 and conv.out_height * conv.out_width > 1
-                and links <= WRITTEN_OUT)
+        return (
+            ins.chained
+            and ins.lanes == 8
+            and tiling.tile == 1
+            and conv.out_height * conv.out_width > 1
+            and links <= WRITTEN_OUT
+        )
 
     def needs_copy(self, dtype, offset):
         """Whether activations stored as `dtype` can't be read where they are."""
-        return (offset != 0 or dtype != self.instruction.activation or any(self.conv.padding)
-                or self.run % self.instruction.depth != 0 or self.run != self.group_in
-                or self.padded_columns != self.conv.out_width)
+        return (
+            offset != 0
+            or dtype != self.instruction.activation
+            or any(self.conv.padding)
+            or self.run % self.instruction.depth != 0
+            or self.run != self.group_in
+            or self.padded_columns != self.conv.out_width
+        )
 
 
 def pack_weights(plan, weight):
@@ -167,9 +185,18 @@ def pack_weights(plan, weight):
     w = weight.reshape(conv.groups, plan.group_out, channels, kh, kw).transpose(0, 1, 3, 4, 2)  # g, o, kh, kw, c
     w = w.reshape(conv.groups, plan.group_out, rows, plan.taps, plan.run)
     full = np.zeros((conv.groups, plan.blocks * plan.block, rows, plan.taps, plan.steps * ins.depth), w.dtype)
-    full[:, :plan.group_out, ..., :plan.run] = w
-    full = full[:, _order(plan)].reshape(conv.groups, plan.blocks, plan.tiling.vectors, ins.channels, rows,
-                                         plan.taps, plan.steps, ins.links, ins.parts * ins.pairs)
+    full[:, : plan.group_out, ..., : plan.run] = w
+    full = full[:, _order(plan)].reshape(
+        conv.groups,
+        plan.blocks,
+        plan.tiling.vectors,
+        ins.channels,
+        rows,
+        plan.taps,
+        plan.steps,
+        ins.links,
+        ins.parts * ins.pairs,
+    )
     # group, block, kh, tap, step, vector, chain, channel, input
     full = full.transpose(0, 1, 4, 5, 6, *((7, 2) if ins.chains else (2, 7)), 3, 8)
     return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
@@ -178,7 +205,7 @@ def pack_weights(plan, weight):
 def pack_channels(plan, values):
     """Per-channel `values` (bias, multiplier) with zeros where a block is not full."""
     full = np.zeros((plan.conv.groups, plan.blocks * plan.block), values.dtype)
-    full[:, :plan.group_out] = values.reshape(plan.conv.groups, plan.group_out)
+    full[:, : plan.group_out] = values.reshape(plan.conv.groups, plan.group_out)
     return full[:, _order(plan)].reshape(-1)
 
 

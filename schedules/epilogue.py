@@ -30,8 +30,11 @@ class Output:
 
     def limits(self):
         """Placeholder of [low, high] (float32 output) or [low, high, R] (R: the residual's fixed-point scale)."""
-        return te.placeholder((2,), "float32", "limits") if self.dtype == "float32" else te.placeholder(
-            (3,), "int32", "limits")
+        return (
+            te.placeholder((2,), "float32", "limits")
+            if self.dtype == "float32"
+            else te.placeholder((3,), "int32", "limits")
+        )
 
     def store(self, acc, multiplier, limits, residual=None):
         """The stored value of one int32 accumulator `acc` (bias included), or of a float kernel's float32 one.

@@ -29,17 +29,25 @@ def llvm_function(name, lines, pointers, sums, alone, vectors):
     read = range(0 if alone else sums)
     used = {word.strip(",[]") for line in lines for word in line.split()}
     changed = [*(f"v{n}" for n in vectors), *(name for name in ADDRESSES if name in used), "memory"]
-    constraints = ",".join(["=&w"] * sums + ["r"] * pointers + [str(n) for n in read]
-                           + [f"~{{{each}}}" for each in changed])
+    constraints = ",".join(
+        ["=&w"] * sums + ["r"] * pointers + [str(n) for n in read] + [f"~{{{each}}}" for each in changed]
+    )
     operands = ", ".join([*(f"ptr %a{n}" for n in range(pointers)), *(f"<4 x i32> %c{n}" for n in read)])
     text = r"\0A".join(lines)
-    return "\n".join([
-        f"define void @{name}({''.join(f'ptr %a{n}, ' for n in range(pointers))}ptr %sums) {{",
-        *(f"%p{n} = getelementptr <4 x i32>, ptr %sums, i64 {n}" for n in range(sums)),
-        *(f"%c{n} = load <4 x i32>, ptr %p{n}, align 16" for n in read),
-        f'%new = call {kind} asm sideeffect "{text}", "{constraints}"({operands}) noduplicate',  # or it is unrolled
-        *(f"%d{n} = extractvalue {kind} %new, {n}\nstore <4 x i32> %d{n}, ptr %p{n}, align 16" for n in range(sums)),
-        "ret void", "}"])
+    return "\n".join(
+        [
+            f"define void @{name}({''.join(f'ptr %a{n}, ' for n in range(pointers))}ptr %sums) {{",
+            *(f"%p{n} = getelementptr <4 x i32>, ptr %sums, i64 {n}" for n in range(sums)),
+            *(f"%c{n} = load <4 x i32>, ptr %p{n}, align 16" for n in read),
+            f'%new = call {kind} asm sideeffect "{text}", "{constraints}"({operands}) noduplicate',  # or it is unrolled
+            *(
+                f"%d{n} = extractvalue {kind} %new, {n}\nstore <4 x i32> %d{n}, ptr %p{n}, align 16"
+                for n in range(sums)
+            ),
+            "ret void",
+            "}",
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ def addressed(lines):
     in LLVM's model of the Cortex-A53: the first ones where a line is None, others when all registers are used up.
     """
     later = [line for line in lines if isinstance(line, Load) and line.offset]
-    batches = [later[at:at + len(ADDRESSES)] for at in range(0, len(later), len(ADDRESSES))]
+    batches = [later[at : at + len(ADDRESSES)] for at in range(0, len(later), len(ADDRESSES))]
     addresses, written = {}, []
 
     def compute():

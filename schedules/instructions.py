@@ -199,6 +199,7 @@ def _vpdpbusd(lanes):
             return None
         ins = Instruction(f"eq_tvm.vpdpbusd_{lanes * 32}", lanes, 4, 1, "uint8", "int8", 2 * lanes)
         return intrinsics.register(ins, intrinsics.vpdpbusd_body(lanes)), offset
+
     return make
 
 
@@ -211,20 +212,31 @@ def _pmaddubsw(lanes):
         if chain < 1:
             return None  # one instruction alone may saturate
         return _chained_pmaddubsw(lanes, chain), offset
+
     return make
 
 
 def _chained_pmaddubsw(lanes, chain):
-    ins = Instruction(f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}", lanes, 4, chain, "uint8", "int8", 2 * lanes,
-                      functools.partial(_chained_pmaddubsw, lanes))
+    ins = Instruction(
+        f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}",
+        lanes,
+        4,
+        chain,
+        "uint8",
+        "int8",
+        2 * lanes,
+        functools.partial(_chained_pmaddubsw, lanes),
+    )
     return _registered(ins, intrinsics.pmaddubsw_bodies(lanes))
 
 
 def _int16(name, body, lanes):
     """int16 times int16 takes every activation and weight."""
+
     def make(_low, _high, _weight_max):
         ins = Instruction(f"eq_tvm.{name}_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes)
         return intrinsics.register(ins, body(lanes)), 0
+
     return make
 
 
@@ -242,6 +254,7 @@ def _sdot(low, high, _weight_max):
 
 def _int8(chained):
     """int8 times int8, with an int16 step after `chain` products."""
+
     def make(low, high, weight_max):
         offset = _to_signed(low, high)
         if offset is None:
@@ -249,6 +262,7 @@ def _int8(chained):
         largest = max(abs(low + offset), abs(high + offset), 1)
         chain = min(8, INT16_MAX // (largest * weight_max))
         return chained(1 << (chain.bit_length() - 1)), offset  # a power of two divides the usual channel counts
+
     return make
 
 
@@ -258,8 +272,7 @@ def _chained_smlal(chain):
 
 
 def _chained_vmlal(chain):
-    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon.REGISTERS_32,
-                      _chained_vmlal)
+    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon.REGISTERS_32, _chained_vmlal)
     return _registered(ins, neon.vmlal_bodies())
 
 
@@ -299,9 +312,15 @@ _FAMILIES = {
 }
 
 
-_NEON = {"smlal": _chained_smlal, "smlal_parts": _parted_smlal, "smlal_int16": _shared_int16,
-         "smlal_ordered": lambda digits: with_chains(_parted_smlal(1), [int(digit, 36) for digit in digits]),
-         "sdot": lambda: _sdot(0, 127, 63)[0], "sdot_element": _shared_sdot, "vmlal": _chained_vmlal}
+_NEON = {
+    "smlal": _chained_smlal,
+    "smlal_parts": _parted_smlal,
+    "smlal_int16": _shared_int16,
+    "smlal_ordered": lambda digits: with_chains(_parted_smlal(1), [int(digit, 36) for digit in digits]),
+    "sdot": lambda: _sdot(0, 127, 63)[0],
+    "sdot_element": _shared_sdot,
+    "vmlal": _chained_vmlal,
+}
 
 
 # A processor that has vpdpbusd has vpdpwssd of the same width.

@@ -74,7 +74,8 @@ def _link(ins, body):
                 with T.sblock("update"):
                     vi, vh, vk = T.axis.remap("SSR", [i, h, k])
                     C[vi, vh] = C[vi, vh] + T.cast(A[vh * count + vk], "int16") * T.cast(
-                        B[vi, vh * count + vk], "int16")
+                        B[vi, vh * count + vk], "int16"
+                    )
 
     @T.prim_func(s_tir=True)
     def single(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -125,7 +126,8 @@ def _widen(ins, body):
             T.reads(C[0:lanes], S[0:lanes, 0:2])
             T.writes(C[0:lanes])
             C[T.ramp(T.int32(0), 1, lanes)] = body(
-                S.vload([0, 0], dtype=f"int16x{2 * lanes}"), C.vload([0], dtype=f"int32x{lanes}"))
+                S.vload([0, 0], dtype=f"int16x{2 * lanes}"), C.vload([0], dtype=f"int32x{lanes}")
+            )
 
     return description, implementation
 
@@ -145,8 +147,10 @@ def vpdpbusd_body(lanes):
     # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
     def body(A, B, c):
         a = spread(A, 0, 4, "uint8", lanes)
-        return llvm(f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}",
-                     c, a, B.vload([0, 0], f"int8x{lanes * 4}"))
+        return llvm(
+            f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}", c, a, B.vload([0, 0], f"int8x{lanes * 4}")
+        )
+
     return body
 
 
@@ -156,9 +160,14 @@ _PMADDWD = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 def pmaddubsw_bodies(lanes):
     """A link, its widening, and both at once for what is no chain."""
+
     def multiply(A, B):
-        return llvm(_PMADDUBSW[lanes], f"int16x{2 * lanes}",
-                    spread(A, 0, 4, "uint8", lanes), B.vload([0, 0], f"int8x{4 * lanes}"))
+        return llvm(
+            _PMADDUBSW[lanes],
+            f"int16x{2 * lanes}",
+            spread(A, 0, 4, "uint8", lanes),
+            B.vload([0, 0], f"int8x{4 * lanes}"),
+        )
 
     def widen(sums, c):
         return c + llvm(_PMADDWD[lanes], f"int32x{lanes}", sums, T.broadcast(T.int16(1), 2 * lanes))
@@ -168,13 +177,21 @@ def pmaddubsw_bodies(lanes):
 
 def pmaddwd_body(lanes):
     def body(A, B, c):
-        return c + llvm(_PMADDWD[lanes], f"int32x{lanes}",
-                         spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+        return c + llvm(
+            _PMADDWD[lanes], f"int32x{lanes}", spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}")
+        )
+
     return body
 
 
 def vpdpwssd_body(lanes):
     def body(A, B, c):
-        return llvm(f"llvm.x86.avx512.vpdpwssd.{lanes * 32}", f"int32x{lanes}",
-                     c, spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}"))
+        return llvm(
+            f"llvm.x86.avx512.vpdpwssd.{lanes * 32}",
+            f"int32x{lanes}",
+            c,
+            spread(A, 0, 2, "int16", lanes),
+            B.vload([0, 0], f"int16x{lanes * 2}"),
+        )
+
     return body

@@ -65,15 +65,17 @@ def _vector_store(stmt, out):
 @functools.cache
 def _to_loops():
     """What lowers blocks to loops; made when it is used, as TVM's runtime alone has none of it."""
-    return Sequential([
-        s_tir.transform.LowerInitBlock(),
-        s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
-        s_tir.transform.ConvertBlocksToOpaque(),
-        s_tir.transform.CompactBufferAllocation(),
-        s_tir.transform.LowerMatchBuffer(),
-        s_tir.transform.StmtSimplify(),
-        s_tir.transform.LowerOpaqueBlock(),
-    ])
+    return Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
+            s_tir.transform.StmtSimplify(),
+            s_tir.transform.LowerOpaqueBlock(),
+        ]
+    )
 
 
 _STACK = 1 << 15  # bytes: what is larger is no tile of registers
@@ -103,5 +105,12 @@ def _aligned(stmt):
     line = tirx.decl_buffer((1,), f"uint8x{_LINE}", "line", scope="local")
     address = tirx.address_of(tirx.BufferLoad(line, [0]))
     used = tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
-    return tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, tirx.SeqStmt([on_stack(line), used, stmt.body]),
-                    stmt.thread_binding, stmt.annotations)
+    return tirx.For(
+        stmt.loop_var,
+        stmt.min,
+        stmt.extent,
+        stmt.kind,
+        tirx.SeqStmt([on_stack(line), used, stmt.body]),
+        stmt.thread_binding,
+        stmt.annotations,
+    )

@@ -14,13 +14,16 @@ REGISTERS_32 = 16  # of 32-bit ARM
 
 def sdot_body():
     def body(A, B, c):
-        return llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4",
-                     c, spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16"))
+        return llvm(
+            "llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4", c, spread(A, 0, 4, "int8", 4), B.vload([0, 0], "int8x16")
+        )
+
     return body
 
 
 def smlal_bodies():
     """As `pmaddubsw_bodies`. LLVM fuses smull + add into smlal, and saddlp + add into sadalp."""
+
     def multiply(A, B):
         return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
 
@@ -32,6 +35,7 @@ def smlal_bodies():
 
 def vmlal_bodies():
     """As `intrinsics.pmaddubsw_bodies`. LLVM fuses vmull + add into vmlal, but not vpaddl + add into vpadal."""
+
     def multiply(A, B):
         return llvm("llvm.arm.neon.vmulls.v8i16", "int16x8", spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
 
@@ -43,11 +47,13 @@ def vmlal_bodies():
 
 def parted_smlal_bodies():
     """As `pmaddubsw_bodies`, of 16 channels' activations and one output channel's weights: smlal and smlal2."""
+
     def multiply(A, B, sums):
         a, b = A.vload([0], "int8x16"), B.vload([0], "int8x16")
         for half in (T.vectorlow, T.vectorhigh):
-            sums = sums + llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", half(a, dtype="int8x8"),
-                               half(b, dtype="int8x8"))
+            sums = sums + llvm(
+                "llvm.aarch64.neon.smull.v8i16", "int16x8", half(a, dtype="int8x8"), half(b, dtype="int8x8")
+            )
         return sums
 
     return multiply, smlal_bodies()[1]
@@ -55,23 +61,33 @@ def parted_smlal_bodies():
 
 def shared_sdot_body(chain):
     """sdot by element: each quarter of a register of activations in turn."""
+
     def body(A, B, c):
         a = T.reinterpret(A.vload([0], f"int8x{4 * chain}"), dtype=f"int32x{chain}")
         for q in range(chain):
-            c = llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4", c,  # LLVM looks for elements in the last place
-                     B.vload([q, 0, 0], "int8x16"), T.reinterpret(T.broadcast(T.Shuffle([a], [q]), 4), dtype="int8x16"))
+            c = llvm(
+                "llvm.aarch64.neon.sdot.v4i32.v16i8",
+                "int32x4",
+                c,  # LLVM looks for elements in the last place
+                B.vload([q, 0, 0], "int8x16"),
+                T.reinterpret(T.broadcast(T.Shuffle([a], [q]), 4), dtype="int8x16"),
+            )
         return c
+
     return body
 
 
 def shared_int16_body(chain, lanes):
     """smlal and smlal2 by element: each int16 of a register of activations in turn."""
+
     def body(A, B, c):
         a = A.vload([0], f"int16x{chain}")
         for q in range(chain):
             c = c + T.Cast(f"int32x{lanes}", T.broadcast(T.Shuffle([a], [q]), lanes)) * T.Cast(
-                f"int32x{lanes}", B.vload([q, 0], f"int16x{lanes}"))
+                f"int32x{lanes}", B.vload([q, 0], f"int16x{lanes}")
+            )
         return c
+
     return body
 
 
@@ -122,7 +138,8 @@ def _link_of_parts(ins, body):
                 with T.sblock("update"):
                     vi, vh, vk = T.axis.remap("SSR", [i, h, k])
                     C[vi, vh] = C[vi, vh] + T.cast(A[vk * (2 * lanes) + vi * 2 + vh], "int16") * T.cast(
-                        B[vk * (2 * lanes) + vi * 2 + vh], "int16")
+                        B[vk * (2 * lanes) + vi * 2 + vh], "int16"
+                    )
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -146,7 +163,7 @@ def _shared(ins, body):
         B = T.match_buffer(b, (chain, lanes, pairs), ins.weight, offset_factor=1)
         C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:chain * pairs], B[0:chain, 0:lanes, 0:pairs])
+            T.reads(C[0:lanes], A[0 : chain * pairs], B[0:chain, 0:lanes, 0:pairs])
             T.writes(C[0:lanes])
             for i, q, k in T.grid(lanes, chain, pairs):
                 with T.sblock("update"):
@@ -159,7 +176,7 @@ def _shared(ins, body):
         B = T.match_buffer(b, (chain, lanes, pairs), ins.weight, offset_factor=1)
         C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:chain * pairs], B[0:chain, 0:lanes, 0:pairs])
+            T.reads(C[0:lanes], A[0 : chain * pairs], B[0:chain, 0:lanes, 0:pairs])
             T.writes(C[0:lanes])
             C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
 
@@ -220,6 +237,7 @@ def _sum_of_parts():
             T.writes(C[0:4])
             C[T.ramp(T.int32(0), 1, 4)] = pairwise(
                 pairwise(A.vload([0], "int32x4"), A.vload([4], "int32x4")),
-                pairwise(A.vload([8], "int32x4"), A.vload([12], "int32x4")))
+                pairwise(A.vload([8], "int32x4"), A.vload([12], "int32x4")),
+            )
 
     return description, implementation

@@ -110,9 +110,12 @@ def assembly(chains, alone):
         for half, kind in (("", "8b"), ("2", "16b")):
             multiply = "smull" if not half and link in (0, *ends) else "smlal"
             for pixel in range(TILE):
-                lines += [f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
-                          f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
-                          f"v{_WEIGHTS + link % 2 * VECTORS + vector}.{kind}" for vector in range(VECTORS)]
+                lines += [
+                    f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
+                    f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
+                    f"v{_WEIGHTS + link % 2 * VECTORS + vector}.{kind}"
+                    for vector in range(VECTORS)
+                ]
                 if link + 1 == links:
                     continue
                 if (pixel, half) == (0, ""):  # not earlier: these may have to wait for the activations' loads
@@ -141,8 +144,8 @@ def _pixels(name, links, distance):
                 with T.sblock("update"):
                     vw, vi, vq, vh, vk = T.axis.remap("SSRRR", [w, i, q, h, k])
                     C[vw, vi] = C[vw, vi] + T.cast(
-                        A[vw * distance, vq * 16 + (vh * 8 + vi % 4 * 2 + vk)], "int32") * T.cast(
-                        B[vq, vi // 4, vh * 8 + vi % 4 * 2 + vk], "int32")
+                        A[vw * distance, vq * 16 + (vh * 8 + vi % 4 * 2 + vk)], "int32"
+                    ) * T.cast(B[vq, vi // 4, vh * 8 + vi % 4 * 2 + vk], "int32")
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -153,8 +156,16 @@ def _pixels(name, links, distance):
         with T.sblock("root"):
             T.reads(C[0:TILE, 0:lanes], A[0:rows, 0:depth], B[0:links, 0:VECTORS, 0:16])
             T.writes(C[0:TILE, 0:lanes])
-            T.evaluate(T.call_extern("void", name, T.address_of(A[0, 0]), T.address_of(A[distance, 0]),
-                                     T.address_of(B[0, 0, 0]), T.address_of(C[0, 0])))
+            T.evaluate(
+                T.call_extern(
+                    "void",
+                    name,
+                    T.address_of(A[0, 0]),
+                    T.address_of(A[distance, 0]),
+                    T.address_of(B[0, 0, 0]),
+                    T.address_of(C[0, 0]),
+                )
+            )
 
     return description, implementation
 
@@ -175,8 +186,8 @@ def _flat(name, links, distance):
                 with T.sblock("update"):
                     vw, vi, vq, vh, vk = T.axis.remap("SSRRR", [w, i, q, h, k])
                     C[vw, vi] = C[vw, vi] + T.cast(
-                        A[vw * distance + (vq * 16 + (vh * 8 + vi % 4 * 2 + vk))], "int32") * T.cast(
-                        B[vq, vi // 4, vh * 8 + vi % 4 * 2 + vk], "int32")
+                        A[vw * distance + (vq * 16 + (vh * 8 + vi % 4 * 2 + vk))], "int32"
+                    ) * T.cast(B[vq, vi // 4, vh * 8 + vi % 4 * 2 + vk], "int32")
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -186,7 +197,15 @@ def _flat(name, links, distance):
         with T.sblock("root"):
             T.reads(C[0:TILE, 0:lanes], A[0:length], B[0:links, 0:VECTORS, 0:16])
             T.writes(C[0:TILE, 0:lanes])
-            T.evaluate(T.call_extern("void", name, T.address_of(A[0]), T.address_of(A[distance]),
-                                     T.address_of(B[0, 0, 0]), T.address_of(C[0, 0])))
+            T.evaluate(
+                T.call_extern(
+                    "void",
+                    name,
+                    T.address_of(A[0]),
+                    T.address_of(A[distance]),
+                    T.address_of(B[0, 0, 0]),
+                    T.address_of(C[0, 0]),
+                )
+            )
 
     return description, implementation

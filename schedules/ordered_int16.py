@@ -56,8 +56,10 @@ def product_assembly(steps, tile, vectors, alone):
                     for half, part in (("", "4h"), ("2", "8h")):
                         for t in range(group, group + count):
                             activation = t + (step % 2 * _GROUP if both else 0)
-                            lines.append(f"{multiply}{half} ${2 * (t * vectors + vector) + bool(half)}.4s, "
-                                         f"v{weight}.{part}, v{activation}.h[{element}]")
+                            lines.append(
+                                f"{multiply}{half} ${2 * (t * vectors + vector) + bool(half)}.4s, "
+                                f"v{weight}.{part}, v{activation}.h[{element}]"
+                            )
                         if next_weights:  # not earlier: these may have to wait for the activations' loads
                             lines.append(weight_loads(place // _GROUP + 1))
                             next_weights = False
@@ -96,7 +98,8 @@ def _product(name, steps, tile, block):
         with T.sblock("root"):
             T.reads(C[0:tile, 0:block], A[0:steps, 0:tile, 0:ELEMENTS], B[0:steps, 0:ELEMENTS, 0:block])
             T.writes(C[0:tile, 0:block])
-            T.evaluate(T.call_extern("void", name, T.address_of(A[0, 0, 0]), T.address_of(B[0, 0, 0]),
-                                     T.address_of(C[0, 0])))
+            T.evaluate(
+                T.call_extern("void", name, T.address_of(A[0, 0, 0]), T.address_of(B[0, 0, 0]), T.address_of(C[0, 0]))
+            )
 
     return description, implementation

@@ -62,14 +62,17 @@ def longest_chains(packed, activation_range, group):
     w = np.moveaxis(packed.astype("int32").reshape(-1, links, vectors, 2, 8), 1, 0)
     ends = np.stack([w * end for end in activation_range])
     none = np.zeros((1, *w.shape[1:-2], 8), "int32")
-    greatest, least = (np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
-                       for sums in (ends.max(0), ends.min(0)))
+    greatest, least = (
+        np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
+        for sums in (ends.max(0), ends.min(0))
+    )
     best = {0: (0, 0, [])}  # for the links before: chains, those that end within a group, their lengths
     for end in range(1, links + 1):
-        found = [(count + 1, within + bool(end % group), [*chains, end - start])
-                 for start, (count, within, chains) in best.items()
-                 if (greatest[end] - greatest[start]).max() <= INT16_MAX
-                 and (least[end] - least[start]).min() >= -INT16_MAX]
+        found = [
+            (count + 1, within + bool(end % group), [*chains, end - start])
+            for start, (count, within, chains) in best.items()
+            if (greatest[end] - greatest[start]).max() <= INT16_MAX and (least[end] - least[start]).min() >= -INT16_MAX
+        ]
         if found:
             best[end] = min(found)
     return best[links][-1] if links in best else []

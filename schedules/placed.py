@@ -27,18 +27,19 @@ def placed(func, index, width, first, whole):
     argument = func.params[index]
     shape, name = [int(extent) for extent in argument.shape], argument.name
     larger = tirx.decl_buffer((math.prod(shape) // width, whole), str(argument.dtype), name)
-    steps = [math.prod(shape[axis + 1:]) for axis in range(len(shape))]
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     strides = [step // width * whole if step % width == 0 else step for step in steps]
     part = tirx.decl_buffer(shape, str(argument.dtype), f"{name}_part", strides=strides, elem_offset=first)
 
     block = func.body.block if isinstance(func.body, s_tir.SBlockRealize) else None
-    body = tvm_ffi.structural_map(block.body if block else func.body, [
-        (Var, lambda var: part if var.same_as(argument) else var)], order="pre")
+    body = tvm_ffi.structural_map(
+        block.body if block else func.body, [(Var, lambda var: part if var.same_as(argument) else var)], order="pre"
+    )
     body = tirx.SeqStmt([tirx.DeclBuffer(part, data=larger.data), body])
     if block:  # as Relax's passes expect
         block = s_tir.SBlock([], [], [], block.name_hint, body, alloc_buffers=block.alloc_buffers)
         body = s_tir.SBlockRealize([], True, block)
-    params = [*func.params[:index], larger, *func.params[index + 1:]]
+    params = [*func.params[:index], larger, *func.params[index + 1 :]]
     return tirx.PrimFunc(params, body, func.ret_type, attrs=func.attrs)
 
 

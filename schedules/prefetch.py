@@ -31,6 +31,7 @@ def prefetch(sch, loop, passes, far, stream=""):
 
 def fetching(stmt, passes=()):
     """A statement whose loops, marked by `prefetch`, fetch; `passes` are the marked ones around it."""
+
     def change(part):
         if not isinstance(part, tirx.For):
             return part
@@ -52,7 +53,7 @@ def _fetches(loop, passes):
     if axis is None:  # a loop of one iteration
         return
     itemsize = tvm.DataType(str(weights.dtype)).bits // 8
-    step, line = math.prod(int(extent) for extent in weights.shape[axis + 1:]), _LINE // itemsize
+    step, line = math.prod(int(extent) for extent in weights.shape[axis + 1 :]), _LINE // itemsize
     steps = int(weights.shape[axis]) // int(loop.extent)  # in an iteration
     many = math.prod(int(outer.extent) for outer in passes)
     groups, blocks = (int(extent) for extent in weights.shape[:2])
@@ -60,7 +61,7 @@ def _fetches(loop, passes):
         block = (indices[0] * blocks + indices[1] + 1) % (groups * blocks)  # the first, too, is often needed next
         share, number = -(-step // many), 0  # of a step, of a pass and of a step in all passes
         counted = [(outer.loop_var, outer.extent) for outer in passes]
-        for index, extent in counted + list(zip(indices[2:axis + 1], weights.shape[2:axis + 1], strict=True)):
+        for index, extent in counted + list(zip(indices[2 : axis + 1], weights.shape[2 : axis + 1], strict=True)):
             number = number * extent + index
         for at in range(0, steps * share, line):
             yield _fetch(weights, [block // blocks, block % blocks], number * share + at, locality=2)
@@ -72,7 +73,7 @@ def _fetches(loop, passes):
     if many == 1 or loop.annotations[_PREFETCH]:
         indices[axis] += max(1, _AHEAD // (step * itemsize))
         for at in range(0, steps * step, line):
-            yield _fetch(weights, indices[:axis + 1], at, locality=3)
+            yield _fetch(weights, indices[: axis + 1], at, locality=3)
 
 
 def _first_load(name, loop):
@@ -87,6 +88,6 @@ def _first_load(name, loop):
 
 def _fetch(weights, place, element, locality):
     """Fetch what is that many elements behind the beginning of weights[place]."""
-    place = [*place, *(0 for _ in weights.shape[len(place) + 1:]), element]
+    place = [*place, *(0 for _ in weights.shape[len(place) + 1 :]), element]
     address = tirx.address_of(tirx.BufferLoad(weights, place))
     return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, locality, 1))

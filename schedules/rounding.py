@@ -74,10 +74,16 @@ def _limited(expr):
 
 def _same_cast(*casts):
     """Whether all are int32 cast to the same 8-bit type."""
-    return (all(isinstance(cast, tirx.Cast) and str(cast.value.ty) == "int32" for cast in casts)
-            and len({str(cast.ty) for cast in casts}) == 1 and str(casts[0].ty) in ("int8", "uint8"))
+    return (
+        all(isinstance(cast, tirx.Cast) and str(cast.value.ty) == "int32" for cast in casts)
+        and len({str(cast.ty) for cast in casts}) == 1
+        and str(casts[0].ty) in ("int8", "uint8")
+    )
 
 
 def _is_rint(expr):
-    return (isinstance(expr, Call) and getattr(expr.op, "name", "") == "tirx.call_llvm_pure_intrin"
-            and int(expr.args[0]) == llvm_lookup_intrinsic_id("llvm.lrint"))
+    return (
+        isinstance(expr, Call)
+        and getattr(expr.op, "name", "") == "tirx.call_llvm_pure_intrin"
+        and int(expr.args[0]) == llvm_lookup_intrinsic_id("llvm.lrint")
+    )

@@ -11,8 +11,15 @@ def rebuilt(stmt, change, whole=lambda stmt: False):
     if isinstance(stmt, tirx.SeqStmt):
         stmt = tirx.SeqStmt([rebuilt(part, change, whole) for part in stmt.seq])
     elif isinstance(stmt, tirx.For):
-        stmt = tirx.For(stmt.loop_var, stmt.min, stmt.extent, stmt.kind, rebuilt(stmt.body, change, whole),
-                        stmt.thread_binding, stmt.annotations)
+        stmt = tirx.For(
+            stmt.loop_var,
+            stmt.min,
+            stmt.extent,
+            stmt.kind,
+            rebuilt(stmt.body, change, whole),
+            stmt.thread_binding,
+            stmt.annotations,
+        )
     elif isinstance(stmt, s_tir.SBlockRealize):
         block = stmt.block
         body = rebuilt(block.body, change, whole)

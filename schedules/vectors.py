@@ -26,17 +26,22 @@ def aligned(buffer):
     (The stack is aligned to 16 bytes, and vectors across the borders of cache lines take twice as long to load.)
     """
     (rows, lanes), skipped = map(int, buffer.shape), 64 // (4 * int(buffer.shape[1]))
-    declared, view = _declared("aligned", (rows - skipped, lanes), buffer, tirx.address_of(buffer[skipped, 0]),
-                                  (1 << 57) - 64)
+    declared, view = _declared(
+        "aligned", (rows - skipped, lanes), buffer, tirx.address_of(buffer[skipped, 0]), (1 << 57) - 64
+    )
     zeros = tirx.Broadcast(tirx.const(0, str(buffer.dtype)), lanes)
     return [put(buffer, [at], zeros) for at in (0, rows - 1)] + [declared], view  # TVM drops rows that none touches
 
 
 def _declared(name, shape, buffer, address, mask):
     element = PrimType(str(buffer.dtype))
-    pointer = call_intrin(PointerType(element), Op.get("tirx.call_llvm_pure_intrin"),
-                          tirx.const(llvm_lookup_intrinsic_id("llvm.ptrmask"), "uint32"),
-                          address, tirx.const(mask, "uint64"))
+    pointer = call_intrin(
+        PointerType(element),
+        Op.get("tirx.call_llvm_pure_intrin"),
+        tirx.const(llvm_lookup_intrinsic_id("llvm.ptrmask"), "uint32"),
+        address,
+        tirx.const(mask, "uint64"),
+    )
     part = tirx.decl_buffer(shape, str(buffer.dtype), name)
     return tirx.DeclBuffer(part, data=pointer), part
 
@@ -53,8 +58,12 @@ def pack(name, a, b, width, size):
 def unpack(a, b, half, width, size):
     """Elements of `size` bytes from the low or high half of each 128-bit lane of a and b, in turn."""
     count, per_lane = width // size, LANE // size
-    indices = [(start + half * per_lane // 2 + i) + source * count
-               for start in range(0, count, per_lane) for i in range(per_lane // 2) for source in range(2)]
+    indices = [
+        (start + half * per_lane // 2 + i) + source * count
+        for start in range(0, count, per_lane)
+        for i in range(per_lane // 2)
+        for source in range(2)
+    ]
     return tirx.Shuffle([a, b], indices)
 
 

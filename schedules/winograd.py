@@ -45,20 +45,38 @@ def winograd_conv(plan, offset, dtype):
     padded = _padded(x, plan, offset)
     columns = te.compute(
         (conv.batch, plan.rows, plan.cols, alpha, alpha, plan.channels),
-        lambda n, r, q, i, j, c: _transform(winograd.b, i, [
-            padded[n, r * m + k, q * m + j, c].astype("int16") for k in range(alpha)], "int16"), "columns")
+        lambda n, r, q, i, j, c: _transform(
+            winograd.b, i, [padded[n, r * m + k, q * m + j, c].astype("int16") for k in range(alpha)], "int16"
+        ),
+        "columns",
+    )
     depth, lanes, tile, pieces = instruction.depth, instruction.lanes, plan.tiling.tile, plan.tiling.pieces
 
     def transformed(n, s, p, t, c):
-        return _transform(winograd.b, p % alpha, [
-            columns[n, s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
-                    te.min(t, plan.tiles - 1) % plan.cols, p // alpha, k, c]
-            for k in range(alpha)], "int16")
+        return _transform(
+            winograd.b,
+            p % alpha,
+            [
+                columns[
+                    n,
+                    s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
+                    te.min(t, plan.tiles - 1) % plan.cols,
+                    p // alpha,
+                    k,
+                    c,
+                ]
+                for k in range(alpha)
+            ],
+            "int16",
+        )
 
     places = (conv.batch, plan.chunks, alpha * alpha)
     if pieces:  # in the order in which it is read
-        v = te.compute((*places, plan.padded_tiles // tile, plan.steps, tile, depth),
-                       lambda n, s, p, t_o, step, t, c: transformed(n, s, p, t_o * tile + t, step * depth + c), "v")
+        v = te.compute(
+            (*places, plan.padded_tiles // tile, plan.steps, tile, depth),
+            lambda n, s, p, t_o, step, t, c: transformed(n, s, p, t_o * tile + t, step * depth + c),
+            "v",
+        )
     else:
         v = te.compute((*places, plan.padded_tiles, plan.channels), transformed, "v")
     step, pair = te.reduce_axis((0, plan.steps // max(1, pieces)), "step"), te.reduce_axis((0, depth), "pair")
@@ -73,8 +91,9 @@ def winograd_conv(plan, offset, dtype):
             activation, weight = v[n, s, p, t, step * depth + pair], weights[(b, p, step, i // lanes, *lane)]
         return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[step, *piece, pair])
 
-    product = te.compute((conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block),
-                         multiply, "product")
+    product = te.compute(
+        (conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block), multiply, "product"
+    )
 
     def biased(n, r, q, k, j, c):
         tile = (r % plan.tiling.chunk) * plan.cols + q
@@ -86,7 +105,8 @@ def winograd_conv(plan, offset, dtype):
     rows = te.compute(
         (conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block),
         lambda n, r, q, i, j, c: _transform(winograd.a, i, [biased(n, r, q, k, j, c) for k in range(alpha)], "int32"),
-        "rows")
+        "rows",
+    )
 
     def added(n, h, w, c):
         inside = (n, te.min(h, conv.out_height - 1), te.min(w, conv.out_width - 1), te.min(c, conv.out_channels - 1))
@@ -185,7 +205,7 @@ def _schedule(func, plan):
 def _schedule_product(sch, plan, write_back):
     ins, tiling = plan.instruction, plan.tiling
     product = sch.get_sblock("product")
-    p, t, i, step, *piece, pair = sch.get_loops(product)[-6 if tiling.pieces else -5:]
+    p, t, i, step, *piece, pair = sch.get_loops(product)[-6 if tiling.pieces else -5 :]
     t_o, t_i = sch.split(t, [None, tiling.tile])
     if tiling.pieces:
         sch.reorder(p, t_o, step, t_i, i, *piece, pair)

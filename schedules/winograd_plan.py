@@ -65,8 +65,14 @@ def _a23(y, _times):
 def _b43(x, times):
     even, odd = x[4] - x[2], x[3] - x[1]
     even4, odd4 = x[4] - times(x[2], 4), x[3] - times(x[1], 4)
-    return [times(x[0] - x[2], 4) + even, even4 + odd4, even4 - odd4, even + times(odd, 2), even - times(odd, 2),
-            (x[5] - x[3]) - times(odd, 4)]
+    return [
+        times(x[0] - x[2], 4) + even,
+        even4 + odd4,
+        even4 - odd4,
+        even + times(odd, 2),
+        even - times(odd, 2),
+        (x[5] - x[3]) - times(odd, 4),
+    ]
 
 
 def _a43(y, times):
@@ -75,8 +81,14 @@ def _a43(y, times):
 
 
 F23 = Winograd(2, _b23, np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), _a23, inverse=1, shift=2)
-F43 = Winograd(4, _b43, np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 12]]), _a43,
-               inverse=954437177, shift=6)  # 576 = 9 * 64
+F43 = Winograd(
+    4,
+    _b43,
+    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 12]]),
+    _a43,
+    inverse=954437177,
+    shift=6,
+)  # 576 = 9 * 64
 
 
 FORMS = (F43, F23)
@@ -108,8 +120,11 @@ def is_exact(winograd, weight, bias, activation_range):
     """
     largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
     largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
-    return (largest_activation(winograd, activation_range) <= INT16_MAX and largest_u <= INT16_MAX
-            and largest_acc << winograd.shift < 2**31)
+    return (
+        largest_activation(winograd, activation_range) <= INT16_MAX
+        and largest_u <= INT16_MAX
+        and largest_acc << winograd.shift < 2**31
+    )
 
 
 def largest_activation(winograd, activation_range):
@@ -248,16 +263,18 @@ def constants(plan, weight, bias, multiplier):
     winograd, ins = plan.winograd, plan.instruction
     u = transformed_weights(winograd, weight)
     full = np.zeros((winograd.alpha**2, plan.blocks * plan.block, plan.channels), "int16")
-    full[:, :u.shape[2], :u.shape[3]] = u.reshape(-1, *u.shape[2:])
+    full[:, : u.shape[2], : u.shape[3]] = u.reshape(-1, *u.shape[2:])
     full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
     order = (5, 2) if plan.tiling.pieces else (2, 5)
-    return (np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape),
-            _full(plan, (bias.astype("int64") * factor).astype("int32")),
-            _full(plan, multiplier / np.float32(1 << winograd.shift)))
+    return (
+        np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape),
+        _full(plan, (bias.astype("int64") * factor).astype("int32")),
+        _full(plan, multiplier / np.float32(1 << winograd.shift)),
+    )
 
 
 def _full(plan, values):
     full = np.zeros(plan.blocks * plan.block, values.dtype)
-    full[:values.size] = values
+    full[: values.size] = values
     return full

@@ -38,9 +38,7 @@ def target() -> tvm.target.Target:
     return get_target("rpi2-32").tvm_target()
 
 
-def run_prim_funcs(
-    built: tvm.runtime.Module, calls: Sequence[tuple[str, Sequence[np.ndarray]]]
-) -> list[np.ndarray]:
+def run_prim_funcs(built: tvm.runtime.Module, calls: Sequence[tuple[str, Sequence[np.ndarray]]]) -> list[np.ndarray]:
     """The last argument of each call (function, arguments) of what `tvm.tirx.build` made, after the call."""
     request = io.BytesIO()
     for name, arguments in calls:
@@ -50,10 +48,12 @@ def run_prim_funcs(
     with tempfile.TemporaryDirectory() as folder:
         built.write_to_file(f"{folder}/kernels.o", "o")
         Path(folder, "calls.o").write_bytes(_runner())
-        subprocess.run([COMPILER, "calls.o", "kernels.o", "-rdynamic", "-lm", "-ldl", "-o", "runner"], cwd=folder,
-                       check=True)
+        subprocess.run(
+            [COMPILER, "calls.o", "kernels.o", "-rdynamic", "-lm", "-ldl", "-o", "runner"], cwd=folder, check=True
+        )
         done = subprocess.run(
-            ["qemu-arm", "-cpu", CPU, "-L", SYSTEM, f"{folder}/runner"], input=request.getvalue(), capture_output=True)
+            ["qemu-arm", "-cpu", CPU, "-L", SYSTEM, f"{folder}/runner"], input=request.getvalue(), capture_output=True
+        )
     if done.returncode:
         raise RuntimeError(f"the emulated process died (exit code {done.returncode}): {done.stderr.decode().strip()}")
     answer = io.BytesIO(done.stdout)
@@ -66,6 +66,23 @@ def _runner() -> bytes:
     headers = Path(importlib.util.find_spec("tvm_ffi").origin).parent
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [COMPILER, "-x", "c", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{headers}/include",
-             f"-I{headers}/3rdparty/dlpack/include", "-c", SOURCE, "-o", "calls.o"], cwd=folder, check=True)
+            [
+                COMPILER,
+                "-x",
+                "c",
+                "-std=gnu11",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                f"-I{headers}/include",
+                f"-I{headers}/3rdparty/dlpack/include",
+                "-c",
+                SOURCE,
+                "-o",
+                "calls.o",
+            ],
+            cwd=folder,
+            check=True,
+        )
         return Path(folder, "calls.o").read_bytes()

@@ -33,14 +33,16 @@ def write(annotated: tvm.IRModule, target: str, path: Path, optimize: str = "spe
     results = main.ret_ty.fields if isinstance(main.ret_ty, tvm.ir.TupleType) else [main.ret_ty]
     inputs, outputs = (
         tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
-        for kind, types in (("in", [param.ty for param in main.params]), ("out", results)))
+        for kind, types in (("in", [param.ty for param in main.params]), ("out", results))
+    )
     target = asdict(spec) | {"architecture": spec.architecture}
     network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
     return standalone.write(module, network, spec, path)
 
 
-def run(standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], *, threads: int = 1,
-        cpu: str | None = None) -> tuple[list[np.ndarray], str]:
+def run(
+    standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], *, threads: int = 1, cpu: str | None = None
+) -> tuple[list[np.ndarray], str]:
     """Run a library's own example program on arrays.
 
     Parameters
@@ -63,12 +65,13 @@ def run(standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], 
         for file, array in zip(files, inputs, strict=False):
             array.tofile(file)
         command = [*emulator(spec, cpu), str(build(standalone, spec)), *map(str, files)]
-        printed = subprocess.run(command, env=os.environ | {"THREADS": str(threads)}, check=True, capture_output=True,
-                                 text=True).stdout
+        printed = subprocess.run(
+            command, env=os.environ | {"THREADS": str(threads)}, check=True, capture_output=True, text=True
+        ).stdout
         content, outputs = files[-1].read_bytes(), []
     for info in standalone.network.outputs:
         array = np.frombuffer(content, info.dtype, int(np.prod(info.shape))).reshape(info.shape)
-        content = content[array.nbytes:]
+        content = content[array.nbytes :]
         outputs.append(array)
     assert not content
     return outputs, printed
@@ -80,9 +83,26 @@ def build(standalone: Standalone, spec: TargetSpec) -> Path:
     if not program.exists():
         name = standalone.library.stem.removeprefix("lib")
         subprocess.run(
-            [linker.command(spec), "-x", "c", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic",
-             standalone.path / "main.c", "-x", "none", f"-L{standalone.path}", f"-l{name}", "-Wl,-rpath,$ORIGIN",
-             "-o", program], check=True)
+            [
+                linker.command(spec),
+                "-x",
+                "c",
+                "-std=c11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-pedantic",
+                standalone.path / "main.c",
+                "-x",
+                "none",
+                f"-L{standalone.path}",
+                f"-l{name}",
+                "-Wl,-rpath,$ORIGIN",
+                "-o",
+                program,
+            ],
+            check=True,
+        )
     return program
 
 

@@ -55,7 +55,8 @@ def resize(q, size, method, coordinates, rounding="") -> np.ndarray:
         rounding = rounding or ("round" if coordinates == "align_corners" else "floor")
         rows, columns = (
             np.clip([NEAREST[rounding](x) for x in found], 0, n - 1)
-            for n, found in zip(q.shape[2:], positions, strict=True))
+            for n, found in zip(q.shape[2:], positions, strict=True)
+        )
         return q[:, :, rows][:, :, :, columns]
     across, down = (_weights(n, found) for n, found in zip(q.shape[:1:-1], positions[::-1], strict=True))
     total = np.einsum("hi,ncij,wj->nchw", down, q.astype("int64"), across)

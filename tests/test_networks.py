@@ -57,8 +57,15 @@ def combinations(targets, schemes):
     found = []
     for (i, network), (j, scheme), (k, target) in itertools.product(*map(enumerate, (SMALL, schemes, targets))):
         rare = network != "example" and (i + j + k) % len(targets)
-        found.append(pytest.param(network, scheme, target, id=f"{network}-{'-'.join(scheme)}-{target}",
-                                  marks=[pytest.mark.exhaustive] * bool(rare)))
+        found.append(
+            pytest.param(
+                network,
+                scheme,
+                target,
+                id=f"{network}-{'-'.join(scheme)}-{target}",
+                marks=[pytest.mark.exhaustive] * bool(rare),
+            )
+        )
     return pytest.mark.parametrize("files, scheme, target", found, indirect=["files"])
 
 
@@ -89,7 +96,8 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
     files = model, model.with_suffix(".preprocess.yaml"), shared_data.path / LARGE[network]
     annotated, (image, _), (expected, _) = _program(files, *SCHEMES[0])
     result = relax.VirtualMachine(pipeline.build(annotated, get_target("native"))[0], tvm.cpu())["main"](
-        tvm.runtime.tensor(image))
+        tvm.runtime.tensor(image)
+    )
     library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
     for got in (_arrays(result), aarch64.run_vm(library, [image])):
         for array, reference in zip(got, expected, strict=True):
@@ -197,7 +205,12 @@ def _program(files, scheme, activation_range, kept=()):
     dataset, steps = data.read(images), Preprocess.read(preprocess)
     inputs = [dataset.input(i, shape, steps) for i in range(CALIBRATION_IMAGES + TEST_IMAGES)]
     annotated, _ = pipeline.calibrate(
-        module, {name: np.concatenate(inputs[:CALIBRATION_IMAGES])}, scheme=scheme, method="minmax",
-        activation_range=activation_range, kept=dict(kept))
+        module,
+        {name: np.concatenate(inputs[:CALIBRATION_IMAGES])},
+        scheme=scheme,
+        method="minmax",
+        activation_range=activation_range,
+        kept=dict(kept),
+    )
     tested = inputs[CALIBRATION_IMAGES:]
     return annotated, tested, [run_annotated(annotated, {name: image}) for image in tested]

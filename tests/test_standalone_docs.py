@@ -28,8 +28,11 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("standalone")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        nodes = [("Conv", "data w", "c", {"strides": [8, 8]}), ("GlobalAveragePool", "c", "p", {}),
-                 ("Flatten", "p", "scores", {})]
+        nodes = [
+            ("Conv", "data w", "c", {"strides": [8, 8]}),
+            ("GlobalAveragePool", "c", "p", {}),
+            ("Flatten", "p", "scores", {}),
+        ]
         write_model("net.onnx", nodes, {"data": [1, 3, 224, 224]}, ["scores"], {"w": random(10, 3, 3, 3)})
         Path("net.yaml").write_text("{channels: RGB, mean: [128, 128, 128], std: [64, 64, 64]}")
         pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -49,8 +52,27 @@ def test_files(folder):
 
 def test_c_program(folder):
     (folder / "app.c").write_text(block("c"))
-    subprocess.run(["g++", "-x", "c", "-Wall", "-Wextra", "-Werror", "app.c", "-x", "none", "-Inet-native",
-                    "-Lnet-native", "-lnet", "-Wl,-rpath,$ORIGIN/net-native", "-o", "app"], cwd=folder, check=True)
+    subprocess.run(
+        [
+            "g++",
+            "-x",
+            "c",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "app.c",
+            "-x",
+            "none",
+            "-Inet-native",
+            "-Lnet-native",
+            "-lnet",
+            "-Wl,-rpath,$ORIGIN/net-native",
+            "-o",
+            "app",
+        ],
+        cwd=folder,
+        check=True,
+    )
     printed = subprocess.run([folder / "app"], check=True, capture_output=True, text=True).stdout
     assert re.fullmatch(r"scores: -?[\d.]+, ...\n", printed)
 

@@ -90,8 +90,9 @@ def write(mod: tvm.IRModule, network: Bundle, spec: TargetSpec, path: str | Path
         (build / "tables.h").write_text(source.tables(network, program, layout, allocated), encoding="utf-8")
         for file in (*C_FILES, "threads.h"):
             (build / file).write_bytes((source.HERE / file).read_bytes())
-        (new / HEADER).write_text(source.header(network, _comment(network, layout.planned), spec.threads),
-                                  encoding="utf-8")
+        (new / HEADER).write_text(
+            source.header(network, _comment(network, layout.planned), spec.threads), encoding="utf-8"
+        )
         (new / EXAMPLE).write_text(source.example(name), encoding="utf-8")
         (build / HEADER).write_bytes((new / HEADER).read_bytes())
         _link(spec, build, new / library)
@@ -123,12 +124,32 @@ def _comment(network: Bundle, workspace: int) -> list[str]:
 def _link(spec: TargetSpec, build: Path, library: Path) -> None:
     (build / "exports").write_text("{ global: eq_model_*; local: *; };\n")
     command = [
-        linker.command(spec), "-shared", "-fPIC", "-O2", "-std=gnu11", "-fvisibility=hidden", "-pthread",
-        *(word for file in C_FILES for word in ("-x", "c", file)), "-x", "none", "kernels.o",
-        "-o", str(library), f"-Wl,-soname,{library.name}", "-Wl,--version-script=exports",
-        "-Wl,--gc-sections", "-Wl,--strip-all", "-Wl,-z,defs", "-Wl,-z,noexecstack",
+        linker.command(spec),
+        "-shared",
+        "-fPIC",
+        "-O2",
+        "-std=gnu11",
+        "-fvisibility=hidden",
+        "-pthread",
+        *(word for file in C_FILES for word in ("-x", "c", file)),
+        "-x",
+        "none",
+        "kernels.o",
+        "-o",
+        str(library),
+        f"-Wl,-soname,{library.name}",
+        "-Wl,--version-script=exports",
+        "-Wl,--gc-sections",
+        "-Wl,--strip-all",
+        "-Wl,-z,defs",
+        "-Wl,-z,noexecstack",
         # A C++ compiler would add its own libraries.
-        "-nodefaultlibs", "-Wl,--as-needed", "-lm", "-lpthread", "-lc", "-lgcc",
+        "-nodefaultlibs",
+        "-Wl,--as-needed",
+        "-lm",
+        "-lpthread",
+        "-lc",
+        "-lgcc",
     ]
     done = subprocess.run(command, cwd=build, capture_output=True, text=True)
     if done.returncode:

@@ -92,24 +92,29 @@ def tables(network: Bundle, program: Program, layout: Layout, scratch: Mapping[s
         size = _bytes(scratch[function])
         calls.append(f"{{__tvm_ffi_{function}, {len(arguments)}, {len(buffers)}, {offset}, {size}}}")
         arguments += [_argument(layout, buffer) for buffer in buffers]
-    return "\n".join([
-        f'__asm__(".pushsection .rodata.eq_model_constants, \\"a\\"\\n.balign {memory.ALIGNMENT}\\n"',
-        '        ".globl eq_model_constants\\n.hidden eq_model_constants\\neq_model_constants:\\n"',
-        f'        ".incbin \\"{CONSTANTS}\\"\\n.byte 0\\n.popsection\\n");',
-        'extern const char constants[] __asm__("eq_model_constants") __attribute__((visibility("hidden")));',
-        f"enum {{ MOST_ARGUMENTS = {max((len(buffers) for _, buffers in program.calls), default=1)} }};",
-        f"#define PLANNED_BYTES {layout.planned}u",
-        f"#define TASK_BYTES {layout.task}u",
-        *(f"extern kernel __tvm_ffi_{name};" for name in names),
-        _array("argument arguments", arguments),
-        _array("call calls", calls),
-        _array("eq_model_tensor input_tensors", map(_tensor, network.inputs)),
-        _array("eq_model_tensor output_tensors", map(_tensor, network.outputs)),
-        _array("uint32_t input_places", (str(layout.staging[buffer]) for buffer in program.inputs)),
-        _array("uint32_t output_places", (str(layout.staging[buffer]) for buffer in program.outputs)),
-        _array("argument results", (_argument(layout, buffer) for buffer in program.outputs)),
-        f"#define SUPPORTED() ({_supported(network.target)})",
-    ]) + "\n"
+    return (
+        "\n".join(
+            [
+                f'__asm__(".pushsection .rodata.eq_model_constants, \\"a\\"\\n.balign {memory.ALIGNMENT}\\n"',
+                '        ".globl eq_model_constants\\n.hidden eq_model_constants\\neq_model_constants:\\n"',
+                f'        ".incbin \\"{CONSTANTS}\\"\\n.byte 0\\n.popsection\\n");',
+                'extern const char constants[] __asm__("eq_model_constants") __attribute__((visibility("hidden")));',
+                f"enum {{ MOST_ARGUMENTS = {max((len(buffers) for _, buffers in program.calls), default=1)} }};",
+                f"#define PLANNED_BYTES {layout.planned}u",
+                f"#define TASK_BYTES {layout.task}u",
+                *(f"extern kernel __tvm_ffi_{name};" for name in names),
+                _array("argument arguments", arguments),
+                _array("call calls", calls),
+                _array("eq_model_tensor input_tensors", map(_tensor, network.inputs)),
+                _array("eq_model_tensor output_tensors", map(_tensor, network.outputs)),
+                _array("uint32_t input_places", (str(layout.staging[buffer]) for buffer in program.inputs)),
+                _array("uint32_t output_places", (str(layout.staging[buffer]) for buffer in program.outputs)),
+                _array("argument results", (_argument(layout, buffer) for buffer in program.outputs)),
+                f"#define SUPPORTED() ({_supported(network.target)})",
+            ]
+        )
+        + "\n"
+    )
 
 
 def example(library: str) -> str:
@@ -131,8 +136,11 @@ def _supported(target: Mapping) -> str:
 
 
 _CHECKS = {
-    "x86_64": {name: f'(__builtin_cpu_init(), __builtin_cpu_supports("{name}"))'
-               for names in host.NEEDED_FEATURES.values() for name in names},
+    "x86_64": {
+        name: f'(__builtin_cpu_init(), __builtin_cpu_supports("{name}"))'
+        for names in host.NEEDED_FEATURES.values()
+        for name in names
+    },
     "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"},
     "armv7l": {
         "neon": "(getauxval(AT_HWCAP) & HWCAP_ARM_NEON)",

@@ -32,7 +32,9 @@ def test_networks_are_compiled_scored_and_kept(data, monkeypatch, capsys):
     assert accuracy.main() == 0
     rows = json.loads((data / "work" / "accuracy.json").read_text())["results"]["digits"]
     assert set(rows) == {
-        "float32", "eq_tvm-int8-minmax", *(f"onnxruntime-int8-{m}" for m in ("minmax", "entropy", "percentile"))
+        "float32",
+        "eq_tvm-int8-minmax",
+        *(f"onnxruntime-int8-{m}" for m in ("minmax", "entropy", "percentile")),
     }
     assert all(row["n"] == 30 and row["agreement"] > 0.9 and row["cosine"] > 0.99 for row in rows.values())
     assert "| eq_tvm-int8-minmax |" in capsys.readouterr().out

@@ -25,7 +25,12 @@ def test_overlap_is_intersection_over_union():
 def test_pairs_overlap_by_half_and_each_face_has_one():
     expected = [faces((LEFT, 0.9), (RIGHT, 0.8)), faces()]
     assert detection.compare(expected, expected) == {
-        "recall": 1, "precision": 1, "score_difference": 0, "faces": 2, "n": 2}
+        "recall": 1,
+        "precision": 1,
+        "score_difference": 0,
+        "faces": 2,
+        "n": 2,
+    }
     # one a little off, one twice there, one where there is none
     found = [faces(([1, 0, 11, 10], 0.8), ([0, 0, 10, 9], 0.9)), faces((LEFT, 0.75))]
     result = detection.compare(found, expected)

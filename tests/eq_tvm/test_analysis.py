@@ -30,9 +30,14 @@ def write_networks():
     images = random.standard_normal((CLASSES, 3, 8, 8))[labels] + 0.3 * random.standard_normal((COUNT, 3, 8, 8))
     images = images.astype(np.float32)
     weights = {"wa": random.standard_normal((8, 3, 3, 3)), "wb": random.standard_normal((8, 8, 3, 3))}
-    nodes = [("Conv", "x wa", "a", {"pads": [1] * 4}), ("Relu", "a", "ra", {}),
-             ("Conv", "ra wb", "b", {"pads": [1] * 4}), ("Relu", "b", "rb", {}),
-             ("GlobalAveragePool", "rb", "p", {}), ("Flatten", "p", "f", {})]
+    nodes = [
+        ("Conv", "x wa", "a", {"pads": [1] * 4}),
+        ("Relu", "a", "ra", {}),
+        ("Conv", "ra wb", "b", {"pads": [1] * 4}),
+        ("Relu", "b", "rb", {}),
+        ("GlobalAveragePool", "rb", "p", {}),
+        ("Flatten", "p", "f", {}),
+    ]
     session = onnxruntime.InferenceSession(str(write(nodes, "f", weights)), providers=["CPUExecutionProvider"])
     features = np.concatenate([session.run(None, {"x": image[None]})[0] for image in images])
     weights["wc"] = np.linalg.lstsq(features, np.eye(CLASSES)[labels])[0]
@@ -91,8 +96,9 @@ def test_the_broken_layer_comes_first(cli, folder):
     assert code == 0, err
     worst = out.splitlines()[3]
     assert re.match(r"n2 +conv2d +9\d\.\d%", worst)
-    assert re.search(r"weights: one input channel dominates \(\d{3,4} times\): keep float, or try --method minmax\+$",
-                     worst)
+    assert re.search(
+        r"weights: one input channel dominates \(\d{3,4} times\): keep float, or try --method minmax\+$", worst
+    )
     code, out, err = cli("analyze", "net.onnx", *common(), "--json", "--output", "analysis.json")
     assert code == 0, err
     found = json.loads(out)
@@ -127,8 +133,15 @@ def test_max_drop_keeps_the_broken_layer(cli, folder, images, measure):
     record = bundles.read("b").calibration
     ((layer, kind, reason),) = [row.values() for row in record["kept"]]
     assert (layer, kind) == ("n2", "float") and re.fullmatch(r"9\d% of the output's error at INT7", reason)
-    assert record["loss"] == {"bound": 0, "drop": 0, "drop_before": record["loss"]["drop_before"], "measure": measure,
-                              "float32": 100, "agreement": 100, "images": 40}
+    assert record["loss"] == {
+        "bound": 0,
+        "drop": 0,
+        "drop_before": record["loss"]["drop_before"],
+        "measure": measure,
+        "float32": 100,
+        "agreement": 100,
+        "images": 40,
+    }
     assert record["loss"]["drop_before"] > 10
     assert re.search(r"^kept wider +n2 float \(9\d% of the output's error at INT7\)$", out, re.M)
     loss = rf"^loss +0\.00 points of {measure} on 40 other images of {images}; \d\d\.\d\d before"
@@ -166,8 +179,10 @@ def test_keep(cli):
     code, out, err = cli("compile", "broken.onnx", *common(), *kept, "--output", "b")
     assert code == 0, err
     record = bundles.read("b").calibration
-    assert record["kept"] == [{"layer": "n2", "kind": "float", "reason": "asked for"},
-                              {"layer": "n6", "kind": "int8", "reason": "asked for"}]
+    assert record["kept"] == [
+        {"layer": "n2", "kind": "float", "reason": "asked for"},
+        {"layer": "n6", "kind": "int8", "reason": "asked for"},
+    ]
     assert {row["layer"]: row["scheme"] for row in record["layers"]} == {"n0": "int7", "n6": "int8"}
     assert "kept wider   n2 float (asked for); n6 int8 (asked for)" in out
 
@@ -181,7 +196,11 @@ def test_names_stay_as_the_file_has_them(cli):
     options = ("net.onnx", *common()[:2], "--method", "minmax+", "--keep", "blocks.1/n2.0=int8")
     found = json.loads(cli("analyze", *options, "--json")[1])
     assert {(row["layer"], row["scheme"]) for row in found["layers"]} == {
-        ("blocks.1/n0.0", "int7"), ("blocks.1/n2.0", "int8"), ("blocks.1/n4.0", "int7"), ("blocks.1/n6.0", "int7")}
+        ("blocks.1/n0.0", "int7"),
+        ("blocks.1/n2.0", "int8"),
+        ("blocks.1/n4.0", "int7"),
+        ("blocks.1/n6.0", "int7"),
+    }
     code, _, err = cli("compile", *options, "--output", "b")
     assert code == 0, err
     bundle = bundles.read("b")
@@ -199,8 +218,15 @@ def test_bad_options(refused):
     refused("--max-drop is for quantized networks", *compile_, "--scheme", "float32", "--max-drop", 1)
     refused("--max-drop is in points that the network may lose, 0 or more, not -1", *compile_, "--max-drop", -1)
     refused("--max-drop measures on calibration images that find no scales", *compile_[:-1], 60, "--max-drop", 1)
-    refused("--max-drop measures on calibration images that find no scales", "compile", "net.onnx", "--calibration",
-            "random", "--max-drop", 1)
+    refused(
+        "--max-drop measures on calibration images that find no scales",
+        "compile",
+        "net.onnx",
+        "--calibration",
+        "random",
+        "--max-drop",
+        1,
+    )
     refused("--scheme float32 quantizes nothing", "analyze", "net.onnx", *common(), "--scheme", "float32")
     refused("--scheme int7 needs --calibration DATA", "analyze", "net.onnx")
     refused("can't write none/analysis.json", "analyze", "net.onnx", *common(), "--output", "none/analysis.json")
@@ -225,14 +251,25 @@ def test_a_broken_layer_in_a_real_network(scheme, cli, shared_data):
     convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     first, second = (convolutions[f"/layer2/layer2.1/conv{i}/Conv"] for i in (1, 2))
-    for name, place, factor in [(first.input[1], (3,), 1e-3), (first.input[2], (3,), 1e-3),
-                                (second.input[1], (slice(None), 3), 1e3)]:
+    for name, place, factor in [
+        (first.input[1], (3,), 1e-3),
+        (first.input[2], (3,), 1e-3),
+        (second.input[1], (slice(None), 3), 1e3),
+    ]:
         array = numpy_helper.to_array(weights[name]).copy()
         array[place] *= np.float32(factor)
         weights[name].CopyFrom(numpy_helper.from_array(array, name))
     onnx.save(model, "broken.onnx")
-    options = ("--calibration", shared_data.path / "cifar10" / "calib.npz", "--method", "minmax", "--scheme", scheme,
-               "--preprocess", path.with_suffix(".preprocess.yaml"))
+    options = (
+        "--calibration",
+        shared_data.path / "cifar10" / "calib.npz",
+        "--method",
+        "minmax",
+        "--scheme",
+        scheme,
+        "--preprocess",
+        path.with_suffix(".preprocess.yaml"),
+    )
     worst = json.loads(cli("analyze", "broken.onnx", *options, "--json")[1])["layers"][0]
     assert worst["layer"] == second.name and worst["share"] > 0.9
     assert worst["hint"].startswith("weights: one input channel dominates")

@@ -158,13 +158,18 @@ def test_standalone(cli, refused, folder):
     code, out, err = cli(*COMPILE, "--artifact", "standalone")
     assert code == 0, err
     assert sorted(file.name for file in (folder / "net-native").iterdir()) == ["eq_model.h", "libnet.so", "main.c"]
-    for line in (r"library +net-native", r"optimize +speed, which costs \d+ bytes of weights over --optimize size",
-                 r"memory +0\.\d\d MB of workspace on one thread", r"next +build net-native/main\.c"):
+    for line in (
+        r"library +net-native",
+        r"optimize +speed, which costs \d+ bytes of weights over --optimize size",
+        r"memory +0\.\d\d MB of workspace on one thread",
+        r"next +build net-native/main\.c",
+    ):
         assert re.search(f"^{line}", out, re.M), out
     shutil.copytree("net-native", "photos")
     (folder / "photos" / "eq_model.h").unlink()
-    refused("photos is a directory but not a standalone library", *COMPILE, "--artifact", "standalone", "--output",
-            "photos")
+    refused(
+        "photos is a directory but not a standalone library", *COMPILE, "--artifact", "standalone", "--output", "photos"
+    )
     refused("net-native is a directory but not a bundle", *COMPILE, "--output", "net-native")
 
 

@@ -24,8 +24,12 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("board")
     write_model(
         path / "net.onnx",
-        [("Conv", "data w", "c", {}), ("Relu", "c", "r", {}), ("GlobalAveragePool", "r", "p", {}),
-         ("Flatten", "p", "scores", {})],
+        [
+            ("Conv", "data w", "c", {}),
+            ("Relu", "c", "r", {}),
+            ("GlobalAveragePool", "r", "p", {}),
+            ("Flatten", "p", "scores", {}),
+        ],
         {"data": [1, 3, 12, 12]},
         ["scores"],
         {"w": random(10, 3, 3, 3)},

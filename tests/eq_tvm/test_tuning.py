@@ -23,18 +23,32 @@ def network(tmp_path_factory):
     """Two 3x3 convolutions of one shape, as ONNX."""
     rng = np.random.default_rng(0)
     weights = [numpy_helper.from_array(rng.normal(0, 0.1, (16, 16, 3, 3)).astype("float32"), f"w{i}") for i in range(2)]
-    nodes = [helper.make_node("Conv", [["x", "a"][i], f"w{i}"], ["a" if i == 0 else "y"], pads=[1, 1, 1, 1])
-             for i in range(2)]
-    graph = helper.make_graph(nodes, "two", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8])],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights)
+    nodes = [
+        helper.make_node("Conv", [["x", "a"][i], f"w{i}"], ["a" if i == 0 else "y"], pads=[1, 1, 1, 1])
+        for i in range(2)
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        weights,
+    )
     path = tmp_path_factory.mktemp("two") / "two.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
 
 
 def compiled(network, tmp_path, **options):
-    return eq_tvm.compile(network, calibration="random", images=2, method="minmax", output=tmp_path / "two.eqtvm",
-                          tuning_file=tmp_path / "cache" / "tuning.json", **options)
+    return eq_tvm.compile(
+        network,
+        calibration="random",
+        images=2,
+        method="minmax",
+        output=tmp_path / "two.eqtvm",
+        tuning_file=tmp_path / "cache" / "tuning.json",
+        **options,
+    )
 
 
 def test_tuned_kernels_are_remembered(network, tmp_path, monkeypatch):

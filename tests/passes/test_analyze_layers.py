@@ -44,7 +44,14 @@ def test_every_layer_is_there_in_order():
     _, found, rows = analyze(network)
     assert list(rows) == LAYERS
     assert {name: row["op"] for name, row in rows.items()} == {
-        "a": "conv2d", "bb": "conv2d", "c": "conv2d", "add": "add", "d": "conv2d", "mean": "mean", "fc": "dense"}
+        "a": "conv2d",
+        "bb": "conv2d",
+        "c": "conv2d",
+        "add": "add",
+        "d": "conv2d",
+        "mean": "mean",
+        "fc": "dense",
+    }
     assert [i["tensor"] for i in rows["add"]["inputs"]] == ["ra"]  # the other operand stays an accumulator
     assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
     assert all(0.9 < row["cosine_alone"] <= 1 and 0.9 < row["cosine"] <= 1 for row in rows.values())

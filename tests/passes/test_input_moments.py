@@ -9,9 +9,13 @@ from eq_tvm.passes.network import read_network
 
 
 def dense(k):
-    return read_network(build(lambda emit, x: [
-        emit(relax.op.matmul(emit(relax.op.reshape(x, (1, k)), "flat"), relax.const(random(k, 4))), "fc")
-    ])).nodes[-1]
+    return read_network(
+        build(
+            lambda emit, x: [
+                emit(relax.op.matmul(emit(relax.op.reshape(x, (1, k)), "flat"), relax.const(random(k, 4))), "fc")
+            ]
+        )
+    ).nodes[-1]
 
 
 def moments(node, q, centered=True):

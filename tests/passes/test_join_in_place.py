@@ -104,15 +104,26 @@ def _not_by_rows(emit, x):
 
 def _dense_layers(emit, x):
     mean = emit(relax.op.mean(_layer(emit, x, "a", 9), [2, 3]), "mean")
-    heads = [emit(relax.op.nn.relu(emit(relax.op.matmul(mean, relax.const(random(9, n))), f"m{n}")), f"h{n}")
-             for n in (5, 8)]
+    heads = [
+        emit(relax.op.nn.relu(emit(relax.op.matmul(mean, relax.const(random(9, n))), f"m{n}")), f"h{n}") for n in (5, 8)
+    ]
     return [emit(relax.op.matmul(emit(relax.op.concat(heads, 1), "joined"), relax.const(random(13, 6))), "dense")]
 
 
 # With the copies that are left: how many tensors are copied.
 NETWORKS = {
-    _two: 0, _four: 0, _other_reader: 0, _residual: 0, _result: 0, _part_is_result: 1,
-    _nested: 0, _dense: 0, _split_stages: 0, _twice: 3, _not_by_rows: 2, _dense_layers: 0,
+    _two: 0,
+    _four: 0,
+    _other_reader: 0,
+    _residual: 0,
+    _result: 0,
+    _part_is_result: 1,
+    _nested: 0,
+    _dense: 0,
+    _split_stages: 0,
+    _twice: 3,
+    _not_by_rows: 2,
+    _dense_layers: 0,
 }
 EACH = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__.strip("_"))
 
@@ -174,7 +185,10 @@ def test_layers_are_found_by_the_names_of_their_functions():
     layers = [layer["function"] for layer in record]
     assert [name for name in names if name in layers] == layers
     assert [re.findall(r"_(?:arg0)?at\d+of\d+", name) for name in layers] == [
-        ["_at0of35"], *(["_arg0at0of35", f"_at{first}of35"] for first in (16, 24, 27)), []]
+        ["_at0of35"],
+        *(["_arg0at0of35", f"_at{first}of35"] for first in (16, 24, 27)),
+        [],
+    ]
 
 
 @functools.cache

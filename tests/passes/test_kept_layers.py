@@ -48,10 +48,21 @@ def weights(annotated, name):
 def test_ranges_of_an_int8_layer_among_int7():
     annotated = MinMaxCalibrate(images(), kept={"c": "int8"})(build(network))
     assert {name: np.abs(weights(annotated, name)).max() for name in ("a", "bb", "c", "d", "fc")} == {
-        "a": 63, "bb": 63, "c": 127, "d": 63, "fc": 63}
+        "a": 63,
+        "bb": 63,
+        "c": 127,
+        "d": 63,
+        "fc": 63,
+    }
     ranges = {name: pair[:3] for name, pair in pairs(annotated).items()}
-    assert ranges == {"x": ("int8", -127, 127), "ra": ("int8", 0, 127), "rb": ("uint8", 0, 255), "rc": ("int8", 0, 127),
-                      "rd": ("int8", 0, 127), "mean": ("int8", 0, 127)}
+    assert ranges == {
+        "x": ("int8", -127, 127),
+        "ra": ("int8", 0, 127),
+        "rb": ("uint8", 0, 255),
+        "rc": ("int8", 0, 127),
+        "rd": ("int8", 0, 127),
+        "mean": ("int8", 0, 127),
+    }
 
 
 def test_an_addition_kept_at_int8_widens_what_it_reads():
@@ -79,8 +90,11 @@ def test_all_float_is_the_float_network():
 
 
 @settings(max_examples=6)
-@given(st.sets(st.sampled_from(LAYERS)), st.sampled_from([MinMaxCalibrate, EasyQuantCalibrate, MSECalibrate]),
-       st.sampled_from(["unsigned", "symmetric"]))
+@given(
+    st.sets(st.sampled_from(LAYERS)),
+    st.sampled_from([MinMaxCalibrate, EasyQuantCalibrate, MSECalibrate]),
+    st.sampled_from(["unsigned", "symmetric"]),
+)
 def test_kernels_compute_the_integer_program_of_mixed_networks(wide, method, activation_range):
     options = {"kept": dict.fromkeys(wide, "int8"), "activation_range": activation_range}
     mod = build(network)
@@ -105,8 +119,16 @@ def test_kernels_compute_the_integer_program_behind_a_float_layer():
         np.testing.assert_array_equal(compiled(annotated, image), run_annotated(annotated, {"x": image})[0])
 
 
-@pytest.mark.parametrize("kept", [{"bb": "float"}, {"c": "float", "add": "int8"}, {"add": "float"}, {"mean": "float"},
-                                  {"d": "float", "mean": "float", "fc": "float"}])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"bb": "float"},
+        {"c": "float", "add": "int8"},
+        {"add": "float"},
+        {"mean": "float"},
+        {"d": "float", "mean": "float", "fc": "float"},
+    ],
+)
 def test_simulation_and_kernels_of_float_islands(kept):
     mod, image = build(network), images()["x"][:1]
     annotated = MinMaxCalibrate(images(), kept=kept)(mod)

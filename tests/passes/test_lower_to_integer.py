@@ -95,9 +95,18 @@ def _grouped(emit, x):
 
 
 NETWORKS = [
-    _residual_of_two_convs, _residual_of_activations, _concat_of_branches, _poolings, _mean_without_its_axes,
-    _flatten_of_a_map, _slice_and_pad, _permuted_heads, _float_island, _dilated_poolings,
-    _concat_along_the_height, _grouped,
+    _residual_of_two_convs,
+    _residual_of_activations,
+    _concat_of_branches,
+    _poolings,
+    _mean_without_its_axes,
+    _flatten_of_a_map,
+    _slice_and_pad,
+    _permuted_heads,
+    _float_island,
+    _dilated_poolings,
+    _concat_along_the_height,
+    _grouped,
 ]
 
 
@@ -123,22 +132,24 @@ def test_a_region_stays_integer_from_end_to_end():
     module, images = build(_concat_of_branches), random(4, 3, 8, 8)
     lowered = passes.LowerToInteger(Machine({"smlal": 8.0}))(passes.MinMaxCalibrate({"x": images})(module))
     real = [str(b.var.ty.dtype) == "float32" for b in lowered["main"].body.blocks[0].bindings]
-    assert real.index(True) == 5 and all(real[real.index(True):])  # float only from the last convolution's result on
+    assert real.index(True) == 5 and all(real[real.index(True) :])  # float only from the last convolution's result on
 
 
 def test_passes_work_inside_a_flow_of_ones_own():
     module, images = build(_poolings), random(4, 3, 8, 8)
     target = tvm.target.Target({"kind": "llvm", "mcpu": "haswell"})
     with target:
-        flow = Sequential([
-            relax.transform.CanonicalizeBindings(),
-            *passes.canonical_passes(),
-            passes.EasyQuantCalibrate({"x": images}, weights=FEW, activations=FEW),
-            relax.transform.DeadCodeElimination(),
-            passes.LowerToInteger(Machine({"pmaddubsw": 40.0, "pmaddwd-256": 32.0})),
-            relax.transform.LegalizeOps(),
-            passes.ScheduleFallback(),
-        ])
+        flow = Sequential(
+            [
+                relax.transform.CanonicalizeBindings(),
+                *passes.canonical_passes(),
+                passes.EasyQuantCalibrate({"x": images}, weights=FEW, activations=FEW),
+                relax.transform.DeadCodeElimination(),
+                passes.LowerToInteger(Machine({"pmaddubsw": 40.0, "pmaddwd-256": 32.0})),
+                relax.transform.LegalizeOps(),
+                passes.ScheduleFallback(),
+            ]
+        )
         executable = tvm.compile(flow(module), target=target)
     reference = _run(tvm.compile(module, "llvm"), images[:1])[0]
     np.testing.assert_allclose(_run(executable, images[:1])[0], reference, atol=0.1 * np.abs(reference).max())
@@ -146,6 +157,7 @@ def test_passes_work_inside_a_flow_of_ones_own():
 
 def test_values_that_are_quantized_behind_a_concat():
     """Not what calibration makes, but the integer program gives it a meaning."""
+
     def quantized(emit, x, name, scale):
         scale, zero = relax.const(np.float32(scale)), relax.const(np.int8(0))
         q = emit(relax.op.quantize(x, scale, zero, out_dtype="int8"), f"{name}_q")
@@ -154,8 +166,11 @@ def test_values_that_are_quantized_behind_a_concat():
     def make(emit, x):
         a, b = quantized(emit, x, "a", 0.02), quantized(emit, x, "b", 0.03)
         weight = relax.op.dequantize(
-            relax.const(np.int8(np.clip(random(5, 3, 1, 1) * 50, -127, 127))), relax.const(np.full(5, 0.01, "float32")),
-            relax.const(np.zeros(5, "int8")), axis=0)
+            relax.const(np.int8(np.clip(random(5, 3, 1, 1) * 50, -127, 127))),
+            relax.const(np.full(5, 0.01, "float32")),
+            relax.const(np.zeros(5, "int8")),
+            axis=0,
+        )
         y = emit(relax.op.nn.conv2d(a, emit(weight, "w")), "conv")
         joined = relu(emit, emit(relax.op.concat([a, y, b], 1), "joined"), "relu")
         return [emit(relax.op.mean(quantized(emit, joined, "j", 0.025), [2, 3]), "mean")]

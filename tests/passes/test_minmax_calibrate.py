@@ -145,7 +145,11 @@ def test_float_island():
     # operand is needed for it; the network's input is not made by integers, so that its exponential is not either
     found = pairs(calibrate(build(make)))
     assert {k: v[:3] for k, v in found.items()} == {
-        "x": ("int8", -127, 127), "a_sum": ("int8", -127, 127), "s": ("int8", 0, 127), "e": ("int8", 0, 127)}
+        "x": ("int8", -127, 127),
+        "a_sum": ("int8", -127, 127),
+        "s": ("int8", 0, 127),
+        "e": ("int8", 0, 127),
+    }
 
 
 def test_concat_of_outputs_stays_float():

@@ -31,11 +31,17 @@ ACTIVATIONS = {
     "hard swish": [("HardSwish", "c", "d", {})],
     "hard swish of a hard sigmoid": [("HardSigmoid", "c", "e", {"alpha": 1 / 6}), ("Mul", "c e", "d", {})],
     "hard swish step by step": [
-        ("Add", "c three", "e", {}), ("Clip", "e zero six", "f", {}), ("Mul", "c f", "g", {}),
-        ("Div", "g six", "d", {})],
+        ("Add", "c three", "e", {}),
+        ("Clip", "e zero six", "f", {}),
+        ("Mul", "c f", "g", {}),
+        ("Div", "g six", "d", {}),
+    ],
     "hard swish as PyTorch writes it": [
-        ("Add", "c three", "e", {}), ("Clip", "e zero six", "f", {}), ("Mul", "f sixth", "g", {}),
-        ("Mul", "c g", "d", {})],
+        ("Add", "c three", "e", {}),
+        ("Clip", "e zero six", "f", {}),
+        ("Mul", "f sixth", "g", {}),
+        ("Mul", "c g", "d", {}),
+    ],
     "leaky relu": [("LeakyRelu", "c", "d", {"alpha": 0.1})],
     "prelu of one slope": [("PRelu", "c slope", "d", {})],
     "elu": [("Elu", "c", "d", {"alpha": 0.5})],
@@ -93,9 +99,16 @@ def _activations(emit, x):
 
 
 SQUEEZE_AND_EXCITE = [
-    CONV, ("Sigmoid", "c", "e", {}), ("Mul", "c e", "d", {}),
-    ("GlobalAveragePool", "d", "p", {}), ("Conv", "p narrow", "n", {}), ("Relu", "n", "r", {}),
-    ("Conv", "r wide", "g", {}), ("HardSigmoid", "g", "gate", {}), ("Mul", "gate d", "m", {}), ("Conv", "m v", "y", {}),
+    CONV,
+    ("Sigmoid", "c", "e", {}),
+    ("Mul", "c e", "d", {}),
+    ("GlobalAveragePool", "d", "p", {}),
+    ("Conv", "p narrow", "n", {}),
+    ("Relu", "n", "r", {}),
+    ("Conv", "r wide", "g", {}),
+    ("HardSigmoid", "g", "gate", {}),
+    ("Mul", "gate d", "m", {}),
+    ("Conv", "m v", "y", {}),
 ]
 
 
@@ -111,7 +124,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
         assert found["n2"][:3] == ("int8", -127, 127) and found["n7"][:3] == ("uint8", 0, 255)
         bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings
         real = [str(b.var.ty.dtype) == "float32" for b in bindings]
-        assert all(real[real.index(True):]) and "multiply" in str(bindings)
+        assert all(real[real.index(True) :]) and "multiply" in str(bindings)
         (expected,) = run_annotated(annotated, {"x": images[:1]})
         np.testing.assert_array_equal(_run(annotated, images[:1]), expected, strict=True)
         library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
@@ -122,6 +135,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
 
 def test_products_of_two_layers():
     """Bounded, quantized and left as float32."""
+
     def make(emit, x):
         a, b = conv(emit, x, "a"), emit(relax.op.sigmoid(conv(emit, x, "bb")), "s")
         gated = emit(relax.op.nn.relu(emit(relax.op.multiply(a, b), "gate")), "bounded")
@@ -136,6 +150,7 @@ def test_products_of_two_layers():
 
 def test_a_result_that_leaves_the_integers():
     """The same float32 on every target."""
+
     def make(emit, x):
         y = emit(relax.op.nn.relu(conv(emit, x, "a")), "r")
         return [emit(relax.op.sigmoid(y), "sigmoid"), conv(emit, y, "bb")]
@@ -150,8 +165,10 @@ def test_what_has_no_finite_result(operator):
     """NaN becomes 0, infinity the end of the range. (Calibration refuses them: another function's scales are taken.)"""
     mod = build(lambda emit, x: [conv(emit, emit(relax.op.abs(conv(emit, x, "a")), "root"), "last")])
     annotated, x = passes.MinMaxCalibrate({"x": random(4, 3, 8, 8)})(mod), random(1, 3, 8, 8)
-    replaced = rewrite(annotated, lambda _graph, var, value: (
-        {var: operator(value.args[0])} if operator_name(value) == "relax.abs" else None))
+    replaced = rewrite(
+        annotated,
+        lambda _graph, var, value: {var: operator(value.args[0])} if operator_name(value) == "relax.abs" else None,
+    )
     np.testing.assert_array_equal(_run(replaced, x), run_annotated(replaced, {"x": x})[0], strict=True)
 
 
@@ -182,7 +199,8 @@ def _is_integer_up_to_the_last_layer(annotated):
     called = [b.value.args[0].name_hint for b in bindings if operator_name(b.value) == "relax.call_tir"]
     real = [str(b.var.ty.dtype) == "float32" for b in bindings]
     return [name.split("_")[0] for name in called] == ["quantize", "conv3x3", "lookup", "conv3x3"] and all(
-        real[real.index(True):])
+        real[real.index(True) :]
+    )
 
 
 def _run(mod, images):

@@ -32,7 +32,8 @@ NODES = [
 
 def _resize(x, size, method, coordinates, rounding=""):
     return relax.op.image.resize2d(
-        x, size, method=method, coordinate_transformation_mode=coordinates, rounding_method=rounding)
+        x, size, method=method, coordinate_transformation_mode=coordinates, rounding_method=rounding
+    )
 
 
 @given(st.data())
@@ -64,8 +65,12 @@ def test_bilinear_is_that_of_relax(coordinates, size):
 @pytest.mark.parametrize("mode,coordinates,rounding", NODES)
 def test_from_onnx(tmp_path, mode, coordinates, rounding):
     attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
-    nodes = [("Conv", "x w", "c", {}), ("Relu", "c", "r", {}), ("Resize", "r - scales", "s", attributes),
-             ("Conv", "s v", "y", {})]
+    nodes = [
+        ("Conv", "x w", "c", {}),
+        ("Relu", "c", "r", {}),
+        ("Resize", "r - scales", "s", attributes),
+        ("Conv", "s v", "y", {}),
+    ]
     weights = {"w": random(8, 3, 3, 3), "v": random(4, 8, 3, 3), **TWICE}
     path = write_model(tmp_path / "m.onnx", nodes, {"x": [1, 3, 8, 9]}, ["y"], weights)
     check_against_onnxruntime(path)
@@ -80,12 +85,21 @@ def test_from_onnx(tmp_path, mode, coordinates, rounding):
 
 def test_every_target_and_scheme(aarch64, tmp_path):
     """A decoder: resized features joined with finer ones, which share their scale."""
+
     def make(emit, x):
         fine = relu(emit, conv(emit, x, "a", out=8), "fine")
         coarse = emit(relax.op.nn.silu(conv(emit, fine, "bb", out=8, strides=(2, 2))), "coarse")
         wide = emit(_resize(coarse, (8, 8), "linear", "half_pixel"), "wide")
-        again = emit(_resize(emit(relax.op.nn.max_pool2d(coarse, (2, 2), (2, 2)), "pool"), (8, 8),
-                             "nearest_neighbor", "asymmetric", "floor"), "again")
+        again = emit(
+            _resize(
+                emit(relax.op.nn.max_pool2d(coarse, (2, 2), (2, 2)), "pool"),
+                (8, 8),
+                "nearest_neighbor",
+                "asymmetric",
+                "floor",
+            ),
+            "again",
+        )
         y = conv(emit, emit(relax.op.concat([fine, wide, again], 1), "joined"), "last")
         return [y, emit(_resize(y, (16, 16), "linear", "half_pixel"), "output")]
 

@@ -17,9 +17,13 @@ def candidate(name, shape, dtype="int8", cycles=1.0):
     return SimpleNamespace(name=name, cycles=cycles, constants=partial(lambda plan: None, plan))
 
 
-FOUND = [candidate("F(4,3)", (36, 16, 16), "int16"), candidate("direct", (9, 16, 16)),
-         candidate("a little wider", (9, 16, 18)), candidate("padded", (9, 64, 16)),
-         candidate("pmaddwd", (9, 16, 16), "int16")]
+FOUND = [
+    candidate("F(4,3)", (36, 16, 16), "int16"),
+    candidate("direct", (9, 16, 16)),
+    candidate("a little wider", (9, 16, 18)),
+    candidate("padded", (9, 64, 16)),
+    candidate("pmaddwd", (9, 16, 16), "int16"),
+]
 
 
 def test_what_enlarges_the_weights_is_left_out():

@@ -134,8 +134,14 @@ class Epilogue:
 INT7 = Activations(0, 127, "int8")
 PLAIN = Epilogue("int8", -63, 63)
 _INTEGER_OUTPUTS = [
-    ("int8", -63, 63), ("int8", 0, 127), ("int8", 0, 60), ("int8", -127, 127), ("int8", -128, 127),
-    ("uint8", 0, 127), ("uint8", 0, 255), ("uint8", 0, 97),
+    ("int8", -63, 63),
+    ("int8", 0, 127),
+    ("int8", 0, 60),
+    ("int8", -127, 127),
+    ("int8", -128, 127),
+    ("uint8", 0, 127),
+    ("uint8", 0, 255),
+    ("uint8", 0, 97),
 ]
 _FLOAT_OUTPUTS = [("float32", -np.inf, np.inf), ("float32", 0, np.inf), ("float32", 0, 6.0)]
 

@@ -74,8 +74,9 @@ class Family:
             return armv7.target()
         if self.emulated:
             return emulation.target(self.cpu, *self.attributes)
-        return tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu,
-                                  "cl-opt": X86_LLVM_OPTIONS})
+        return tvm.target.Target(
+            {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu, "cl-opt": X86_LLVM_OPTIONS}
+        )
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
         """One module with the functions k0, k1, ..."""

@@ -85,19 +85,30 @@ def test_spilled_registers_cross_no_cache_line(name):
     instruction, offset = choose(family.features, (0, 127), 63)
     assembly = _assembly(family, direct_conv(_cheapest(BODY, instruction, family), offset, "uint8"))
     multiply = re.search(EXPECTED[name][0], assembly).start()
-    assert re.search(r"andq\s+\$-64, %rsp", assembly[assembly.rindex(".cfi_startproc", 0, multiply):multiply])
+    assert re.search(r"andq\s+\$-64, %rsp", assembly[assembly.rindex(".cfi_startproc", 0, multiply) : multiply])
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
-@pytest.mark.parametrize("name, multiply", [
-    ("pmaddubsw", r"vpmaddwd\s.*%ymm"), ("pmaddubsw-512", r"vpmaddwd\s.*%zmm"),
-    ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"), ("vpdpbusd-512", r"vpdpwssd\s.*%zmm"), ("smlal", r"smlal2?\s.*\.4s.*\.h\[")])
+@pytest.mark.parametrize(
+    "name, multiply",
+    [
+        ("pmaddubsw", r"vpmaddwd\s.*%ymm"),
+        ("pmaddubsw-512", r"vpmaddwd\s.*%zmm"),
+        ("vpdpbusd-256", r"vpdpwssd\s.*%ymm"),
+        ("vpdpbusd-512", r"vpdpwssd\s.*%zmm"),
+        ("smlal", r"smlal2?\s.*\.4s.*\.h\["),
+    ],
+)
 def test_winograd(name, multiply, form):
     family, instruction = FAMILIES[name], choose_int16(FAMILIES[name].features)
     output = Output("int8", bounded=True)
-    plan = min((WinogradPlan(BODY, form, instruction, output, tiling)
-                for tiling in cost.winograd_tilings(BODY, form, instruction)),
-               key=lambda plan: cost.winograd_cycles(plan, family.machine))
+    plan = min(
+        (
+            WinogradPlan(BODY, form, instruction, output, tiling)
+            for tiling in cost.winograd_tilings(BODY, form, instruction)
+        ),
+        key=lambda plan: cost.winograd_cycles(plan, family.machine),
+    )
     assembly = _assembly(family, winograd_conv(plan, 0, "uint8"))
     loop = _busiest_loop(assembly, multiply)
     assert len(re.findall(multiply, loop)) >= plan.tiling.tile * plan.tiling.vectors
@@ -110,8 +121,9 @@ def test_an_order_of_its_own(conv, algorithm):
     family, rng = FAMILIES["smlal-in-order"], np.random.default_rng(0)
     weight = rng.integers(-30, 31, (conv.out_channels, conv.in_channels, *conv.kernel)).astype("int8")
     constants = np.zeros(conv.out_channels, "int32"), np.full(conv.out_channels, 1e-4, "float32")
-    found = convolution_candidates(conv, weight, *constants, Stored("int8", 0, 127), Output("int8", bounded=True),
-                                   family.machine)
+    found = convolution_candidates(
+        conv, weight, *constants, Stored("int8", 0, 127), Output("int8", bounded=True), family.machine
+    )
     fastest = next(candidate for candidate in found if candidate.name.startswith(algorithm))
     assert "ordered" in fastest.name
     assembly = _assembly(family, fastest.make())
@@ -119,21 +131,30 @@ def test_an_order_of_its_own(conv, algorithm):
     assert not re.search(r"\bsp\b", _busiest_loop(assembly, r"(smlal|smull)2?\s"))
 
 
-@pytest.mark.parametrize("name, multiply", [
-    ("pmaddubsw", r"vfmadd\d+ps\s.*%ymm"), ("vpdpbusd-512", r"vfmadd\d+ps\s.*%zmm"), ("smlal", r"fmla\s.*\.4s"),
-    ("vmlal", r"v(fma|mul)\.f32\s+q")])
+@pytest.mark.parametrize(
+    "name, multiply",
+    [
+        ("pmaddubsw", r"vfmadd\d+ps\s.*%ymm"),
+        ("vpdpbusd-512", r"vfmadd\d+ps\s.*%zmm"),
+        ("smlal", r"fmla\s.*\.4s"),
+        ("vmlal", r"v(fma|mul)\.f32\s+q"),
+    ],
+)
 def test_float_convolution(name, multiply):
     family = FAMILIES[name]
     plan = _cheapest(BODY, fma(family.bits // 32, family.features), family, Output("float32"))
     assert _stores(_busiest_loop(_assembly(family, direct_conv(plan, 0, "float32")), multiply)) == 0
 
 
-@pytest.mark.parametrize("name, multiply", [
-    ("pmaddubsw", r"vpmullw\s.*%ymm"),
-    ("vpdpbusd-512", r"vpmullw\s.*%zmm"),
-    ("smlal", r"(smlal|smull)\s.*\.8b"),
-    ("vmlal", r"vm(lal|ull)\.s8\s"),
-])
+@pytest.mark.parametrize(
+    "name, multiply",
+    [
+        ("pmaddubsw", r"vpmullw\s.*%ymm"),
+        ("vpdpbusd-512", r"vpmullw\s.*%zmm"),
+        ("smlal", r"(smlal|smull)\s.*\.8b"),
+        ("vmlal", r"vm(lal|ull)\.s8\s"),
+    ],
+)
 def test_depthwise_multiplies_in_int16(name, multiply):
     family = FAMILIES[name]
     conv = Conv2D(1, 28, 28, 96, 96, (3, 3), (1, 1), (1, 1, 1, 1), groups=96)
@@ -178,7 +199,7 @@ def _busiest_loop(assembly, multiply):
     for i, line in enumerate(lines):
         jump = re.match(r"\s+(?:j\w+|b\.?\w*|cbn?z|tbn?z)\s.*?(\.L\w+)$", line)
         if jump and labels.get(jump[1], i) < i:
-            body = lines[labels[jump[1]]:i]
+            body = lines[labels[jump[1]] : i]
             loops.append((sum(bool(re.search(multiply, each)) for each in body) / len(body), "\n".join(body)))
     density, loop = max(loops)
     assert density > 0

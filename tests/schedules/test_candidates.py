@@ -32,13 +32,14 @@ LAYERS = [
 
 @pytest.mark.parametrize("layer", LAYERS, ids=["int7", "int8", "pointwise"])
 @pytest.mark.parametrize(
-    "family", ["pmaddubsw", "pmaddubsw-512", "vpdpbusd-512", "smlal", "smlal-in-order"], indirect=True)
+    "family", ["pmaddubsw", "pmaddubsw-512", "vpdpbusd-512", "smlal", "smlal-in-order"], indirect=True
+)
 def test_every_candidate_gives_the_same_integers(family, folder, layer):
     """At least one of each way to compute the layer, the fastest ones, and some of the rest."""
     numbers, found = layer.numbers(), _candidates(layer, family.machine)
     _check_costs(found, family.machine)
     kinds = {(*each.name.split()[:2], each.name.endswith("ordered")): each for each in reversed(found)}
-    chosen = [*kinds.values(), *found[1::max(1, len(found) // 4)]]
+    chosen = [*kinds.values(), *found[1 :: max(1, len(found) // 4)]]
     assert ("F(4,3)" in {kind for kind, *_ in kinds}) == (layer.conv == BODY)
     assert any(ordered for _, _, ordered in kinds) == (family.in_order and layer.conv == BODY)
     jobs = []
@@ -118,12 +119,21 @@ def test_processors_without_instructions():
 
 def _candidates(layer, machine):
     numbers, (low, high) = layer.numbers(), layer.span
-    return convolution_candidates(layer.conv, numbers.weight, numbers.bias, numbers.multiplier,
-                                  Stored(layer.activations.dtype, low, high), numbers.output, machine)
+    return convolution_candidates(
+        layer.conv,
+        numbers.weight,
+        numbers.bias,
+        numbers.multiplier,
+        Stored(layer.activations.dtype, low, high),
+        numbers.output,
+        machine,
+    )
 
 
 def _check_costs(found, machine):
     cycles = [candidate.cycles for candidate in found]
     assert found and cycles == sorted(cycles) and len({candidate.name for candidate in found}) == len(found)
-    assert all(0 < candidate.multiplications / cost.throughput(candidate.make.args[0].instruction, machine)
-               < candidate.cycles for candidate in found)
+    assert all(
+        0 < candidate.multiplications / cost.throughput(candidate.make.args[0].instruction, machine) < candidate.cycles
+        for candidate in found
+    )

@@ -13,9 +13,14 @@ CASES = st.tuples(st.integers(1, 300), WIDTHS, DTYPES, SEEDS)
 
 
 @given(st.lists(CASES, min_size=1, max_size=8))
-@example([
-    (55 * 55, [64, 64], "uint8", 0), (1000, [3, 5, 17], "int8", 1), (4100, [4], "float32", 2), (3, [5000], "int8", 3),
-])
+@example(
+    [
+        (55 * 55, [64, 64], "uint8", 0),
+        (1000, [3, 5, 17], "int8", 1),
+        (4100, [4], "float32", 2),
+        (3, [5000], "int8", 3),
+    ]
+)
 @few(5)
 def test_concat(cpu, folder, drawn):
     jobs = []
@@ -40,7 +45,7 @@ def test_what_lies_between_stays(cpu, folder, drawn):
         whole = firsts[-1] + widths[-1] + apart
         result = np.frombuffer(b"\xa5" * (rows * whole * parts[0].itemsize), dtype).reshape(rows, whole).copy()
         for part, first, width in zip(parts, firsts, widths, strict=True):
-            result[:, first:first + width] = part
+            result[:, first : first + width] = part
         jobs.append((concat(rows, widths, dtype, firsts, whole), parts))
         expected.append(result)
     for case, want, got in zip(drawn, expected, cpu.run(folder, jobs), strict=True):

@@ -52,9 +52,16 @@ class Case:
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
         multiply = byte_multiply(family.features)
         func = depthwise_conv(
-            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, multiply=multiply)
-        arguments = [x, pack_depthwise(w, "int8" if multiply else "int16"), folded_bias(w, bias, span, 0),
-                     self.epilogue.stored_multipliers(m), self.epilogue.limits(), *([] if raw is None else [raw])]
+            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, multiply=multiply
+        )
+        arguments = [
+            x,
+            pack_depthwise(w, "int8" if multiply else "int16"),
+            folded_bias(w, bias, span, 0),
+            self.epilogue.stored_multipliers(m),
+            self.epilogue.limits(),
+            *([] if raw is None else [raw]),
+        ]
         return func, arguments, self.epilogue.expected(acc, m, raw)
 
 
@@ -108,18 +115,28 @@ def test_worst_cases_do_not_overflow(cpu, folder, limit):
     """All activations at one extreme and all weights at the limit: the largest sums there can be."""
     conv = Conv2D(1, 4, 5, 32, 32, (3, 3), groups=32)
     exact = Epilogue("float32", -np.inf, np.inf)
-    _check(cpu, folder, [
-        Case(conv, Activations(low, high, "uint8" if high > 127 else "int8", values), limit, True, exact)
-        for low, high in WORST_CASES[limit] for values in ("low", "high")
-    ])
+    _check(
+        cpu,
+        folder,
+        [
+            Case(conv, Activations(low, high, "uint8" if high > 127 else "int8", values), limit, True, exact)
+            for low, high in WORST_CASES[limit]
+            for values in ("low", "high")
+        ],
+    )
 
 
 @pytest.mark.parametrize("inputs, limit", [((0, 127), 63), ((-127, 127), 127), ((0, 255), 127)])
 def test_one_product_more_would_overflow(cpu, folder, inputs, limit):
     """The inputs above do reach what an int16 holds."""
     dtype = "uint8" if inputs[1] > 127 else "int8"
-    case = Case(Conv2D(1, 3, 4, 16, 16, (3, 3), groups=16), Activations(*inputs, dtype, "high"), limit, True,
-                Epilogue("float32", -np.inf, np.inf))
+    case = Case(
+        Conv2D(1, 3, 4, 16, 16, (3, 3), groups=16),
+        Activations(*inputs, dtype, "high"),
+        limit,
+        True,
+        Epilogue("float32", -np.inf, np.inf),
+    )
     func, arguments, expected = case.job(cpu, more=1)
     (got,) = cpu.run(folder, [(func, arguments)])
     assert (got != expected).all()

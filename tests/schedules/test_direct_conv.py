@@ -62,13 +62,21 @@ class Case(Layer):
 
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
-            (chain, patches) for form in forms(chosen) for patches in cost.layouts(conv, form)
-            for chain in (form, *longer_chains(form, partial(packed, patches), span),
-                          *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()))
+            (chain, patches)
+            for form in forms(chosen)
+            for patches in cost.layouts(conv, form)
+            for chain in (
+                form,
+                *longer_chains(form, partial(packed, patches), span),
+                *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()),
+            )
         ]
         instruction, patches = chains[self.chain % len(chains)]
-        plans = [DirectPlan(conv, instruction, numbers.output, tiling)
-                 for tiling in cost.direct_tilings(conv, instruction) if tiling.patches == patches]
+        plans = [
+            DirectPlan(conv, instruction, numbers.output, tiling)
+            for tiling in cost.direct_tilings(conv, instruction)
+            if tiling.patches == patches
+        ]
         if self.packed:
             plans = [plan for plan in plans if plan.packs] or plans
         return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
@@ -89,8 +97,20 @@ class Case(Layer):
 def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B008
     """`packed`: with tilings whose results are packed, where there are such."""
     return st.builds(
-        Case, shapes, activations(), st.sampled_from(WEIGHT_LIMITS), st.sampled_from(["random", "extreme", "small"]),
-        outputs, st.booleans(), st.booleans(), SEEDS, st.integers(0, 7), SEEDS, st.none() | SEEDS, st.just(packed))
+        Case,
+        shapes,
+        activations(),
+        st.sampled_from(WEIGHT_LIMITS),
+        st.sampled_from(["random", "extreme", "small"]),
+        outputs,
+        st.booleans(),
+        st.booleans(),
+        SEEDS,
+        st.integers(0, 7),
+        SEEDS,
+        st.none() | SEEDS,
+        st.just(packed),
+    )
 
 
 # Layers as networks have them: stems, the body, projections, a grouped one, heads.
@@ -130,12 +150,17 @@ def test_worst_cases_do_not_overflow(family, folder, limit):
     layers = [Conv2D(1, 1, 5, 64, 16), Conv2D(1, 3, 6, 9, 8, (3, 3), (1, 1), (0, 1, 0, 1))]
     inputs = [
         Activations(low, high, "uint8" if high > 127 else "int8", values)
-        for low, high in WORST_CASES[limit] for values in ("low", "high")
+        for low, high in WORST_CASES[limit]
+        for values in ("low", "high")
     ]
-    _check(family, folder, [
-        Case(layers[i % 2], x, limit, "extreme", Epilogue("float32", -np.inf, np.inf), tiling=3 * i)
-        for i, x in enumerate(inputs)
-    ])
+    _check(
+        family,
+        folder,
+        [
+            Case(layers[i % 2], x, limit, "extreme", Epilogue("float32", -np.inf, np.inf), tiling=3 * i)
+            for i, x in enumerate(inputs)
+        ],
+    )
 
 
 @st.composite
@@ -170,8 +195,13 @@ def test_packed_results(family, folder, drawn):
 
 @pytest.mark.parametrize(
     "family, inputs, limit",
-    [("pmaddubsw", (0, 127), 63), ("pmaddubsw", (-63, 63), 63), ("pmaddubsw-512", (0, 127), 63),
-     ("smlal", (0, 127), 63), ("smlal", (-127, 127), 127)],
+    [
+        ("pmaddubsw", (0, 127), 63),
+        ("pmaddubsw", (-63, 63), 63),
+        ("pmaddubsw-512", (0, 127), 63),
+        ("smlal", (0, 127), 63),
+        ("smlal", (-127, 127), 127),
+    ],
     indirect=["family"],
 )
 def test_one_link_more_would_overflow(family, folder, inputs, limit):
@@ -195,23 +225,39 @@ def test_one_link_more_would_overflow(family, folder, inputs, limit):
 
 # Rows and pixels of activations, strides, what is read where it is, single runs and patches.
 ORDERED = [
-    Conv2D(1, 5, 6, 64, 10, (3, 3), padding=(1, 1, 1, 1)), Conv2D(1, 6, 9, 192, 4, (1, 3), strides=(2, 2)),
-    Conv2D(1, 6, 7, 96, 8, (3, 3), (2, 2), (1, 1, 1, 1), (2, 2)), Conv2D(2, 1, 6, 160, 12), Conv2D(1, 5, 5, 384, 8,
-    strides=(2, 2)), Conv2D(2, 5, 7, 32, 5), Conv2D(1, 12, 13, 3, 9, (7, 7), (2, 2), (3, 3, 3, 3)),
+    Conv2D(1, 5, 6, 64, 10, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2D(1, 6, 9, 192, 4, (1, 3), strides=(2, 2)),
+    Conv2D(1, 6, 7, 96, 8, (3, 3), (2, 2), (1, 1, 1, 1), (2, 2)),
+    Conv2D(2, 1, 6, 160, 12),
+    Conv2D(1, 5, 5, 384, 8, strides=(2, 2)),
+    Conv2D(2, 5, 7, 32, 5),
+    Conv2D(1, 12, 13, 3, 9, (7, 7), (2, 2), (3, 3, 3, 3)),
 ]
 
 
 @pytest.mark.parametrize("family", ["smlal-in-order"], indirect=True)
-@given(st.lists(st.tuples(st.sampled_from(ORDERED), st.integers(1, 63), st.sampled_from(["random", "extreme", "small"]),
-                          st.sampled_from(["random", "high"]), SEEDS), min_size=3, max_size=6))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ORDERED),
+            st.integers(1, 63),
+            st.sampled_from(["random", "extreme", "small"]),
+            st.sampled_from(["random", "high"]),
+            SEEDS,
+        ),
+        min_size=3,
+        max_size=6,
+    )
+)
 @example([(conv, INT16_MAX // (127 * 2 * chain), "extreme", "high", 0) for conv in ORDERED for chain in range(1, 13)])
 @few(2)
 def test_ordered(family, folder, drawn):
     """Chains of every length, with weights as large as the int16 sums then allow."""
     cases, jobs = [], []
     for conv, limit, weights, inputs, seed in drawn:
-        case = Case(conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf),
-                    seed=seed)
+        case = Case(
+            conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf), seed=seed
+        )
         numbers = case.numbers()
         for patches in cost.layouts(conv, named("smlal_parts_x1")):
             plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
@@ -223,9 +269,11 @@ def test_ordered(family, folder, drawn):
                 assert named(instruction.name.removeprefix("eq_tvm.")) == instruction
                 plan = replace(plan, instruction=instruction)
                 arguments = numbers.arguments(
-                    conv.out_shape, packed(instruction),
+                    conv.out_shape,
+                    packed(instruction),
                     pack_channels(plan, folded_bias(numbers.weight, numbers.bias, case.span, 0)),
-                    pack_channels(plan, numbers.multiplier))
+                    pack_channels(plan, numbers.multiplier),
+                )
                 cases.append((case, instruction.name))
                 jobs.append((direct_conv(plan, 0, "int8"), arguments, numbers.expected.reshape(conv.out_shape)))
     check(family, folder, cases, jobs)
@@ -244,8 +292,9 @@ def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual)
     x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*weight_shape(conv))
     bias, instruction = values(conv.out_channels), fma(cpu.bits // 32)
     tilings = list(cost.direct_tilings(conv, instruction))
-    plan = DirectPlan(conv, instruction, Output("float32", "float32" if residual else None),
-                      tilings[tiling % len(tilings)])
+    plan = DirectPlan(
+        conv, instruction, Output("float32", "float32" if residual else None), tilings[tiling % len(tilings)]
+    )
     plan = _with_chunk(plan, chunk, cpu.machine)
     limits = np.array([-1, np.inf] if conv.groups == 1 else [-np.inf, 5], "float32")
     packed = [pack_weights(plan, w), pack_channels(plan, bias)]
@@ -262,8 +311,9 @@ def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual)
 def test_out_shapes(conv):
     """`nhwc_shape` is what the definition gives; `flattened` keeps the result's bytes."""
     x = np.zeros((conv.batch, conv.in_channels, conv.height, conv.width), "int8")
-    acc = ops.conv2d_acc(x, np.zeros(weight_shape(conv), "int8"), None, conv.strides, conv.padding, conv.dilation,
-                         conv.groups)
+    acc = ops.conv2d_acc(
+        x, np.zeros(weight_shape(conv), "int8"), None, conv.strides, conv.padding, conv.dilation, conv.groups
+    )
     assert conv.nhwc_shape == acc.transpose(0, 2, 3, 1).shape
     assert np.prod(conv.out_shape) == np.prod(conv.nhwc_shape) == np.prod(conv.flattened().out_shape)
     assert conv.macs == acc.size * np.prod(weight_shape(conv)[1:])

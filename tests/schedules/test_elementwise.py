@@ -20,11 +20,13 @@ IMAGES = st.tuples(st.integers(1, 2), st.sampled_from([1, 3, 5, 8, 16, 20]), st.
 
 
 @given(st.lists(st.tuples(SHAPES | IMAGES, integer_outputs(), st.booleans(), SEEDS), min_size=1, max_size=8))
-@example([
-    ((1, 3, 64, 64), ("int8", -63, 63), True, 0),
-    ((1, 1, 3, 9), ("uint8", 0, 255), True, 1),
-    ((1, 1, 2, 1), ("int8", 0, 127), True, 2),
-])
+@example(
+    [
+        ((1, 3, 64, 64), ("int8", -63, 63), True, 0),
+        ((1, 1, 3, 9), ("uint8", 0, 255), True, 1),
+        ((1, 1, 2, 1), ("int8", 0, 127), True, 2),
+    ]
+)
 @few(5)
 def test_quantize(cpu, folder, drawn):
     """Ties go to the even number, and what is beyond the range, infinity too, to its end."""
@@ -72,16 +74,26 @@ def test_rescale(cpu, folder, drawn):
 
 RATIOS = st.sampled_from([1.0, 0.5, 0.2, 1.3, 1e-4, 60.0, 9000.0])
 EXTREME = [
-    ((5, 13), (Activations(low, high, dtype, values), ratio), (Activations(-128, 127, "int8", "both"), ratio),
-     ("int8", -128, 127), 0)
+    (
+        (5, 13),
+        (Activations(low, high, dtype, values), ratio),
+        (Activations(-128, 127, "int8", "both"), ratio),
+        ("int8", -128, 127),
+        0,
+    )
     for (low, high), dtype in zip(ACTIVATION_RANGES, ("int8", "int8", "uint8", "int8", "int8"), strict=True)
-    for values in ("low", "high") for ratio in (1.0, 8000.0)
+    for values in ("low", "high")
+    for ratio in (1.0, 8000.0)
 ]
 
 
-@given(st.lists(
-    st.tuples(SHAPES, st.tuples(activations(), RATIOS), st.tuples(activations(), RATIOS), integer_outputs(), SEEDS),
-    min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(SHAPES, st.tuples(activations(), RATIOS), st.tuples(activations(), RATIOS), integer_outputs(), SEEDS),
+        min_size=1,
+        max_size=8,
+    )
+)
 @example(EXTREME[:10])
 @example(EXTREME[10:])
 @few(4)

@@ -50,7 +50,9 @@ OPERATORS = {
     "padding": (lambda x: topi.nn.pad(x, [1] * len(x.shape), [2] * len(x.shape)), lambda x: np.pad(x, (1, 2)), True),
     "every second": (
         lambda x: topi.strided_slice(x, [0] * len(x.shape), list(x.shape), [2] * len(x.shape)),
-        lambda x: x[tuple(slice(None, None, 2) for _ in x.shape)], True),
+        lambda x: x[tuple(slice(None, None, 2) for _ in x.shape)],
+        True,
+    ),
     "one row": (lambda x: topi.reshape(x, (int(np.prod([int(n) for n in x.shape])),)), np.ravel, True),
     "channels last": (lambda x: topi.transpose(x, (0, 2, 3, 1)), lambda x: x.transpose(0, 2, 3, 1), False),
     "mean of pixels": (_te_mean, lambda x: x.mean((2, 3), keepdims=True), False),
@@ -66,7 +68,8 @@ def test_equals_numpy(cpu, folder, name):
     make, reference, any_rank = OPERATORS[name]
     arrays = [
         np.random.default_rng(0).integers(-32, 33, shape).astype("float32") / 8  # their sums are exact
-        for shape in SHAPES if any_rank or len(shape) == 4
+        for shape in SHAPES
+        if any_rank or len(shape) == 4
     ]
     jobs = [(fallback(_prim_func(make, array.shape), cpu.bits // 32), [array]) for array in arrays]
     for array, got in zip(arrays, cpu.run(folder, jobs), strict=True):

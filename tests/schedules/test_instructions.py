@@ -90,8 +90,12 @@ def test_choices(name, inputs, limit, instruction, offset):
 
 @pytest.mark.parametrize(
     "features, name",
-    [({"vpdpbusd-512", "pmaddwd-512"}, "vpdpwssd_512"), ({"vpdpbusd-256", "pmaddwd-256"}, "vpdpwssd_256"),
-     ({"pmaddubsw-512", "pmaddwd-512"}, "pmaddwd_512"), ({"pmaddubsw", "pmaddwd-256"}, "pmaddwd_256")],
+    [
+        ({"vpdpbusd-512", "pmaddwd-512"}, "vpdpwssd_512"),
+        ({"vpdpbusd-256", "pmaddwd-256"}, "vpdpwssd_256"),
+        ({"pmaddubsw-512", "pmaddwd-512"}, "pmaddwd_512"),
+        ({"pmaddubsw", "pmaddwd-256"}, "pmaddwd_256"),
+    ],
 )
 def test_choices_for_int16(features, name):
     chosen = choose_int16(features)
@@ -142,7 +146,7 @@ def test_longest_chains(inputs, links, spread, seed):
     greatest, least = ends.max(0).sum(3), ends.min(0).sum(3)
 
     def fits(start, end):
-        return (greatest[:, start:end].sum(1).max() <= INT16_MAX and least[:, start:end].sum(1).min() >= -INT16_MAX)
+        return greatest[:, start:end].sum(1).max() <= INT16_MAX and least[:, start:end].sum(1).min() >= -INT16_MAX
 
     found = longest_chains(packed, inputs, 4)
     starts = np.cumsum([0, *found])
@@ -156,9 +160,15 @@ def test_longest_chains(inputs, links, spread, seed):
 
 @pytest.mark.parametrize(
     "family, inputs, chain",
-    [("pmaddubsw", (0, 127), 4), ("pmaddubsw", (-63, 63), 8), ("pmaddubsw", (0, 255), 2),
-     ("pmaddubsw-512", (0, 127), 8), ("smlal", (0, 127), 8), ("smlal", (-127, 127), 8),
-     ("vmlal", (0, 127), 8)],
+    [
+        ("pmaddubsw", (0, 127), 4),
+        ("pmaddubsw", (-63, 63), 8),
+        ("pmaddubsw", (0, 255), 2),
+        ("pmaddubsw-512", (0, 127), 8),
+        ("smlal", (0, 127), 8),
+        ("smlal", (-127, 127), 8),
+        ("vmlal", (0, 127), 8),
+    ],
     indirect=["family"],
 )
 @pytest.mark.parametrize("sign", [1, -1])
@@ -181,8 +191,13 @@ def test_a_chain_at_its_limit(family, folder, inputs, chain, sign):
     x = np.full((1, 1, 3, conv.in_channels), inputs[1], dtype)
     bias = np.zeros(16, "int32")
     plan = DirectPlan(conv, longer, Output("float32"), DirectTiling(1, 3))
-    arguments = [x, pack_weights(plan, weight), pack_channels(plan, folded_bias(weight, bias, inputs, offset)),
-                 pack_channels(plan, np.ones(16, "float32")), np.array([-np.inf, np.inf], "float32")]
+    arguments = [
+        x,
+        pack_weights(plan, weight),
+        pack_channels(plan, folded_bias(weight, bias, inputs, offset)),
+        pack_channels(plan, np.ones(16, "float32")),
+        np.array([-np.inf, np.inf], "float32"),
+    ]
     (got,) = family.run(folder, [(direct_conv(plan, offset, dtype), arguments)])
     np.testing.assert_array_equal(got, accumulators(conv, x, weight, bias))
 
@@ -219,15 +234,24 @@ def test_instructions_are_registered_once():
 
 @pytest.mark.parametrize(
     "features, bits",
-    [({"vpdpbusd-512"}, 512), ({"pmaddwd-512"}, 512), ({"vpdpbusd-256"}, 256), ({"pmaddubsw"}, 256), ({"smlal"}, 128),
-     ({"sdot", "smlal"}, 128), ({"vmlal"}, 128)],
+    [
+        ({"vpdpbusd-512"}, 512),
+        ({"pmaddwd-512"}, 512),
+        ({"vpdpbusd-256"}, 256),
+        ({"pmaddubsw"}, 256),
+        ({"smlal"}, 128),
+        ({"sdot", "smlal"}, 128),
+        ({"vmlal"}, 128),
+    ],
 )
 def test_vector_bits(features, bits):
     assert vector_bits(features) == bits
 
 
-@pytest.mark.parametrize("lanes, features, registers", [
-    (4, {"smlal"}, 32), (4, {"vmlal"}, 16), (8, {"pmaddubsw"}, 16), (16, {"vpdpbusd-512"}, 32)])
+@pytest.mark.parametrize(
+    "lanes, features, registers",
+    [(4, {"smlal"}, 32), (4, {"vmlal"}, 16), (8, {"pmaddubsw"}, 16), (16, {"vpdpbusd-512"}, 32)],
+)
 def test_float_instruction(lanes, features, registers):
     chosen = fma(lanes, features)
     assert (chosen.lanes, chosen.depth, chosen.registers) == (lanes, 1, registers)
@@ -265,12 +289,12 @@ def test_accumulators_that_could_overflow_are_refused(inputs, offset, sign):
 def test_int16_chain_of_depthwise_layers(inputs, limit, seed, extreme):
     """Every run of so many products fits; all products of the filter do, or one more of the largest would not."""
     rng = np.random.default_rng(seed)
-    w = (rng.choice([-limit, limit], (3, 1, 3, 3)) if extreme else rng.integers(-limit, limit + 1, (3, 1, 3, 3)))
+    w = rng.choice([-limit, limit], (3, 1, 3, 3)) if extreme else rng.integers(-limit, limit + 1, (3, 1, 3, 3))
     w = w.astype("int8")
     chain = int16_chain(w, inputs)
     ends = np.stack([w.reshape(3, 9).astype("int64") * end for end in inputs])
     for start in range(0, 9, max(chain, 1)):
-        assert ends.max(0)[:, start:start + chain].sum(1).max() <= INT16_MAX
-        assert ends.min(0)[:, start:start + chain].sum(1).min() >= -INT16_MAX
+        assert ends.max(0)[:, start : start + chain].sum(1).max() <= INT16_MAX
+        assert ends.min(0)[:, start : start + chain].sum(1).min() >= -INT16_MAX
     largest = max(-inputs[0], inputs[1]) * int(np.abs(w.astype("int32")).max())
     assert chain == 9 or (chain + 1) * max(largest, 1) > INT16_MAX

@@ -28,12 +28,31 @@ def test_places():
 def test_pack(family, folder, dtype):
     """What leaves int16 saturates at the end of the byte's range too."""
     held = np.iinfo(dtype)
-    edges = [0, 1, -1, held.min, held.min - 1, held.max, held.max + 1, 2**15 - 1, 2**15, -(2**15), -(2**15) - 1,
-             2**16 + 5, -(2**16) + 5, 2**31 - 1, -(2**31)]
+    edges = [
+        0,
+        1,
+        -1,
+        held.min,
+        held.min - 1,
+        held.max,
+        held.max + 1,
+        2**15 - 1,
+        2**15,
+        -(2**15),
+        -(2**15) - 1,
+        2**16 + 5,
+        -(2**16) + 5,
+        2**31 - 1,
+        -(2**31),
+    ]
     rng = np.random.default_rng(0)
     x = np.where(rng.random((40, 64)) < 0.5, rng.choice(edges, (40, 64)), rng.integers(-300, 301, (40, 64)))
-    func = _function("int32", dtype, lambda source: lambda r, c: Output(dtype).saturate(
-        source[r, packing.position(c)]), packing.pack_intrinsic(dtype))
+    func = _function(
+        "int32",
+        dtype,
+        lambda source: lambda r, c: Output(dtype).saturate(source[r, packing.position(c)]),
+        packing.pack_intrinsic(dtype),
+    )
     (got,) = family.run(folder, [(func, [x.astype("int32")])])
     expected = np.clip(x, held.min, held.max)[:, packing.position(np.arange(64))]
     np.testing.assert_array_equal(got, expected.astype(dtype), strict=True)
@@ -41,8 +60,12 @@ def test_pack(family, folder, dtype):
 
 def test_unpack(family, folder):
     x = np.random.default_rng(0).permuted(np.tile(np.arange(256), (40, 1)), axis=1)[:, :64].astype("uint8")
-    func = _function("uint8", "int32", lambda source: lambda r, p: source[r, packing.position(p)].astype("int32"),
-                     packing.unpack_intrinsic())
+    func = _function(
+        "uint8",
+        "int32",
+        lambda source: lambda r, p: source[r, packing.position(p)].astype("int32"),
+        packing.unpack_intrinsic(),
+    )
     (got,) = family.run(folder, [(func, [x])])
     np.testing.assert_array_equal(got, x[:, packing.position(np.arange(64))].astype("int32"), strict=True)
 

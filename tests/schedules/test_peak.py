@@ -18,7 +18,8 @@ def test_every_instruction_has_a_peak(family, folder):
         func, macs = peak_kernel(instruction, family.machine)
         *shapes, result = ([int(extent) for extent in parameter.shape] for parameter in func.params)
         x, weights, bias, *multiplier, _ = (
-            np.ones(shape, str(parameter.dtype)) for shape, parameter in zip(shapes, func.params, strict=False))
+            np.ones(shape, str(parameter.dtype)) for shape, parameter in zip(shapes, func.params, strict=False)
+        )
         jobs.append((func, [x, weights, 0 * bias, *multiplier, np.array([0, np.inf], "float32")]))
         depths.append(macs / np.prod(result))
     for depth, got in zip(depths, family.run(folder, jobs), strict=True):

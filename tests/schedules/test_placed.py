@@ -21,10 +21,11 @@ from eq_tvm.schedules.placed import has_rows, placed
 from eq_tvm.schedules.pooling import Pool2D, avg_pool, max_pool
 from eq_tvm.schedules.resize import nearest
 
-FILL = 0xa5  # of what is not written yet
+FILL = 0xA5  # of what is not written yet
 
-LAYERS = st.builds(Layer, convolutions(), activations(), st.sampled_from([63, 127]), st.just("random"), epilogues(),
-                   seed=SEEDS)
+LAYERS = st.builds(
+    Layer, convolutions(), activations(), st.sampled_from([63, 127]), st.just("random"), epilogues(), seed=SEEDS
+)
 USUAL = [
     (Layer(Conv2D(1, 6, 6, 16, 64, (3, 3), padding=(1, 1, 1, 1))), 0),
     (Layer(Conv2D(1, 8, 8, 32, 64, (3, 3), padding=(1, 1, 1, 1))), 1),
@@ -42,8 +43,14 @@ def test_convolutions(family, folder, drawn):
     for layer, seed in drawn:
         numbers, conv = layer.numbers(), layer.conv
         found = convolution_candidates(
-            conv, numbers.weight, numbers.bias, numbers.multiplier, Stored(layer.activations.dtype, *layer.span),
-            numbers.output, family.machine)
+            conv,
+            numbers.weight,
+            numbers.bias,
+            numbers.multiplier,
+            Stored(layer.activations.dtype, *layer.span),
+            numbers.output,
+            family.machine,
+        )
         chosen = found[seed % len(found)]
         func = chosen.make()
         shape = [int(extent) for extent in func.params[-1].shape]
@@ -57,8 +64,10 @@ def test_convolutions(family, folder, drawn):
 
 @pytest.mark.parametrize("channels", [5, 32, 100])
 def test_other_kernels(cpu, folder, channels):
-    rng, conv = np.random.default_rng(channels), Conv2D(1, 9, 7, channels, channels, (3, 3), (1, 1), (1, 1, 1, 1),
-                                                        groups=channels)
+    rng, conv = (
+        np.random.default_rng(channels),
+        Conv2D(1, 9, 7, channels, channels, (3, 3), (1, 1), (1, 1, 1, 1), groups=channels),
+    )
     pool = Pool2D(1, 9, 7, channels, (3, 3), (2, 2), (1, 1, 1, 1), 5, 4)
     x, lanes = rng.integers(0, 128, (1, 9, 7, channels)).astype("int8"), cpu.bits // 8
     limits, multiplier = np.array([0, 127, 0], "int32"), np.full(channels, 0.01, "float32")
@@ -73,11 +82,17 @@ def test_other_kernels(cpu, folder, channels):
     ]
     if cpu.bits > 128 and channels % 8 == 0:
         dot, oihw = Dot(lanes, 0 if cpu.bits == 512 else 1), w.astype("int8").T.reshape(channels, 1, 3, 3)
-        kernels.append((depthwise_columns(conv, "int8", dot, 0, Output("uint8", bounded=True), False), [
-            x, column_weights(conv, dot, oihw), column_constants(conv, dot, bias, multiplier, False), limits]))
+        kernels.append(
+            (
+                depthwise_columns(conv, "int8", dot, 0, Output("uint8", bounded=True), False),
+                [x, column_weights(conv, dot, oihw), column_constants(conv, dot, bias, multiplier, False), limits],
+            )
+        )
     expected = cpu.run(folder, kernels)
-    jobs = [_job(func, arguments, result, {0: channels, len(arguments): result.shape[-1]}, channels + i)
-            for i, ((func, arguments), result) in enumerate(zip(kernels, expected, strict=True))]
+    jobs = [
+        _job(func, arguments, result, {0: channels, len(arguments): result.shape[-1]}, channels + i)
+        for i, ((func, arguments), result) in enumerate(zip(kernels, expected, strict=True))
+    ]
     _check(cpu, folder, range(len(jobs)), jobs)
 
 
@@ -98,7 +113,7 @@ def _job(func, arguments, expected, widths, seed):
         larger = rng.integers(0, 255, (rows, whole * array.itemsize)).astype("uint8").view(array.dtype)
         if index == len(arguments):
             larger = np.full((rows, whole * array.itemsize), FILL, "uint8").view(array.dtype)
-        larger[:, first:first + width] = array.reshape(rows, width)
+        larger[:, first : first + width] = array.reshape(rows, width)
         if index == len(arguments):
             result = larger
         else:

@@ -36,11 +36,26 @@ class Window:
         sizes = [
             (length + before + after - dilation * (kernel - 1) - 1 + (stride - 1) * self.ceil_mode) // stride + 1
             for length, before, after, kernel, stride, dilation in zip(
-                (self.height, self.width), self.padding[:2], self.padding[2:], self.kernel, self.strides, self.dilation,
-                strict=True)
+                (self.height, self.width),
+                self.padding[:2],
+                self.padding[2:],
+                self.kernel,
+                self.strides,
+                self.dilation,
+                strict=True,
+            )
         ]
-        return Pool2D(self.batch, self.height, self.width, self.channels, self.kernel, self.strides, self.padding,
-                      *sizes, self.dilation)
+        return Pool2D(
+            self.batch,
+            self.height,
+            self.width,
+            self.channels,
+            self.kernel,
+            self.strides,
+            self.padding,
+            *sizes,
+            self.dilation,
+        )
 
     @property
     def shape(self):
@@ -139,11 +154,13 @@ def maxima(draw):
 
 
 @given(st.lists(maxima(), min_size=1, max_size=8))
-@example([
-    (Window(1, 14, 14, 64, (3, 3), (2, 2), (1, 1, 1, 1)), "int8", 0),
-    (Window(1, 13, 13, 96, (3, 3), (2, 2), ceil_mode=True), "uint8", 1),
-    (Window(1, 1, 1, 3, (3, 3), (1, 1), (1, 1, 1, 1)), "int8", 2),
-])
+@example(
+    [
+        (Window(1, 14, 14, 64, (3, 3), (2, 2), (1, 1, 1, 1)), "int8", 0),
+        (Window(1, 13, 13, 96, (3, 3), (2, 2), ceil_mode=True), "uint8", 1),
+        (Window(1, 1, 1, 3, (3, 3), (1, 1), (1, 1, 1, 1)), "int8", 2),
+    ]
+)
 @few(6)
 def test_maximum(cpu, folder, drawn):
     """Padding never wins, not even against the least element."""

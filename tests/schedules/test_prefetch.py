@@ -41,8 +41,9 @@ def test_all_passes_together_fetch_the_next_block(monkeypatch):
     monkeypatch.setattr(tirx, "address_of", lambda load: places.append(load) or tirx.const(0, "int64"))
     weights = te.placeholder((2, 3, 4, 5, 64), "int8", "weights")
     x, tap, step = te.placeholder((7,), "int8", "x"), te.reduce_axis((0, 4), "tap"), te.reduce_axis((0, 5), "step")
-    out = te.compute((2, 3, 7, 64), lambda g, b, t, i: te.sum(
-        x[t] * weights[g, b, tap, step, i], axis=[tap, step]), "out")
+    out = te.compute(
+        (2, 3, 7, 64), lambda g, b, t, i: te.sum(x[t] * weights[g, b, tap, step, i], axis=[tap, step]), "out"
+    )
     sch = s_tir.Schedule(te.create_prim_func([x, weights, out]))
     _, _, t, i, tap, step = sch.get_loops(sch.get_sblock("out"))
     sch.reorder(t, tap, step, i)
@@ -54,11 +55,19 @@ def test_all_passes_together_fetch_the_next_block(monkeypatch):
 
     def at(place, **given):
         """What an index is in each iteration, in order."""
-        return [eval(str(place), dict(zip(values, each, strict=True)))
-                for each in itertools.product(*({**values, **given}).values())]
+        return [
+            eval(str(place), dict(zip(values, each, strict=True)))
+            for each in itertools.product(*({**values, **given}).values())
+        ]
 
     once = {name: [0] for name in ("t", "tap", "step")}
     assert list(zip(*(at(place, **once) for place in block), strict=True)) == [
-        (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 0)]
+        (0, 1),
+        (0, 2),
+        (1, 0),
+        (1, 1),
+        (1, 2),
+        (0, 0),
+    ]
     distances = np.diff(at(element, g=[0], b=[0]))
     assert distances.min() == distances.max() <= 64 and 7 * 4 * 5 * distances[0] >= 4 * 5 * 64

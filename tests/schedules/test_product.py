@@ -20,8 +20,11 @@ EXTREME = [
 ]
 
 
-@given(st.lists(
-    st.tuples(SHAPES, st.booleans(), activations(), activations(), WITHOUT_RESIDUAL, SEEDS), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(SHAPES, st.booleans(), activations(), activations(), WITHOUT_RESIDUAL, SEEDS), min_size=1, max_size=8
+    )
+)
 @example(EXTREME)
 @few(6)
 def test_product(cpu, folder, drawn):

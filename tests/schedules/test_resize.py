@@ -31,7 +31,8 @@ def test_nearest(cpu, folder, drawn):
 EXTREME = [
     ((1, 5, 7, channels), (10, 14), Activations(low, high, dtype, values), 0)
     for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8"))
-    for values in ("low", "high", "both") for channels in (3, 64)
+    for values in ("low", "high", "both")
+    for channels in (3, 64)
 ]
 
 

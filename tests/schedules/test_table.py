@@ -18,7 +18,8 @@ SHAPES = st.one_of(
 TABLES = st.sampled_from(["int8", "uint8", "float32"])
 EVERY_INTEGER = [
     ((1, 40, 40, 48), Activations(low, high, dtype), table, 0)
-    for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8")) for table in ("int8", "uint8", "float32")
+    for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8"))
+    for table in ("int8", "uint8", "float32")
 ]
 
 

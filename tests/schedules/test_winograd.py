@@ -41,15 +41,22 @@ from eq_tvm.schedules.winograd_plan import (
 )
 
 FAMILIES = pytest.mark.parametrize(
-    "family", ["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"], indirect=True)
+    "family", ["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"], indirect=True
+)
 BY_FORM = pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
 FACTOR = {F23: 2, F43: 24}  # of the result of one axis
 
 # Lavin and Gray, arXiv 1509.09308.
 PUBLISHED_B = {
     F23: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-    F43: [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
-          [0, 4, 0, -5, 0, 1]],
+    F43: [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
 }
 PUBLISHED_A = {
     F23: [[1, 1, 1, 0], [0, 1, -1, -1]],
@@ -96,22 +103,47 @@ def convolutions(draw) -> Conv2D:
 
 def cases():
     return st.builds(
-        Case, convolutions(), activations(), st.sampled_from(WEIGHT_LIMITS), st.sampled_from(["random", "extreme"]),
-        epilogues(), st.booleans(), st.just(False), SEEDS, st.sampled_from([2, 4]), SEEDS)
+        Case,
+        convolutions(),
+        activations(),
+        st.sampled_from(WEIGHT_LIMITS),
+        st.sampled_from(["random", "extreme"]),
+        epilogues(),
+        st.booleans(),
+        st.just(False),
+        SEEDS,
+        st.sampled_from([2, 4]),
+        SEEDS,
+    )
 
 
-USUAL = [
-    Case(Conv2D(1, 14, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1)), tiling=t, m=m) for m in (4, 2) for t in (0, 5)
-] + [
-    Case(Conv2D(1, 8, 8, 48, 32, (3, 3), padding=(1, 1, 1, 1)), Activations(low, high, dtype, values), 127, "extreme",
-         Epilogue("float32", -np.inf, np.inf))
-    for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8")) for values in ("low", "high", "both")
-] + [
-    Case(Conv2D(1, 4, 9, 1, 17, (3, 3)), Activations(-63, 63, "int8"), tiling=t, m=m) for m in (4, 2) for t in (0, 1)
-] + [
-    Case(Conv2D(2, 1, 1, 3, 5, (3, 3), padding=(1, 1, 1, 1)), Activations(0, 255, "uint8"),
-         epilogue=Epilogue("uint8", 0, 255, Activations(-63, 63, "int8"), 0.7), m=2),
-]
+USUAL = (
+    [Case(Conv2D(1, 14, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1)), tiling=t, m=m) for m in (4, 2) for t in (0, 5)]
+    + [
+        Case(
+            Conv2D(1, 8, 8, 48, 32, (3, 3), padding=(1, 1, 1, 1)),
+            Activations(low, high, dtype, values),
+            127,
+            "extreme",
+            Epilogue("float32", -np.inf, np.inf),
+        )
+        for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8"))
+        for values in ("low", "high", "both")
+    ]
+    + [
+        Case(Conv2D(1, 4, 9, 1, 17, (3, 3)), Activations(-63, 63, "int8"), tiling=t, m=m)
+        for m in (4, 2)
+        for t in (0, 1)
+    ]
+    + [
+        Case(
+            Conv2D(2, 1, 1, 3, 5, (3, 3), padding=(1, 1, 1, 1)),
+            Activations(0, 255, "uint8"),
+            epilogue=Epilogue("uint8", 0, 255, Activations(-63, 63, "int8"), 0.7),
+            m=2,
+        ),
+    ]
+)
 
 
 @FAMILIES
@@ -131,8 +163,11 @@ def test_ordered(family, folder, steps):
     """Each way to write the products down, in one piece or in several."""
     conv = Conv2D(1, 9, 10, 8 * steps, 20, (3, 3), padding=(1, 1, 1, 1))
     tilings = list(cost.winograd_tilings(conv, F23, choose_int16(family.features)))
-    drawn = [Case(conv, tiling=n, m=2) for n, tiling in enumerate(tilings)
-             if tiling.pieces and (tiling.chunk == 5 or not tiling.ahead)]
+    drawn = [
+        Case(conv, tiling=n, m=2)
+        for n, tiling in enumerate(tilings)
+        if tiling.pieces and (tiling.chunk == 5 or not tiling.ahead)
+    ]
     assert {(tilings[case.tiling].tile, tilings[case.tiling].vectors) for case in drawn} == {*ordered_int16.TILINGS}
     check(family, folder, drawn, [case.job(family) for case in drawn])
 
@@ -192,7 +227,8 @@ def test_the_largest_accumulator(family, folder, form):
     bias[3] -= 1
     assert not is_exact(form, weight, bias, case.span)
     found = convolution_candidates(
-        conv, weight, bias, np.ones(16, "float32"), Stored("int8", -63, 63), numbers.output, family.machine)
+        conv, weight, bias, np.ones(16, "float32"), Stored("int8", -63, 63), numbers.output, family.machine
+    )
     left = {candidate.name.split()[0] for candidate in found}
     assert left == ({"direct", "F(2,3)"} if form is F43 else {"direct"})
 

@@ -40,8 +40,13 @@ def test_scratch_and_symbols(tmp_path):
     symbols = subprocess.run(["nm", tmp_path / "kernels.o"], check=True, capture_output=True, text=True).stdout
     needed = {line.split()[-1] for line in symbols.splitlines() if line.split()[-2] in "UVv"}
     assert "T __tvm_ffi_allocates" in symbols
-    assert needed <= {"__TVMBackendParallelLaunch", "__TVMBackendAllocWorkspace", "__TVMBackendFreeWorkspace", "memcpy",
-                      "memset"}
+    assert needed <= {
+        "__TVMBackendParallelLaunch",
+        "__TVMBackendAllocWorkspace",
+        "__TVMBackendFreeWorkspace",
+        "memcpy",
+        "memset",
+    }
 
 
 def test_calls_of_the_runtime_are_refused(tmp_path):

@@ -9,7 +9,10 @@ from eq_tvm.standalone.program import Program
 
 LIFETIMES = st.builds(
     lambda size, first, length: Lifetime(size, first, first + length),
-    st.integers(0, 1000), st.integers(0, 20), st.integers(0, 8))
+    st.integers(0, 1000),
+    st.integers(0, 20),
+    st.integers(0, 8),
+)
 
 
 @given(st.lists(LIFETIMES, max_size=30))
@@ -33,7 +36,17 @@ def test_a_chain_takes_two_buffers(length, size):
 
 
 def test_lifetimes_of_a_program():
-    program = Program(tvm.IRModule(), sizes=[8, 4, 16, 2, 32], constants={1: None}, inputs=[0], outputs=[3, 0],
-                      calls=[("f", [0, 1, 2]), ("g", [2, 3]), ("h", [2, 4])])
-    assert lifetimes(program) == {0: Lifetime(8, 0, 3), 2: Lifetime(16, 0, 2), 3: Lifetime(2, 1, 3),
-                                  4: Lifetime(32, 2, 2)}
+    program = Program(
+        tvm.IRModule(),
+        sizes=[8, 4, 16, 2, 32],
+        constants={1: None},
+        inputs=[0],
+        outputs=[3, 0],
+        calls=[("f", [0, 1, 2]), ("g", [2, 3]), ("h", [2, 4])],
+    )
+    assert lifetimes(program) == {
+        0: Lifetime(8, 0, 3),
+        2: Lifetime(16, 0, 2),
+        3: Lifetime(2, 1, 3),
+        4: Lifetime(32, 2, 2),
+    }

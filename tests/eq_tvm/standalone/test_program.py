@@ -36,8 +36,9 @@ def test_a_reshape_takes_no_call():
 
 def test_equal_constants_are_one():
     ones, twos = np.ones(SHAPE, "float32"), np.full(SHAPE, 2, "float32")
-    found = program(lambda builder, x: [
-        builder.emit_te(topi.add, x, relax.const(array)) for array in (ones, twos, ones.copy())])
+    found = program(
+        lambda builder, x: [builder.emit_te(topi.add, x, relax.const(array)) for array in (ones, twos, ones.copy())]
+    )
     assert [buffers[1] for _, buffers in found.calls] == [1, 3, 1]
     assert {buffer: array.max() for buffer, array in found.constants.items()} == {1: 1, 3: 2}
 
@@ -54,9 +55,15 @@ def test_several_results_of_one_call():
 
 def test_a_call_in_place_has_no_buffer_of_its_own():
     def make(builder, x):
-        add = builder.add_func(te.create_prim_func([
-            a := te.placeholder(SHAPE, name="a"), te.compute(SHAPE, lambda *at: a[at] + 1.0, "out"),
-        ]).without_attr("global_symbol"), "add")
+        add = builder.add_func(
+            te.create_prim_func(
+                [
+                    a := te.placeholder(SHAPE, name="a"),
+                    te.compute(SHAPE, lambda *at: a[at] + 1.0, "out"),
+                ]
+            ).without_attr("global_symbol"),
+            "add",
+        )
         first = builder.emit_te(topi.exp, x)
         second = builder.emit(relax.op.call_tir_inplace(add, relax.Tuple([x, first]), 1, x.ty))
         return builder.emit_te(topi.tanh, second)

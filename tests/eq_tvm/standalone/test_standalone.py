@@ -41,11 +41,12 @@ class Library:
         workspace[:] = (rng or np.random.default_rng(0)).integers(0, 256, workspace.size)
         before = workspace.copy()
         start = guard + (-(workspace.ctypes.data + guard) + misaligned) % 64
-        code = self.c.eq_model_run(_pointers(inputs), _pointers(outputs),
-                                   ctypes.c_void_p(workspace.ctypes.data + start), threads)
+        code = self.c.eq_model_run(
+            _pointers(inputs), _pointers(outputs), ctypes.c_void_p(workspace.ctypes.data + start), threads
+        )
         assert code == 0
         np.testing.assert_array_equal(workspace[:start], before[:start])
-        np.testing.assert_array_equal(workspace[start + self.size:], before[start + self.size:])
+        np.testing.assert_array_equal(workspace[start + self.size :], before[start + self.size :])
         return outputs
 
 
@@ -53,7 +54,7 @@ def _moved(array, misaligned):
     """A copy so many bytes behind a multiple of 64."""
     memory = np.empty(array.nbytes + 128, "uint8")
     start = -memory.ctypes.data % 64 + misaligned
-    copy = memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 
@@ -147,7 +148,11 @@ def test_it_needs_the_c_library_only(network):
     assert library.name == "libtwo_in.so" and "soname: [libtwo_in.so]" in dynamic
     symbols = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
     assert [line.split()[2] for line in symbols.splitlines()] == [
-        "eq_model_inputs", "eq_model_outputs", "eq_model_run", "eq_model_workspace_size"]
+        "eq_model_inputs",
+        "eq_model_outputs",
+        "eq_model_run",
+        "eq_model_workspace_size",
+    ]
 
 
 def test_the_example_program(network):
@@ -159,12 +164,15 @@ def test_the_example_program(network):
     assert printed.splitlines()[:6] == ["p", *(f"  {index:6d}  {scores[index]:.4f}" for index in best)]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ([], "usage: "),
-    (["none.raw", "none.raw"], "can't read none.raw"),
-    (["short.raw", "short.raw"], "not as large as the network's input: short.raw"),
-    (["long.raw", "long.raw"], "not as large as the network's input: long.raw"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "usage: "),
+        (["none.raw", "none.raw"], "can't read none.raw"),
+        (["short.raw", "short.raw"], "not as large as the network's input: short.raw"),
+        (["long.raw", "long.raw"], "not as large as the network's input: long.raw"),
+    ],
+)
 def test_what_the_example_program_refuses(network, tmp_path, arguments, message):
     (tmp_path / "short.raw").write_bytes(b"1234")
     (tmp_path / "long.raw").write_bytes(bytes(4 * 3 * 21 * 21 + 1))
@@ -191,25 +199,49 @@ def test_descriptions(network, tmp_path):
             std::printf("%d\\n", EQ_MODEL_MAX_THREADS);
         }""")
     path = network.library.written.path
-    subprocess.run(["g++", "-Wall", "-Werror", f"-I{path}", "print.cc", f"-L{path}", "-ltwo_in", f"-Wl,-rpath,{path}",
-                    "-o", "print"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [
+            "g++",
+            "-Wall",
+            "-Werror",
+            f"-I{path}",
+            "print.cc",
+            f"-L{path}",
+            "-ltwo_in",
+            f"-Wl,-rpath,{path}",
+            "-o",
+            "print",
+        ],
+        cwd=tmp_path,
+        check=True,
+    )
     printed = subprocess.run([tmp_path / "print"], check=True, capture_output=True, text=True).stdout
     size = 24 * 21 * 21 * 4
     assert printed.splitlines() == [
-        "x float32 5292 1 3 21 21", f"y float32 {size} 1 24 21 21", "p float32 96 1 24 1 1",
-        *(f"{name} float32 {size} 1 24 21 21" for name in ("s", "again", "same")), str(MAX_THREADS)]
+        "x float32 5292 1 3 21 21",
+        f"y float32 {size} 1 24 21 21",
+        "p float32 96 1 24 1 1",
+        *(f"{name} float32 {size} 1 24 21 21" for name in ("s", "again", "same")),
+        str(MAX_THREADS),
+    ]
 
 
 def test_the_header_tells_what_it_is(network):
     header = (network.library.written.path / "eq_model.h").read_text()
-    for line in ("two in (int7) for native", "Input  y: float32 (1, 24, 21, 21)", "scales are from random images",
-                 f"uses {network.library.written.workspace} bytes"):
+    for line in (
+        "two in (int7) for native",
+        "Input  y: float32 (1, 24, 21, 21)",
+        "scales are from random images",
+        f"uses {network.library.written.workspace} bytes",
+    ):
         assert line in header
     assert network.library.written.workspace < network.library.size
 
 
-@pytest.mark.parametrize(("target", "right", "wrong"), [
-    ("rpi5", "cortex-a76", "cortex-a53"), ("rpi2-32", "cortex-a7", "cortex-a8"), ("rpi4-32", "max", "cortex-a7")])
+@pytest.mark.parametrize(
+    ("target", "right", "wrong"),
+    [("rpi5", "cortex-a76", "cortex-a53"), ("rpi2-32", "cortex-a7", "cortex-a8"), ("rpi4-32", "max", "cortex-a7")],
+)
 def test_another_processor_is_refused(tmp_path, target, right, wrong):
     """Such as rpi5's code, with instructions that a Cortex-A53 lacks: no crash, but an error that says so."""
     spec = get_target(target)
@@ -227,9 +259,12 @@ def test_another_processor_is_refused(tmp_path, target, right, wrong):
 
 def test_names_of_tensors_may_be_anything(tmp_path):
     name = 'a "quoted" \\ */ ?? \n ü'
-    graph = helper.make_graph([helper.make_node("Exp", [name], ["y"])], "g",
-                              [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3])],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])])
+    graph = helper.make_graph(
+        [helper.make_node("Exp", [name], ["y"])],
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "n.onnx")
     written = eq_tvm.compile(tmp_path / "n.onnx", scheme="float32", artifact="standalone", output=tmp_path / "out")
     (result,), _ = run(written, get_target("native"), [np.zeros((1, 3), "float32")])
@@ -249,8 +284,9 @@ def test_what_it_may_replace(network, tmp_path):
 
 
 def test_a_network_that_needs_the_runtime(tmp_path):
-    model = write_model(tmp_path / "top.onnx", [("TopK", "x k", "v i", {})], {"x": [1, 9]}, ["v"],
-                        {"k": np.array([3], "int64")})
+    model = write_model(
+        tmp_path / "top.onnx", [("TopK", "x k", "v i", {})], {"x": [1, 9]}, ["v"], {"k": np.array([3], "int64")}
+    )
     with pytest.raises(UserError, match=r"topk needs TVM's runtime.*use --artifact bundle"):
         eq_tvm.compile(model, scheme="float32", artifact="standalone", output=tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["top.onnx"]
