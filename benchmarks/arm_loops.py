@@ -15,9 +15,9 @@ from arm_cpus import CPUS, Cpu
 from arm_report import markdown
 from cycles import cycles_per_run
 from eq_tvm.passes import COMPILE_CONFIG
-from eq_tvm.schedules.candidates import Stored, convolution_candidates
-from eq_tvm.schedules.conv2d import Conv2D
-from eq_tvm.schedules.epilogue import Output
+from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.targets import get_target
 from loops import busiest_loop, macs, multiply_cycles
 

@@ -17,9 +17,9 @@ import tvm
 
 import peak
 from eq_tvm.passes import COMPILE_CONFIG
-from eq_tvm.schedules.candidates import Stored, convolution_candidates
-from eq_tvm.schedules.conv2d import Conv2D
-from eq_tvm.schedules.epilogue import Output
+from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.targets import get_target
 
 ROUNDS = 5

@@ -50,7 +50,7 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
 
     from eq_tvm import passes, pipeline
     from eq_tvm.importer import import_onnx
-    from eq_tvm.passes.compare_outputs import compare_outputs
+    from eq_tvm.passes.analysis.compare_outputs import compare_outputs
     from eq_tvm.quantization import Quantization, read_images
 
     task = network.task

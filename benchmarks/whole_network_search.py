@@ -16,17 +16,17 @@ import numpy as np
 
 import machine
 from eq_tvm.passes import EASYQUANT_SHIPPED, EasyQuantCalibrate
-from eq_tvm.passes.annotate import Scales
-from eq_tvm.passes.calibration import Problem
-from eq_tvm.passes.histogram_calibration import threshold_scales
-from eq_tvm.passes.kl_calibrate import kl_threshold
-from eq_tvm.passes.layer_samples import activation_behind
-from eq_tvm.passes.minmax_calibrate import max_abs_weight_scales
-from eq_tvm.passes.network import BOUNDS, Network
-from eq_tvm.passes.parallel import single_threaded_blas
-from eq_tvm.passes.quantizers import smallest_weight_scale
-from eq_tvm.passes.scale_search import Candidates
-from eq_tvm.passes.simulation import Simulation
+from eq_tvm.passes.calibrate.histogram_calibration import threshold_scales
+from eq_tvm.passes.calibrate.kl_calibrate import kl_threshold
+from eq_tvm.passes.calibrate.layer_samples import activation_behind
+from eq_tvm.passes.calibrate.minmax_calibrate import max_abs_weight_scales
+from eq_tvm.passes.calibrate.scale_search import Candidates
+from eq_tvm.passes.graph.network import BOUNDS, Network
+from eq_tvm.passes.quantized.annotate import Scales
+from eq_tvm.passes.quantized.parallel import single_threaded_blas
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.quantizers import smallest_weight_scale
+from eq_tvm.passes.quantized.simulation import Simulation
 from trained import DATA, trained
 
 

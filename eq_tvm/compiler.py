@@ -273,7 +273,7 @@ def _info(name: str, ty: Any) -> TensorInfo:
 
 
 def _check_weights(module: tvm.IRModule) -> None:
-    from eq_tvm.passes.rewrite import Graph, array, operator_name
+    from eq_tvm.passes.graph.rewrite import Graph, array, operator_name
 
     for var, value in Graph(module).values.items():
         if operator_name(value) in ("relax.nn.conv2d", "relax.matmul", "relax.add", "relax.multiply"):

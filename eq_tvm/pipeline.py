@@ -1,5 +1,6 @@
 """The passes from an imported module to an executable, in named phases."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -74,21 +75,18 @@ def quantize(
     mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", kept=None, progress=None, dump=None
 ):
     """The rest of `calibrate`: what `prepare` made -> annotated."""
-    progress = progress or (lambda done, message: None)
-    options = {"scheme": scheme, "activation_range": activation_range, "kept": kept}
-    refined = method.endswith(REFINED)
-    share = 0.7 if refined else 1.0
     find = CALIBRATIONS[method.removesuffix(REFINED)]
-    calibration = find(images, **options, progress=lambda done, message: progress(done * share, message))
+    calibration = find(
+        images,
+        scheme=scheme,
+        activation_range=activation_range,
+        kept=kept,
+        refine=passes.round_weights if method.endswith(REFINED) else None,
+        progress=progress or passes.no_progress,
+    )
     annotated = calibration(mod)
-    record = calibration.record
-    if refined:
-        rest = lambda done, message: progress(share + done * (1 - share), message)  # noqa: E731
-        refinement = passes.RoundWeights(mod, images, **options, progress=rest)
-        annotated = refinement(annotated)
-        record = [found | refined for found, refined in zip(calibration.record, refinement.record, strict=True)]
     write_phase(annotated, dump, "2-annotated")
-    return annotated, record
+    return annotated, [asdict(record) for record in calibration.record]
 
 
 def lowering_phases(lower):

@@ -76,21 +76,21 @@ def default_file() -> Path | None:
 
 
 def measure_peak(instruction: str, target: dict) -> float:
-    """10^9 multiply-accumulates per second of this machine, on TVM's threads: see `eq_tvm.schedules.peak`.
+    """10^9 multiply-accumulates per second of this machine, on TVM's threads: see `eq_tvm.schedules.choice.peak`.
 
     Parameters
     ----------
     instruction : str
-        As `eq_tvm.schedules.instructions.named` takes it.
+        As `eq_tvm.schedules.processor.instructions.named` takes it.
     target : dict
         A bundle's.
     """
     import tvm
 
     from eq_tvm import passes
-    from eq_tvm.schedules.cost import Machine
-    from eq_tvm.schedules.instructions import named
-    from eq_tvm.schedules.peak import peak_kernel
+    from eq_tvm.schedules.choice.cost import Machine
+    from eq_tvm.schedules.choice.peak import peak_kernel
+    from eq_tvm.schedules.processor.instructions import named
 
     machine = Machine(**{field.name: target[field.name] for field in fields(Machine) if field.name in target})
     function, macs = peak_kernel(named(instruction), machine)

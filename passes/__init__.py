@@ -1,29 +1,31 @@
 """Relax passes: canonicalization, calibration, lowering to the integer program."""
 
-from eq_tvm.schedules.lowered import COMPILE_CONFIG
+from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 
-from .analyze_layers import analyze_layers
-from .canonical import canonical_passes
-from .center_channels import CenterChannels
-from .compare_outputs import compare_outputs
-from .correct_bias import CorrectBias
-from .easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
-from .equalize_channels import EqualizeChannels
-from .fold_batch_norm import FoldBatchNorm
-from .fold_constants import FoldConstants
-from .fold_padding import FoldPadding
-from .kl_calibrate import KLCalibrate
-from .lower_to_integer import LowerToInteger
-from .minmax_calibrate import MinMaxCalibrate
-from .mse_calibrate import MSECalibrate
-from .normalize_shapes import NormalizeShapes
-from .percentile_calibrate import PercentileCalibrate
-from .recover_clip import RecoverClip
-from .recover_operators import RecoverOperators
-from .remove_identities import RemoveIdentities
-from .round_weights import RoundWeights
-from .scale_search import Candidates
-from .schedule_fallback import ScheduleFallback
+from .analysis.analyze_layers import analyze_layers
+from .analysis.compare_outputs import compare_outputs
+from .calibrate.easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
+from .calibrate.kl_calibrate import KLCalibrate
+from .calibrate.minmax_calibrate import MinMaxCalibrate
+from .calibrate.mse_calibrate import MSECalibrate
+from .calibrate.percentile_calibrate import PercentileCalibrate
+from .calibrate.scale_search import Candidates
+from .canonical.canonical_passes import canonical_passes
+from .canonical.fold_batch_norm import FoldBatchNorm
+from .canonical.fold_constants import FoldConstants
+from .canonical.fold_padding import FoldPadding
+from .canonical.normalize_shapes import NormalizeShapes
+from .canonical.recover_clip import RecoverClip
+from .canonical.recover_operators import RecoverOperators
+from .canonical.remove_identities import RemoveIdentities
+from .lower.lower_to_integer import LowerToInteger
+from .lower.schedule_fallback import ScheduleFallback
+from .prepare.center_channels import CenterChannels
+from .prepare.equalize_channels import EqualizeChannels
+from .quantized.layer_record import LayerRecord
+from .quantized.progress import no_progress
+from .refine.correct_bias import CorrectBias
+from .refine.round_weights import RoundWeights, round_weights
 
 __all__ = [
     "COMPILE_CONFIG",
@@ -37,6 +39,7 @@ __all__ = [
     "FoldConstants",
     "FoldPadding",
     "KLCalibrate",
+    "LayerRecord",
     "LowerToInteger",
     "MSECalibrate",
     "MinMaxCalibrate",
@@ -50,4 +53,6 @@ __all__ = [
     "analyze_layers",
     "canonical_passes",
     "compare_outputs",
+    "no_progress",
+    "round_weights",
 ]

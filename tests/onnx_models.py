@@ -11,7 +11,7 @@ from tvm import relax
 
 from eq_tvm.importer import import_onnx
 from eq_tvm.passes import canonical_passes
-from eq_tvm.passes.rewrite import Graph, operator_name
+from eq_tvm.passes.graph.rewrite import Graph, operator_name
 
 
 def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17) -> Path:

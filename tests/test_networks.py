@@ -18,8 +18,8 @@ from tvm import relax
 
 from eq_tvm import data, example, host, pipeline
 from eq_tvm.importer import import_onnx
-from eq_tvm.passes.join_in_place import JOINS
-from eq_tvm.passes.network import QUANTIZED_OPS, read_network
+from eq_tvm.passes.graph.network import QUANTIZED_OPS, read_network
+from eq_tvm.passes.lower.join_in_place import JOINS
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
 

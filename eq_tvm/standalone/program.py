@@ -8,7 +8,7 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
-from eq_tvm.passes.rewrite import operator_name
+from eq_tvm.passes.graph.rewrite import operator_name
 
 NEEDS_RUNTIME = "needs TVM's runtime, which a standalone library does without: use --artifact bundle"
 

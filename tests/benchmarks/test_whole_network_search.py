@@ -8,8 +8,8 @@ import pytest
 from whole_network_search import WholeNetworkSearch
 
 from eq_tvm.passes import EASYQUANT_SHIPPED, EasyQuantCalibrate
-from eq_tvm.passes.calibration import Problem
-from eq_tvm.passes.scale_search import Candidates
+from eq_tvm.passes.calibrate.scale_search import Candidates
+from eq_tvm.passes.quantized.problem import Problem
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "passes"))
 from small_networks import build, conv, random, relu

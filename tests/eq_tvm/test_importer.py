@@ -9,7 +9,7 @@ from onnx_models import check_against_onnxruntime, operators, random, run_float,
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer import import_onnx
-from eq_tvm.passes.rewrite import Graph, array, operator_name, shape
+from eq_tvm.passes.graph.rewrite import Graph, array, operator_name, shape
 
 IMAGE = {"x": (1, 4, 9, 10)}
 CONV = [("Conv", "x w b", "c", {"pads": [1, 1, 1, 1]}), ("Relu", "c", "y", {})]

@@ -15,7 +15,7 @@ from eq_tvm import tuning
 from eq_tvm.bench import bench_layers
 from eq_tvm.errors import UserError
 from eq_tvm.report import layers_report
-from eq_tvm.schedules.candidates import Candidate
+from eq_tvm.schedules.choice.candidates import Candidate
 
 
 @pytest.fixture(scope="module")

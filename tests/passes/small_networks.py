@@ -4,7 +4,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.rewrite import operator_name
+from eq_tvm.passes.graph.rewrite import operator_name
 
 
 def build(make, shape=(1, 3, 8, 8)):

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.epilogue import Output
+from eq_tvm.schedules.common.epilogue import Output
 
 ACTIVATION_RANGES = [(0, 127), (-63, 63), (0, 255), (-127, 127), (-128, 127)]
 INT6_RANGES = [(0, 63), (-31, 31)]

@@ -1,0 +1,55 @@
+"""The outputs of the quantized network beside those of the float one, for many images in little memory."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import tvm
+
+from eq_tvm.passes.quantized.calibration_images import calibration_inputs
+from eq_tvm.passes.quantized.parallel import single_threaded_blas
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.read_annotated import read_annotated
+from eq_tvm.passes.quantized.simulation import Simulation
+
+
+def compare_outputs(
+    module: tvm.IRModule,
+    annotated: tvm.IRModule,
+    batches: Iterable[dict[str, np.ndarray]],
+    *,
+    scheme: str = "int7",
+    activation_range: str = "unsigned",
+    kept: Mapping[str, str] | None = None,
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """Simulate an annotated module, batch by batch.
+
+    Parameters
+    ----------
+    module : tvm.IRModule
+        The canonical module that was annotated.
+    batches : iterable of dict of input name to float32 array (N, ...)
+        Images without the model's batch axis.
+    scheme, activation_range, kept
+        As for the calibration that did it: see `Calibration`.
+
+    Yields
+    ------
+    list of (numpy.ndarray, numpy.ndarray)
+        For each batch and output of the network, float32 (N, *shape): the float network's and the quantized one's.
+    """
+    problem = scales = None
+    for batch in batches:
+        if problem is None:
+            problem = Problem.of(module, batch, scheme, activation_range, kept)
+            scales = read_annotated(annotated, problem)
+        problem = replace(problem, inputs=calibration_inputs(problem.net, batch))
+        yield _outputs(problem, scales)
+
+
+@single_threaded_blas
+def _outputs(problem, scales):
+    sim = Simulation(problem, scales)
+    for _ in sim.walk():
+        pass
+    return [pair for i in problem.net.outputs for pair in sim.outputs[i]]

@@ -1,0 +1,39 @@
+"""Calibration by the largest magnitudes: the plain baseline, and where EasyQuant's search starts."""
+
+import numpy as np
+import tvm
+
+from eq_tvm.passes.quantized.annotate import Scales
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.progress import Progress
+from eq_tvm.passes.quantized.quantizers import max_abs_scale
+
+from .calibration import Calibration, Found
+from .tensor_statistics import MaxAbs, collect, weight_max_abs
+
+
+@tvm.transform.module_pass(opt_level=0, name="MinMaxCalibrate")
+class MinMaxCalibrate(Calibration):
+    """Annotate a canonical module with the scales that map each largest magnitude to the end of its range.
+
+    Parameters, record and errors are those of `Calibration`.
+    """
+
+    def find_scales(self, problem: Problem) -> Found:
+        """From the largest magnitudes."""
+        scales = max_abs_scales(problem, self.progress)
+        return Found(scales, scales)
+
+
+def max_abs_scales(problem: Problem, progress: Progress) -> Scales:
+    """Scales that map the largest magnitude over all images (weights: of each channel) to the range's end."""
+    weights = max_abs_weight_scales(problem)
+    max_abs = [statistic.max_abs for statistic in collect(problem, MaxAbs, progress)]
+    limits = [group.range.hi for group in problem.points.groups]
+    return problem.scales(max_abs_scale(max_abs, np.array(limits)), weights)
+
+
+def max_abs_weight_scales(problem: Problem) -> dict[int, np.ndarray]:
+    """For each layer the scales that map each channel's largest weight to the range's end."""
+    net = problem.net
+    return {i: max_abs_scale(weight_max_abs(net.nodes[i]), problem.weight_limit(i)) for i in net.layers()}

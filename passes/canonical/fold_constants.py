@@ -1,0 +1,61 @@
+"""Evaluate operators whose operands are all constants."""
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from eq_tvm.passes.graph.rewrite import array, operator_name, rewrite, shape
+
+
+@tvm.transform.module_pass(opt_level=0, name="FoldConstants")
+class FoldConstants:
+    """Evaluate calls on constants with numpy.
+
+    ``relax.transform.FoldConstant`` compiles and runs each of them, which takes long for the biases and clip bounds of
+    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays.
+    """
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        return rewrite(mod, _fold)
+
+
+def _reshape(call, x):
+    return x.reshape(shape(call))
+
+
+_ELEMENTWISE = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "negative": np.negative,
+    "abs": np.abs,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "isnan": np.isnan,
+    "where": np.where,
+}
+_EVALUATE = {f"relax.{name}": lambda call, *x, f=function: f(*x) for name, function in _ELEMENTWISE.items()} | {
+    "relax.astype": lambda call, x: x,
+    "relax.broadcast_to": lambda call, x: np.broadcast_to(x, shape(call)),
+    "relax.concat": lambda call, *x: np.concatenate(x, axis=int(call.attrs.axis)),
+    "relax.expand_dims": _reshape,
+    "relax.flatten": _reshape,
+    "relax.permute_dims": lambda call, x: x.transpose(call.attrs.axes and [int(axis) for axis in call.attrs.axes]),
+    "relax.reshape": _reshape,
+    "relax.squeeze": _reshape,
+}
+
+
+def _fold(_graph, var, value):
+    if (evaluate := _EVALUATE.get(operator_name(value))) is None:
+        return None
+    operands = [x for arg in value.args for x in (arg.fields if isinstance(arg, relax.Tuple) else [arg])]
+    operands = [array(x) for x in operands if isinstance(x.ty, relax.TensorType)]
+    if any(x is None for x in operands):
+        return None
+    with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
+        result = evaluate(value, *operands)
+    return {var: relax.const(np.ascontiguousarray(result, dtype=str(value.ty.dtype)).reshape(shape(value)))}

@@ -1,0 +1,49 @@
+"""Move zero padding into the convolution or pooling behind it."""
+
+import tvm
+from tvm import relax
+
+from eq_tvm.passes.graph.rewrite import array, operator_name, rewrite
+
+
+@tvm.transform.module_pass(opt_level=0, name="FoldPadding")
+class FoldPadding:
+    """Add the widths of a spatial ``nn.pad`` with zeros to the padding of the ``conv2d`` (or ``avg_pool2d``) behind it.
+
+    An average pool takes it only where it counts what is padded, or pads nothing itself, and rounds its size down;
+    otherwise the padded zeros would not be part of the mean.
+    """
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        return rewrite(mod, _fold)
+
+
+def _fold(graph, var, value):
+    rebuild = _REBUILD.get(operator_name(value))
+    pad = graph.call(value.args[0], "relax.nn.pad") if rebuild else None
+    if pad is None or pad.attrs.pad_mode != "constant" or float(pad.attrs.pad_value) != 0:
+        return None
+    *others, top, bottom, left, right = (int(width) for width in pad.attrs.pad_width)
+    if any(others) or min(top, bottom, left, right) < 0:
+        return None
+    widths = (top, left, bottom, right)
+    padding = [int(own) + width for own, width in zip(value.attrs.padding, widths, strict=True)]
+    folded = rebuild(value, pad.args[0], padding)
+    return {var: folded} if folded is not None else None
+
+
+def _conv2d(conv, data, padding):
+    attrs = conv.attrs
+    if attrs.data_layout != "NCHW" or array(conv.args[1]) is None:
+        return None
+    return relax.op.nn.conv2d(data, conv.args[1], attrs.strides, padding, attrs.dilation, attrs.groups)
+
+
+def _avg_pool2d(pool, data, padding):
+    attrs = pool.attrs
+    if attrs.layout != "NCHW" or attrs.ceil_mode or (any(attrs.padding) and not attrs.count_include_pad):
+        return None
+    return relax.op.nn.avg_pool2d(data, attrs.pool_size, attrs.strides, padding, attrs.dilation, count_include_pad=True)
+
+
+_REBUILD = {"relax.nn.conv2d": _conv2d, "relax.nn.avg_pool2d": _avg_pool2d}

@@ -1,0 +1,46 @@
+"""Remove operators that return their operand unchanged."""
+
+import tvm
+from tvm import relax
+
+from eq_tvm.passes.graph.rewrite import operator_name, rewrite, shape
+
+
+@tvm.transform.module_pass(opt_level=0, name="RemoveIdentities")
+class RemoveIdentities:
+    """Remove dropout, and reshapes, broadcasts, slices, pads, casts, ... that change nothing."""
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        return rewrite(mod, _remove)
+
+
+# Operators that are the identity where the shape stays the same (reading backwards is the one exception, see below)
+_SAME_SHAPE = {
+    "relax.broadcast_to",
+    "relax.expand_dims",
+    "relax.flatten",
+    "relax.nn.pad",
+    "relax.reshape",
+    "relax.squeeze",
+    "relax.strided_slice",
+}
+
+
+def _remove(graph, var, value):
+    if isinstance(value, relax.TupleGetItem):
+        dropout = graph.call(value.tuple_value, "relax.nn.dropout")
+        return {var: dropout.args[0]} if dropout is not None and value.index == 0 else None
+    name = operator_name(value)
+    if name == "relax.concat":
+        fields = value.args[0].fields if isinstance(value.args[0], relax.Tuple) else ()
+        return {var: fields[0]} if len(fields) == 1 else None
+    if name == "relax.permute_dims":
+        axes = value.attrs.axes
+        identity = axes is not None and [int(axis) for axis in axes] == list(range(len(axes)))
+    elif name == "relax.astype":
+        identity = value.ty.dtype == value.args[0].ty.dtype
+    elif name == "relax.strided_slice" and any(int(stride) < 0 for arg in value.args[4:] for stride in arg):
+        identity = False
+    else:
+        identity = name in _SAME_SHAPE and shape(value) == shape(value.args[0])
+    return {var: value.args[0]} if identity else None

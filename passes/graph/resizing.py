@@ -1,0 +1,87 @@
+"""Where each row and column of a resized image comes from (docs/integer-program.md)."""
+
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from eq_tvm.schedules.operators.resize import WEIGHT_BITS
+
+from .rewrite import shape
+
+# The coordinate in an axis of n elements that element i of the resized axis of m elements has.
+_COORDINATES = {
+    "half_pixel": lambda i, n, m: Fraction((2 * i + 1) * n - m, 2 * m),
+    "pytorch_half_pixel": lambda i, n, m: Fraction((2 * i + 1) * n - m, 2 * m) if m > 1 else Fraction(0),
+    "align_corners": lambda i, n, m: Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0),
+    "asymmetric": lambda i, n, m: Fraction(i * n, m),
+}
+_HALF = Fraction(1, 2)
+_ROUNDINGS = {
+    "round": round,  # half to even
+    "round_prefer_floor": lambda x: ceil(x - _HALF),
+    "round_prefer_ceil": lambda x: floor(x + _HALF),
+    "floor": floor,
+    "ceil": ceil,
+}
+
+
+def is_bilinear(call: relax.Call) -> bool:
+    return str(call.attrs.method) == "linear"
+
+
+def is_exact(call: relax.Call) -> bool:
+    """Whether `image.resize2d` moves or averages elements of an NCHW tensor in a way that integers can follow."""
+    attrs = call.attrs
+    known = attrs.coordinate_transformation_mode in _COORDINATES and attrs.layout == "NCHW"
+    return known and (is_bilinear(call) or (attrs.method == "nearest_neighbor" and _rounding(attrs) in _ROUNDINGS))
+
+
+def sources(call: relax.Call) -> list[np.ndarray]:
+    """For the rows and for the columns of a nearest resizing's result: which one each of them is, int32 (OH,)."""
+    rounding = _ROUNDINGS[_rounding(call.attrs)]
+    return [np.array([min(max(rounding(x), 0), n - 1) for x in found], "int32") for n, found in _coordinates(call)]
+
+
+def weights(call: relax.Call) -> list[np.ndarray]:
+    """For the rows and for the columns of a bilinear resizing's result: int32 (OH, 3).
+
+    Two rows of the operand, and the second one's weight; both together weigh 2^WEIGHT_BITS.
+    """
+    return [
+        np.array(
+            [
+                [min(max(floor(x) + side, 0), n - 1) for side in (0, 1)] + [round((x % 1) * 2**WEIGHT_BITS)]
+                for x in found
+            ],
+            "int32",
+        )
+        for n, found in _coordinates(call)
+    ]
+
+
+def resize(call: relax.Call, x: np.ndarray) -> np.ndarray:
+    """(..., H, W) floats, or integers as the integer program has it."""
+    if not is_bilinear(call):
+        rows, columns = sources(call)
+        return x[..., rows, :][..., columns]
+    wide = x.astype(np.float64)
+    for axis, (first, second, weight) in zip((-2, -1), (table.T for table in weights(call)), strict=True):
+        weight = weight[:, None] if axis == -2 else weight
+        wide = wide.take(first, axis) * (2**WEIGHT_BITS - weight) + wide.take(second, axis) * weight
+    wide /= 4**WEIGHT_BITS
+    return (wide if x.dtype.kind == "f" else np.floor(wide + 0.5)).astype(x.dtype)
+
+
+def _rounding(attrs: tvm.ir.Attrs) -> str:
+    default = "round" if attrs.coordinate_transformation_mode == "align_corners" else "floor"
+    return str(attrs.rounding_method) or default
+
+
+def _coordinates(call: relax.Call) -> list[tuple[int, list[Fraction]]]:
+    """For rows and columns: their number in the operand, and the coordinate of each of the result."""
+    coordinate = _COORDINATES[str(call.attrs.coordinate_transformation_mode)]
+    extents = zip(shape(call.args[0])[2:], (int(size) for size in call.args[1].values), strict=True)
+    return [(n, [coordinate(i, n, m) for i in range(m)]) for n, m in extents]

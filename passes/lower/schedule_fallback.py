@@ -1,0 +1,21 @@
+"""Schedules every function that no kernel family took: no loop nest leaves the compiler serial and scalar."""
+
+import tvm
+from tvm import tirx
+
+from eq_tvm.schedules.operators.fallback import fallback
+
+SCHEDULED = "tirx.is_scheduled"
+
+
+@tvm.transform.module_pass(opt_level=0, name="ScheduleFallback")
+class ScheduleFallback:
+    """Apply `schedules.fallback` to each PrimFunc that is not marked as scheduled."""
+
+    def transform_module(self, mod, _ctx):
+        """Replace the unscheduled functions."""
+        updated = tvm.IRModule(mod.functions, attrs=mod.attrs)
+        for var, func in mod.functions_items():
+            if isinstance(func, tirx.PrimFunc) and SCHEDULED not in (func.attrs or {}):
+                updated[var] = fallback(func).with_attr(SCHEDULED, True)
+        return updated

@@ -1,0 +1,116 @@
+"""Shift channels of linear activations to the middle of their range, which a signed quantized tensor has around 0."""
+
+import numpy as np
+import tvm
+
+from eq_tvm.passes.graph.network import Network, Node
+from eq_tvm.passes.graph.rebuild import replace_constants
+from eq_tvm.passes.quantized.layer_matrices import grouped_weight
+from eq_tvm.passes.quantized.parallel import single_threaded_blas
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.quantizers import check_scheme
+
+
+@tvm.transform.module_pass(opt_level=0, name="CenterChannels")
+class CenterChannels:
+    """Subtract a constant from channels of a canonical module, which the layers behind add again in their biases.
+
+    For what no bound follows, as the bottlenecks of MobileNetV2 (the projections, and the sums along a stage), if all
+    its readers are layers with a bias and without padding. The network computes the same; but [-63, 63] around the
+    middle of a channel takes smaller steps than around 0. The zero points of other quantizers do that for a whole
+    tensor; here each channel has its own, and none costs anything when the network runs.
+
+    The constant is halfway between the channel's mean, and the middle between its least and largest value: the former
+    leaves the tails at unequal distances, the latter hangs on two numbers of some images.
+
+    Parameters
+    ----------
+    images, scheme, activation_range
+        As for the calibration that follows: see `Calibration`.
+    """
+
+    def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
+        check_scheme(scheme, activation_range)
+        self.images, self.scheme, self.activation_range = images, scheme, activation_range
+
+    @single_threaded_blas
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Replace biases."""
+        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        net, free = problem.net, _free(problem.net)
+        if not free:
+            return mod
+        with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
+            middles = _middles(problem, free)
+        if not all(np.isfinite(middle).all() for middle in middles.values()):
+            return mod
+        return replace_constants(mod, net, _shifted_biases(net, _shifts(net, middles)))
+
+
+def _free(net: Network) -> set[int]:
+    """The biases and additions whose results all readers take at any offset."""
+    free: set[int] = set()
+    for i in reversed(range(len(net.nodes))):
+        if net.nodes[i].op in ("bias_add", "add") and i not in net.outputs and net.users[i]:
+            if all(user in free if net.nodes[user].op == "add" else _takes_offset(net, user) for user in net.users[i]):
+                free.add(i)
+    return free
+
+
+def _takes_offset(net: Network, i: int) -> bool:
+    node = net.nodes[i]
+    padded = node.op == "conv2d" and any(map(int, node.expr.attrs.padding))
+    return node.op in ("conv2d", "dense") and net.bias_of(i) is not None and not padded
+
+
+def _middles(problem: Problem, free: set[int]) -> dict[int, np.ndarray]:
+    """The constant (C,) that each of them would have subtracted."""
+    least: dict[int, np.ndarray] = {}
+    largest, mean = {}, {}
+    for chunk in problem.chunks():
+        for i, value in chunk.evaluated():
+            if i in free:
+                x = value.reshape(len(value), value.shape[2], -1)
+                least[i] = np.minimum(least.get(i, np.inf), x.min(axis=(0, 2)))
+                largest[i] = np.maximum(largest.get(i, -np.inf), x.max(axis=(0, 2)))
+                mean[i] = mean.get(i, 0) + x.mean(axis=(0, 2), dtype=np.float64) * len(x) / problem.count
+    return {i: (mean[i] + (least[i] + largest[i]) / 2) / 2 for i in sorted(free)}
+
+
+def _shifts(net: Network, middles: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """What is subtracted from each node's channels (C,).
+
+    An addition gets its own middle by the last of its operands that is a bias that only it reads. Where there is none,
+    it has what its operands have.
+    """
+    shifts = dict(middles)
+    for i in middles:
+        operands = net.nodes[i].inputs
+        if net.nodes[i].op == "add":
+            biases = [j for j in operands if net.nodes[j].op == "bias_add" and net.sole_user(j) is not None]
+            last = max(biases) if biases and operands[0] != operands[1] else None
+            others = sum(shifts[j] for j in operands if j in shifts and j != last)
+            if last is None:
+                shifts[i] = np.broadcast_to(others, middles[i].shape)
+            else:
+                shifts[last] = middles[i] - others
+    return shifts
+
+
+def _shifted_biases(net: Network, shifts: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    biases = {}
+    for i, node in enumerate(net.nodes):
+        if node.op == "bias_add":
+            layer = net.nodes[node.inputs[0]]
+            bias = node.constant.reshape(-1).astype(np.float64) - shifts.get(i, 0)
+            if layer.inputs[0] in shifts:
+                bias += _offset(layer, shifts[layer.inputs[0]])
+            biases[i] = bias.reshape(node.constant.shape)
+    return biases
+
+
+def _offset(layer: Node, shift: np.ndarray) -> np.ndarray:
+    """What a layer without padding makes of a constant in each input channel, (O,)."""
+    weight = grouped_weight(layer, layer.constant).astype(np.float64)
+    inputs = shift.reshape(len(weight), -1)
+    return np.einsum("gok,gk->go", weight, np.repeat(inputs, weight.shape[2] // inputs.shape[1], axis=1)).reshape(-1)

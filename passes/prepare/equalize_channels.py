@@ -1,0 +1,252 @@
+"""Cross-layer equalization: channels of one activation get ranges that one scale serves better."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+
+from eq_tvm.passes.graph.network import Network, Node
+from eq_tvm.passes.graph.rebuild import replace_constants
+from eq_tvm.passes.quantized.parallel import single_threaded_blas
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.quantizers import check_scheme
+
+from .channel_ties import ChannelTies
+
+# Exponents and margins that are tried: see EqualizeChannels.
+_TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
+_LARGEST_FACTOR = 1024.0
+
+
+@tvm.transform.module_pass(opt_level=0, name="EqualizeChannels")
+class EqualizeChannels:
+    """Scale channels between layers of a canonical module: what they compute stays the same, but for rounding.
+
+    Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
+    divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); channels that `ChannelTies`
+    ties together, as in residual networks, have one factor. As each output channel of weights has a scale of its own,
+    it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights. And
+    the nearer channels come to the end of the range, the more of them saturate in images other than those seen: one
+    half of the images (every second one) tells how far they go beyond the other.
+
+    Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
+    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least.
+
+    Parameters
+    ----------
+    images, scheme, activation_range
+        As for the calibration that follows: see `Calibration`.
+
+    Attributes
+    ----------
+    record : list of dict
+        For each set of activations that were equalized together: the first `layer` that makes one, the `exponent`, the
+        `margin`, and the estimated `noise`, in parts of what it was.
+    """
+
+    def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
+        check_scheme(scheme, activation_range)
+        self.images, self.scheme, self.activation_range = images, scheme, activation_range
+        self.record: list[dict] = []
+
+    @single_threaded_blas
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Replace weights and biases."""
+        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        net, ties = problem.net, ChannelTies(problem.net)
+        with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
+            activations, powers = _measure(problem, ties)
+        activations = [a for a in activations if np.isfinite(a.squares).all()]
+        factors, self.record = np.ones(len(ties)), []
+        for together in _components(activations):
+            tried = [_factors(together, ties, *how) for how in _TRIED]
+            noises = [_noise(problem, together, powers, f) for f in tried]
+            best = int(np.argmin(noises))
+            if best:
+                factors *= tried[best]
+                name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, _TRIED[best]
+                noise = float(noises[best] / noises[0])
+                self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
+        return replace_constants(mod, net, _scaled(net, ties, factors))
+
+
+@dataclass
+class _Activation:
+    """A quantized activation.
+
+    Attributes
+    ----------
+    node : int
+    group : int
+        Of those that share one scale: see `quantization_points`.
+    limit : int
+        Where its quantized values end.
+    classes : numpy.ndarray (C,) int
+        Of its channels.
+    largest, squares, filled : numpy.ndarray (C,)
+        Of each channel the largest magnitude, the mean square, and the share of elements that are not 0.
+    first : numpy.ndarray (C,)
+        The largest magnitude in the first half of the images: the first, the third and so on.
+    beyond : list of (numpy.ndarray int, numpy.ndarray)
+        Channels and magnitudes of all elements of the second half that are larger than that.
+    elements : int
+        Of each channel in the second half.
+    """
+
+    node: int
+    group: int
+    limit: int
+    classes: np.ndarray
+    largest: np.ndarray
+    squares: np.ndarray
+    filled: np.ndarray
+    first: np.ndarray
+    beyond: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    elements: int = 0
+
+    def add(self, x: np.ndarray, share: float, second: bool) -> None:
+        """Magnitudes (N, C, H * W) of some images, which are `share` of them all."""
+        largest = x.max(axis=(0, 2))
+        if second:
+            _, channels, _ = over = np.nonzero(x > np.where(self.first > 0, self.first, np.inf)[:, None])
+            self.beyond.append((channels, x[over]))
+            self.elements += x[:, 0].size
+        else:
+            self.first = np.maximum(self.first, largest)
+        self.largest = np.maximum(self.largest, largest)
+        self.squares += share * np.square(x).mean(axis=(0, 2))
+        self.filled += share * (x != 0).mean(axis=(0, 2))
+
+
+def _measure(problem: Problem, ties: ChannelTies) -> tuple[list[_Activation], dict[int, float]]:
+    """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
+    net, points = problem.net, problem.points
+    found = {
+        i: _Activation(i, g, points.groups[g].range.hi, ties.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
+        for i, g in points.group_of.items()
+        if i in ties.classes
+    }
+    powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
+    count = problem.count
+    for second in (False, True):
+        for chunk in problem.subset(slice(int(second), None, 2)).chunks():
+            for i, value in chunk.evaluated():
+                if i in powers:
+                    squares = np.square(value, dtype=np.float64).sum()
+                    powers[i] += float(squares) / count / np.prod(net.nodes[i].shape[2:])
+                if i in found:
+                    found[i].add(np.abs(value.reshape(len(value), value.shape[2], -1)), len(value) / count, second)
+    return list(found.values()), powers
+
+
+def _components(activations: list[_Activation]) -> list[list[_Activation]]:
+    """Activations that have classes in common, directly or through others."""
+    components: list[tuple[set[int], list[_Activation]]] = []
+    for activation in activations:
+        classes, together = set(activation.classes.tolist()), [activation]
+        apart = []
+        for other in components:
+            if other[0] & classes:
+                classes, together = classes | other[0], other[1] + together
+            else:
+                apart.append(other)
+        components = [*apart, (classes, together)]
+    return [together for _, together in components]
+
+
+def _factors(together: list[_Activation], ties: ChannelTies, exponent: float, margin: float) -> np.ndarray:
+    """For all classes, 1 for those of other activations."""
+    ranges = np.zeros(len(ties))
+    whole = _ranges(together, np.ones(len(ties)))
+    for activation in together:
+        np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
+    ranges[list(ties.frozen)] = 0
+    ranges = np.minimum(ranges * (1 + margin), 1)
+    return np.where(ranges > 0, np.maximum(ranges, 1 / _LARGEST_FACTOR) ** -exponent, 1.0)
+
+
+def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float]:
+    """The largest magnitude of each group of activations."""
+    ranges: dict[int, float] = {}
+    for activation in together:
+        largest = np.max(activation.largest * factors[activation.classes])
+        ranges[activation.group] = max(ranges.get(activation.group, 1e-30), largest)
+    return ranges
+
+
+def _noise(problem: Problem, together: list[_Activation], powers: dict[int, float], factors: np.ndarray) -> float:
+    """Mean square of the errors that all readers' outputs get, in parts of their own and times 12.
+
+    By rounding to even steps, of which 1/12 is the mean square error, and by saturation.
+    """
+    net, total, ranges = problem.net, 0.0, _ranges(together, factors)
+    for activation in together:
+        f, end = factors[activation.classes], ranges[activation.group]
+        rounded = (end / activation.limit / f) ** 2 * activation.filled
+        from_activation = rounded + 12 * _saturation(activation, end / f)
+        squares = activation.squares * f**2
+        for reader in net.users[activation.node]:
+            node = net.nodes[reader]
+            if not powers.get(reader):
+                continue
+            if node.op == "add":
+                total += from_activation.sum() / powers[reader]
+                continue
+            total += _layer_noise(node, f, from_activation, squares, problem.weight_limit(reader)) / powers[reader]
+    return total
+
+
+def _saturation(activation: _Activation, ends: np.ndarray) -> np.ndarray:
+    """Mean square (C,) of what an image that was not seen loses beyond the ends of its channels' ranges (C,).
+
+    As much as the second half of the images would lose beyond ends as far from the first half's largest magnitudes, but
+    half as often: the more images are seen, the fewer go beyond them.
+    """
+    lost = np.zeros(len(ends))
+    if activation.elements:
+        ends = ends * activation.first / np.where(activation.largest > 0, activation.largest, 1)
+        for channels, magnitudes in activation.beyond:
+            np.add.at(lost, channels, np.maximum(magnitudes - ends[channels], 0) ** 2)
+        lost /= 2 * activation.elements
+    return lost
+
+
+def _layer_noise(
+    node: Node, factors: np.ndarray, from_activation: np.ndarray, squares: np.ndarray, limit: int
+) -> float:
+    """By the errors of its input's channels (C,), and by those of its weights, on inputs of such mean squares."""
+    weight = np.square(_by_input(node))
+    per_channel = [factors, from_activation, squares]
+    if len(factors) == weight.shape[1]:
+        factors, from_activation, squares = (x[:, None] for x in per_channel)
+    else:  # depthwise
+        factors, from_activation, squares = (np.repeat(x, len(weight) // len(x))[:, None, None] for x in per_channel)
+    steps = (weight / factors**2).max(axis=(1, 2), keepdims=True) / limit**2
+    return float(np.sum(weight * from_activation) + np.sum(np.broadcast_to(steps * squares, weight.shape)))
+
+
+def _by_input(node: Node) -> np.ndarray:
+    """Weight of a layer as (O, input channels per group, taps)."""
+    if node.op == "dense":
+        return node.constant.T[..., None].astype(np.float64)
+    return node.constant.reshape(*node.constant.shape[:2], -1).astype(np.float64)
+
+
+def _scaled(net: Network, ties: ChannelTies, factors: np.ndarray) -> dict[int, np.ndarray]:
+    """The network's constants with factors taken up."""
+    constants = {}
+    for i, node in enumerate(net.nodes):
+        if node.op == "bias_add" and i in ties.classes:
+            constants[i] = node.constant * factors[ties.classes[i]].reshape(node.constant.shape)
+        elif node.op in ("conv2d", "dense"):
+            made, read = (factors[ties.classes[j]] if j in ties.classes else None for j in (i, node.inputs[0]))
+            out, into = ((-1, 1, 1, 1), (1, -1, 1, 1)) if node.op == "conv2d" else ((1, -1), (-1, 1))
+            weight = node.constant.astype(np.float64)
+            if made is not None:
+                weight = weight * made.reshape(out)
+            if read is not None and weight.shape[1 if node.op == "conv2d" else 0] == len(read):
+                weight = weight / read.reshape(into)
+            elif read is not None and weight.shape[1] == 1:
+                weight = weight / np.repeat(read, len(weight) // len(read)).reshape(out)
+            constants[i] = weight
+    return constants

@@ -1,0 +1,94 @@
+"""Rewrite a canonical module to the annotated form, given all scales."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from eq_tvm.passes.graph.network import Network
+from eq_tvm.passes.graph.rebuild import rebuild
+from eq_tvm.passes.graph.rewrite import emit_named
+
+from .quantization_points import QuantizationPoints
+from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+
+
+@dataclass
+class Scales:
+    """What calibration finds.
+
+    Attributes
+    ----------
+    activations : numpy.ndarray (G,) float32
+        One scale per group of activations.
+    weights : dict of int to numpy.ndarray (O,) float32
+        For each conv2d and dense node one scale per output channel.
+    constants : dict of int to numpy.ndarray float32
+        Weights and biases to quantize instead of the network's own, by the conv2d, dense or bias_add node.
+    """
+
+    activations: np.ndarray
+    weights: dict[int, np.ndarray]
+    constants: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def copy(self) -> "Scales":
+        """Scales that can be changed without changing these."""
+        return Scales(self.activations.copy(), dict(self.weights), dict(self.constants))
+
+    def constant(self, net: Network, node: int) -> np.ndarray:
+        """The weight or bias to quantize."""
+        return self.constants.get(node, net.nodes[node].constant)
+
+    def input_scale(self, net: Network, points: QuantizationPoints, layer: int) -> np.float32:
+        """Scale of the activation that a layer reads."""
+        return self.activations[points.group_of[net.nodes[layer].inputs[0]]]
+
+
+def annotate(
+    mod: tvm.IRModule, net: Network, points: QuantizationPoints, scales: Scales, weight_limit: Callable[[int], int]
+) -> tvm.IRModule:
+    """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
+
+    Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    `weight_limit` gives the greatest magnitude of a layer's quantized weights.
+    """
+    producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
+
+    def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
+        node = net.nodes[i]
+        if node.op in ("conv2d", "dense"):
+            axis = 0 if node.op == "conv2d" else 1
+            quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
+            weight = _dequantized(builder, quantized, scales.weights[i], axis, f"{node.name}_weight_dq")
+            expr = relax.Call(expr.op, [expr.args[0], weight], expr.attrs)
+        elif node.op == "bias_add":
+            layer = node.inputs[0]
+            scale = accumulator_scale(scales.input_scale(net, points, layer), scales.weights[layer])
+            quantized = quantize_bias(scales.constant(net, i).reshape(-1), scale).reshape(node.constant.shape)
+            axis = 1 if quantized.ndim == 4 else 0
+            bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
+            expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
+        var = expr if node.op == "input" else emit_named(builder, expr, node.name)
+        if i not in producers:
+            return var
+        scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
+        return _quantize_dequantize(builder, var, scale, range_, node.name)
+
+    return rebuild(mod, net, bind)
+
+
+def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:
+    scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
+    q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), f"{name}_q")
+    info = np.iinfo(range_.dtype)
+    if (range_.lo, range_.hi) != (info.min, info.max):
+        q = emit_named(builder, relax.op.clip(q, range_.lo, range_.hi), f"{name}_clipped")
+    return emit_named(builder, relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), f"{name}_dq")
+
+
+def _dequantized(builder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
+    zeros = np.zeros(scale.shape, values.dtype)
+    call = relax.op.dequantize(relax.const(values), relax.const(scale), relax.const(zeros), axis, "float32")
+    return emit_named(builder, call, name)

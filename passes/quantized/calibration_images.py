@@ -1,0 +1,44 @@
+"""The calibration images in the form that the executor wants."""
+
+import numpy as np
+
+from eq_tvm.passes.graph.network import Network
+
+
+def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """Match images to the network's inputs.
+
+    Parameters
+    ----------
+    images : dict of input name to float32 array (N, ...)
+        N images each, without the model's batch axis (1).
+
+    Returns
+    -------
+    dict of input node to float32 array (N, 1, ...)
+
+    Raises
+    ------
+    ValueError
+        Where an input has no images, they have another shape, their numbers differ, or they hold NaN or infinity.
+    """
+    inputs = {i: node for i, node in enumerate(net.nodes) if node.op == "input"}
+    names = [node.name for node in inputs.values()]
+    if set(names) != set(images):
+        raise ValueError(f"calibration images for {_list(images)}, but the network's inputs are {_list(names)}")
+    counts = {len(images[name]) for name in names}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(f"calibration needs the same number of images, at least one, for each input: got {counts}")
+    result = {}
+    for i, node in inputs.items():
+        x = np.asarray(images[node.name], np.float32)
+        if x.shape[1:] != node.shape[1:] or node.shape[0] != 1:
+            raise ValueError(f"calibration images of shape {x.shape[1:]} for input '{node.name}' of shape {node.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError(f"NaN or infinity in the calibration images for input '{node.name}'")
+        result[i] = x[:, None]
+    return result
+
+
+def _list(names) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"

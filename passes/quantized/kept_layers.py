@@ -1,0 +1,19 @@
+"""Layers that are kept at a wider type than the scheme's."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from eq_tvm.passes.graph.network import QUANTIZED_OPS, Network
+
+WIDER = ("int8", "float")
+
+
+def check_kept(net: Network, kept: Mapping[str, str]) -> None:
+    """Raise ValueError unless `kept` maps names of operators that would be quantized to "int8" or "float"."""
+    names = [node.name for node in net.nodes if node.op in QUANTIZED_OPS]
+    for name, kind in kept.items():
+        if kind not in WIDER:
+            raise ValueError(f"layer '{name}' can be kept at {' or '.join(WIDER)}, not at '{kind}'")
+        if name not in names:
+            near = get_close_matches(name, names, n=3) or names[:3]
+            raise ValueError(f"no layer '{name}' to keep at {kind}; of {len(names)} there are {', '.join(near)}")

@@ -1,0 +1,148 @@
+"""Which activations of a canonical network are quantized, and which of them share one scale."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from eq_tvm.passes.graph.network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
+from eq_tvm.passes.graph.pointwise import NEVER_NEGATIVE
+from eq_tvm.passes.graph.rewrite import operator_name
+
+from .quantizers import Range, activation_range_of
+
+_READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
+_FREE = {"pointwise", "multiply", "mean"}
+_LAYERS = {"conv2d", "dense"}
+_LAYER_RESULT = _LAYERS | {"bias_add"}
+_KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Activations tied by pass-through operators: one scale and one range.
+
+    Attributes
+    ----------
+    producers : tuple of int
+        The nodes whose results get a quantize/dequantize pair, in topological order.
+    consumers : tuple of int
+        The nodes outside the group that read it (through pass-through operators) and are quantized.
+    """
+
+    producers: tuple[int, ...]
+    consumers: tuple[int, ...]
+    range: Range
+
+
+@dataclass(frozen=True)
+class QuantizationPoints:
+    """The groups, and the group of each node whose result is a quantized tensor (producer or pass-through)."""
+
+    groups: list[Group]
+    group_of: dict[int, int]
+
+
+def quantization_points(
+    net: Network, scheme: str, activation_range: str, wide: Collection[int] = ()
+) -> QuantizationPoints:
+    """Find the quantized activations of a network.
+
+    A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
+    addition, an average, or a product or bound (relu, clip) that is quantized itself (a bound that can't be fused into
+    a layer). So is the source of a quantized pointwise function. An addition takes one operand in the accumulator of
+    the layer that makes it, and its own result is always quantized.
+
+    What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
+    average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7. And an
+    input of the network that only layers read, but for "symmetric": pixels have 8 bits, what they lose no later layer
+    can make up for, and it is but one layer that computes with shorter chains.
+    """
+    quantized = _quantized(net)
+    parent = list(range(len(net.nodes)))  # union-find
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for i in quantized:
+        if net.nodes[i].op in PASS_THROUGH:
+            for j in net.nodes[i].inputs:
+                parent[find(j)] = find(i)
+    members: dict[int, list[int]] = {}
+    for i in sorted(quantized):
+        members.setdefault(find(i), []).append(i)
+
+    non_negative = _non_negative(net)
+    groups, group_of = [], {}
+    for nodes in members.values():
+        producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
+        users = {user for i in nodes for user in net.users[i]}
+        consumers = tuple(sorted(u for u in users if u not in nodes and net.nodes[u].op in _READS_INTEGERS))
+        read_by = {net.nodes[u].op for u in consumers}
+        free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
+        pixels = read_by <= _LAYERS and all(net.nodes[i].op == "input" for i in producers)
+        pixels = pixels and activation_range != "symmetric"
+        range_ = activation_range_of(
+            "int8" if free or pixels or not set(wide).isdisjoint(consumers) else scheme,
+            activation_range,
+            all(non_negative[i] for i in producers),
+        )
+        group_of.update(dict.fromkeys(nodes, len(groups)))
+        groups.append(Group(producers, consumers, range_))
+    return QuantizationPoints(groups, group_of)
+
+
+def _quantized(net: Network) -> set[int]:
+    fused = _fused_operands(net)
+    found: set[int] = set()
+    sources: set[int] = set()
+    for i in reversed(range(len(net.nodes))):
+        node = net.nodes[i]
+        is_read = node.shape is not None and any(_reads_quantized(net, i, u, found) for u in net.users[i])
+        if i in sources or (is_read and i not in fused):
+            found.add(i)
+        # the end of an addition: behind its bound, where that is the only user
+        user = net.sole_user(i)
+        if node.op == "add" and (user is None or net.nodes[user].op not in BOUNDS):
+            found.add(i)
+        elif node.op in BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i:
+            found.add(i)
+        if i in found and node.source is not None:
+            sources.add(node.source)
+    return found
+
+
+def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> bool:
+    op = net.nodes[user].op
+    if op == "multiply":
+        return user in found or any(net.nodes[u].op in BOUNDS and u in found for u in net.users[user])
+    if op in QUANTIZED_OPS:
+        return True
+    if op in BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
+        return net.nodes[node].op in PASS_THROUGH and user in found
+    return op in PASS_THROUGH and user in found
+
+
+def _fused_operands(net: Network) -> set[int]:
+    """The operand of each addition that stays in the accumulator of its layer: of two such, the one bound last."""
+    fused = set()
+    for node in net.nodes:
+        if node.op == "add" and node.inputs[0] != node.inputs[1]:
+            layers = [i for i in node.inputs if net.nodes[i].op in _LAYER_RESULT and net.sole_user(i) is not None]
+            fused.update(sorted(layers)[-1:])
+    return fused
+
+
+def _non_negative(net: Network) -> list[bool]:
+    """For each node, whether its result can be shown never to be negative."""
+    result: list[bool] = []
+    for node in net.nodes:
+        name = operator_name(node.expr)
+        if name == "relax.clip":
+            value = float(node.expr.args[1].value) >= 0
+        elif node.op.removeprefix(FLOAT) in _KEEPS_SIGN:
+            value = all(result[i] for i in node.inputs)
+        else:
+            value = name in NEVER_NEGATIVE
+        result.append(value)
+    return result

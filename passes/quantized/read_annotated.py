@@ -1,0 +1,67 @@
+"""Read scales and quantized constants back from what `annotate` made."""
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from eq_tvm.passes.graph.rewrite import array, operator_name
+
+from .annotate import Scales
+from .problem import Problem
+
+_PAIR = ("relax.quantize", "relax.dequantize")
+
+
+def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
+    """The scales of an annotated module, and its weights and biases as real numbers.
+
+    Parameters
+    ----------
+    problem : Problem
+        Read from the canonical module that was annotated, with the same scheme and activation range.
+
+    Raises
+    ------
+    ValueError
+        Where `annotate` did not make the module from that one.
+    """
+    net, points = problem.net, problem.points
+    constants: dict[relax.Var, tuple[np.ndarray, np.ndarray]] = {}
+    scales = Scales(np.zeros(len(points.groups), np.float32), {})
+    node = sum(n.op == "input" for n in net.nodes)
+    producer = {param: i for i, param in enumerate(mod["main"].params)}
+    for binding in mod["main"].body.blocks[0].bindings:
+        value, name = binding.value, operator_name(binding.value)
+        if name == "relax.quantize":
+            group = points.group_of.get(producer.get(value.args[0]))
+            if group is None:
+                raise ValueError(f"{binding.var.name} quantizes what calibration does not")
+            scales.activations[group] = array(value.args[1]).item()
+            producer[binding.var] = None
+        elif name in _PAIR and array(value.args[0]) is not None:
+            constants[binding.var] = array(value.args[0]), array(value.args[1])
+        elif name in _PAIR or isinstance(value, relax.Var) or producer.get(_operand(value), 0) is None:
+            producer[binding.var] = None
+        else:
+            if node == len(net.nodes) or operator_name(net.nodes[node].expr) != name:
+                raise ValueError(f"{binding.var.name} is not in the module that was calibrated")
+            producer[binding.var] = node
+            if net.nodes[node].op in ("conv2d", "dense", "bias_add"):
+                _read_constant(scales, net.nodes[node], node, *constants[value.args[1]])
+            node += 1
+    if node != len(net.nodes):
+        raise ValueError("the annotated module has fewer operators than the one that was calibrated")
+    return scales
+
+
+def _operand(value: relax.Expr) -> relax.Expr | None:
+    return value.args[0] if isinstance(value, relax.Call) and operator_name(value) == "relax.clip" else None
+
+
+def _read_constant(scales: Scales, node, i: int, values: np.ndarray, scale: np.ndarray) -> None:
+    if node.op == "bias_add":
+        real = values.reshape(-1) * scale.astype(np.float64)
+    else:
+        scales.weights[i] = scale
+        real = values * scale.reshape([-1 if a == (node.op == "dense") else 1 for a in range(values.ndim)])
+    scales.constants[i] = real.astype(np.float32).reshape(node.constant.shape)

@@ -1,0 +1,85 @@
+"""Rounding weights by what they do to the layer's output, instead of to the nearest integer."""
+
+from typing import Any
+
+import numpy as np
+import tvm
+
+from eq_tvm.passes.graph.network import Node
+from eq_tvm.passes.quantized.annotate import Scales
+from eq_tvm.passes.quantized.layer_matrices import grouped_weight
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.progress import Progress, no_progress
+from eq_tvm.passes.quantized.quantizers import max_abs_scale, smallest_weight_scale
+from eq_tvm.passes.quantized.simulation import Simulation
+
+from .input_moments import input_moments
+from .optimal_rounding import search_rounding
+from .refinement import Refinement, refine_scales
+
+_FRACTIONS = np.linspace(1.0, 0.3, 8)  # candidates for a channel's scale, in parts of what its largest weight needs
+
+
+@tvm.transform.module_pass(opt_level=0, name="RoundWeights")
+class RoundWeights(Refinement):
+    """Choose scales and integers of each layer's weights for the least square error of its output; correct its bias.
+
+    Layer by layer, for the inputs that the quantized network has there: each weight's rounding error is made up for by
+    the weights not yet rounded (Frantar et al., GPTQ, arXiv 2210.17323), and of some scales the one is taken that then
+    leaves the least error. The bias takes back what is left on average, that of the inputs' quantization too, as
+    `CorrectBias` does; so the weights need to care for deviations only. Parameters are those of `Refinement`, and:
+
+    Parameters
+    ----------
+    correct_bias : bool
+        Whether to change biases.
+    seed : int
+        Of the sampled output positions.
+    """
+
+    def __init__(
+        self,
+        module: tvm.IRModule,
+        images: dict[str, np.ndarray],
+        *,
+        correct_bias: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(module, images, **options)
+        self.correct_bias, self.seed = correct_bias, seed
+
+    def refine(self, sim: Simulation, i: int) -> None:
+        """Change the weights of one layer, and its bias."""
+        _round_layer(sim, i, self.correct_bias, self.seed)
+
+
+def round_weights(problem: Problem, scales: Scales, progress: Progress = no_progress) -> dict[int, float]:
+    """What `RoundWeights` does, as a `Calibration` takes it, to be done before the module is annotated."""
+    return refine_scales(problem, scales, lambda sim, i: _round_layer(sim, i, True, 0), progress)
+
+
+def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None:
+    net, node = sim.net, sim.net.nodes[i]
+    if node.op not in ("conv2d", "dense"):
+        return
+    user, bias = net.sole_user(i), net.bias_of(i) if correct_bias else None
+    scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
+    moments = input_moments(node, x, scale, sim.float(i), bias is not None, seed + i)
+    weight = grouped_weight(node, node.constant)
+    limit = sim.weight_limit(i)
+    start = max_abs_scale(np.abs(weight).max(axis=2), limit)
+    smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
+    candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
+    q, scales = search_rounding(weight, candidates, moments.gram, limit)
+    rounded = q * scales[..., None].astype(np.float64)
+    sim.scales.weights[i] = scales.reshape(-1)
+    sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
+    if bias is not None:
+        shift = moments.output - np.einsum("gok,gk->go", rounded, moments.input)
+        constant = net.nodes[user].constant
+        sim.scales.constants[user] = (bias + shift.reshape(-1)).astype(np.float32).reshape(constant.shape)
+
+
+def _ungrouped(weight: np.ndarray, node: Node) -> np.ndarray:
+    return weight[0].T if node.op == "dense" else weight.reshape(node.constant.shape)

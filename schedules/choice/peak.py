@@ -1,0 +1,32 @@
+"""The rate that an instruction reaches in a direct kernel whose data stays in the near caches."""
+
+from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.convolution.direct_conv import direct_conv
+from eq_tvm.schedules.convolution.direct_plan import DirectPlan
+
+from . import cost
+
+STEPS, TILES = 512, 8
+
+
+def peak_kernel(instruction, machine):
+    """A scheduled PrimFunc that does little but multiply, and its multiply-accumulates.
+
+    Parameters
+    ----------
+    instruction : Instruction
+    machine : Machine
+    """
+    steps = STEPS // max(1, len(instruction.chains))
+    widest = Conv2D(1, 1, 28, steps * instruction.depth, 4 * instruction.lanes)
+
+    def per_product(tiling):
+        products = tiling.vectors * tiling.tile
+        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, machine, far=False)
+        return step / products, -products
+
+    tiling = min(cost.direct_tilings(widest, instruction), key=per_product)
+    conv = Conv2D(1, 1, TILES * tiling.tile, widest.in_channels, tiling.vectors * instruction.channels)
+    plan = DirectPlan(conv, instruction, Output("float32"), tiling)
+    return direct_conv(plan, 0, instruction.activation), conv.macs

@@ -1,0 +1,95 @@
+"""TIR of whole vectors in buffers on the stack, and of addresses that LLVM leaves as they are (x86)."""
+
+from tvm import tirx
+from tvm.ir import Op, PointerType, PrimType
+from tvm.target.codegen import llvm_lookup_intrinsic_id
+from tvm.tirx import call_intrin
+
+from eq_tvm.schedules.processor.intrinsics import llvm
+
+LANE = 16  # bytes that shuffles stay within
+
+
+def part(buffer, block):
+    """A declaration, and the part of a buffer that it declares: that of one block.
+
+    LLVM would otherwise write base + index into every instruction, and in AVX instructions such operands cost a
+    micro-operation of their own. Cutting 57 bits from the address, all there are, is what it can't see through.
+    """
+    address = tirx.address_of(buffer[(block, *[0] * (len(buffer.shape) - 1))])
+    return _declared("part", buffer.shape[1:], buffer, address, (1 << 57) - 1)
+
+
+def aligned(buffer):
+    """A declaration, and the buffer without its first rows, from an address on that is a multiple of 64.
+
+    (The stack is aligned to 16 bytes, and vectors across the borders of cache lines take twice as long to load.)
+    """
+    (rows, lanes), skipped = map(int, buffer.shape), 64 // (4 * int(buffer.shape[1]))
+    declared, view = _declared(
+        "aligned", (rows - skipped, lanes), buffer, tirx.address_of(buffer[skipped, 0]), (1 << 57) - 64
+    )
+    zeros = tirx.Broadcast(tirx.const(0, str(buffer.dtype)), lanes)
+    return [put(buffer, [at], zeros) for at in (0, rows - 1)] + [declared], view  # TVM drops rows that none touches
+
+
+def _declared(name, shape, buffer, address, mask):
+    element = PrimType(str(buffer.dtype))
+    pointer = call_intrin(
+        PointerType(element),
+        Op.get("tirx.call_llvm_pure_intrin"),
+        tirx.const(llvm_lookup_intrinsic_id("llvm.ptrmask"), "uint32"),
+        address,
+        tirx.const(mask, "uint64"),
+    )
+    part = tirx.decl_buffer(shape, str(buffer.dtype), name)
+    return tirx.DeclBuffer(part, data=pointer), part
+
+
+def pack(name, a, b, width, size):
+    """Two vectors of `width` bytes as one of elements of `size` bytes, with saturation, within each 128-bit lane.
+
+    `name` is the instruction's.
+    """
+    prefix, suffix = ("avx512", ".512") if width == 64 else ("avx2", "")
+    return llvm(f"llvm.x86.{prefix}.{name}{suffix}", f"int{8 * size}x{width // size}", a, b)
+
+
+def unpack(a, b, half, width, size):
+    """Elements of `size` bytes from the low or high half of each 128-bit lane of a and b, in turn."""
+    count, per_lane = width // size, LANE // size
+    indices = [
+        (start + half * per_lane // 2 + i) + source * count
+        for start in range(0, count, per_lane)
+        for i in range(per_lane // 2)
+        for source in range(2)
+    ]
+    return tirx.Shuffle([a, b], indices)
+
+
+def local(shape, dtype, name):
+    """A buffer for `on_stack`."""
+    return tirx.decl_buffer(shape, dtype, name, scope="local")
+
+
+def get(buffer, at):
+    """A row of a buffer, which is a vector."""
+    return buffer.vload([*at, 0], f"{buffer.dtype}x{int(buffer.shape[-1])}")
+
+
+def put(buffer, at, value):
+    """Store a row."""
+    return tirx.BufferStore(buffer, value, [*at, tirx.Ramp(0, 1, int(buffer.shape[-1]))])
+
+
+def seq(stmts):
+    """Statements as one."""
+    return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)
+
+
+def loop(name, extent, body, kind=tirx.ForKind.SERIAL):
+    """A loop around the statements that `body` makes for its variable; none around a single round."""
+    if extent == 1 and kind == tirx.ForKind.SERIAL:
+        return seq(body(0))
+    at = tirx.Var(name, "int32")
+    return tirx.For(at, tirx.const(0, "int32"), tirx.const(extent, "int32"), kind, seq(body(at)))

@@ -1,0 +1,4 @@
+"""Kernels of everything but convolutions: pooling, sums, products, tables, resizing, concatenation.
+
+And `fallback`, a schedule for any function that no kernel family takes.
+"""

@@ -1,0 +1,62 @@
+"""A schedule for any function that has none: inline, share among threads, vectorize. Correct for everything."""
+
+from tvm import s_tir
+from tvm.tirx import IterVar
+
+from eq_tvm.schedules.common.sizes import innermost_width
+
+PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
+
+
+def fallback(func, lanes=16):
+    """Schedule a function as well as its loops allow.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        Unscheduled: each block stands in its own loops, one loop for each block axis.
+    lanes : int
+        Elements per vector.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+    """
+    sch = s_tir.Schedule(func)
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    for block in blocks[:-1]:
+        try:
+            sch.compute_inline(block)
+        except s_tir.ScheduleError:
+            continue  # a reduction, or read in a way that needs it whole
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        _schedule_block(sch, block, lanes)
+    return next(iter(sch.mod.functions.values()))
+
+
+def _schedule_block(sch, block, lanes):
+    loops, axes = sch.get_loops(block), sch.get(block).iter_vars
+    if len(loops) != len(axes) or not loops:
+        return
+    spatial = [loop for loop, axis in zip(loops, axes, strict=True) if axis.iter_type == IterVar.DataPar]
+    reduction = [loop for loop, axis in zip(loops, axes, strict=True) if axis.iter_type == IterVar.CommReduce]
+    if len(spatial) + len(reduction) != len(loops) or not spatial:
+        return
+    work = 1
+    for loop in loops:
+        work *= int(sch.get(loop).extent)
+    long = [loop for loop in spatial if int(sch.get(loop).extent) > 1] or spatial
+    *outer, last = [loop for loop in spatial if loop not in long] + long  # axes of extent 1 may stand anywhere
+    width = innermost_width(int(sch.get(last).extent), lanes)
+    rest, vector = sch.split(last, [None, width])
+    sch.reorder(*outer, rest, *reduction, vector)
+    if width > 1:
+        sch.vectorize(vector)
+    # Where no vector divides the last axis, it stays a loop of its own, for LLVM to vectorize.
+    shared = sch.fuse(*outer) if width == 1 and outer else sch.fuse(*outer, rest)
+    if work >= PARALLEL_FROM:
+        sch.parallel(shared)
+    if reduction:
+        init = sch.decompose_reduction(block, reduction[0])
+        if width > 1:
+            sch.vectorize(sch.get_loops(init)[-1])

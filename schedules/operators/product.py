@@ -1,0 +1,44 @@
+"""The product of two quantized tensors, the second of which may have one pixel for all of the first."""
+
+from tvm import s_tir, te
+
+from eq_tvm.schedules.common.sizes import innermost_width
+
+from .elementwise import flat
+
+
+def product(shape, gate, dtypes, lanes, output):
+    """Scheduled PrimFunc of a product, requantized.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the first tensor and of the result.
+    gate : bool
+        The second tensor is (N, 1, 1, C), the first (N, H, W, C); else both have one shape.
+    dtypes : (str, str)
+    lanes : int
+    output : Output
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: the two tensors, multiplier float32 (1,), limits, result.
+    """
+    a = te.placeholder(shape, dtypes[0], "a")
+    b = te.placeholder((shape[0], 1, 1, shape[3]) if gate else shape, dtypes[1], "b")
+    multiplier = te.placeholder((1,), "float32", "multiplier")
+    limits = output.limits()
+
+    def value(*at):
+        factor = b[at[0], 0, 0, at[3]] if gate else b[at]
+        return output.store(a[at].astype("int32") * factor.astype("int32"), multiplier[0], limits)
+
+    func = te.create_prim_func([a, b, multiplier, limits, te.compute(shape, value, "out")])
+    if not gate:
+        return flat(func)
+    sch = s_tir.Schedule(func)
+    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
+    sch.vectorize(sch.split(c, [None, innermost_width(shape[3], lanes)])[1])
+    sch.parallel(sch.fuse(n, h))
+    return sch.mod["main"]

@@ -1,0 +1,66 @@
+"""Nearest and bilinear resizing of NHWC tensors of integers, channels side by side in a vector."""
+
+from tvm import s_tir, te, tirx
+
+from eq_tvm.schedules.common.sizes import innermost_width
+
+WEIGHT_BITS = 11  # of each axis: the sum of four products of 2 * 11 + 8 bits fits int32
+
+
+def nearest(shape, out_size, dtype, lanes):
+    """Scheduled PrimFunc of a nearest resizing.
+
+    Parameters
+    ----------
+    shape : (int, int, int, int)
+        NHWC, of the activations.
+    out_size : (int, int)
+        Height and width of the result.
+    dtype : str
+    lanes : int
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: activations, rows int32 (OH,), columns int32 (OW,): where each row and column of the result comes
+        from; and the result.
+    """
+    x = te.placeholder(shape, dtype, "x")
+    rows, columns = (te.placeholder((size,), "int32") for size in out_size)
+    out = te.compute((shape[0], *out_size, shape[3]), lambda n, h, w, c: x[n, rows[h], columns[w], c], "out")
+    return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
+
+
+def bilinear(shape, out_size, dtype, lanes):
+    """Scheduled PrimFunc of a bilinear resizing, with weights of `WEIGHT_BITS` fractional bits: rounds half up.
+
+    Parameters as for `nearest`.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: activations, rows int32 (OH, 3), columns int32 (OW, 3): for each row and column of the result two of
+        the activations and the weight of the second; and the result.
+    """
+    x = te.placeholder(shape, dtype, "x")
+    rows, columns = (te.placeholder((size, 3), "int32") for size in out_size)
+    one, bits = tirx.const(1 << WEIGHT_BITS, "int32"), 2 * WEIGHT_BITS
+
+    def value(n, h, w, c):
+        def across(row):
+            first, second = (x[n, row, columns[w, side], c].astype("int32") for side in (0, 1))
+            return first * (one - columns[w, 2]) + second * columns[w, 2]
+
+        total = across(rows[h, 0]) * (one - rows[h, 2]) + across(rows[h, 1]) * rows[h, 2]
+        return ((total + tirx.const(1 << (bits - 1), "int32")) >> tirx.const(bits, "int32")).astype(dtype)
+
+    out = te.compute((shape[0], *out_size, shape[3]), value, "out")
+    return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
+
+
+def _schedule(func, lanes):
+    sch = s_tir.Schedule(func)
+    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
+    sch.vectorize(sch.split(c, [None, innermost_width(int(sch.get(c).extent), lanes)])[1])
+    sch.parallel(sch.fuse(n, h))
+    return sch.mod["main"]

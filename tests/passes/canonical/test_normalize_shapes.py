@@ -1,0 +1,73 @@
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from rewriting import apply, module
+from tvm import relax
+
+from eq_tvm.passes import NormalizeShapes
+from eq_tvm.passes.graph.rewrite import Graph
+
+SHAPE = (1, 4, 6, 5)
+CASES = {
+    "squeeze": (lambda x: relax.op.squeeze(x, [0]), ["reshape"]),
+    "expand_dims": (lambda x: relax.op.expand_dims(x, [1]), ["reshape"]),
+    "flatten": (relax.op.flatten, ["reshape"]),
+    "reshapes in a row": (lambda x: relax.op.reshape(relax.op.squeeze(x, [0]), (2, 60)), ["reshape"]),
+    "there and back": (lambda x: relax.op.negative(relax.op.squeeze(relax.op.expand_dims(x, [1]), [1])), ["negative"]),
+    "mean": (lambda x: relax.op.mean(x, [-1, -2], keepdims=True), ["mean"]),
+    "mean, dropped axes": (lambda x: relax.op.mean(x, [2, 3]), ["mean", "reshape"]),
+    "mean over channels": (lambda x: relax.op.mean(x, [1]), ["mean"]),
+    "max": (lambda x: relax.op.max(x, [2, 3], keepdims=True), ["nn.max_pool2d"]),
+    "max, dropped axes": (lambda x: relax.op.max(x, [3, 2]), ["nn.max_pool2d", "reshape"]),
+    "max over channels": (lambda x: relax.op.max(x, [1], keepdims=True), ["max"]),
+    "slices of two axes": (
+        lambda x: relax.op.strided_slice(relax.op.strided_slice(x, [2], [0], [9], [2]), [3], [1], [-1], [1]),
+        ["strided_slice"],
+    ),
+    "slices of one axis": (
+        lambda x: relax.op.strided_slice(relax.op.strided_slice(x, [2], [0], [9], [2]), [2], [1], [9], [1]),
+        ["strided_slice", "strided_slice"],
+    ),
+    "whole slice": (lambda x: relax.op.negative(relax.op.strided_slice(x, [1, 2], [0, -9], [4, 9])), ["negative"]),
+    "reverse": (lambda x: relax.op.strided_slice(x, [2], [-1], [-99], [-1]), ["strided_slice"]),
+}
+
+
+@pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)
+def test_cases(make, expected):
+    assert apply(module(make, SHAPE), NormalizeShapes()) == expected
+
+
+def test_inner_reshape_used_elsewhere():
+    def make(x):
+        inner = relax.op.squeeze(x, [0])
+        return relax.Tuple([inner, relax.op.reshape(inner, (24, 5))])
+
+    assert apply(module(make, SHAPE), NormalizeShapes()) == ["reshape", "reshape"]
+
+
+@pytest.mark.parametrize("sections,axis", [(2, 1), (4, -1), ([1, 3], 1), ([2], -2)])
+def test_split(sections, axis):
+    def make(x):
+        parts = relax.op.split(x, sections, axis)
+        count = sections if isinstance(sections, int) else len(sections) + 1
+        return relax.Tuple([relax.op.negative(relax.TupleGetItem(parts, i)) for i in reversed(range(count))])
+
+    made = apply(module(make, (1, 4, 6, 8)), NormalizeShapes())
+    assert set(made) == {"strided_slice", "negative"}
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.filter_too_much])  # many slices are empty
+@hypothesis.given(
+    st.permutations(range(-2, 2)).map(lambda axes: [axis for axis in axes if axis]),
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 3)), min_size=1, max_size=3),
+)
+def test_slices_lie_within_the_shape(axes, bounds):
+    axes, (begin, end, strides) = axes[: len(bounds)], map(list, zip(*bounds, strict=True))
+    sizes = [len(range(SHAPE[axis])[b:e]) for axis, b, e in zip(axes, begin, end, strict=True)]
+    hypothesis.assume(min(sizes) > 0)
+    mod = module(lambda x: relax.op.negative(relax.op.strided_slice(x, axes, begin, end, strides)), SHAPE)
+    apply(mod, NormalizeShapes())
+    for value in Graph(NormalizeShapes()(mod)).values.values():
+        for axis, b, e, _ in zip(*([int(v) for v in arg] for arg in value.args[1:]), strict=True):
+            assert 0 <= axis and 0 <= b < e <= SHAPE[axis]

@@ -1,0 +1,49 @@
+import pytest
+from rewriting import apply, module
+from tvm import relax
+
+from eq_tvm.passes import RemoveIdentities
+from eq_tvm.passes.graph.rewrite import Graph
+
+SHAPE = (1, 3, 5, 4)
+IDENTITIES = {
+    "dropout": lambda x: relax.TupleGetItem(relax.op.nn.dropout(x, 0.3), 0),
+    "reshape": lambda x: relax.op.reshape(x, SHAPE),
+    "broadcast_to": lambda x: relax.op.broadcast_to(x, SHAPE),
+    "permute_dims": lambda x: relax.op.permute_dims(x, [0, 1, 2, 3]),
+    "strided_slice": lambda x: relax.op.strided_slice(x, [2], [0], [99], [1]),
+    "pad": lambda x: relax.op.nn.pad(x, [0] * 8),
+    "concat": lambda x: relax.op.concat([x], axis=1),
+    "astype": lambda x: relax.op.astype(x, "float32"),
+}
+NO_IDENTITIES = {
+    "reverse": lambda x: relax.op.strided_slice(x, [2], [4], [-99], [-1]),
+    "transpose": lambda x: relax.op.permute_dims(x, [0, 1, 3, 2]),
+    "transpose of a square": lambda x: relax.op.permute_dims(relax.op.strided_slice(x, [2], [0], [4]), [0, 1, 3, 2]),
+    "concat": lambda x: relax.op.concat([x, x], axis=1),
+}
+
+
+@pytest.mark.parametrize("make", IDENTITIES.values(), ids=IDENTITIES)
+def test_identities(make):
+    mod = module(lambda x: relax.op.nn.relu(make(relax.op.negative(x))), SHAPE)
+    if "dropout" in str(mod):  # TVM can't compile it
+        assert [str(value.op.name) for value in Graph(RemoveIdentities()(mod)).values.values()] == [
+            "relax.negative",
+            "relax.nn.relu",
+        ]
+    else:
+        assert apply(mod, RemoveIdentities()) == ["negative", "nn.relu"]
+
+
+@pytest.mark.parametrize("make", NO_IDENTITIES.values(), ids=NO_IDENTITIES)
+def test_others_stay(make):
+    mod = module(lambda x: relax.op.negative(make(x)), SHAPE)
+    before = len(Graph(mod).values)
+    assert len(apply(mod, RemoveIdentities())) == before
+
+
+def test_at_the_output():
+    assert apply(module(lambda x: relax.op.reshape(relax.op.negative(x), SHAPE), SHAPE), RemoveIdentities()) == [
+        "negative"
+    ]

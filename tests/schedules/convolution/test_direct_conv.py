@@ -1,0 +1,342 @@
+"""Direct convolution and dense layers: equal to the integer program on every multiply instruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import integer_ops as ops
+import numpy as np
+import pytest
+from cases import (
+    INT7,
+    SEEDS,
+    WEIGHT_LIMITS,
+    WORST_CASES,
+    Activations,
+    Epilogue,
+    activations,
+    epilogues,
+    few,
+    integer_outputs,
+)
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
+
+from eq_tvm.schedules.choice import cost
+from eq_tvm.schedules.choice.overflow import INT16_MAX, folded_bias, longer_chains
+from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.convolution.direct_conv import direct_conv
+from eq_tvm.schedules.convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from eq_tvm.schedules.processor.instructions import choose, fma, forms, named
+from eq_tvm.schedules.processor.ordered import ordered
+
+
+@dataclass(frozen=True)
+class Case(Layer):
+    """A layer and the way to compute it.
+
+    Parameters
+    ----------
+    chain, tiling, chunk : int
+        Which of the possible ones, modulo their number. No `chunk`: the one that the cost model takes.
+    packed : bool
+        A tiling whose results are packed, if there is one.
+    """
+
+    chain: int = 0
+    tiling: int = 0
+    chunk: int | None = None
+    packed: bool = False
+
+    def plan(self, family, numbers):
+        """The plan and the offset."""
+        conv = self.conv
+        chosen, offset = choose(family.features, self.span, int(np.abs(numbers.weight.astype("int32")).max()))
+
+        def packed(patches, instruction):
+            plan = DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1, patches=patches))
+            return pack_weights(plan, numbers.weight)
+
+        span = self.span[0] + offset, self.span[1] + offset
+        chains = [
+            (chain, patches)
+            for form in forms(chosen)
+            for patches in cost.layouts(conv, form)
+            for chain in (
+                form,
+                *longer_chains(form, partial(packed, patches), span),
+                *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()),
+            )
+        ]
+        instruction, patches = chains[self.chain % len(chains)]
+        plans = [
+            DirectPlan(conv, instruction, numbers.output, tiling)
+            for tiling in cost.direct_tilings(conv, instruction)
+            if tiling.patches == patches
+        ]
+        if self.packed:
+            plans = [plan for plan in plans if plan.packs] or plans
+        return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
+
+    def job(self, family):
+        """The kernel for the family, its arguments, and the expected result."""
+        conv, numbers = self.conv, self.numbers()
+        plan, offset = self.plan(family, numbers)
+        arguments = numbers.arguments(
+            conv.out_shape,
+            pack_weights(plan, numbers.weight),
+            pack_channels(plan, folded_bias(numbers.weight, numbers.bias, self.span, offset)),
+            pack_channels(plan, numbers.multiplier),
+        )
+        return direct_conv(plan, offset, self.activations.dtype), arguments, numbers.expected.reshape(conv.out_shape)
+
+
+def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B008
+    """`packed`: with tilings whose results are packed, where there are such."""
+    return st.builds(
+        Case,
+        shapes,
+        activations(),
+        st.sampled_from(WEIGHT_LIMITS),
+        st.sampled_from(["random", "extreme", "small"]),
+        outputs,
+        st.booleans(),
+        st.booleans(),
+        SEEDS,
+        st.integers(0, 7),
+        SEEDS,
+        st.none() | SEEDS,
+        st.just(packed),
+    )
+
+
+# Layers as networks have them: stems, the body, projections, a grouped one, heads.
+USUAL = [
+    Case(Conv2D(1, 20, 21, 3, 24, (3, 3), (2, 2), (1, 1, 1, 1)), Activations(-63, 63, "int8")),
+    Case(Conv2D(1, 30, 32, 3, 64, (7, 7), (2, 2), (3, 3, 3, 3)), Activations(-127, 127, "int8"), 127),
+    Case(Conv2D(1, 14, 14, 64, 64, (3, 3), (1, 1), (1, 1, 1, 1)), epilogue=Epilogue("int8", 0, 127)),
+    Case(Conv2D(1, 14, 14, 32, 128, strides=(2, 2)), Activations(0, 255, "uint8"), 127),
+    Case(Conv2D(2, 7, 7, 96, 40).flattened(), epilogue=Epilogue("uint8", 0, 255, Activations(-63, 63, "int8"), 0.7)),
+    Case(Conv2D(1, 7, 9, 64, 96, (3, 3), (1, 1), (0, 0, 1, 1), groups=4)),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(-127, 127, "int8", "low"), 127, "extreme", large_bias=True),
+    Case(Conv2D(1, 3, 4, 24, 16), Activations(0, 255, "uint8", "high"), 127, "extreme", large_bias=True),
+    Case(Conv2D(1, 6, 6, 32, 64, (3, 3)), INT7, 20, "small", chain=-1, tiling=-1, packed=True),
+    Case(Conv2D(1, 1, 1, 515, 101), epilogue=Epilogue("float32", -np.inf, np.inf)),
+]
+
+
+@given(st.lists(cases(), min_size=1, max_size=8))
+@example(USUAL)
+@few(3)
+def test_equals_the_integer_program(family, folder, drawn):
+    _check(family, folder, drawn)
+
+
+@given(st.data())
+@few(2)
+def test_dense(family, folder, data):
+    """A dense layer is a convolution of one row: `flattened` makes it of the images of a batch."""
+    size = st.integers(1, 300)
+    shapes = st.builds(lambda rows, k, n: Conv2D(rows, 1, 1, k, n).flattened(), st.integers(1, 3), size, size)
+    _check(family, folder, data.draw(st.lists(cases(shapes), min_size=3, max_size=6)))
+
+
+@pytest.mark.parametrize("limit", WORST_CASES)
+def test_worst_cases_do_not_overflow(family, folder, limit):
+    """All activations at one extreme and all weights at the limit: the largest sums there can be."""
+    layers = [Conv2D(1, 1, 5, 64, 16), Conv2D(1, 3, 6, 9, 8, (3, 3), (1, 1), (0, 1, 0, 1))]
+    inputs = [
+        Activations(low, high, "uint8" if high > 127 else "int8", values)
+        for low, high in WORST_CASES[limit]
+        for values in ("low", "high")
+    ]
+    _check(
+        family,
+        folder,
+        [
+            Case(layers[i % 2], x, limit, "extreme", Epilogue("float32", -np.inf, np.inf), tiling=3 * i)
+            for i, x in enumerate(inputs)
+        ],
+    )
+
+
+@st.composite
+def whole_blocks(draw) -> Conv2D:
+    """Shapes whose output channels come in blocks of 64."""
+    groups = draw(st.sampled_from([1, 1, 2]))
+    kernel = draw(st.sampled_from([(1, 1), (1, 2), (3, 3)]))
+    size = [draw(st.integers(edge, edge + longest)) for edge, longest in zip(kernel, (3, 12), strict=True)]
+    channels = groups * draw(st.sampled_from([1, 3, 4, 16, 20])), groups * draw(st.sampled_from([64, 64, 128, 192]))
+    return Conv2D(draw(st.integers(1, 2)), *size, *channels, kernel, groups=groups)
+
+
+@st.composite
+def byte_epilogues(draw) -> Epilogue:
+    dtype, low, high = draw(integer_outputs())
+    gain, tied = draw(st.sampled_from([1.0, 0.01, 1000.0])), draw(st.booleans())
+    if draw(st.booleans()):
+        return Epilogue(dtype, low, high, gain=gain, tied=tied)
+    residual = Activations(0, draw(st.sampled_from([127, 255])), "uint8", draw(st.sampled_from(["random", "high"])))
+    return Epilogue(dtype, low, high, residual, draw(st.sampled_from([1.0, 0.3, 40.0])), gain, tied)
+
+
+@pytest.mark.parametrize("family", ["vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
+@given(st.lists(cases(whole_blocks(), byte_epilogues(), packed=True), min_size=4, max_size=8))
+@few(2)
+def test_packed_results(family, folder, drawn):
+    """Blocks of 64 channels, which leave the registers as 64 bytes."""
+    for case in drawn:
+        assert case.plan(family, case.numbers())[0].packs
+    _check(family, folder, drawn)
+
+
+@pytest.mark.parametrize(
+    "family, inputs, limit",
+    [
+        ("pmaddubsw", (0, 127), 63),
+        ("pmaddubsw", (-63, 63), 63),
+        ("pmaddubsw-512", (0, 127), 63),
+        ("smlal", (0, 127), 63),
+        ("smlal", (-127, 127), 127),
+    ],
+    indirect=["family"],
+)
+def test_one_link_more_would_overflow(family, folder, inputs, limit):
+    """Activations and weights as above do reach what the chain of int16 additions can hold."""
+    conv = Conv2D(1, 1, 5, 64, 16)
+    case = Case(conv, Activations(*inputs, "int8", "high"), limit, "extreme", Epilogue("float32", -np.inf, np.inf))
+    proven, offset = choose(family.features, inputs, limit)
+    longer, _ = choose(family.features, inputs, limit // 2)
+    assert longer.chain == 2 * proven.chain
+    numbers = case.numbers()
+    plan = DirectPlan(conv, longer, numbers.output, DirectTiling(1, 5))
+    arguments = numbers.arguments(
+        conv.out_shape,
+        pack_weights(plan, numbers.weight),
+        pack_channels(plan, folded_bias(numbers.weight, numbers.bias, inputs, offset)),
+        pack_channels(plan, np.ones(conv.out_channels, "float32")),
+    )
+    (got,) = family.run(folder, [(direct_conv(plan, offset, "int8"), arguments)])
+    assert (got != accumulators(conv, numbers.x, numbers.weight, numbers.bias)).all()
+
+
+# Rows and pixels of activations, strides, what is read where it is, single runs and patches.
+ORDERED = [
+    Conv2D(1, 5, 6, 64, 10, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2D(1, 6, 9, 192, 4, (1, 3), strides=(2, 2)),
+    Conv2D(1, 6, 7, 96, 8, (3, 3), (2, 2), (1, 1, 1, 1), (2, 2)),
+    Conv2D(2, 1, 6, 160, 12),
+    Conv2D(1, 5, 5, 384, 8, strides=(2, 2)),
+    Conv2D(2, 5, 7, 32, 5),
+    Conv2D(1, 12, 13, 3, 9, (7, 7), (2, 2), (3, 3, 3, 3)),
+]
+
+
+@pytest.mark.parametrize("family", ["smlal-in-order"], indirect=True)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ORDERED),
+            st.integers(1, 63),
+            st.sampled_from(["random", "extreme", "small"]),
+            st.sampled_from(["random", "high"]),
+            SEEDS,
+        ),
+        min_size=3,
+        max_size=6,
+    )
+)
+@example([(conv, INT16_MAX // (127 * 2 * chain), "extreme", "high", 0) for conv in ORDERED for chain in range(1, 13)])
+@few(2)
+def test_ordered(family, folder, drawn):
+    """Chains of every length, with weights as large as the int16 sums then allow."""
+    cases, jobs = [], []
+    for conv, limit, weights, inputs, seed in drawn:
+        case = Case(
+            conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf), seed=seed
+        )
+        numbers = case.numbers()
+        for patches in cost.layouts(conv, named("smlal_parts_x1")):
+            plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
+
+            def packed(instruction, plan=plan, weight=numbers.weight):
+                return pack_weights(replace(plan, instruction=instruction), weight)
+
+            for instruction in ordered(plan.instruction, conv, packed, case.span, patches):
+                assert named(instruction.name.removeprefix("eq_tvm.")) == instruction
+                plan = replace(plan, instruction=instruction)
+                arguments = numbers.arguments(
+                    conv.out_shape,
+                    packed(instruction),
+                    pack_channels(plan, folded_bias(numbers.weight, numbers.bias, case.span, 0)),
+                    pack_channels(plan, numbers.multiplier),
+                )
+                cases.append((case, instruction.name))
+                jobs.append((direct_conv(plan, 0, "int8"), arguments, numbers.expected.reshape(conv.out_shape)))
+    check(family, folder, cases, jobs)
+
+
+@given(convolutions(), SEEDS, SEEDS, st.none() | SEEDS, st.booleans(), st.booleans())
+@few(6)
+def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual):
+    """A convolution in float32: close, and exact where all sums are small integers."""
+    rng = np.random.default_rng(seed)
+
+    def values(*shape):
+        drawn = rng.integers(-3, 4, shape) if small_integers else rng.standard_normal(shape)
+        return drawn.astype("float32")
+
+    x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*weight_shape(conv))
+    bias, instruction = values(conv.out_channels), fma(cpu.bits // 32)
+    tilings = list(cost.direct_tilings(conv, instruction))
+    plan = DirectPlan(
+        conv, instruction, Output("float32", "float32" if residual else None), tilings[tiling % len(tilings)]
+    )
+    plan = _with_chunk(plan, chunk, cpu.machine)
+    limits = np.array([-1, np.inf] if conv.groups == 1 else [-np.inf, 5], "float32")
+    packed = [pack_weights(plan, w), pack_channels(plan, bias)]
+    extra = [values(*conv.out_shape)] if residual else []
+    (got,) = cpu.run(folder, [(direct_conv(plan, 0, "float32"), [x, *packed, limits, *extra])])
+    total = ops.correlate(nchw(x), w, conv.strides, conv.padding, conv.dilation, conv.groups, "float64")
+    total = (total.transpose(0, 2, 3, 1) + bias).reshape(conv.out_shape)
+    expected = np.clip(total + extra[0] if residual else total, *limits)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=0 if small_integers else 1e-5 * np.sqrt(w[0].size))
+
+
+@given(convolutions())
+@settings(max_examples=50)
+def test_out_shapes(conv):
+    """`nhwc_shape` is what the definition gives; `flattened` keeps the result's bytes."""
+    x = np.zeros((conv.batch, conv.in_channels, conv.height, conv.width), "int8")
+    acc = ops.conv2d_acc(
+        x, np.zeros(weight_shape(conv), "int8"), None, conv.strides, conv.padding, conv.dilation, conv.groups
+    )
+    assert conv.nhwc_shape == acc.transpose(0, 2, 3, 1).shape
+    assert np.prod(conv.out_shape) == np.prod(conv.nhwc_shape) == np.prod(conv.flattened().out_shape)
+    assert conv.macs == acc.size * np.prod(weight_shape(conv)[1:])
+
+
+def test_flattened_only_where_pixels_keep_apart():
+    plain = Conv2D(2, 5, 7, 8, 16)
+    assert plain.flattened() == Conv2D(1, 1, 70, 8, 16)
+    for change in ({"kernel": (1, 3)}, {"strides": (1, 2)}, {"padding": (0, 0, 0, 1)}):
+        conv = replace(plain, **change)
+        assert conv.flattened() == conv
+
+
+def _with_chunk(plan, chunk, machine):
+    if chunk is None:
+        chunk = cost.chunk_of(plan, machine)
+    else:
+        conv, tiling = plan.conv, plan.tiling
+        places = conv.out_height if conv.out_height > 1 else plan.padded_columns // tiling.tile
+        divisors = [n for n in range(1, places + 1) if places % n == 0]
+        chunk = divisors[chunk % len(divisors)]
+    return replace(plan, tiling=replace(plan.tiling, chunk=chunk))
+
+
+def _check(family, folder, drawn):
+    check(family, folder, drawn, [case.job(family) for case in drawn])
