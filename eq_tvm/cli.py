@@ -297,17 +297,16 @@ def evaluate(
         _without_compiler()
     if data is None:
         data, reference = _example_data(model, reference)
-    with show_progress() as progress:
-        with _board(rpc, tracker, key) as board:
-            result = evaluate(
-                model,
-                data,
-                preprocess=preprocess,
-                reference=reference,
-                limit=limit,
-                board=board,
-                progress=progress,
-            )
+    with show_progress() as progress, _board(rpc, tracker, key) as board:
+        result = evaluate(
+            model,
+            data,
+            preprocess=preprocess,
+            reference=reference,
+            limit=limit,
+            board=board,
+            progress=progress,
+        )
     if reference is not None or model.is_file():
         print(f"float networks were run by {float_engine()}", file=sys.stderr)
     print(json.dumps(result) if as_json else evaluation_report(result))

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import tvm
 
-from eq_tvm.passes.calibrate.minmax_calibrate import max_abs_scales
-from eq_tvm.passes.graph.network import BOUNDS, QUANTIZED_OPS, Network
-from eq_tvm.passes.quantized.calibration_images import calibration_inputs
-from eq_tvm.passes.quantized.closeness import mean_cosine
-from eq_tvm.passes.quantized.layer_matrices import grouped_weight
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress
-from eq_tvm.passes.quantized.read_annotated import read_annotated
-from eq_tvm.passes.quantized.simulation import Simulation
+from ..calibrate.minmax_calibrate import max_abs_scales
+from ..graph.network import BOUNDS, QUANTIZED_OPS, Network
+from ..quantized.calibration_images import calibration_inputs
+from ..quantized.closeness import mean_cosine
+from ..quantized.layer_matrices import grouped_weight
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress
+from ..quantized.read_annotated import read_annotated
+from ..quantized.simulation import Simulation
 
 _OUTPUT_CHUNKS = 2  # so many tell what each layer alone does to the network's outputs
 

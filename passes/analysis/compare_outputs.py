@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.calibration_images import calibration_inputs
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.read_annotated import read_annotated
-from eq_tvm.passes.quantized.simulation import Simulation
+from ..quantized.calibration_images import calibration_inputs
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.read_annotated import read_annotated
+from ..quantized.simulation import Simulation
 
 
 def compare_outputs(

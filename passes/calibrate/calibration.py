@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.annotate import Scales, annotate
-from eq_tvm.passes.quantized.layer_record import LayerRecord, layer_records
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress, no_progress, part_of
-from eq_tvm.passes.quantized.quantizers import check_scheme
+from ..quantized.annotate import Scales, annotate
+from ..quantized.layer_record import LayerRecord, layer_records
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress, part_of
+from ..quantized.quantizers import check_scheme
 
 # Improves scales and constants in place; returns the cosine of each layer's outputs with them.
 Refine = Callable[[Problem, Scales, Progress], dict[int, float]]

@@ -5,14 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import tvm
 
-from eq_tvm.passes.graph.network import Network
-from eq_tvm.passes.quantized.annotate import Scales
-from eq_tvm.passes.quantized.closeness import mean_cosine
-from eq_tvm.passes.quantized.layer_matrices import grouped_weight
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.quantizers import smallest_weight_scale
-from eq_tvm.passes.quantized.simulation import Simulation
-
+from ..graph.network import Network
+from ..quantized.annotate import Scales
+from ..quantized.closeness import mean_cosine
+from ..quantized.layer_matrices import grouped_weight
+from ..quantized.problem import Problem
+from ..quantized.quantizers import smallest_weight_scale
+from ..quantized.simulation import Simulation
 from .calibration import Calibration, Found
 from .histogram_calibration import threshold_scales
 from .kl_calibrate import kl_threshold

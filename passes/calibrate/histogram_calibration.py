@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eq_tvm.passes.quantized.parallel import map_threads
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress
-from eq_tvm.passes.quantized.quantizers import Range, max_abs_scale
-
+from ..quantized.parallel import map_threads
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress
+from ..quantized.quantizers import Range, max_abs_scale
 from .calibration import Calibration, Found
 from .minmax_calibrate import max_abs_weight_scales
 from .tensor_statistics import Histogram, collect

@@ -3,8 +3,7 @@
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.quantizers import Range
-
+from ..quantized.quantizers import Range
 from .histogram_calibration import HistogramCalibration
 from .tensor_statistics import Histogram
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import BOUNDS, Network, Node
-from eq_tvm.passes.quantized.layer_matrices import columns, grouped_weight, positions
-from eq_tvm.passes.quantized.quantizers import quantize_weight
-
+from ..graph.network import BOUNDS, Network, Node
+from ..quantized.layer_matrices import columns, grouped_weight, positions
+from ..quantized.quantizers import quantize_weight
 from .scale_search import Activation, ActivationSample, WeightSample, weight_sample
 
 # Rows (output positions) sampled per image: as many as these products of rows, K (weights per output channel) and

@@ -3,11 +3,10 @@
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.annotate import Scales
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress
-from eq_tvm.passes.quantized.quantizers import max_abs_scale
-
+from ..quantized.annotate import Scales
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress
+from ..quantized.quantizers import max_abs_scale
 from .calibration import Calibration, Found
 from .tensor_statistics import MaxAbs, collect, weight_max_abs
 

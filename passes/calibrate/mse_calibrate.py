@@ -3,11 +3,10 @@
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.layer_matrices import grouped_weight
-from eq_tvm.passes.quantized.parallel import map_threads
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.quantizers import Range, max_abs_scale
-
+from ..quantized.layer_matrices import grouped_weight
+from ..quantized.parallel import map_threads
+from ..quantized.problem import Problem
+from ..quantized.quantizers import Range, max_abs_scale
 from .histogram_calibration import HistogramCalibration
 from .tensor_statistics import Histogram, weight_max_abs
 

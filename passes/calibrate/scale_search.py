@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.passes.quantized.closeness import ratio
-from eq_tvm.passes.quantized.parallel import map_threads
-from eq_tvm.passes.quantized.quantizers import Range
+from ..quantized.closeness import ratio
+from ..quantized.parallel import map_threads
+from ..quantized.quantizers import Range
 
 _CHUNK = 2**18  # float32 elements worked on at a time: they stay in the cache
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import Network, Node
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress
+from ..graph.network import Network, Node
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress
 
 
 class MaxAbs:

@@ -4,7 +4,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import array, operator_name, rewrite, shape
+from ..graph.rewrite import array, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldConstants")

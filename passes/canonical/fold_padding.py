@@ -3,7 +3,7 @@
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import array, operator_name, rewrite
+from ..graph.rewrite import array, operator_name, rewrite
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldPadding")

@@ -3,7 +3,7 @@
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import operator_name, rewrite, shape
+from ..graph.rewrite import operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="NormalizeShapes")

@@ -5,7 +5,7 @@ import math
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import array, operator_name, rewrite, shape
+from ..graph.rewrite import array, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="RecoverClip")

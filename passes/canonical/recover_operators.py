@@ -6,7 +6,7 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
 
-from eq_tvm.passes.graph.rewrite import operator_name, rewrite, shape
+from ..graph.rewrite import operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="RecoverOperators")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from eq_tvm.passes.graph.rewrite import operator_name, shape
 from eq_tvm.schedules.common.placed import has_rows, placed
 from eq_tvm.schedules.operators.concat import concat
+
+from ..graph.rewrite import operator_name, shape
 
 BY_ROW = "eq_tvm.by_row"  # of functions that go through rows of channels, wherever these lie
 JOINS = "eq_tvm.joins"  # of functions that copy their inputs side by side

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.pointwise import evaluate, is_pointwise, number
-
+from ..graph.pointwise import evaluate, is_pointwise, number
 from .lowered_values import Bounded, Mapped, Tensor
 from .materialize import bound
 

@@ -6,8 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import operator_name
-
+from ..graph.rewrite import operator_name
 from .join_in_place import join_in_place
 from .kernels import Kernels
 from .lowered_values import NHWC_OF_NCHW, UNBOUNDED, Average, Joined, Linear, Quantizing, Sum, Tensor, Weights

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.passes.graph.network import product_order
-from eq_tvm.passes.graph.pointwise import FUNCTIONS
-from eq_tvm.passes.graph.resizing import is_bilinear, is_exact, sources, weights
-from eq_tvm.passes.graph.rewrite import array, shape
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.operators.pooling import Pool2D
 
+from ..graph.network import product_order
+from ..graph.pointwise import FUNCTIONS
+from ..graph.resizing import is_bilinear, is_exact, sources, weights
+from ..graph.rewrite import array, shape
 from .lower_pointwise import pointwise
 from .lowered_values import NHWC_OF_NCHW, Average, Joined, Linear, Product, Quantizing, Sum, Tensor, Weights, is_open
 from .materialize import bound

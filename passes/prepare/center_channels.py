@@ -3,12 +3,12 @@
 import numpy as np
 import tvm
 
-from eq_tvm.passes.graph.network import Network, Node
-from eq_tvm.passes.graph.rebuild import replace_constants
-from eq_tvm.passes.quantized.layer_matrices import grouped_weight
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.quantizers import check_scheme
+from ..graph.network import Network, Node
+from ..graph.rebuild import replace_constants
+from ..quantized.layer_matrices import grouped_weight
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.quantizers import check_scheme
 
 
 @tvm.transform.module_pass(opt_level=0, name="CenterChannels")

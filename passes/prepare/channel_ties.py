@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import Network, Node
+from ..graph.network import Network, Node
 
 _SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "resize"}
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
-from eq_tvm.passes.graph.network import Network, Node
-from eq_tvm.passes.graph.rebuild import replace_constants
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.quantizers import check_scheme
-
+from ..graph.network import Network, Node
+from ..graph.rebuild import replace_constants
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.quantizers import check_scheme
 from .channel_ties import ChannelTies
 
 # Exponents and margins that are tried: see EqualizeChannels.

@@ -7,10 +7,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.network import Network
-from eq_tvm.passes.graph.rebuild import rebuild
-from eq_tvm.passes.graph.rewrite import emit_named
-
+from ..graph.network import Network
+from ..graph.rebuild import rebuild
+from ..graph.rewrite import emit_named
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
 

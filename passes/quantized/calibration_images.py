@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import Network
+from ..graph.network import Network
 
 
 def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int, np.ndarray]:

@@ -14,11 +14,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 from tvm_ffi import StructuralKey
 
-from eq_tvm.passes.graph.network import FLOAT, QUANTIZED_OPS, Network, Node, substitute
-from eq_tvm.passes.graph.pointwise import evaluate, number
-from eq_tvm.passes.graph.resizing import resize
-from eq_tvm.passes.graph.rewrite import array
-
+from ..graph.network import FLOAT, QUANTIZED_OPS, Network, Node, substitute
+from ..graph.pointwise import evaluate, number
+from ..graph.resizing import resize
+from ..graph.rewrite import array
 from .parallel import map_threads
 
 _IMAGES = 8  # padded at a time in a convolution

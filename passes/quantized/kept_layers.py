@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from eq_tvm.passes.graph.network import QUANTIZED_OPS, Network
+from ..graph.network import QUANTIZED_OPS, Network
 
 WIDER = ("int8", "float")
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import Node
-
+from ..graph.network import Node
 from .float_executor import patches
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tvm
 
-from eq_tvm.passes.graph.network import QUANTIZED_OPS, Network, read_network
-
+from ..graph.network import QUANTIZED_OPS, Network, read_network
 from .annotate import Scales
 from .calibration_images import calibration_inputs
 from .float_executor import FloatExecutor

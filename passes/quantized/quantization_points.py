@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from eq_tvm.passes.graph.network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
-from eq_tvm.passes.graph.pointwise import NEVER_NEGATIVE
-from eq_tvm.passes.graph.rewrite import operator_name
-
+from ..graph.network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
+from ..graph.pointwise import NEVER_NEGATIVE
+from ..graph.rewrite import operator_name
 from .quantizers import Range, activation_range_of
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
@@ -103,9 +102,9 @@ def _quantized(net: Network) -> set[int]:
             found.add(i)
         # the end of an addition: behind its bound, where that is the only user
         user = net.sole_user(i)
-        if node.op == "add" and (user is None or net.nodes[user].op not in BOUNDS):
-            found.add(i)
-        elif node.op in BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i:
+        if (node.op == "add" and (user is None or net.nodes[user].op not in BOUNDS)) or (
+            node.op in BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i
+        ):
             found.add(i)
         if i in found and node.source is not None:
             sources.add(node.source)

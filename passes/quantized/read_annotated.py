@@ -4,8 +4,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.passes.graph.rewrite import array, operator_name
-
+from ..graph.rewrite import array, operator_name
 from .annotate import Scales
 from .problem import Problem
 

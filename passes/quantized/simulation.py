@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import PASS_THROUGH, Node
-
+from ..graph.network import PASS_THROUGH, Node
 from .annotate import Scales
 from .float_executor import conv2d, dense
 from .problem import Problem

@@ -3,8 +3,7 @@
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.simulation import Simulation
-
+from ..quantized.simulation import Simulation
 from .input_moments import image_shares
 from .refinement import Refinement
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.passes.graph.network import Node
-from eq_tvm.passes.quantized.layer_matrices import columns, grouped_weight, positions
+from ..graph.network import Node
+from ..quantized.layer_matrices import columns, grouped_weight, positions
 
 # Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow.
 _WORK = 2**27

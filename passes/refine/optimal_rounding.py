@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eq_tvm.passes.quantized.parallel import map_threads
+from ..quantized.parallel import map_threads
 
 _BLOCK = 64  # weights rounded before their errors are passed on to all that follow
 _RIDGE = 1e-2  # added to the diagonal of gram, in parts of its mean

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tvm
 
-from eq_tvm.passes.quantized.annotate import Scales, annotate
-from eq_tvm.passes.quantized.closeness import mean_cosine
-from eq_tvm.passes.quantized.layer_record import LayerRecord, layer_records
-from eq_tvm.passes.quantized.parallel import single_threaded_blas
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress, no_progress
-from eq_tvm.passes.quantized.quantizers import check_scheme
-from eq_tvm.passes.quantized.read_annotated import read_annotated
-from eq_tvm.passes.quantized.simulation import Simulation
+from ..quantized.annotate import Scales, annotate
+from ..quantized.closeness import mean_cosine
+from ..quantized.layer_record import LayerRecord, layer_records
+from ..quantized.parallel import single_threaded_blas
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress
+from ..quantized.quantizers import check_scheme
+from ..quantized.read_annotated import read_annotated
+from ..quantized.simulation import Simulation
 
 
 class Refinement:

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import tvm
 
-from eq_tvm.passes.graph.network import Node
-from eq_tvm.passes.quantized.annotate import Scales
-from eq_tvm.passes.quantized.layer_matrices import grouped_weight
-from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.progress import Progress, no_progress
-from eq_tvm.passes.quantized.quantizers import max_abs_scale, smallest_weight_scale
-from eq_tvm.passes.quantized.simulation import Simulation
-
+from ..graph.network import Node
+from ..quantized.annotate import Scales
+from ..quantized.layer_matrices import grouped_weight
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress
+from ..quantized.quantizers import max_abs_scale, smallest_weight_scale
+from ..quantized.simulation import Simulation
 from .input_moments import input_moments
 from .optimal_rounding import search_rounding
 from .refinement import Refinement, refine_scales

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eq_tvm.schedules.convolution import winograd_plan as winograd
-from eq_tvm.schedules.convolution.direct_conv import direct_conv
-from eq_tvm.schedules.convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
-from eq_tvm.schedules.convolution.winograd import winograd_conv
-from eq_tvm.schedules.processor import instructions
-from eq_tvm.schedules.processor.ordered import ordered
-
+from ..convolution import winograd_plan as winograd
+from ..convolution.direct_conv import direct_conv
+from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from ..convolution.winograd import winograd_conv
+from ..processor import instructions
+from ..processor.ordered import ordered
 from . import cost, overflow
 
 

@@ -7,11 +7,11 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eq_tvm.schedules.common.sizes import largest_divisor
-from eq_tvm.schedules.convolution.direct_plan import TILES, DirectTiling
-from eq_tvm.schedules.convolution.winograd_plan import WinogradTiling
-from eq_tvm.schedules.processor import neon, ordered_int16
-from eq_tvm.schedules.processor.ordered import TILE, VECTORS
+from ..common.sizes import largest_divisor
+from ..convolution.direct_plan import TILES, DirectTiling
+from ..convolution.winograd_plan import WinogradTiling
+from ..processor import neon, ordered_int16
+from ..processor.ordered import TILE, VECTORS
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.

@@ -1,10 +1,9 @@
 """The rate that an instruction reaches in a direct kernel whose data stays in the near caches."""
 
-from eq_tvm.schedules.common.epilogue import Output
-from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.direct_conv import direct_conv
-from eq_tvm.schedules.convolution.direct_plan import DirectPlan
-
+from ..common.epilogue import Output
+from ..convolution.conv2d import Conv2D
+from ..convolution.direct_conv import direct_conv
+from ..convolution.direct_plan import DirectPlan
 from . import cost
 
 STEPS, TILES = 512, 8

@@ -5,7 +5,7 @@ from tvm.ir import Op, PointerType, PrimType
 from tvm.target.codegen import llvm_lookup_intrinsic_id
 from tvm.tirx import call_intrin
 
-from eq_tvm.schedules.processor.intrinsics import llvm
+from ..processor.intrinsics import llvm
 
 LANE = 16  # bytes that shuffles stay within
 

@@ -6,10 +6,10 @@ import numpy as np
 import tvm_ffi
 from tvm import s_tir, te, tirx
 
-from eq_tvm.schedules.choice.overflow import INT16_MAX, worst_accumulators
-from eq_tvm.schedules.common.lowered import lowered
-from eq_tvm.schedules.common.sizes import innermost_width
-from eq_tvm.schedules.processor.intrinsics import llvm
+from ..choice.overflow import INT16_MAX, worst_accumulators
+from ..common.lowered import lowered
+from ..common.sizes import innermost_width
+from ..processor.intrinsics import llvm
 
 WIDENED = 8  # channels that ARM multiplies and widens at once
 

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.schedules.choice.overflow import INT16_MAX
-from eq_tvm.schedules.common.vectors import LANE
-
+from ..choice.overflow import INT16_MAX
+from ..common.vectors import LANE
 from .depthwise_loops import Kernel
 
 MOST_ROWS = 2  # of a task

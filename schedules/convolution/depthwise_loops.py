@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from eq_tvm.schedules.common.epilogue import rint
-from eq_tvm.schedules.common.lowered import on_stack
-from eq_tvm.schedules.common.vectors import aligned, get, local, loop, pack, part, put, seq, unpack
-from eq_tvm.schedules.processor.intrinsics import llvm
+from ..common.epilogue import rint
+from ..common.lowered import on_stack
+from ..common.vectors import aligned, get, local, loop, pack, part, put, seq, unpack
+from ..processor.intrinsics import llvm
 
 
 @dataclass(frozen=True)

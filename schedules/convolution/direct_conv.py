@@ -6,13 +6,12 @@ weights (see `direct_plan`), then the epilogue. Dense layers are 1x1 convolution
 
 from tvm import s_tir, te, tirx
 
-from eq_tvm.schedules.common.lowered import lowered
-from eq_tvm.schedules.common.prefetch import prefetch
-from eq_tvm.schedules.common.sizes import largest_divisor
-from eq_tvm.schedules.processor import packing
-from eq_tvm.schedules.processor.neon import sum_of_parts
-from eq_tvm.schedules.processor.ordered import ordered_function, ordered_intrinsic
-
+from ..common.lowered import lowered
+from ..common.prefetch import prefetch
+from ..common.sizes import largest_divisor
+from ..processor import packing
+from ..processor.neon import sum_of_parts
+from ..processor.ordered import ordered_function, ordered_intrinsic
 from .direct_plan import TILES
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.schedules.common.epilogue import Output
-from eq_tvm.schedules.common.sizes import CACHED
-from eq_tvm.schedules.processor import packing
-from eq_tvm.schedules.processor.instructions import Instruction
-
+from ..common.epilogue import Output
+from ..common.sizes import CACHED
+from ..processor import packing
+from ..processor.instructions import Instruction
 from .conv2d import Conv2D
 
 TILES = 8  # whose results are stored together, where a tile has few

@@ -7,11 +7,11 @@ matrix product M = V U (int32); and A^T M A = factor^2 * acc, which gives acc ba
 
 from tvm import s_tir, te, tirx
 
-from eq_tvm.schedules.common.lowered import cropped, lowered
-from eq_tvm.schedules.common.prefetch import prefetch
-from eq_tvm.schedules.common.sizes import innermost_width
-from eq_tvm.schedules.processor.neon import load_ahead
-from eq_tvm.schedules.processor.ordered_int16 import product_function, product_intrinsic
+from ..common.lowered import cropped, lowered
+from ..common.prefetch import prefetch
+from ..common.sizes import innermost_width
+from ..processor.neon import load_ahead
+from ..processor.ordered_int16 import product_function, product_intrinsic
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
 

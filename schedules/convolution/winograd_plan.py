@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.schedules.choice.overflow import INT16_MAX, worst_accumulators
-from eq_tvm.schedules.common.epilogue import Output
-from eq_tvm.schedules.common.sizes import CACHED
-from eq_tvm.schedules.processor.instructions import Instruction
-
+from ..choice.overflow import INT16_MAX, worst_accumulators
+from ..common.epilogue import Output
+from ..common.sizes import CACHED
+from ..processor.instructions import Instruction
 from .conv2d import Conv2D
 
 

@@ -7,8 +7,8 @@ import math
 
 from tvm import s_tir, te
 
-from eq_tvm.schedules.common.epilogue import ACC_LIMIT, Output, fixed_point, rint
-from eq_tvm.schedules.common.sizes import innermost_width
+from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint
+from ..common.sizes import innermost_width
 
 
 def quantize(shape, output, transpose):
@@ -42,7 +42,7 @@ def quantize(shape, output, transpose):
 
 
 def dequantize(shape, dtype, transpose):
-    """integer -> float32: q * scale within the limits. Arguments: q, scale (1,), limits (2,), result.
+    """Integer -> float32: q * scale within the limits. Arguments: q, scale (1,), limits (2,), result.
 
     With `transpose`, q is (N, H, W, C) of that `shape` and the result (N, C, H, W).
     """
@@ -66,7 +66,7 @@ def dequantize(shape, dtype, transpose):
 
 
 def rescale(shape, dtype, output):
-    """integer -> integer: clip(rint(q * multiplier)). Arguments: q, multiplier (1,), limits, result."""
+    """Integer -> integer: clip(rint(q * multiplier)). Arguments: q, multiplier (1,), limits, result."""
     q = te.placeholder(shape, dtype, "q")
     multiplier = te.placeholder((1,), "float32", "multiplier")
     limits = output.limits()

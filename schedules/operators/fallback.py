@@ -3,7 +3,7 @@
 from tvm import s_tir
 from tvm.tirx import IterVar
 
-from eq_tvm.schedules.common.sizes import innermost_width
+from ..common.sizes import innermost_width
 
 PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from tvm import s_tir, te, tirx
 
-from eq_tvm.schedules.common.lowered import lowered
-from eq_tvm.schedules.common.sizes import innermost_width
+from ..common.lowered import lowered
+from ..common.sizes import innermost_width
 
 MOST_VECTORS = 8  # of accumulators; a processor has at least 16 registers
 MOST_UNROLLED = 9  # elements of a window

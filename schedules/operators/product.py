@@ -2,8 +2,7 @@
 
 from tvm import s_tir, te
 
-from eq_tvm.schedules.common.sizes import innermost_width
-
+from ..common.sizes import innermost_width
 from .elementwise import flat
 
 

@@ -2,7 +2,7 @@
 
 from tvm import s_tir, te, tirx
 
-from eq_tvm.schedules.common.sizes import innermost_width
+from ..common.sizes import innermost_width
 
 WEIGHT_BITS = 11  # of each axis: the sum of four products of 2 * 11 + 8 bits fits int32
 

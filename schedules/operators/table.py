@@ -7,8 +7,8 @@ from tvm import s_tir, te
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from eq_tvm.schedules.common.sizes import innermost_width
-from eq_tvm.schedules.processor.intrinsics import llvm
+from ..common.sizes import innermost_width
+from ..processor.intrinsics import llvm
 
 ROW = 16  # entries that fit the smallest vector register
 
@@ -90,7 +90,7 @@ def pack_table(table, lanes):
 
 
 def _pshufb(table, x, low, high, lanes):
-    """vpshufb looks up 16 entries by the low half of each byte, and gives 0 for negative bytes.
+    """Vpshufb looks up 16 entries by the low half of each byte, and gives 0 for negative bytes.
 
     So with 16 taken away from x for each row, all rows up to that of x answer: the differences to the rows before.
     """
@@ -110,7 +110,7 @@ def _pshufb(table, x, low, high, lanes):
 
 
 def _tbl(table, x, low, high, _lanes):
-    """tbl looks up 64 entries; tbx leaves what lies outside of its 64 as it is."""
+    """Tbl looks up 64 entries; tbx leaves what lies outside of its 64 as it is."""
     total = None
     for block in sorted({q % 256 // 64 for q in range(low, high + 1)}):
         rows = [table.vload([4 * block + row, 0], "int8x16") for row in range(4)]

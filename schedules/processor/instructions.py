@@ -12,8 +12,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from eq_tvm.schedules.choice.overflow import INT16_MAX
-
+from ..choice.overflow import INT16_MAX
 from . import intrinsics, neon
 from .ordered import with_chains
 

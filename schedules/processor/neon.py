@@ -60,7 +60,7 @@ def parted_smlal_bodies():
 
 
 def shared_sdot_body(chain):
-    """sdot by element: each quarter of a register of activations in turn."""
+    """Sdot by element: each quarter of a register of activations in turn."""
 
     def body(A, B, c):
         a = T.reinterpret(A.vload([0], f"int8x{4 * chain}"), dtype=f"int32x{chain}")
@@ -78,7 +78,7 @@ def shared_sdot_body(chain):
 
 
 def shared_int16_body(chain, lanes):
-    """smlal and smlal2 by element: each int16 of a register of activations in turn."""
+    """Smlal and smlal2 by element: each int16 of a register of activations in turn."""
 
     def body(A, B, c):
         a = A.vload([0], f"int16x{chain}")

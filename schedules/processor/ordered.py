@@ -14,9 +14,9 @@ import numpy as np
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from eq_tvm.schedules.choice.overflow import longest_chains
-from eq_tvm.schedules.common.inline_assembly import Load, addressed, llvm_function
-from eq_tvm.schedules.common.sizes import largest_divisor
+from ..choice.overflow import longest_chains
+from ..common.inline_assembly import Load, addressed, llvm_function
+from ..common.sizes import largest_divisor
 
 LINKS = 32  # at most, for the cache of instructions
 VECTORS, TILE = 4, 2  # output channels and pixels: sixteen registers for their sums

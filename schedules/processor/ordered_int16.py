@@ -3,7 +3,7 @@
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from eq_tvm.schedules.common.inline_assembly import Load, addressed, llvm_function
+from ..common.inline_assembly import Load, addressed, llvm_function
 
 ELEMENTS = 8  # int16 in a register: input channels of a step, output channels of a vector
 _GROUP = 4  # registers that an instruction loads

@@ -10,8 +10,7 @@ from tvm import tirx
 from tvm.ir import Call
 from tvm.target.codegen import llvm_lookup_intrinsic_id
 
-from eq_tvm.schedules.common.epilogue import ACC_LIMIT
-
+from ..common.epilogue import ACC_LIMIT
 from .instructions import vector_bits
 from .intrinsics import llvm
 

@@ -61,7 +61,7 @@ class Family:
     @property
     def machine(self) -> Machine:
         """What the choice of kernels knows of it: any figures will do."""
-        rates = {name: 32.0 for name in sorted(self.features)}
+        rates = dict.fromkeys(sorted(self.features), 32.0)
         return Machine(rates, issue=1.0) if self.in_order else Machine(rates)
 
     @property

@@ -174,7 +174,7 @@ def test_several_outputs_and_one_of_them_early():
     mod, inputs = build(make), images(11)
     annotated = MinMaxCalibrate(inputs)(mod)
     rows = {row["layer"]: row for row in analyze_layers(mod, annotated, inputs)["layers"]}
-    assert 0 < rows["c"]["output_error"] and 0 < rows["a"]["output_error"]
+    assert rows["c"]["output_error"] > 0 and rows["a"]["output_error"] > 0
     batches = [{"x": inputs["x"][:8]}, {"x": inputs["x"][8:]}]
     expected, results = run_all(mod, inputs["x"]), run_all(annotated, inputs["x"])
     compared = list(compare_outputs(mod, annotated, batches))

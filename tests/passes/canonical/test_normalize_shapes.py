@@ -70,4 +70,4 @@ def test_slices_lie_within_the_shape(axes, bounds):
     apply(mod, NormalizeShapes())
     for value in Graph(NormalizeShapes()(mod)).values.values():
         for axis, b, e, _ in zip(*([int(v) for v in arg] for arg in value.args[1:]), strict=True):
-            assert 0 <= axis and 0 <= b < e <= SHAPE[axis]
+            assert axis >= 0 and 0 <= b < e <= SHAPE[axis]

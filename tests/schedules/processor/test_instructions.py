@@ -152,7 +152,7 @@ def test_longest_chains(inputs, links, spread, seed):
     starts = np.cumsum([0, *found])
     assert starts[-1] == links or (not found and not all(fits(n, n + 1) for n in range(links)))
     assert all(fits(*chain) for chain in pairwise(starts))
-    fewest = {0: 0} | {end: links + 1 for end in range(1, links + 1)}
+    fewest = {0: 0} | dict.fromkeys(range(1, links + 1), links + 1)
     for end in range(1, links + 1):
         fewest[end] = min((fewest[start] + 1 for start in range(end) if fits(start, end)), default=links + 1)
     assert not found or len(found) == fewest[links]
