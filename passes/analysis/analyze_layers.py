@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tvm
 
 from ..calibrate.minmax_calibrate import max_abs_scales
 from ..graph.network import BOUNDS, QUANTIZED_OPS, Network
+from ..quantized.annotate import Scales
 from ..quantized.calibration_images import calibration_inputs
 from ..quantized.closeness import mean_cosine
 from ..quantized.layer_matrices import grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
-from ..quantized.progress import Progress
+from ..quantized.progress import Progress, no_progress
 from ..quantized.read_annotated import read_annotated
 from ..quantized.simulation import Simulation
 
@@ -30,8 +32,8 @@ def analyze_layers(
     scheme: str = "int7",
     activation_range: str = "unsigned",
     kept: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-) -> dict:
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
     """Compare an annotated module with the float network that it was made from.
 
     Parameters
@@ -72,11 +74,10 @@ def analyze_layers(
 
         Signal to quantization noise ratios are in dB, None where there is no noise.
     """
-    progress = progress or (lambda done, message: None)
     problem = Problem.of(module, images, scheme, activation_range, kept)
     net, scales = problem.net, read_annotated(annotated, problem)
     seen = problem if calibrated_on is None else replace(problem, inputs=calibration_inputs(net, calibrated_on))
-    start = max_abs_scales(seen, lambda done, message: None)
+    start = max_abs_scales(seen, no_progress)
     rows = {i: _Layer(net, i) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
     ends = {_end(net, i): i for i in net.layers()}
     total = _Closeness()
@@ -102,7 +103,7 @@ def analyze_layers(
 class _Closeness:
     """Mean cosine, and signal to quantization noise ratio, of what is added up."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._count, self._cosines, self._signal, self._noise = 0, 0.0, 0.0, 0.0
 
     def add(self, expected: np.ndarray, result: np.ndarray) -> None:
@@ -125,7 +126,7 @@ class _Closeness:
 class _Layer:
     """What the images tell of one layer."""
 
-    def __init__(self, net: Network, i: int):
+    def __init__(self, net: Network, i: int) -> None:
         self.i, self.node = i, net.nodes[i]
         self.is_layer = self.node.op in ("conv2d", "dense")
         self.alone, self.accumulated, self.by_inputs, self.by_weights = (_Closeness() for _ in range(4))
@@ -168,7 +169,7 @@ class _Layer:
     def output_error(self) -> float:
         return float(np.mean(self.errors))
 
-    def result(self, problem: Problem, scales, start) -> dict:
+    def result(self, problem: Problem, scales: Scales, start: Scales) -> dict[str, Any]:
         node = self.node
         found = {
             "layer": node.name,
@@ -187,7 +188,7 @@ class _Layer:
             found |= self._weights(problem, scales, start)
         return found
 
-    def _input(self, problem: Problem, scales, start, j: int) -> dict:
+    def _input(self, problem: Problem, scales: Scales, start: Scales, j: int) -> dict[str, Any]:
         group = problem.points.group_of[j]
         range_ = problem.points.groups[group].range
         return {
@@ -200,7 +201,7 @@ class _Layer:
             "channel_ratio": _channel_ratio(self.largest[j]),
         }
 
-    def _weights(self, problem: Problem, scales, start) -> dict:
+    def _weights(self, problem: Problem, scales: Scales, start: Scales) -> dict[str, Any]:
         weight = grouped_weight(self.node, self.node.constant).reshape(self.node.shape[1], -1)
         quantized = Simulation(problem, scales).quantized_weight(self.i)
         quantized = grouped_weight(self.node, quantized).reshape(weight.shape)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import tvm
 
+from ..quantized.annotate import Scales
 from ..quantized.calibration_images import calibration_inputs
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
@@ -48,7 +49,7 @@ def compare_outputs(
 
 
 @single_threaded_blas
-def _outputs(problem, scales):
+def _outputs(problem: Problem, scales: Scales) -> list[tuple[np.ndarray, np.ndarray]]:
     sim = Simulation(problem, scales)
     for _ in sim.walk():
         pass

@@ -33,7 +33,7 @@ class Found:
 
     start: Scales
     scales: Scales
-    cosines: dict[int, tuple[float, float]] = field(default_factory=dict)
+    cosines: dict[int, tuple[float | None, float]] = field(default_factory=dict)
 
 
 class Calibration:

@@ -1,6 +1,7 @@
 """EasyQuant (arXiv 2006.16669): scales that maximize the cosine between float and quantized outputs of each layer."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import tvm
@@ -10,6 +11,7 @@ from ..quantized.annotate import Scales
 from ..quantized.closeness import mean_cosine
 from ..quantized.layer_matrices import grouped_weight
 from ..quantized.problem import Problem
+from ..quantized.quantization_points import QuantizationPoints
 from ..quantized.quantizers import smallest_weight_scale
 from ..quantized.simulation import Simulation
 from .calibration import Calibration, Found
@@ -24,7 +26,7 @@ _SEARCH = 8  # a search takes about as long as so many passes over the network
 # What the released code does (EasyQuant/tools/scale_fine_tuning.py), where it differs from the paper: scales become
 # coarser only; activations start from KL; the cosine is behind the activation function, and for weights over one
 # channel. Its candidates for weights begin at 1, next to starting scales of some hundreds: here at a hundredth.
-EASYQUANT_SHIPPED = {
+EASYQUANT_SHIPPED: dict[str, Any] = {
     "start": "kl",
     "objective": "after",
     "per_channel": True,
@@ -65,9 +67,8 @@ class EasyQuantCalibrate(Calibration):
 
     Attributes
     ----------
-    record : list of dict
-        As that of `Calibration`; also the initial scales, and the mean cosine between float and quantized outputs of
-        the layer (bias excluded), with all initial and with all final scales.
+    record : list of LayerRecord
+        As that of `Calibration`; the cosines are those of the layers' outputs without their biases.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class EasyQuantCalibrate(Calibration):
         *,
         weights: Candidates = Candidates(),  # noqa: B008 (it can't be changed)
         activations: Candidates = Candidates(),  # noqa: B008
-        start: str = "max-abs",
-        objective: str = "before",
+        start: Literal["max-abs", "kl"] = "max-abs",
+        objective: Literal["before", "after"] = "before",
         per_channel: bool = False,
         rounds: int = 1,
         tolerance: float = 1e-4,
         seed: int = 0,
-        **options,
-    ):
+        **options: Any,
+    ) -> None:
         super().__init__(images, **options)
         if start not in ("max-abs", "kl") or objective not in ("before", "after") or rounds < 1:
             raise ValueError("EasyQuant needs start max-abs or kl, objective before or after, and at least one round")
@@ -208,7 +209,7 @@ class EasyQuantCalibrate(Calibration):
         return samples
 
 
-def _terms(net: Network, points, group: int) -> list[tuple[int, int]]:
+def _terms(net: Network, points: QuantizationPoints, group: int) -> list[tuple[int, int]]:
     """What a group's objective averages: pairs of a layer and its input, or of -1 and a tensor read as it is."""
     terms = [
         (consumer if net.nodes[consumer].op in ("conv2d", "dense") else -1, j)

@@ -19,10 +19,9 @@ _TENSOR_ELEMENTS = 4096
 
 def activation_behind(net: Network, layer: int) -> Activation | None:
     """The bias and the relu or clip directly behind a layer, where nothing else reads what is between."""
-    last, user = layer, net.sole_user(layer)
-    bias = net.bias_of(layer)
-    if bias is not None:
-        last, user = user, net.sole_user(user)
+    bias, bias_node = net.bias_of(layer), net.bias_node(layer)
+    last = layer if bias_node is None else bias_node
+    user = net.sole_user(last)
     if user is None or net.nodes[user].op not in BOUNDS or net.nodes[user].inputs != (last,):
         return None
     node, bound = net.nodes[layer], net.nodes[user]
@@ -89,12 +88,12 @@ def layer_activation_sample(
     allowed = min(_ACTIVATION_ELEMENTS // (groups * k), _ACTIVATION_WORK // (groups * per_group * k))
     rows = min(count, int(np.clip(allowed, *_ACTIVATION_ROWS)))
     rng = np.random.default_rng(seed)
-    samples, targets = [], []
+    samples, outputs = [], []
     for image, image_float in zip(x, x_float, strict=True):
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
         samples.append(columns(node, image, at).transpose(0, 2, 1))
-        targets.append((weight @ columns(node, image_float, at)).transpose(0, 2, 1))
-    targets = np.stack(targets)
+        outputs.append((weight @ columns(node, image_float, at)).transpose(0, 2, 1))
+    targets = np.stack(outputs)
     targets = targets if activation is None else activation(targets)
     return ActivationSample(
         np.stack(samples), np.ascontiguousarray(dequantized.transpose(0, 2, 1)), targets, activation

@@ -29,7 +29,7 @@ def max_abs_scales(problem: Problem, progress: Progress) -> Scales:
     weights = max_abs_weight_scales(problem)
     max_abs = [statistic.max_abs for statistic in collect(problem, MaxAbs, progress)]
     limits = [group.range.hi for group in problem.points.groups]
-    return problem.scales(max_abs_scale(max_abs, np.array(limits)), weights)
+    return problem.scales(max_abs_scale(np.array(max_abs), np.array(limits)), weights)
 
 
 def max_abs_weight_scales(problem: Problem) -> dict[int, np.ndarray]:

@@ -1,5 +1,7 @@
 """Calibration by a percentile of the magnitudes: a few outliers saturate."""
 
+from typing import Any
+
 import numpy as np
 import tvm
 
@@ -22,7 +24,7 @@ class PercentileCalibrate(HistogramCalibration):
         That share, above 0 and at most 100; of all elements, zeros too.
     """
 
-    def __init__(self, images: dict[str, np.ndarray], *, percentile: float = 99.99, **options):
+    def __init__(self, images: dict[str, np.ndarray], *, percentile: float = 99.99, **options: Any) -> None:
         super().__init__(images, **options)
         if not 0 < percentile <= 100:
             raise ValueError(f"the percentile must lie above 0 and be at most 100, not {percentile}")

@@ -26,7 +26,7 @@ class Candidates:
     beta: float = 2.0
     count: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (0 < self.alpha <= 1 <= self.beta and self.count >= 1):
             raise ValueError("EasyQuant needs 0 < alpha <= 1 <= beta and at least one candidate")
 
@@ -112,13 +112,13 @@ def weight_sample(
         rows = np.stack([patch.transpose(0, 2, 1) for patch in patches]).astype(np.float32)
         squares = np.einsum("igpo,igpo->igo", targets, targets, dtype=np.float64)
         return WeightSample(rows, None, squares, targets, activation, alone)
-    rows, correlations, squares = [], [], []
+    roots, correlations, powers = [], [], []
     for patch, output in zip(patches, outputs, strict=True):
         patch, output = patch.astype(np.float64), output.astype(np.float64)
         correlations.append(patch @ output.transpose(0, 2, 1))
-        squares.append(np.einsum("gop,gop->go", output, output))
-        rows.append(_root(patch).astype(np.float32))
-    return WeightSample(np.stack(rows), np.stack(correlations), np.stack(squares), alone=alone)
+        powers.append(np.einsum("gop,gop->go", output, output))
+        roots.append(_root(patch).astype(np.float32))
+    return WeightSample(np.stack(roots), np.stack(correlations), np.stack(powers), alone=alone)
 
 
 def search_weight_scales(
@@ -140,8 +140,8 @@ def search_weight_scales(
     """
     candidates = np.maximum((start[..., None] / factors).astype(np.float32), smallest[..., None])
     chunks = _chunks(weight.shape[1], weight.shape[0] * len(factors) * sum(sample.rows.shape[2:]))
-    cosines = map_threads(lambda channels: _weight_cosines(sample, weight, candidates, limit, channels), chunks)
-    cosines = np.concatenate(cosines, axis=1)
+    found = map_threads(lambda channels: _weight_cosines(sample, weight, candidates, limit, channels), chunks)
+    cosines = np.concatenate(found, axis=1)
     return np.take_along_axis(candidates, cosines.argmax(axis=2)[..., None], axis=2)[..., 0]
 
 
@@ -172,7 +172,7 @@ def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray
     for i, rows in enumerate(sample.rows):
         outputs = (rows @ w).reshape(groups, -1, count, n)
         quantized = np.einsum("grcn,grcn->gcn", outputs, outputs) * np.float64(candidates) ** 2
-        if sample.correlations is not None:
+        if sample.targets is None:
             dots = all_dots[..., i]
         else:
             dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels])
@@ -181,6 +181,7 @@ def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray
 
 def _activated_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:
     """As `_linear_products`, of outputs behind the activation."""
+    assert sample.activation is not None and sample.targets is not None, "samples behind an activation keep its outputs"
     scaled = (w * candidates[..., None]).transpose(2, 0, 3, 1)  # (n, G, K, C)
     for rows, target in zip(sample.rows, sample.targets[..., channels], strict=True):
         outputs = sample.activation(rows @ scaled, channels)  # (n, G, R, C)
@@ -246,7 +247,8 @@ def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_
             sums[j] = ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
         return sums
 
-    return sum(map_threads(summed, _chunks(len(sample.x), sample.x[0].size))) / len(sample.x)
+    sums = map_threads(summed, _chunks(len(sample.x), sample.x[0].size))
+    return np.sum(sums, axis=0) / len(sample.x)
 
 
 def _chunks(count: int, size: int) -> list[slice]:

@@ -1,16 +1,20 @@
 """Statistics of activations and weights: all of them in one pass over the images, in little memory."""
 
+from typing import TypeVar
+
 import numpy as np
 
 from ..graph.network import Network, Node
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
 
+Statistic = TypeVar("Statistic", bound="MaxAbs")
+
 
 class MaxAbs:
     """The largest magnitude of a tensor."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.max_abs = 0.0
 
     def update(self, values: np.ndarray, max_abs: float) -> None:
@@ -34,7 +38,7 @@ class Histogram(MaxAbs):
         Number of exact zeros.
     """
 
-    def __init__(self, bins: int = 4096):
+    def __init__(self, bins: int = 4096) -> None:
         super().__init__()
         self.counts, self.width, self.zeros = np.zeros(bins, np.int64), 0.0, 0
 
@@ -63,7 +67,7 @@ class Histogram(MaxAbs):
         return self.counts[: filled[-1] + 1 if len(filled) else 0]
 
 
-def collect(problem: Problem, statistic: type, progress: Progress) -> list:
+def collect(problem: Problem, statistic: type[Statistic], progress: Progress) -> list[Statistic]:
     """One such statistic for each group of activations, over all images.
 
     Raises

@@ -25,7 +25,7 @@ _LAYOUTS = ("NCHW", "OIHW")
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
 QUANTIZED_OPS = {"conv2d", "dense", "add", "multiply", "avg_pool2d", "mean"}
 BOUNDS = {"relu", "clip"}
-FLOAT = "float_"  # in front of the operator: it is left float
+_NO_CONSTANT = np.empty(0, np.float32)
 
 
 @dataclass
@@ -41,26 +41,39 @@ class Node:
         operators make, of one shape, or one pixel for a whole image), "relu", "clip", "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
-        other expression. "float_conv2d" and the like are operators that could be quantized, but are left float.
+        other expression, and for what is left float.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr
         The bound expression (for an input, the parameter).
-    shape : tuple of int, or None for a tuple
-        Shape of the result, the model's batch axis (1) included.
-    constant : numpy.ndarray, optional
-        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add.
+    shape : tuple of int
+        Shape of the result, the model's batch axis (1) included; empty for a tuple (see `is_tensor`).
+    constant : numpy.ndarray
+        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add; of no elements for others.
     source : int, optional
         Of a pointwise node: the node each of whose elements determines the one of this node at its place.
+    left_float : str
+        The operator, such as "conv2d", of a "float" node that could be quantized.
     """
 
     name: str
     op: str
     inputs: tuple[int, ...]
     expr: relax.Expr
-    shape: tuple[int, ...] | None
-    constant: np.ndarray | None = None
+    shape: tuple[int, ...]
+    constant: np.ndarray = field(default_factory=lambda: _NO_CONSTANT)
     source: int | None = None
+    left_float: str = ""
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether the result is one tensor, not a tuple of them."""
+        return isinstance(self.expr.ty, relax.TensorType)
+
+    @property
+    def computes(self) -> str:
+        """The operator, whether it is left float or not."""
+        return self.left_float or self.op
 
 
 @dataclass
@@ -78,9 +91,13 @@ class Network:
 
     def bias_of(self, layer: int) -> np.ndarray | None:
         """The bias of a conv2d or dense node as an array of shape (O,), or None."""
+        node = self.bias_node(layer)
+        return None if node is None else self.nodes[node].constant.reshape(-1)
+
+    def bias_node(self, layer: int) -> int | None:
+        """The bias_add node of a conv2d or dense node, if it has one."""
         user = self.sole_user(layer)
-        is_bias = user is not None and self.nodes[user].op == "bias_add"
-        return self.nodes[user].constant.reshape(-1) if is_bias else None
+        return user if user is not None and self.nodes[user].op == "bias_add" else None
 
     def last_uses(self) -> list[int]:
         """For each node the last node that reads it (itself, if there is none)."""
@@ -113,7 +130,7 @@ def read_network(mod: tvm.IRModule, left_float: Collection[str] = ()) -> Network
         else:
             node = _read_node(net, var, expr)
             if node.name in left_float and node.op in QUANTIZED_OPS:
-                node.op = FLOAT + node.op
+                node.op, node.left_float = "float", node.op
             _append(net, node, var)
     net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
     _mark_biases(net)
@@ -147,7 +164,7 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
     inputs = tuple(net.var_node[v] for v in _variables(expr))
     node = Node(var.name, "float", inputs, expr, _shape(var))
     name = operator_name(expr)
-    if name is None or node.shape is None or str(var.ty.dtype) != "float32":
+    if name is None or not node.is_tensor or str(var.ty.dtype) != "float32":
         return node
     args, attrs = expr.args, expr.attrs
     constant = array(args[1]) if len(args) == 2 and len(inputs) == 1 else None
@@ -175,12 +192,15 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
 def _mark_biases(net: Network) -> None:
     """An addition of one constant per output channel to a layer that nothing else reads is the layer's bias."""
     for layer, node in enumerate(net.nodes):
-        if node.op.removeprefix(FLOAT) not in ("conv2d", "dense"):
+        if node.computes not in ("conv2d", "dense"):
             continue
         user = net.sole_user(layer)
-        bias_shape = (1, node.shape[1], 1, 1) if node.op.endswith("conv2d") else (node.shape[1],)
+        bias_shape = (1, node.shape[1], 1, 1) if node.computes == "conv2d" else (node.shape[1],)
         if user is not None and net.nodes[user].op == "float" and np.shape(net.nodes[user].constant) == bias_shape:
-            net.nodes[user].op = FLOAT + "bias_add" if node.op.startswith(FLOAT) else "bias_add"
+            if node.left_float:
+                net.nodes[user].left_float = "bias_add"
+            else:
+                net.nodes[user].op = "bias_add"
 
 
 def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
@@ -197,8 +217,10 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
             node.op, node.source = "pointwise", min(found)
             found = {i, *found}
         elif _is_product(node) and all(functions_of[j] for j in node.inputs):
-            float_product = node.name in left_float
-            node.op, found = (FLOAT + "multiply", set()) if float_product else ("multiply", {i})
+            if node.name in left_float:
+                node.left_float, found = "multiply", set()
+            else:
+                node.op, found = "multiply", {i}
         elif node.op in QUANTIZED_OPS | {"bias_add"} or (
             node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
         ):
@@ -226,7 +248,8 @@ def product_order(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int,
 def _may_be_pointwise(node: Node) -> bool:
     if node.op == "add" and node.inputs[0] == node.inputs[1]:
         return False
-    return node.op in ("float", "add", *BOUNDS) and node.shape is not None and is_pointwise(node.expr)
+    candidate = node.op in ("float", "add", *BOUNDS) and not node.left_float
+    return candidate and node.is_tensor and is_pointwise(node.expr)
 
 
 def _variables(expr: relax.Expr) -> list[relax.Var]:
@@ -246,5 +269,5 @@ def _axes(axis: list[int] | None) -> list[int]:
     return sorted(int(a) % 4 for a in axis or ())
 
 
-def _shape(expr: relax.Expr) -> tuple[int, ...] | None:
-    return shape(expr) if isinstance(expr.ty, relax.TensorType) else None
+def _shape(expr: relax.Expr) -> tuple[int, ...]:
+    return shape(expr) if isinstance(expr.ty, relax.TensorType) else ()

@@ -29,7 +29,9 @@ class CenterChannels:
         As for the calibration that follows: see `Calibration`.
     """
 
-    def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
+    def __init__(
+        self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"
+    ) -> None:
         check_scheme(scheme, activation_range)
         self.images, self.scheme, self.activation_range = images, scheme, activation_range
 
@@ -51,9 +53,11 @@ def _free(net: Network) -> set[int]:
     """The biases and additions whose results all readers take at any offset."""
     free: set[int] = set()
     for i in reversed(range(len(net.nodes))):
-        if net.nodes[i].op in ("bias_add", "add") and i not in net.outputs and net.users[i]:
-            if all(user in free if net.nodes[user].op == "add" else _takes_offset(net, user) for user in net.users[i]):
-                free.add(i)
+        is_linear = net.nodes[i].op in ("bias_add", "add") and i not in net.outputs and bool(net.users[i])
+        if is_linear and all(
+            user in free if net.nodes[user].op == "add" else _takes_offset(net, user) for user in net.users[i]
+        ):
+            free.add(i)
     return free
 
 
@@ -66,7 +70,8 @@ def _takes_offset(net: Network, i: int) -> bool:
 def _middles(problem: Problem, free: set[int]) -> dict[int, np.ndarray]:
     """The constant (C,) that each of them would have subtracted."""
     least: dict[int, np.ndarray] = {}
-    largest, mean = {}, {}
+    largest: dict[int, np.ndarray] = {}
+    mean: dict[int, np.ndarray] = {}
     for chunk in problem.chunks():
         for i, value in chunk.evaluated():
             if i in free:

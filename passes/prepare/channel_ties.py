@@ -21,16 +21,16 @@ class ChannelTies:
         Classes whose factor must be 1: of inputs and outputs, and of what other operators read or make.
     """
 
-    def __init__(self, net: Network):
+    def __init__(self, net: Network) -> None:
         self._parent: list[int] = []
         self.classes: dict[int, np.ndarray] = {}
         frozen: list[np.ndarray] = []
         for i, node in enumerate(net.nodes):
-            inputs = [self.classes.get(j) for j in node.inputs]
-            found = self._of(net, node, inputs) if all(c is not None for c in inputs) else None
+            inputs = [self.classes[j] for j in node.inputs if j in self.classes]
+            found = self._of(net, node, inputs) if len(inputs) == len(node.inputs) else None
             if found is None:
-                frozen += [c for c in inputs if c is not None]
-                if node.shape is not None and len(node.shape) in (2, 4):
+                frozen += inputs
+                if node.is_tensor and len(node.shape) in (2, 4):
                     found = self._fresh(node.shape[1])
                     frozen.append(found)
             if found is not None:

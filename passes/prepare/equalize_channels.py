@@ -43,10 +43,12 @@ class EqualizeChannels:
         `margin`, and the estimated `noise`, in parts of what it was.
     """
 
-    def __init__(self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"):
+    def __init__(
+        self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"
+    ) -> None:
         check_scheme(scheme, activation_range)
         self.images, self.scheme, self.activation_range = images, scheme, activation_range
-        self.record: list[dict] = []
+        self.record: list[dict[str, str | float]] = []
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:

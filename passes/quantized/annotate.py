@@ -78,7 +78,9 @@ def annotate(
     return rebuild(mod, net, bind)
 
 
-def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range, name: str) -> relax.Var:
+def _quantize_dequantize(
+    builder: relax.BlockBuilder, x: relax.Var, scale: np.float32, range_: Range, name: str
+) -> relax.Var:
     scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
     q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), f"{name}_q")
     info = np.iinfo(range_.dtype)
@@ -87,7 +89,7 @@ def _quantize_dequantize(builder, x: relax.Var, scale: np.float32, range_: Range
     return emit_named(builder, relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), f"{name}_dq")
 
 
-def _dequantized(builder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
+def _dequantized(builder: relax.BlockBuilder, values: np.ndarray, scale: np.ndarray, axis: int, name: str) -> relax.Var:
     zeros = np.zeros(scale.shape, values.dtype)
     call = relax.op.dequantize(relax.const(values), relax.const(scale), relax.const(zeros), axis, "float32")
     return emit_named(builder, call, name)

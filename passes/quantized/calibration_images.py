@@ -1,5 +1,7 @@
 """The calibration images in the form that the executor wants."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..graph.network import Network
@@ -40,5 +42,5 @@ def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int,
     return result
 
 
-def _list(names) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"

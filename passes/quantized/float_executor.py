@@ -1,12 +1,14 @@
-"""Evaluate the nodes of a canonical network on numpy arrays, for many images at once.
+r"""Evaluate the nodes of a canonical network on numpy arrays, for many images at once.
 
-An activation of N images is one array (N, \\*shape): the images stand in front of the shape in the model (batch 1).
+An activation of N images is one array (N, \*shape): the images stand in front of the shape in the model (batch 1).
 The same functions serve the float network and the simulated integer network (whole numbers in float32, or int8 for the
 operators that only move or select values).
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import tvm
@@ -14,36 +16,38 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 from tvm_ffi import StructuralKey
 
-from ..graph.network import FLOAT, QUANTIZED_OPS, Network, Node, substitute
+from ..graph.network import Network, Node, substitute
 from ..graph.pointwise import evaluate, number
 from ..graph.resizing import resize
 from ..graph.rewrite import array
 from .parallel import map_threads
 
+Value = Any  # numpy.ndarray (N, *shape), or a list of them for a tuple
+
 _IMAGES = 8  # padded at a time in a convolution
 
 
 class FloatExecutor:
-    """Evaluates nodes; operators without a numpy form are compiled with TVM, once for each structure."""
+    """Evaluates nodes; operators without a numpy form are compiled with TVM, once for each structure in a process."""
 
-    def __init__(self, mod: tvm.IRModule):
+    def __init__(self, mod: tvm.IRModule) -> None:
         self._mod = mod
-        self._compiled: dict[StructuralKey, relax.VirtualMachine] = {}
+        self._machines: dict[StructuralKey, relax.VirtualMachine] = {}
 
-    def evaluate(self, node: Node, *inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """Result (N, \\*shape) of a node that is not an input; for a tuple, a list of such arrays."""
-        if node.op in _NUMPY:
-            return _NUMPY[node.op](node, *inputs)
+    def evaluate(self, node: Node, *inputs: Value) -> Value:
+        r"""Result (N, \*shape) of a node that is not an input; for a tuple, a list of such arrays."""
+        if node.computes in _NUMPY:
+            return _NUMPY[node.computes](node, *inputs)
         if isinstance(node.expr, relax.Tuple):
             return list(inputs)
         if isinstance(node.expr, relax.TupleGetItem):
             return inputs[0][node.expr.index]
         return self._run_compiled(node, inputs)
 
-    def run(self, net: Network, inputs: dict[int, np.ndarray]) -> Iterator[tuple[int, np.ndarray | list[np.ndarray]]]:
+    def run(self, net: Network, inputs: dict[int, np.ndarray]) -> Iterator[tuple[int, Value]]:
         """Evaluate a whole network; yields each node with its result, and keeps a result until its last use."""
         last_use = net.last_uses()
-        values: dict[int, np.ndarray | list[np.ndarray]] = {}
+        values: dict[int, Value] = {}
         for i, node in enumerate(net.nodes):
             values[i] = inputs[i] if node.op == "input" else self.evaluate(node, *(values[j] for j in node.inputs))
             yield i, values[i]
@@ -51,25 +55,30 @@ class FloatExecutor:
                 if last_use[j] <= i:
                     del values[j]
 
-    def _run_compiled(self, node: Node, inputs: tuple[np.ndarray, ...]) -> np.ndarray | list[np.ndarray]:
-        if array(node.expr) is not None:
-            return array(node.expr)[None]
-        inputs = list(dict(zip(node.inputs, inputs, strict=True)).values())  # what it reads twice is one parameter
+    def _run_compiled(self, node: Node, operands: tuple[Value, ...]) -> Value:
+        if (constant := array(node.expr)) is not None:
+            return constant[None]
+        inputs = list(dict(zip(node.inputs, operands, strict=True)).values())  # what it reads twice is one parameter
         run = self._machine(node)["main"]
         results = [run(*(_to_tvm(x, i) for x in inputs)) for i in range(_count(inputs))]
-        if node.shape is not None:
+        if node.is_tensor:
             return np.stack([r.numpy() for r in results])
         return [np.stack([field.numpy() for field in fields]) for fields in zip(*results, strict=True)]
 
     def _machine(self, node: Node) -> relax.VirtualMachine:
         func = _as_function(node)
         key = StructuralKey(func)
-        if key not in self._compiled:
+        if key not in self._machines:
             mod = tvm.IRModule(self._mod.functions)
             mod["main"] = func
-            mod = relax.transform.DeadCodeElimination(["main"])(mod)
-            self._compiled[key] = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
-        return self._compiled[key]
+            self._machines[key] = _compiled(StructuralKey(relax.transform.DeadCodeElimination(["main"])(mod)))
+        return self._machines[key]
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(mod: StructuralKey) -> relax.VirtualMachine:
+    """One compilation serves all passes of a calibration, which evaluate the same operators one after the other."""
+    return relax.VirtualMachine(tvm.compile(mod.key, "llvm"), tvm.cpu())
 
 
 def patches(x: np.ndarray, node: Node) -> np.ndarray:
@@ -129,7 +138,7 @@ def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.nda
     )
 
 
-def _pool(node: Node, x: np.ndarray, fill: float, combine: Callable) -> np.ndarray:
+def _pool(node: Node, x: np.ndarray, fill: float, combine: Callable[..., np.ndarray]) -> np.ndarray:
     """`combine` over the taps of each window; ceil mode reads `fill` beyond the border."""
     attrs = node.expr.attrs
     (kh, kw), (sy, sx), (dy, dx) = (tuple(map(int, a)) for a in (attrs.pool_size, attrs.strides, attrs.dilation))
@@ -138,11 +147,15 @@ def _pool(node: Node, x: np.ndarray, fill: float, combine: Callable) -> np.ndarr
     height, width = (oh - 1) * sy + (kh - 1) * dy + 1, (ow - 1) * sx + (kw - 1) * dx + 1
     bottom, right = max(0, height - top - x.shape[-2]), max(0, width - left - x.shape[-1])
     x = _pad_border(x, (top, left, bottom, right), fill)
-    out = None
-    for ky, kx in product(range(kh), range(kw)):
+
+    def tap(ky: int, kx: int) -> np.ndarray:
         y0, x0 = ky * dy, kx * dx
-        tap = x[..., y0 : y0 + (oh - 1) * sy + 1 : sy, x0 : x0 + (ow - 1) * sx + 1 : sx]
-        out = tap.copy() if out is None else combine(out, tap, out=out)
+        return x[..., y0 : y0 + (oh - 1) * sy + 1 : sy, x0 : x0 + (ow - 1) * sx + 1 : sx]
+
+    out = tap(0, 0).copy()
+    for ky, kx in product(range(kh), range(kw)):
+        if (ky, kx) != (0, 0):
+            combine(out, tap(ky, kx), out=out)
     return out
 
 
@@ -153,7 +166,7 @@ def _max_pool2d(node: Node, x: np.ndarray) -> np.ndarray:
 
 def avg_pool_count(node: Node, x_shape: tuple[int, ...]) -> np.ndarray | int:
     """Number of elements that each output of an average (pool or mean) divides by."""
-    if node.op.endswith("mean"):
+    if node.computes == "mean":
         return x_shape[-2] * x_shape[-1]
     if node.expr.attrs.count_include_pad:
         return int(np.prod([int(k) for k in node.expr.attrs.pool_size]))
@@ -162,7 +175,7 @@ def avg_pool_count(node: Node, x_shape: tuple[int, ...]) -> np.ndarray | int:
 
 def window_sum(node: Node, x: np.ndarray) -> np.ndarray:
     """Sums that an average (pool or mean) divides."""
-    if node.op.endswith("mean"):
+    if node.computes == "mean":
         return x.sum(axis=(-2, -1), keepdims=True, dtype=np.float32)
     return _pool(node, x.astype(np.float32, copy=False), 0, np.add)
 
@@ -219,7 +232,7 @@ def _pad_border(x: np.ndarray, padding: tuple[int, ...] | list[int], fill: float
     return np.pad(x, [(0, 0)] * (x.ndim - 2) + [(top, bottom), (left, right)], constant_values=fill)
 
 
-_NUMPY = {
+_NUMPY: dict[str, Callable[..., Value]] = {
     "conv2d": conv2d,
     "dense": dense,
     "bias_add": lambda node, x: x + node.constant,
@@ -238,15 +251,14 @@ _NUMPY = {
     "strided_slice": _strided_slice,
     "resize": lambda node, x: resize(node.expr, x),
 }
-_NUMPY |= {FLOAT + op: _NUMPY[op] for op in (*QUANTIZED_OPS, "bias_add")}
 
 
-def _count(inputs: list[np.ndarray | list[np.ndarray]]) -> int:
+def _count(inputs: list[Value]) -> int:
     """Number of images; what depends on no input of the network has one."""
     return max((len(x[0]) if isinstance(x, list) else len(x) for x in inputs), default=1)
 
 
-def _to_tvm(x: np.ndarray | list[np.ndarray], image: int):
+def _to_tvm(x: Value, image: int) -> Any:
     if isinstance(x, list):
         return [_to_tvm(e, image) for e in x]
     return tvm.runtime.tensor(np.ascontiguousarray(x[image if len(x) > 1 else 0]))

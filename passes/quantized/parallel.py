@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def map_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -9,7 +9,7 @@ import tvm
 from ..graph.network import QUANTIZED_OPS, Network, read_network
 from .annotate import Scales
 from .calibration_images import calibration_inputs
-from .float_executor import FloatExecutor
+from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
 from .quantization_points import QuantizationPoints, quantization_points
 from .quantizers import WEIGHT_LIMITS, smallest_weight_scale
@@ -66,7 +66,7 @@ class Problem:
         """The problem with a few images at a time, which bounds the memory that evaluating the network takes."""
         return (self.subset(slice(start, start + _CHUNK)) for start in range(0, self.count, _CHUNK))
 
-    def evaluated(self) -> Iterator[tuple[int, np.ndarray | list[np.ndarray]]]:
+    def evaluated(self) -> Iterator[tuple[int, Value]]:
         """Each node with its result for all images in the float network; kept until its last use only."""
         return self.executor.run(self.net, self.inputs)
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..graph.network import BOUNDS, FLOAT, PASS_THROUGH, QUANTIZED_OPS, Network
+from ..graph.network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
 from ..graph.pointwise import NEVER_NEGATIVE
 from ..graph.rewrite import operator_name
 from .quantizers import Range, activation_range_of
@@ -72,7 +72,8 @@ def quantization_points(
         members.setdefault(find(i), []).append(i)
 
     non_negative = _non_negative(net)
-    groups, group_of = [], {}
+    groups: list[Group] = []
+    group_of: dict[int, int] = {}
     for nodes in members.values():
         producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
         users = {user for i in nodes for user in net.users[i]}
@@ -97,7 +98,7 @@ def _quantized(net: Network) -> set[int]:
     sources: set[int] = set()
     for i in reversed(range(len(net.nodes))):
         node = net.nodes[i]
-        is_read = node.shape is not None and any(_reads_quantized(net, i, u, found) for u in net.users[i])
+        is_read = node.is_tensor and any(_reads_quantized(net, i, u, found) for u in net.users[i])
         if i in sources or (is_read and i not in fused):
             found.add(i)
         # the end of an addition: behind its bound, where that is the only user
@@ -139,7 +140,7 @@ def _non_negative(net: Network) -> list[bool]:
         name = operator_name(node.expr)
         if name == "relax.clip":
             value = float(node.expr.args[1].value) >= 0
-        elif node.op.removeprefix(FLOAT) in _KEEPS_SIGN:
+        elif node.computes in _KEEPS_SIGN:
             value = all(result[i] for i in node.inputs)
         else:
             value = name in NEVER_NEGATIVE

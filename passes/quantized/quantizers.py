@@ -41,7 +41,7 @@ def activation_range_of(scheme: str, activation_range: str, non_negative: bool) 
     return ACTIVATION_RANGES[activation_range][non_negative][scheme]
 
 
-def max_abs_scale(max_abs: np.ndarray | float, limit: int) -> np.ndarray:
+def max_abs_scale(max_abs: np.ndarray | float, limit: np.ndarray | int) -> np.ndarray:
     """Scale (float32) that maps `max_abs` to `limit`; 1 / `limit` where everything is zero."""
     max_abs = np.asarray(max_abs, np.float64)
     return (np.where(max_abs < _TINY, 1.0, max_abs) / limit).astype(np.float32)

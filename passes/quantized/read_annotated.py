@@ -4,6 +4,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.network import Node
 from ..graph.rewrite import array, operator_name
 from .annotate import Scales
 from .problem import Problem
@@ -28,17 +29,17 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     constants: dict[relax.Var, tuple[np.ndarray, np.ndarray]] = {}
     scales = Scales(np.zeros(len(points.groups), np.float32), {})
     node = sum(n.op == "input" for n in net.nodes)
-    producer = {param: i for i, param in enumerate(mod["main"].params)}
+    producer: dict[relax.Var, int | None] = {param: i for i, param in enumerate(mod["main"].params)}
     for binding in mod["main"].body.blocks[0].bindings:
         value, name = binding.value, operator_name(binding.value)
         if name == "relax.quantize":
-            group = points.group_of.get(producer.get(value.args[0]))
-            if group is None:
+            quantized = producer.get(value.args[0])
+            if quantized not in points.group_of:
                 raise ValueError(f"{binding.var.name} quantizes what calibration does not")
-            scales.activations[group] = array(value.args[1]).item()
+            scales.activations[points.group_of[quantized]] = value.args[1].value.numpy().item()
             producer[binding.var] = None
-        elif name in _PAIR and array(value.args[0]) is not None:
-            constants[binding.var] = array(value.args[0]), array(value.args[1])
+        elif name in _PAIR and (values := array(value.args[0])) is not None:
+            constants[binding.var] = values, value.args[1].value.numpy()
         elif name in _PAIR or isinstance(value, relax.Var) or producer.get(_operand(value), 0) is None:
             producer[binding.var] = None
         else:
@@ -57,7 +58,7 @@ def _operand(value: relax.Expr) -> relax.Expr | None:
     return value.args[0] if isinstance(value, relax.Call) and operator_name(value) == "relax.clip" else None
 
 
-def _read_constant(scales: Scales, node, i: int, values: np.ndarray, scale: np.ndarray) -> None:
+def _read_constant(scales: Scales, node: Node, i: int, values: np.ndarray, scale: np.ndarray) -> None:
     if node.op == "bias_add":
         real = values.reshape(-1) * scale.astype(np.float64)
     else:

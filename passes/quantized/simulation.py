@@ -6,7 +6,7 @@ import numpy as np
 
 from ..graph.network import PASS_THROUGH, Node
 from .annotate import Scales
-from .float_executor import conv2d, dense
+from .float_executor import Value, conv2d, dense
 from .problem import Problem
 from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
 
@@ -27,8 +27,8 @@ class Simulation:
         self.executor, self.net, self.points = problem.executor, problem.net, problem.points
         self.weight_limit, self.inputs, self.scales = problem.weight_limit, problem.inputs, scales
         self.outputs: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self._float: dict[int, np.ndarray] = {}
-        self._simulated: dict[int, np.ndarray] = {}  # a producer's result stays float32 until something reads it
+        self._float: dict[int, Value] = {}
+        self._simulated: dict[int, Value] = {}  # a producer's result stays float32 until something reads it
 
     def walk(self, prepare: Callable[[int], None] = lambda node: None) -> Iterator[int]:
         """Evaluate node by node; yields each evaluated node.
@@ -135,7 +135,7 @@ class Simulation:
             self._simulated[i] = value
         return value
 
-    def _evaluate(self, i: int, result: Callable[[int], np.ndarray]) -> np.ndarray:
+    def _evaluate(self, i: int, result: Callable[[int], Value]) -> Value:
         if not self._is_passed_through(i):
             return result(i)
         node = self.net.nodes[i]
@@ -168,7 +168,7 @@ def _per_channel(node: Node, scale: np.ndarray) -> np.ndarray:
     return scale if node.op == "dense" else scale[:, None, None, None]
 
 
-def _as_list(result: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
+def _as_list(result: Value) -> list[np.ndarray]:
     return result if isinstance(result, list) else [result]
 
 

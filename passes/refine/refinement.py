@@ -75,7 +75,7 @@ def refine_scales(
         For each layer the mean cosine between its float and its quantized outputs, bias included.
     """
     net, sim = problem.net, Simulation(problem, scales)
-    ends = {i if net.bias_of(i) is None else net.sole_user(i): i for i in net.layers()}
+    ends = {bias if (bias := net.bias_node(i)) is not None else i: i for i in net.layers()}
     cosines = {}
     for i in sim.walk(lambda i: refine(sim, i)):
         progress(i / len(net.nodes), f"refining {net.nodes[i].name}")

@@ -62,7 +62,7 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     net, node = sim.net, sim.net.nodes[i]
     if node.op not in ("conv2d", "dense"):
         return
-    user, bias = net.sole_user(i), net.bias_of(i) if correct_bias else None
+    bias_node, bias = net.bias_node(i), net.bias_of(i) if correct_bias else None
     scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
     moments = input_moments(node, x, scale, sim.float(i), bias is not None, seed + i)
     weight = grouped_weight(node, node.constant)
@@ -74,10 +74,10 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     rounded = q * scales[..., None].astype(np.float64)
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
-    if bias is not None:
+    if bias_node is not None and bias is not None:
         shift = moments.output - np.einsum("gok,gk->go", rounded, moments.input)
-        constant = net.nodes[user].constant
-        sim.scales.constants[user] = (bias + shift.reshape(-1)).astype(np.float32).reshape(constant.shape)
+        constant = net.nodes[bias_node].constant
+        sim.scales.constants[bias_node] = (bias + shift.reshape(-1)).astype(np.float32).reshape(constant.shape)
 
 
 def _ungrouped(weight: np.ndarray, node: Node) -> np.ndarray:
