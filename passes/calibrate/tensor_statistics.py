@@ -7,6 +7,7 @@ import numpy as np
 from ..graph.network import Network, Node
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
+from ..quantized.quantizers import TINY
 
 Statistic = TypeVar("Statistic", bound="MaxAbs")
 
@@ -35,7 +36,7 @@ class Histogram(MaxAbs):
     width : float
         Of one bin.
     zeros : int
-        Number of exact zeros.
+        Number of exact zeros, and of values that came with none above `TINY`, which count as zeros.
     """
 
     def __init__(self, bins: int = 4096) -> None:
@@ -46,7 +47,7 @@ class Histogram(MaxAbs):
         """Take some more values, the largest magnitude of which is given."""
         super().update(values, max_abs)
         bins = len(self.counts)
-        if max_abs == 0:
+        if max_abs < TINY:
             self.zeros += values.size
             return
         self.width = self.width or max_abs / bins

@@ -20,7 +20,7 @@ _UNSIGNED = {"int6": Range("int8", 0, 63), "int7": Range("int8", 0, 127), "int8"
 ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
 
 # A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.
-_TINY = 1e-18
+TINY = 1e-18
 # Largest magnitude of a quantized bias. A channel with next to no weights would otherwise get so fine a scale that its
 # bias no longer fits int32; 2^20 steps resolve a bias far below one step of any 8-bit output.
 _BIAS_LIMIT = 2**20
@@ -44,7 +44,7 @@ def activation_range_of(scheme: str, activation_range: str, non_negative: bool) 
 def max_abs_scale(max_abs: np.ndarray | float, limit: np.ndarray | int) -> np.ndarray:
     """Scale (float32) that maps `max_abs` to `limit`; 1 / `limit` where everything is zero."""
     max_abs = np.asarray(max_abs, np.float64)
-    return (np.where(max_abs < _TINY, 1.0, max_abs) / limit).astype(np.float32)
+    return (np.where(max_abs < TINY, 1.0, max_abs) / limit).astype(np.float32)
 
 
 def smallest_weight_scale(bias: np.ndarray | None, input_scale: np.float32) -> np.ndarray | float:

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small_networks import build, conv, random, relu
 from tvm import relax
 
 from eq_tvm.passes.calibrate.tensor_statistics import Histogram, MaxAbs, collect
 from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.passes.quantized.quantizers import TINY
 
 
 def stream(parts, bins=64):
@@ -19,6 +20,8 @@ def stream(parts, bins=64):
 
 
 @settings(max_examples=50, deadline=None)
+@example([5e-45, 1e-20, 1.0], 0)
+@example([5e-45], 0)
 @given(st.lists(st.floats(0.0, 1e4, width=32), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
 def test_streamed_histogram(sizes, seed):
     rng = np.random.default_rng(seed)
@@ -26,6 +29,7 @@ def test_streamed_histogram(sizes, seed):
     values = np.abs(np.concatenate(parts))
     histogram = stream(parts)
     assert histogram.max_abs == values.max()
+    values = np.concatenate([np.abs(part) if np.abs(part).max() >= TINY else 0 * part for part in parts])
     assert histogram.zeros == np.count_nonzero(values == 0)
     assert histogram.counts.sum() + histogram.zeros == values.size
     if histogram.width:
