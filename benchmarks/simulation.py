@@ -67,9 +67,8 @@ def _compare(network: Trained, options: argparse.Namespace) -> tuple[dict, dict,
     annotated, _ = pipeline.calibrate(module, images, scheme=options.scheme, method=options.method)
     compiled = _outputs_of(pipeline.build(annotated, target)[0])
     with target.tvm_target():
-        for phase, passes in pipeline.lowering_phases(None)[1:]:  # all but the one that makes it integer
-            del phase
-            annotated = tvm.ir.transform.Sequential(passes)(annotated)
+        for phase in pipeline.LOWERING[1:]:  # all but the one that makes it integer
+            annotated = tvm.ir.transform.Sequential(pipeline.PIPELINE[phase](pipeline.Settings()))(annotated)
     simulated = _outputs_of(pipeline.executable(annotated, target))
 
     original, preprocess = load_float(network.task.model), Preprocess.read(network.task.preprocess)

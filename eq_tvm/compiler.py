@@ -212,7 +212,7 @@ def _quantize(
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
-            pipeline.write_phase(annotated, dump, "2-annotated")
+            pipeline.write_phase(annotated, dump, "3-annotated")
     return annotated, {
         "calibrated": not how.is_random,
         "method": how.method,

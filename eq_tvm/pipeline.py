@@ -1,29 +1,25 @@
-"""The passes from an imported module to an executable, in named phases."""
+"""The pipeline: all passes from an imported module to scheduled functions, in named phases, top to bottom."""
 
-from dataclasses import asdict
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
 from eq_tvm.methods import DEFAULT, REFINED
+from eq_tvm.targets import TargetSpec
 
+Pass = Any  # tvm.transform.Pass, which has no types
 
-def canonicalize(mod, *, dump=None):
-    """Imported -> canonical.
-
-    Each phase takes `dump`, a folder that receives the module after it, as TVMScript.
-    """
-    write_phase(mod, dump, "0-imported")
-    mod = Sequential(passes.canonical_passes())(mod)
-    write_phase(mod, dump, "1-canonical")
-    return mod
-
-
-CALIBRATIONS = {
+CALIBRATIONS: dict[str, Callable[..., Any]] = {
     "easyquant": passes.EasyQuantCalibrate,
     "easyquant-shipped": partial(passes.EasyQuantCalibrate, **passes.EASYQUANT_SHIPPED),
     "minmax": passes.MinMaxCalibrate,
@@ -33,22 +29,12 @@ CALIBRATIONS = {
 }
 
 
-def prepare(mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned"):
-    """Canonical -> canonical, as `quantize` wants it: the first part of `calibrate`, whose parameters these are."""
-    if not method.endswith(REFINED):
-        return mod
-    options = {"scheme": scheme, "activation_range": activation_range}
-    return Sequential([passes.CenterChannels(images, **options), passes.EqualizeChannels(images, **options)])(mod)
+@dataclass(frozen=True)
+class Settings:
+    """What the passes want to know.
 
-
-def calibrate(
-    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", kept=None, progress=None, dump=None
-):
-    """Canonical -> annotated.
-
-    Parameters
+    Attributes
     ----------
-    mod : tvm.IRModule
     images : dict of str to numpy.ndarray
         For each input of the network, float32 (images, ...) without the network's batch axis.
     scheme : {"int6", "int7", "int8"}
@@ -56,67 +42,142 @@ def calibrate(
         A key of `CALIBRATIONS`; with ``+`` behind it, channels are centered and equalized before, and weights then
         rounded for the least error of each layer.
     activation_range : {"unsigned", "symmetric"}
-    kept : dict of str to {"int8", "float"}, optional
+    kept : dict of str to {"int8", "float"}
         Layers that are kept at a wider type than the scheme's.
-    progress : callable (float, str) -> None, optional
+    progress : callable (float, str) -> None
+        Of the calibration.
+    target : eq_tvm.targets.TargetSpec
+    choose : callable, optional
+    optimize : {"speed", "size"}
+        Both pick kernels: see `LowerToInteger`.
+    """
+
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scheme: str = "int7"
+    method: str = DEFAULT
+    activation_range: str = "unsigned"
+    kept: Mapping[str, str] = field(default_factory=dict)
+    progress: passes.Progress = passes.no_progress
+    target: TargetSpec | None = None
+    choose: Callable[..., Any] | None = None
+    optimize: str = "speed"
+
+    @property
+    def refined(self) -> bool:
+        """Whether the method is one with ``+``."""
+        return self.method.endswith(REFINED)
+
+    @property
+    def calibration(self) -> Callable[..., Any]:
+        """The pass that finds scales."""
+        return CALIBRATIONS[self.method.removesuffix(REFINED)]
+
+    @property
+    def quantization(self) -> dict[str, Any]:
+        """What all passes that see images take."""
+        return {"images": self.images, "scheme": self.scheme, "activation_range": self.activation_range}
+
+
+# Each phase with its passes, which are made when the phase begins.
+PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
+    # imported -> canonical: batch norms, biases and padding folded, operators recovered from loop nests
+    "1-canonical": lambda how: passes.canonical_passes(),
+    # canonical -> canonical: ranges that one scale serves better, the same function
+    "2-prepared": lambda how: (
+        [
+            passes.CenterChannels(**how.quantization),
+            passes.EqualizeChannels(**how.quantization),
+        ]
+        if how.refined
+        else []
+    ),
+    # canonical -> annotated: scales, then weights rounded for what layers compute, in quantize/dequantize pairs
+    "3-annotated": lambda how: [
+        how.calibration(
+            **how.quantization,
+            kept=how.kept,
+            refine=passes.round_weights if how.refined else None,
+            progress=how.progress,
+        ),
+    ],
+    # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them
+    "4-integer": lambda how: [passes.LowerToInteger(how.target, how.choose, how.optimize)],
+    # what is still a float operator becomes loop nests, fused
+    "5-fused": lambda how: [
+        relax.transform.LegalizeOps(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+        relax.transform.DeadCodeElimination(["main"]),
+    ],
+    # these get a schedule, too
+    "6-scheduled": lambda how: [passes.ScheduleFallback()],
+}
+LOWERING = ("4-integer", "5-fused", "6-scheduled")
+
+
+def canonicalize(mod: tvm.IRModule, *, dump: str | Path | None = None) -> tvm.IRModule:
+    """Imported -> canonical.
+
+    As all functions here, with `dump`, a folder that receives the module after each phase, as TVMScript.
+    """
+    write_phase(mod, dump, "0-imported")
+    return _run(mod, ["1-canonical"], Settings(), dump)[0]
+
+
+def prepare(
+    mod: tvm.IRModule, images: Mapping[str, np.ndarray], *, dump: str | Path | None = None, **how: Any
+) -> tvm.IRModule:
+    """Canonical -> canonical, as `quantize` wants it: the first part of `calibrate`, which has the same parameters."""
+    return _run(mod, ["2-prepared"], _settings(images, **how), dump)[0]
+
+
+def quantize(
+    mod: tvm.IRModule, images: Mapping[str, np.ndarray], *, dump: str | Path | None = None, **how: Any
+) -> tuple[tvm.IRModule, list[passes.LayerRecord]]:
+    """What `prepare` made -> annotated: the rest of `calibrate`."""
+    mod, (calibration,) = _run(mod, ["3-annotated"], _settings(images, **how), dump)
+    return mod, calibration.record
+
+
+def calibrate(
+    mod: tvm.IRModule, images: Mapping[str, np.ndarray], *, dump: str | Path | None = None, **how: Any
+) -> tuple[tvm.IRModule, list[passes.LayerRecord]]:
+    """Canonical -> annotated.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+    images : dict of str to numpy.ndarray
+        For each input of the network, float32 (images, ...) without the network's batch axis.
     dump : path, optional
+    scheme, method, activation_range, kept, progress
+        See `Settings`.
 
     Returns
     -------
     mod : tvm.IRModule
-    record : list of dict
+    record : list of LayerRecord
         What the calibration found, for each layer.
     """
-    options = {"scheme": scheme, "method": method, "activation_range": activation_range}
-    return quantize(prepare(mod, images, **options), images, **options, kept=kept, progress=progress, dump=dump)
+    return quantize(prepare(mod, images, dump=dump, **how), images, dump=dump, **how)
 
 
-def quantize(
-    mod, images, *, scheme="int7", method=DEFAULT, activation_range="unsigned", kept=None, progress=None, dump=None
-):
-    """The rest of `calibrate`: what `prepare` made -> annotated."""
-    find = CALIBRATIONS[method.removesuffix(REFINED)]
-    calibration = find(
-        images,
-        scheme=scheme,
-        activation_range=activation_range,
-        kept=kept,
-        refine=passes.round_weights if method.endswith(REFINED) else None,
-        progress=progress or passes.no_progress,
-    )
-    annotated = calibration(mod)
-    write_phase(annotated, dump, "2-annotated")
-    return annotated, [asdict(record) for record in calibration.record]
-
-
-def lowering_phases(lower):
-    """Annotated (or canonical float) -> calls to scheduled functions, as (phase, passes), with `LowerToInteger`."""
-    return [
-        ("3-integer", [lower]),
-        (
-            "4-fused",
-            [
-                relax.transform.LegalizeOps(),
-                relax.transform.AnnotateTIROpPattern(),
-                relax.transform.FuseOps(),
-                relax.transform.FuseTIR(),
-                relax.transform.DeadCodeElimination(["main"]),
-            ],
-        ),
-        ("5-scheduled", [passes.ScheduleFallback()]),
-    ]
-
-
-def lower(mod, target, *, choose=None, optimize="speed", dump=None):
+def lower(
+    mod: tvm.IRModule,
+    target: TargetSpec,
+    *,
+    choose: Callable[..., Any] | None = None,
+    optimize: str = "speed",
+    dump: str | Path | None = None,
+) -> tuple[tvm.IRModule, list[dict[str, Any]]]:
     """Annotated (or canonical float) module -> calls to scheduled functions.
 
     Parameters
     ----------
     mod : tvm.IRModule
-    target : eq_tvm.targets.TargetSpec
-    choose : callable, optional
-    optimize : {"speed", "size"}
-        Both pick kernels: see `LowerToInteger`.
+    target, choose, optimize
+        See `Settings`.
     dump : path, optional
 
     Returns
@@ -125,28 +186,48 @@ def lower(mod, target, *, choose=None, optimize="speed", dump=None):
     record : list of dict
         The kernel of each convolution and dense layer.
     """
-    to_integer = passes.LowerToInteger(target, choose, optimize)
     with target.tvm_target():
-        for phase, phase_passes in lowering_phases(to_integer):
-            mod = Sequential(phase_passes)(mod)
-            write_phase(mod, dump, phase)
+        mod, (to_integer, *_) = _run(mod, LOWERING, Settings(target=target, choose=choose, optimize=optimize), dump)
     return mod, to_integer.record
 
 
-def build(mod, target, **options):
+def build(mod: tvm.IRModule, target: TargetSpec, **options: Any) -> tuple[Any, list[dict[str, Any]]]:
     """Annotated (or canonical float) module -> executable, and the record of `lower`, which takes the options."""
     mod, record = lower(mod, target, **options)
     return executable(mod, target), record
 
 
-def executable(mod, target):
+def executable(mod: tvm.IRModule, target: TargetSpec) -> Any:
     """What `lower` gives -> tvm.relax.VMExecutable."""
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
         return tvm.compile(mod, target=target.tvm_target())
 
 
-def write_phase(mod, folder, phase):
+def write_phase(mod: tvm.IRModule, folder: str | Path | None, phase: str) -> None:
     """Write a module into a folder, if there is one, as TVMScript."""
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{phase}.py").write_text(mod.script(show_meta=False), encoding="utf-8")
+
+
+def _settings(
+    images: Mapping[str, np.ndarray],
+    kept: Mapping[str, str] | None = None,
+    progress: passes.Progress | None = None,
+    **how: Any,
+) -> Settings:
+    return Settings(images, kept=kept or {}, progress=progress or passes.no_progress, **how)
+
+
+def _run(
+    mod: tvm.IRModule, phases: tuple[str, ...] | list[str], how: Settings, dump: str | Path | None
+) -> tuple[tvm.IRModule, list[Pass]]:
+    """Run some phases; the module, and the passes that ran, for what they recorded."""
+    ran: list[Pass] = []
+    for phase in phases:
+        made = PIPELINE[phase](how)
+        if made:
+            mod = Sequential(made)(mod)
+            write_phase(mod, dump, phase)
+        ran += made
+    return mod, ran
