@@ -1,7 +1,7 @@
 """Rewriting of a module's main function, binding by binding: what the canonicalization passes have in common."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tvm
@@ -87,7 +87,12 @@ def array(expr: relax.Expr) -> np.ndarray | None:
 
 def shape(expr: relax.Expr) -> tuple[int, ...]:
     """The static shape of a tensor expression."""
-    return tuple(int(extent) for extent in expr.ty.shape)
+    return ints(expr.ty.shape)
+
+
+def ints(values: Iterable[int]) -> tuple[int, ...]:
+    """TVM's integers as Python's."""
+    return tuple(int(value) for value in values)
 
 
 def _variables(expr: relax.Expr) -> set[relax.Var]:
