@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import array, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldBatchNorm")
@@ -25,6 +25,7 @@ class FoldBatchNorm:
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _fold)
 
 
@@ -36,7 +37,7 @@ class _Affine(NamedTuple):
     shift: np.ndarray
 
 
-def _fold(graph, var, value):
+def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if operator_name(value) == "relax.matmul":
         return _fold_input_scale(graph, var, value)
     affine = _affine(graph, var, value)
@@ -44,43 +45,47 @@ def _fold(graph, var, value):
         return None
     data, scale, shift = affine
     is_batch_norm = isinstance(value, relax.TupleGetItem)
-    add = graph.sole_call(data, "relax.add")
-    bias = _per_channel(add.args[1], add) if add is not None else None
-    layer = data if bias is None else add.args[0]
+    layer, bias = _layer_and_bias(graph, data)
     conv = graph.sole_call(layer, "relax.nn.conv2d", "relax.matmul")
     if conv is None and bias is None and not is_batch_norm and np.all(scale == 1):
         conv = graph.call(layer, "relax.nn.conv2d", "relax.matmul")  # a bias alone does not change the layer for others
-    weights = _weights(conv)
-    if weights is None:
+    weights = None if conv is None else _weights(conv)
+    if conv is None or weights is None:
         return {var: _multiply_add(data, scale, shift)} if is_batch_norm else None
-    axis = _CHANNEL_AXIS[operator_name(conv)]
+    axis = _CHANNEL_AXIS[conv.op.name]
     bias = shift if bias is None else bias * scale + shift
-    weights = weights * np.expand_dims(scale, [i for i in range(weights.ndim) if i != axis])
-    bias = _constant(bias, len(shape(conv)), dense=axis == 1)
-    weights = _float32(weights)
-    if not (np.isfinite(array(weights)).all() and np.isfinite(array(bias)).all()):
+    bias = _per_channel_float32(bias, len(shape(conv)), dense=axis == 1)
+    weights = _float32(weights * np.expand_dims(scale, [i for i in range(weights.ndim) if i != axis]))
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
         raise ValueError(f"layer '{layer.name}': its weights times the scale behind it ('{var.name}') are not finite")
-    if operator_name(value) == "relax.add" and value.args[0].same_as(layer) and shape(value.args[1]) == shape(bias):
+    if operator_name(value) == "relax.add" and value.args[0].same_as(layer) and shape(value.args[1]) == bias.shape:
         return None
-    folded = {var: relax.op.add(layer, bias)}
+    folded = {var: relax.op.add(layer, relax.const(bias))}
     if not np.all(scale == 1):
-        folded[layer] = tvm.ir.Call(conv.op, [conv.args[0], weights], conv.attrs)
+        folded[layer] = tvm.ir.Call(conv.op, [conv.args[0], relax.const(weights)], conv.attrs)
     return folded
 
 
 _CHANNEL_AXIS = {"relax.nn.conv2d": 0, "relax.matmul": 1}  # of the output channels, in the weights
 
 
-def _weights(conv):
+def _layer_and_bias(graph: Graph, data: relax.Expr) -> tuple[relax.Expr, np.ndarray | None]:
+    """``layer`` and float64 (C,) of an ``add(layer, bias)`` that nothing else uses; anything else has no bias."""
+    add = graph.sole_call(data, "relax.add")
+    bias = None if add is None else _per_channel(add.args[1], add)
+    return (data, None) if add is None or bias is None else (add.args[0], bias)
+
+
+def _weights(conv: relax.Call) -> np.ndarray | None:
     """Weights as float64, if they are constant and in the canonical layout (OIHW, or (K, N) behind data of rank 2)."""
-    if conv is None or (weights := array(conv.args[1])) is None or weights.dtype != np.float32:
+    if (weights := array(conv.args[1])) is None or weights.dtype != np.float32:
         return None
     if operator_name(conv) == "relax.matmul":
         return weights.astype("float64") if weights.ndim == 2 and len(shape(conv)) == 2 else None
     return weights.astype("float64") if (conv.attrs.data_layout, conv.attrs.kernel_layout) == ("NCHW", "OIHW") else None
 
 
-def _affine(graph, var, value):
+def _affine(graph: Graph, var: relax.Var, value: relax.Expr) -> _Affine | None:
     """What ``value`` does, if that is to scale and shift the channels of a tensor; None otherwise."""
     if isinstance(value, relax.TupleGetItem):
         norm = graph.call(value.tuple_value, "relax.nn.batch_norm")
@@ -95,19 +100,21 @@ def _affine(graph, var, value):
     if constant is None or shape(data) != shape(value):
         return None
     one, zero = np.ones_like(constant), np.zeros_like(constant)
-    return {
-        "relax.add": lambda: _Affine(data, one, constant),
-        "relax.subtract": lambda: _Affine(data, one, -constant),
-        "relax.multiply": lambda: _Affine(data, constant, zero),
-        "relax.divide": lambda: _Affine(data, one / constant, zero) if constant.all() else None,
-    }[name]()
+    if name == "relax.divide":
+        return _Affine(data, one / constant, zero) if constant.all() else None
+    scale, shift = {
+        "relax.add": (one, constant),
+        "relax.subtract": (one, -constant),
+        "relax.multiply": (constant, zero),
+    }[name]
+    return _Affine(data, scale, shift)
 
 
-def _batch_norm(norm, var):
-    parameters = [array(arg) for arg in norm.args[1:5]]
-    if norm.attrs.training or norm.attrs.axis != 1 or any(parameter is None for parameter in parameters):
+def _batch_norm(norm: relax.Call, var: relax.Var) -> _Affine | None:
+    parameters = [value.astype("float64") for arg in norm.args[1:5] if (value := array(arg)) is not None]
+    if norm.attrs.training or norm.attrs.axis != 1 or len(parameters) < 4:
         return None
-    gamma, beta, mean, variance = (parameter.astype("float64") for parameter in parameters)
+    gamma, beta, mean, variance = parameters
     variance += norm.attrs.epsilon
     if not (variance > 0).all():
         raise ValueError(f"batch norm '{var.name}': variance + epsilon is not positive")
@@ -115,7 +122,7 @@ def _batch_norm(norm, var):
     return _Affine(norm.args[0], scale, (beta if norm.attrs.center else 0.0) - mean * scale)
 
 
-def _per_channel(operand, call):
+def _per_channel(operand: relax.Expr, call: relax.Call) -> np.ndarray | None:
     """The constant ``operand`` of an elementwise ``call`` as float64 (C,) if it varies along axis 1 only; else None."""
     constant, extents = array(operand), shape(call)
     if constant is None or constant.dtype != np.float32 or len(extents) < 2 or constant.ndim > len(extents):
@@ -126,25 +133,25 @@ def _per_channel(operand, call):
     return np.broadcast_to(constant.reshape(-1), (extents[1],)).copy()
 
 
-def _constant(values, rank, *, dense):
+def _per_channel_float32(values: np.ndarray, rank: int, *, dense: bool) -> np.ndarray:
+    """(1, C, 1, 1) of that rank, or (C,) for a dense layer."""
     return _float32(values.reshape(-1 if dense else (1, -1) + (1,) * (rank - 2)))
 
 
-def _float32(values):
+def _float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return relax.const(values.astype("float32"))
+        return values.astype("float32")
 
 
-def _multiply_add(data, scale, shift):
-    rank = len(shape(data))
-    scaled = relax.op.multiply(data, _constant(scale, rank, dense=False))
-    return relax.op.add(scaled, _constant(shift, rank, dense=False))
+def _multiply_add(data: relax.Expr, scale: np.ndarray, shift: np.ndarray) -> relax.Expr:
+    scale, shift = (_per_channel_float32(values, len(shape(data)), dense=False) for values in (scale, shift))
+    return relax.op.add(relax.op.multiply(data, relax.const(scale)), relax.const(shift))
 
 
-def _fold_input_scale(graph, var, matmul):
+def _fold_input_scale(graph: Graph, var: relax.Var, matmul: relax.Call) -> NewValues | None:
     weights = _weights(matmul)
-    multiply = graph.call(matmul.args[0], "relax.multiply") if weights is not None else None
-    factor = array(multiply.args[1]) if multiply is not None else None
-    if factor is None or factor.size != 1:
+    multiply = graph.call(matmul.args[0], "relax.multiply")
+    factor = None if multiply is None else array(multiply.args[1])
+    if multiply is None or weights is None or factor is None or factor.size != 1:
         return None
-    return {var: relax.op.matmul(multiply.args[0], _float32(weights * factor.item()))}
+    return {var: relax.op.matmul(multiply.args[0], relax.const(_float32(weights * factor.item())))}

@@ -1,10 +1,12 @@
 """Evaluate operators whose operands are all constants."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import array, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldConstants")
@@ -16,14 +18,17 @@ class FoldConstants:
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _fold)
 
 
-def _reshape(call, x):
+def _reshape(call: relax.Call, x: np.ndarray) -> np.ndarray:
     return x.reshape(shape(call))
 
 
-_ELEMENTWISE = {
+_Evaluate = Callable[..., np.ndarray]  # (call, *operands)
+
+_ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -37,7 +42,14 @@ _ELEMENTWISE = {
     "isnan": np.isnan,
     "where": np.where,
 }
-_EVALUATE = {f"relax.{name}": lambda call, *x, f=function: f(*x) for name, function in _ELEMENTWISE.items()} | {
+
+
+def _elementwise(function: Callable[..., np.ndarray]) -> _Evaluate:
+    return lambda _call, *x: function(*x)
+
+
+_EVALUATE: dict[str | None, _Evaluate] = {
+    **{f"relax.{name}": _elementwise(function) for name, function in _ELEMENTWISE.items()},
     "relax.astype": lambda call, x: x,
     "relax.broadcast_to": lambda call, x: np.broadcast_to(x, shape(call)),
     "relax.concat": lambda call, *x: np.concatenate(x, axis=int(call.attrs.axis)),
@@ -49,7 +61,7 @@ _EVALUATE = {f"relax.{name}": lambda call, *x, f=function: f(*x) for name, funct
 }
 
 
-def _fold(_graph, var, value):
+def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if (evaluate := _EVALUATE.get(operator_name(value))) is None:
         return None
     operands = [x for arg in value.args for x in (arg.fields if isinstance(arg, relax.Tuple) else [arg])]

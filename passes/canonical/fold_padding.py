@@ -1,9 +1,11 @@
 """Move zero padding into the convolution or pooling behind it."""
 
+from collections.abc import Callable
+
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import array, operator_name, rewrite
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldPadding")
@@ -15,13 +17,14 @@ class FoldPadding:
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _fold)
 
 
-def _fold(graph, var, value):
+def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     rebuild = _REBUILD.get(operator_name(value))
     pad = graph.call(value.args[0], "relax.nn.pad") if rebuild else None
-    if pad is None or pad.attrs.pad_mode != "constant" or float(pad.attrs.pad_value) != 0:
+    if rebuild is None or pad is None or pad.attrs.pad_mode != "constant" or float(pad.attrs.pad_value) != 0:
         return None
     *others, top, bottom, left, right = (int(width) for width in pad.attrs.pad_width)
     if any(others) or min(top, bottom, left, right) < 0:
@@ -32,18 +35,21 @@ def _fold(graph, var, value):
     return {var: folded} if folded is not None else None
 
 
-def _conv2d(conv, data, padding):
+def _conv2d(conv: relax.Call, data: relax.Expr, padding: list[int]) -> relax.Expr | None:
     attrs = conv.attrs
     if attrs.data_layout != "NCHW" or array(conv.args[1]) is None:
         return None
     return relax.op.nn.conv2d(data, conv.args[1], attrs.strides, padding, attrs.dilation, attrs.groups)
 
 
-def _avg_pool2d(pool, data, padding):
+def _avg_pool2d(pool: relax.Call, data: relax.Expr, padding: list[int]) -> relax.Expr | None:
     attrs = pool.attrs
     if attrs.layout != "NCHW" or attrs.ceil_mode or (any(attrs.padding) and not attrs.count_include_pad):
         return None
     return relax.op.nn.avg_pool2d(data, attrs.pool_size, attrs.strides, padding, attrs.dilation, count_include_pad=True)
 
 
-_REBUILD = {"relax.nn.conv2d": _conv2d, "relax.nn.avg_pool2d": _avg_pool2d}
+_REBUILD: dict[str | None, Callable[[relax.Call, relax.Expr, list[int]], relax.Expr | None]] = {
+    "relax.nn.conv2d": _conv2d,
+    "relax.nn.avg_pool2d": _avg_pool2d,
+}

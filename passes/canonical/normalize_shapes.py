@@ -1,9 +1,13 @@
 """One way to write each operator that moves, selects or reduces over whole axes."""
 
+from collections.abc import Callable
+
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
+
+_Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
 
 @tvm.transform.module_pass(opt_level=0, name="NormalizeShapes")
@@ -18,10 +22,11 @@ class NormalizeShapes:
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _normalize)
 
 
-def _normalize(graph, var, value):
+def _normalize(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if isinstance(value, relax.TupleGetItem):
         return _split(graph, var, value)
     rule = _RULES.get(operator_name(value))
@@ -29,7 +34,7 @@ def _normalize(graph, var, value):
     return {var: normal} if normal is not None else None
 
 
-def _reshape(graph, call):
+def _reshape(graph: Graph, call: relax.Call) -> relax.Expr | None:
     inner = graph.sole_call(call.args[0], *_RESHAPES)
     if inner is None and operator_name(call) == "relax.reshape":
         return None
@@ -37,7 +42,7 @@ def _reshape(graph, call):
     return data if shape(data) == shape(call) else relax.op.reshape(data, shape(call))
 
 
-def _mean(_graph, call):
+def _mean(_graph: Graph, call: relax.Call) -> relax.Expr | None:
     axes = _image_axes(call)
     if axes is None or (axes == [int(axis) for axis in call.attrs.axis] and call.attrs.keepdims):
         return None
@@ -45,21 +50,21 @@ def _mean(_graph, call):
     return mean if call.attrs.keepdims else relax.op.reshape(mean, shape(call))
 
 
-def _max(_graph, call):
+def _max(_graph: Graph, call: relax.Call) -> relax.Expr | None:
     if _image_axes(call) is None:
         return None
     pool = relax.op.nn.max_pool2d(call.args[0], shape(call.args[0])[2:])
     return pool if call.attrs.keepdims else relax.op.reshape(pool, shape(call))
 
 
-def _image_axes(call):
+def _image_axes(call: relax.Call) -> list[int] | None:
     """[2, 3] where a reduction is over the height and width of an NCHW tensor, else None."""
     rank = len(shape(call.args[0]))
     axes = sorted(int(axis) % rank for axis in call.attrs.axis or ())
     return axes if rank == 4 and axes == [2, 3] else None
 
 
-def _split(graph, var, item):
+def _split(graph: Graph, var: relax.Var, item: relax.TupleGetItem) -> NewValues | None:
     split = graph.call(item.tuple_value, "relax.split")
     if split is None:
         return None
@@ -74,32 +79,32 @@ def _split(graph, var, item):
     return {var: relax.op.strided_slice(data, [axis], [cuts[item.index]], [cuts[item.index + 1]], [1])}
 
 
-def _strided_slice(graph, call):
+def _strided_slice(graph: Graph, call: relax.Call) -> relax.Expr | None:
     normal = _slices(call)
     if normal is None:
         return None
     inner = graph.sole_call(call.args[0], "relax.strided_slice")
     inner_slices = _slices(inner) if inner is not None else None
-    if inner_slices and normal.keys().isdisjoint(inner_slices):
+    if inner is not None and inner_slices and normal.keys().isdisjoint(inner_slices):
         return _slice_call(inner.args[0], normal | inner_slices)
     if _slice_rows(normal) == list(zip(*_slice_operands(call), strict=True)):
         return None
     return _slice_call(call.args[0], normal)
 
 
-def _slice_call(data, slices):
+def _slice_call(data: relax.Expr, slices: _Slices) -> relax.Expr:
     if not slices:
         return data
     return relax.op.strided_slice(data, *map(list, zip(*_slice_rows(slices), strict=True)))
 
 
-def _slice_rows(slices):
+def _slice_rows(slices: _Slices) -> list[tuple[int, int, int, int]]:
     return sorted((axis, *bounds) for axis, bounds in slices.items())
 
 
-def _slices(call):
-    """{axis: (begin, end, stride)}, begin and end within the shape, without whole axes; None for negative strides."""
-    slices, extents = {}, shape(call.args[0])
+def _slices(call: relax.Call) -> _Slices | None:
+    """Begin and end are within the shape, whole axes are left out; None for negative strides."""
+    slices, extents = _Slices(), shape(call.args[0])
     for axis, begin, end, stride in zip(*_slice_operands(call), strict=True):
         axis %= len(extents)
         if stride < 0:
@@ -110,14 +115,16 @@ def _slices(call):
     return slices
 
 
-def _slice_operands(call):
+def _slice_operands(call: relax.Call) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Axes, begin, end, strides."""
     axes, begin, end = ([int(value) for value in arg] for arg in call.args[1:4])
     strides = [int(value) for value in call.args[4]] if len(call.args) > 4 else [1] * len(axes)
     return axes, begin, end, strides
 
 
 _RESHAPES = ("relax.reshape", "relax.squeeze", "relax.expand_dims", "relax.flatten")
-_RULES = dict.fromkeys(_RESHAPES, _reshape) | {
+_RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
+    **dict.fromkeys(_RESHAPES, _reshape),
     "relax.mean": _mean,
     "relax.max": _max,
     "relax.strided_slice": _strided_slice,

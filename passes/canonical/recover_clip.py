@@ -5,7 +5,7 @@ import math
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import array, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="RecoverClip")
@@ -16,18 +16,19 @@ class RecoverClip:
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _recover)
 
 
 _BOUNDING = ("relax.maximum", "relax.minimum", "relax.clip", "relax.nn.relu")
 
 
-def _recover(graph, var, value):
+def _recover(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if operator_name(value) not in _BOUNDING or (bounded := _bounds(value)) is None:
         return None
     data, low, high = bounded
-    inner = graph.sole_call(data, *_BOUNDING)
-    inner = _bounds(inner) if inner is not None else None
+    inner_call = graph.sole_call(data, *_BOUNDING)
+    inner = None if inner_call is None else _bounds(inner_call)
     if inner is not None:
         data, inner_low, inner_high = inner
         low, high = (min(max(bound, low), high) for bound in (inner_low, inner_high))
@@ -39,7 +40,7 @@ def _recover(graph, var, value):
     return {var: relax.op.nn.relu(data) if operator == "relax.nn.relu" else relax.op.clip(data, low, high)}
 
 
-def _bounds(call):
+def _bounds(call: relax.Call) -> tuple[relax.Expr, float, float] | None:
     """(data, low, high); None where the bound is not one number."""
     name = operator_name(call)
     if name == "relax.nn.relu":
@@ -47,9 +48,9 @@ def _bounds(call):
     if name == "relax.clip":
         low, high = (float(arg.value) for arg in call.args[1:])
         return call.args[0], min(low, high), high  # ONNX: the upper bound wins
-    data, bound = call.args if array(call.args[0]) is None else reversed(call.args)
-    bound = array(bound)
-    if bound is None or bound.min() != bound.max() or shape(data) != shape(call):
+    data, operand = call.args if array(call.args[0]) is None else reversed(call.args)
+    bounds = array(operand)
+    if bounds is None or bounds.min() != bounds.max() or shape(data) != shape(call):
         return None
-    bound = float(bound.flat[0])
+    bound = float(bounds.flat[0])
     return (data, bound, math.inf) if name == "relax.maximum" else (data, -math.inf, bound)

@@ -3,7 +3,7 @@
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="RemoveIdentities")
@@ -11,6 +11,7 @@ class RemoveIdentities:
     """Remove dropout, and reshapes, broadcasts, slices, pads, casts, ... that change nothing."""
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``."""
         return rewrite(mod, _remove)
 
 
@@ -26,13 +27,13 @@ _SAME_SHAPE = {
 }
 
 
-def _remove(graph, var, value):
+def _remove(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if isinstance(value, relax.TupleGetItem):
         dropout = graph.call(value.tuple_value, "relax.nn.dropout")
         return {var: dropout.args[0]} if dropout is not None and value.index == 0 else None
     name = operator_name(value)
     if name == "relax.concat":
-        fields = value.args[0].fields if isinstance(value.args[0], relax.Tuple) else ()
+        fields = list(value.args[0].fields) if isinstance(value.args[0], relax.Tuple) else []
         return {var: fields[0]} if len(fields) == 1 else None
     if name == "relax.permute_dims":
         axes = value.attrs.axes

@@ -1,6 +1,7 @@
 """Functions of each element for itself: what they compute, and which of them are functions of one quantized tensor."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from tvm import relax
@@ -10,7 +11,7 @@ from .rewrite import array, operator_name, shape
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 # Of an operator's call and its operands, as arrays of one float type. The integer program defines them in float64.
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "relax.abs": lambda _, x: np.abs(x),
     "relax.add": lambda _, x, y: x + y,
     "relax.divide": lambda _, x, y: x / y,
@@ -36,16 +37,17 @@ NEVER_NEGATIVE = {"relax.abs", "relax.exp", "relax.nn.relu", "relax.nn.softmax",
 _BOUNDS = {"relax.nn.relu": (0.0, math.inf)}
 
 
-def evaluate(call, *operands):
+def evaluate(call: relax.Call, *operands: np.ndarray | np.floating) -> np.ndarray:
     """The function of `call` on arrays (and numbers) of one float type; what divides by 0 is infinite or NaN."""
     with np.errstate(all="ignore"):
-        if operator_name(call) in FUNCTIONS:
-            return FUNCTIONS[operator_name(call)](call, *operands)
-        low, high = _BOUNDS.get(operator_name(call)) or (float(arg.value) for arg in call.args[1:])
+        name = call.op.name
+        if name in FUNCTIONS:
+            return FUNCTIONS[name](call, *operands)
+        low, high = _BOUNDS.get(name) or (float(arg.value) for arg in call.args[1:])
         return np.clip(operands[0], np.float32(low), np.float32(high))
 
 
-def number(expr) -> np.float32 | None:
+def number(expr: relax.Expr) -> np.float32 | None:
     """The one number that a float32 constant consists of; None for everything else."""
     values = array(expr)
     if values is None or values.dtype != np.float32 or not values.size or values.min() != values.max():
@@ -53,7 +55,7 @@ def number(expr) -> np.float32 | None:
     return values.flat[0]
 
 
-def is_pointwise(call) -> bool:
+def is_pointwise(call: relax.Call) -> bool:
     """Whether each element of a result is a function of the elements of the operands at its place, and of numbers."""
     name = operator_name(call)
     if name == "relax.clip" or name in _BOUNDS:

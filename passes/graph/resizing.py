@@ -1,5 +1,6 @@
 """Where each row and column of a resized image comes from (docs/integer-program.md)."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
 
@@ -12,14 +13,14 @@ from eq_tvm.schedules.operators.resize import WEIGHT_BITS
 from .rewrite import shape
 
 # The coordinate in an axis of n elements that element i of the resized axis of m elements has.
-_COORDINATES = {
+_COORDINATES: dict[str, Callable[[int, int, int], Fraction]] = {
     "half_pixel": lambda i, n, m: Fraction((2 * i + 1) * n - m, 2 * m),
     "pytorch_half_pixel": lambda i, n, m: Fraction((2 * i + 1) * n - m, 2 * m) if m > 1 else Fraction(0),
     "align_corners": lambda i, n, m: Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0),
     "asymmetric": lambda i, n, m: Fraction(i * n, m),
 }
 _HALF = Fraction(1, 2)
-_ROUNDINGS = {
+_ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
     "round": round,  # half to even
     "round_prefer_floor": lambda x: ceil(x - _HALF),
     "round_prefer_ceil": lambda x: floor(x + _HALF),
@@ -29,6 +30,7 @@ _ROUNDINGS = {
 
 
 def is_bilinear(call: relax.Call) -> bool:
+    """Whether an `image.resize2d` averages neighbours, rather than taking the nearest."""
     return str(call.attrs.method) == "linear"
 
 

@@ -1,7 +1,7 @@
 """Rewriting of a module's main function, binding by binding: what the canonicalization passes have in common."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tvm
@@ -45,7 +45,8 @@ def emit_named(builder: relax.BlockBuilder, expr: relax.Expr, name: str) -> rela
     return var
 
 
-Rule = Callable[[Graph, relax.Var, relax.Expr], "dict[relax.Var, relax.Expr] | None"]
+NewValues = dict[relax.Var, relax.Expr]  # of bindings, by their variables
+Rule = Callable[[Graph, relax.Var, relax.Expr], NewValues | None]
 
 
 def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
@@ -54,7 +55,7 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
     Parameters
     ----------
     mod : tvm.IRModule
-    rule : callable (graph, var, value) -> dict of Var to Expr, or None
+    rule : callable (graph, var, value) -> NewValues or None
         New values of bindings (of ``var``, and of those it alone uses), or None where the rule does not apply. A value
         may be a nested expression, a variable or a constant. Variables keep their names.
 
@@ -65,7 +66,7 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
     """
     mod = _remove_dead_code(mod)  # a dead user would keep a rule from applying
     while True:
-        graph, values = Graph(mod), {}
+        graph, values = Graph(mod), NewValues()
         for var, value in graph.values.items():
             if (replacement := rule(graph, var, value)) and values.keys().isdisjoint(replacement):
                 values.update(replacement)
@@ -86,16 +87,21 @@ def array(expr: relax.Expr) -> np.ndarray | None:
 
 def shape(expr: relax.Expr) -> tuple[int, ...]:
     """The static shape of a tensor expression."""
-    return tuple(int(extent) for extent in expr.ty.shape)
+    return ints(expr.ty.shape)
+
+
+def ints(values: Iterable[int]) -> tuple[int, ...]:
+    """TVM's integers as Python's."""
+    return tuple(int(value) for value in values)
 
 
 def _variables(expr: relax.Expr) -> set[relax.Var]:
-    found = set()
+    found: set[relax.Var] = set()
     relax.analysis.post_order_visit(expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None)
     return found
 
 
-def _replace(mod: tvm.IRModule, values: dict[relax.Var, relax.Expr]) -> tvm.IRModule:
+def _replace(mod: tvm.IRModule, values: NewValues) -> tvm.IRModule:
     replaced = tvm.IRModule(mod.functions, attrs=mod.attrs)
     replaced["main"] = _Replacer(mod, values).visit_expr(mod["main"])
     return _remove_dead_code(relax.transform.CanonicalizeBindings()(replaced))
@@ -107,11 +113,11 @@ def _remove_dead_code(mod: tvm.IRModule) -> tvm.IRModule:
 
 @mutator
 class _Replacer(PyExprMutator):
-    def __init__(self, mod, values):
+    def __init__(self, mod: tvm.IRModule, values: NewValues) -> None:
         super().__init__(mod)
         self.values = values
 
-    def visit_var_binding_(self, binding):
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = self.values.get(binding.var)
         if isinstance(value, relax.Call):
             binding = relax.VarBinding(binding.var, self._bind_operands(value, binding.var.name))
@@ -119,12 +125,12 @@ class _Replacer(PyExprMutator):
             binding = relax.VarBinding(binding.var, value)
         super().visit_var_binding_(binding)
 
-    def _bind_operands(self, call, name):
+    def _bind_operands(self, call: relax.Call, name: str) -> relax.Call:
         """Bind the calls nested in a new value, to name them after its variable."""
         operands = list(call.args)
         for index, operand in enumerate(operands):
             if isinstance(operand, relax.Call):
-                inner = f"{name}.{operator_name(operand).split('.')[-1]}"
+                inner = f"{name}.{(operator_name(operand) or '').split('.')[-1]}"
                 operand = self.builder_.normalize(self.visit_expr(self._bind_operands(operand, inner)))
                 operands[index] = relax.DataflowVar(inner, operand.ty)
                 self.builder_.emit_normalized(relax.VarBinding(operands[index], operand))

@@ -5,6 +5,8 @@ only where a value is quantized or has to become a float tensor, so that bias, r
 the kernel before them.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +15,8 @@ from tvm import relax
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.operators.pooling import Pool2D
 
-UNBOUNDED = (-np.inf, np.inf)
+Bounds = tuple[float, float]  # of real numbers
+UNBOUNDED: Bounds = (-np.inf, np.inf)
 NHWC_OF_NCHW = (0, 2, 3, 1)
 
 
@@ -43,28 +46,44 @@ class Tensor:
     limit: int = 0
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape as stored."""
         return tuple(int(extent) for extent in self.expr.ty.shape)
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
+        """Of its elements: "float32", "int8" or "uint8"."""
         return str(self.expr.ty.dtype)
 
     @property
-    def quantized(self):
+    def quantized(self) -> bool:
+        """Whether it consists of integers."""
         return self.scale is not None
+
+    @property
+    def unit(self) -> np.float64:
+        """What an element of 1 stands for."""
+        return np.float64(1 if self.scale is None else self.scale)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """`dequantize` of an integer constant: weights or a bias."""
+    """`dequantize` of an integer constant: weights or a bias.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Integers, with the annotated module's axes.
+    scales : numpy.ndarray
+        float32 (values.shape[axis],), or (1,) for all.
+    axis : int
+    """
 
     values: np.ndarray
-    scales: np.ndarray  # float32, one for each index of `axis`, or one for all
+    scales: np.ndarray
     axis: int
 
-    def real(self):
+    def real(self) -> np.ndarray:
         """The float32 values that the annotated module computes with."""
         shape = [1] * self.values.ndim
         shape[self.axis] = -1
@@ -85,12 +104,15 @@ class Linear:
         A dense layer is a 1x1 convolution over a row of pixels.
     weight : numpy.ndarray
         int8 or float32, OIHW.
-    scales : numpy.ndarray or None
-        float32 (O,): scale of each output channel's weights.
+    scales : numpy.ndarray
+        float32 (O,): scale of each output channel's weights, 1 for float32 ones.
     bias : numpy.ndarray
         int32 or float32 (O,).
-    residual : Tensor or None
-    bounds : (float, float)
+    biased : bool
+        The bias is that of the annotated module; else it is zeros, and one can still be added.
+    residual : Tensor, optional
+        Is added to the result: of its shape, and quantized where the source is.
+    bounds : Bounds
         Activation: the result is clipped to them.
     """
 
@@ -98,21 +120,21 @@ class Linear:
     source: Tensor
     conv: Conv2D
     weight: np.ndarray
-    scales: np.ndarray | None
+    scales: np.ndarray
     bias: np.ndarray
     biased: bool = False
     residual: Tensor | None = None
-    bounds: tuple[float, float] = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> tuple[int, ...]:
         """The result's shape: NHWC, or (rows, O) of a dense layer."""
         batch, _, columns, channels = self.conv.nhwc_shape
         return (batch * columns, channels) if len(self.source.shape) == 2 else self.conv.nhwc_shape
 
-    def multiplier(self, scale, factor=1.0):
+    def multiplier(self, scale: Scale, factor: float = 1.0) -> np.ndarray:
         """float32 (O,): units of `scale` / `factor` in one unit of the accumulator."""
-        unit = np.float64(self.source.scale) * self.scales.astype("float64")
+        unit = self.source.unit * self.scales.astype("float64")
         return (unit / np.float64(scale) * factor).astype("float32")
 
 
@@ -129,8 +151,9 @@ class Average:
         float64 (OH, OW): what each window's sum is divided by.
     flat : bool
         The result is (N, C).
-    residual : Tensor or None
-    bounds : (float, float)
+    residual : Tensor, optional
+        Is added to the result: NHWC, and quantized where the source is.
+    bounds : Bounds
     """
 
     source: Tensor
@@ -138,34 +161,36 @@ class Average:
     counts: np.ndarray
     flat: bool = False
     residual: Tensor | None = None
-    bounds: tuple[float, float] = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
 
-    def multiplier(self, scale, factor=1.0):
+    def multiplier(self, scale: Scale, factor: float = 1.0) -> np.ndarray:
         """float32 (OH, OW): units of `scale` / `factor` in one unit of the window's sum."""
-        unit = np.float64(self.source.scale if self.source.quantized else 1)
-        return (unit / (self.counts * np.float64(scale)) * factor).astype("float32")
+        return (self.source.unit / (self.counts * np.float64(scale)) * factor).astype("float32")
 
 
 @dataclass(frozen=True)
 class Sum:
-    """The sum of two quantized tensors, not emitted yet."""
+    """The sum of two quantized tensors of one shape and layout, not emitted yet."""
 
     first: Tensor
     second: Tensor
-    bounds: tuple[float, float] = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True)
 class Product:
-    """The product of two quantized tensors, not emitted yet; the second may have one pixel for all of the first."""
+    """The product of two quantized tensors of one shape and layout, not emitted yet.
+
+    The second may have one pixel, (N, 1, 1, C), for all of the first, (N, H, W, C).
+    """
 
     first: Tensor
     second: Tensor
-    bounds: tuple[float, float] = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
 
-    def multiplier(self, scale):
-        """float32: units of `scale` in one unit of the integers' product."""
-        return np.float32(np.float64(self.first.scale) * np.float64(self.second.scale) / np.float64(scale))
+    def multiplier(self, scale: Scale) -> np.float32:
+        """Units of `scale` in one unit of the integers' product."""
+        return np.float32(self.first.unit * self.second.unit / np.float64(scale))
 
 
 @dataclass(frozen=True)
@@ -173,7 +198,7 @@ class Bounded:
     """A quantized tensor behind an activation, not emitted yet."""
 
     source: Tensor
-    bounds: tuple[float, float] = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True)
@@ -190,12 +215,16 @@ class Mapped:
     source: Tensor
     results: np.ndarray
 
+    def clipped(self, low: float, high: float) -> Mapped:
+        """The function behind clip(low, high)."""
+        return replace(self, results=np.clip(self.results, np.float32(low), np.float32(high)))
+
 
 @dataclass(frozen=True)
 class Joined:
     """A concatenation, not emitted yet, of values that are each quantized by themselves."""
 
-    parts: tuple
+    parts: tuple[Activation, ...]
     axis: int  # as in the annotated module, not negative
 
 
@@ -203,23 +232,38 @@ class Joined:
 class Quantizing:
     """Between `quantize` and `dequantize`: a value about to become integers in [low, high]."""
 
-    value: object
+    value: Activation
     scale: np.float32
     low: int
     high: int
 
 
-def is_open(value):
-    """Whether a residual can still be added to a `Linear` or `Average`."""
+Scale = np.float32 | float
+Accumulated = Linear | Average
+Activation = Tensor | Accumulated | Sum | Product | Bounded | Mapped | Joined  # can become a tensor, quantized or float
+Value = Activation | Weights | Quantizing | relax.Expr  # expressions stand for themselves: constants, shapes, tuples
+
+
+def is_open(value: Accumulated) -> bool:
+    """Whether a residual can still be added."""
     return value.residual is None and value.bounds == UNBOUNDED
 
 
-def clipped(value, low, high):
-    """`value` behind clip(low, high): composes with an earlier activation."""
+def clipped(value: Activation, low: float, high: float) -> Activation | None:
+    """`value` behind clip(low, high), composed with an earlier activation; None where that takes an operator."""
+    if isinstance(value, Tensor):
+        return Bounded(value, (low, high)) if value.quantized else None
+    if isinstance(value, Joined):
+        parts = [clipped(part, low, high) for part in value.parts]
+        known = tuple(part for part in parts if part is not None)
+        return replace(value, parts=known) if len(known) == len(parts) else None
+    if isinstance(value, Mapped):
+        return value.clipped(low, high)
     first, last = value.bounds
     return replace(value, bounds=(min(max(first, low), high), max(min(last, high), low)))
 
 
-def integer_bounds(bounds, scale, low, high):
+def integer_bounds(bounds: Bounds, scale: Scale, low: int, high: int) -> tuple[int, int]:
     """The integer range that is left of [low, high] behind an activation (docs/integer-program.md)."""
-    return tuple(int(np.clip(np.rint(np.float32(bound) / scale), low, high)) for bound in bounds)
+    least, greatest = (int(np.clip(np.rint(np.float32(bound) / scale), low, high)) for bound in bounds)
+    return least, greatest

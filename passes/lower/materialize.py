@@ -1,26 +1,33 @@
 """Turns pending values into tensors: the arithmetic of docs/integer-program.md, chosen and emitted."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from tvm import relax
 
-from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.common.epilogue import ACC_LIMIT, Output
 
-from .kernels import fraction
+from .kernels import Kernels
 from .lowered_values import (
     NHWC_OF_NCHW,
     UNBOUNDED,
+    Accumulated,
+    Activation,
     Average,
     Bounded,
+    Bounds,
     Joined,
     Linear,
     Mapped,
     Product,
+    Scale,
     Sum,
     Tensor,
-    clipped,
     integer_bounds,
 )
+
+FRACTION_BITS = 16  # at most, of a fixed-point sum
 
 
 class Materializer:
@@ -33,12 +40,24 @@ class Materializer:
         Brings a tensor to NHWC (True) or to the annotated module's axes (False).
     """
 
-    def __init__(self, kernels, layout):
+    def __init__(self, kernels: Kernels, layout: Callable[[Tensor, bool], Tensor]) -> None:
         self.kernels, self.layout = kernels, layout
-        self._emitters = {Linear: kernels.linear, Average: kernels.average}
+        self._emitters: dict[type, Callable[..., relax.Expr]] = {
+            Linear: self._quantized_accumulator,
+            Average: self._quantized_accumulator,
+            Sum: self._quantized_sum,
+            Product: self._quantized_product,
+            Bounded: self._quantized_bounded,
+        }
 
-    def quantized(self, value, scale, low, high):
-        """`value` as integers in [low, high] at `scale`."""
+    def quantized(self, value: Activation, scale: np.float32, low: int, high: int) -> Tensor:
+        """`value` as int8 or uint8 in [low, high] at `scale`: NHWC where the value is, or becomes so by a kernel.
+
+        Raises
+        ------
+        ValueError
+            The scales of a sum differ too much for its fixed point, or no kernel can compute a layer.
+        """
         if isinstance(value, Joined):
             parts = [self.quantized(part, scale, low, high) for part in value.parts]
             return self.join(parts, value.axis)
@@ -49,24 +68,23 @@ class Materializer:
         limit = max(abs(low), abs(high))
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
-        emit = {
-            Linear: self._quantized_accumulator,
-            Average: self._quantized_accumulator,
-            Sum: self._quantized_sum,
-            Product: self._quantized_product,
-            Bounded: self._quantized_bounded,
-        }[type(value)]
-        expr = emit(value, scale, low, high, dtype)
+        expr = self._emitters[type(value)](value, scale, low, high, dtype)
         nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum | Product) else value.source).nhwc
         return Tensor(expr, nhwc, scale, low, high, limit)
 
-    def real(self, value):
-        """`value` as a float32 tensor, NHWC where the value is."""
+    def real(self, value: Activation) -> Tensor:
+        """`value` as a float32 tensor, NHWC where the value is.
+
+        Raises
+        ------
+        TypeError
+            For a `Sum` and a `Joined`: the lowering makes these of the float forms of their parts.
+        """
         if isinstance(value, Tensor):
             if not value.quantized:
                 return value
             return Tensor(self.kernels.dequantize(value, _float_limits(UNBOUNDED), False), value.nhwc)
-        if isinstance(value, Linear | Average):
+        if isinstance(value, Accumulated):
             return self._real_accumulator(value)
         if isinstance(value, Product):
             multiplier, limits = value.multiplier(1.0), _float_limits(value.bounds)
@@ -78,7 +96,7 @@ class Materializer:
             return Tensor(self.kernels.dequantize(value.source, _float_limits(value.bounds), False), value.source.nhwc)
         raise TypeError(f"{type(value).__name__} has no float form of its own")
 
-    def join(self, parts, axis):
+    def join(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         """Concatenation of tensors of one kind (and one scale) along the annotated module's `axis`."""
         parts = [self.layout(part, parts[0].nhwc) for part in parts]
         first = parts[0]
@@ -88,13 +106,13 @@ class Materializer:
         expr = self.kernels.concat(parts, NHWC_OF_NCHW.index(axis) if first.nhwc else axis)
         return replace(first, expr=expr, low=low, high=high, limit=max(part.limit for part in parts))
 
-    def _stored_as(self, dtype, part):
+    def _stored_as(self, dtype: str, part: Tensor) -> Tensor:
         if part.dtype == dtype:
             return part
         expr = self.kernels.rescale(part, Output(dtype), np.float32(1), _limits(part.low, part.high))
         return replace(part, expr=expr)
 
-    def _quantized_tensor(self, value, scale, low, high):
+    def _quantized_tensor(self, value: Tensor, scale: np.float32, low: int, high: int) -> Tensor:
         if value.quantized:
             if value.scale == scale and low <= value.low and value.high <= high:
                 return replace(value, limit=max(abs(low), abs(high)))
@@ -103,7 +121,7 @@ class Materializer:
         expr = self.kernels.quantize(value, output, scale, _limits(low, high))
         return Tensor(expr, len(value.shape) == 4, scale, low, high, max(abs(low), abs(high)))
 
-    def _quantized_function(self, value, scale, low, high):
+    def _quantized_function(self, value: Mapped, scale: np.float32, low: int, high: int) -> Tensor:
         with np.errstate(invalid="ignore"):
             steps = np.clip(np.rint(value.results / np.float64(scale)), low, high)
         steps = np.where(np.isnan(steps), 0, steps).astype("int32")
@@ -111,58 +129,74 @@ class Materializer:
         expr = self.kernels.lookup(value.source, steps.astype(self.kernels.storage_dtype(least, greatest)))
         return Tensor(expr, value.source.nhwc, scale, least, greatest, max(abs(low), abs(high)))
 
-    def _quantized_accumulator(self, value, scale, low, high, dtype):
-        """A `Linear` or an `Average`, with its residual."""
-        emit = self._emitters[type(value)]
+    def _quantized_accumulator(
+        self, value: Accumulated, scale: np.float32, low: int, high: int, dtype: str
+    ) -> relax.Expr:
+        """With its residual."""
         if not value.source.quantized:
             return self.kernels.quantize(self.real(value), Output(dtype), scale, _limits(low, high))
         if value.residual is None:
-            return emit(value, Output(dtype), _limits(low, high), value.multiplier(scale))
-        bits, (factor,) = fraction([_term(value.residual, scale)])
+            return self._accumulator(value, Output(dtype), _limits(low, high), scale)
+        bits, (factor,) = _fixed_point([_term(value.residual, scale)])
         output = Output(dtype, value.residual.dtype, bits)
-        return emit(value, output, _limits(low, high, factor), value.multiplier(scale, 2.0**bits))
+        return self._accumulator(value, output, _limits(low, high, factor), scale, 2.0**bits)
 
-    def _quantized_sum(self, value, scale, low, high, dtype):
-        bits, factors = fraction([_term(value.first, scale), _term(value.second, scale)])
+    def _quantized_sum(self, value: Sum, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
+        bits, factors = _fixed_point([_term(value.first, scale), _term(value.second, scale)])
         output = Output(dtype, None, bits)
         return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), _limits(low, high))
 
-    def _quantized_product(self, value, scale, low, high, dtype):
+    def _quantized_product(self, value: Product, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
         multiplier, limits = value.multiplier(scale), _limits(low, high)
         return self.kernels.product(value.first, value.second, Output(dtype), multiplier, limits)
 
-    def _quantized_bounded(self, value, scale, low, high, dtype):
-        multiplier = np.float32(np.float64(value.source.scale) / np.float64(scale))
+    def _quantized_bounded(self, value: Bounded, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
+        multiplier = np.float32(value.source.unit / np.float64(scale))
         return self.kernels.rescale(value.source, Output(dtype), multiplier, _limits(low, high))
 
-    def _real_accumulator(self, value):
-        integer = value.source.quantized
-        assert value.residual is None or not integer, "an integer sum is split before it becomes float"
+    def _real_accumulator(self, value: Accumulated) -> Tensor:
+        assert value.residual is None or not value.source.quantized, "an integer sum is split before it becomes float"
         output = Output("float32", None if value.residual is None else "float32")
-        multiplier = value.multiplier(1.0) if integer or isinstance(value, Average) else None
-        expr = self._emitters[type(value)](value, output, _float_limits(value.bounds), multiplier)
+        expr = self._accumulator(value, output, _float_limits(value.bounds), 1.0)
         return Tensor(expr, len(expr.ty.shape) == 4 and value.source.nhwc)
 
-
-def bound(value, low, high):
-    """`value` behind clip(low, high), or None where that takes an operator of its own."""
-    if isinstance(value, Tensor):
-        return Bounded(value, (low, high)) if value.quantized else None
-    if isinstance(value, Joined):
-        parts = tuple(bound(part, low, high) for part in value.parts)
-        return None if None in parts else replace(value, parts=parts)
-    if isinstance(value, Mapped):
-        return replace(value, results=np.clip(value.results, np.float32(low), np.float32(high)))
-    return clipped(value, low, high)
+    def _accumulator(
+        self, value: Accumulated, output: Output, limits: np.ndarray, scale: Scale, factor: float = 1.0
+    ) -> relax.Expr:
+        """The result in units of `scale` / `factor`."""
+        if isinstance(value, Average):
+            return self.kernels.average(value, output, limits, value.multiplier(scale, factor))
+        multiplier = value.multiplier(scale, factor) if value.source.quantized else None
+        return self.kernels.linear(value, output, limits, multiplier)
 
 
-def _term(tensor, scale):
-    return np.float64(tensor.scale) / np.float64(scale), tensor.limit
+def _fixed_point(terms: Sequence[tuple[np.float64, int]]) -> tuple[int, list[int]]:
+    """Fractional bits of a fixed-point sum and the integer scale of each term (docs/integer-program.md).
+
+    Parameters
+    ----------
+    terms : sequence of (numpy.float64, int)
+        Ratio of the term's scale to the result's, and its greatest absolute value.
+    """
+    for bits in range(FRACTION_BITS, 0, -1):
+        scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
+        if all(scale * largest <= ACC_LIMIT for scale, (_, largest) in zip(scales, terms, strict=True)):
+            return bits, scales
+    raise ValueError(
+        "a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
+        f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}"
+    )
 
 
-def _limits(low, high, factor=0):
+def _term(tensor: Tensor, scale: np.float32) -> tuple[np.float64, int]:
+    return tensor.unit / np.float64(scale), tensor.limit
+
+
+def _limits(low: int, high: int, factor: int = 0) -> np.ndarray:
+    """int32 (3,), as `Output.limits` has it."""
     return np.array([low, high, factor], "int32")
 
 
-def _float_limits(bounds):
+def _float_limits(bounds: Bounds) -> np.ndarray:
+    """float32 (2,)."""
     return np.array(bounds, "float32")

@@ -12,7 +12,7 @@ SCHEDULED = "tirx.is_scheduled"
 class ScheduleFallback:
     """Apply `schedules.fallback` to each PrimFunc that is not marked as scheduled."""
 
-    def transform_module(self, mod, _ctx):
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace the unscheduled functions."""
         updated = tvm.IRModule(mod.functions, attrs=mod.attrs)
         for var, func in mod.functions_items():

@@ -1,0 +1,166 @@
+"""Which kernel computes a convolution or dense layer, and the constants that it reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+import numpy as np
+from tvm import tirx
+
+from eq_tvm.schedules.choice import candidates, overflow
+from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.cost import Machine
+from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.convolution import depthwise, depthwise_columns
+from eq_tvm.schedules.processor.instructions import vector_bits
+
+from . import named_kernels
+from .lowered_values import Linear
+from .weight_size import Choose, small, weight_bytes
+
+
+class KernelRecord(TypedDict):
+    """What is told of the kernel that was chosen for a layer."""
+
+    layer: str
+    function: str  # its name in the lowered module
+    kernel: str  # algorithm, instruction and tiling
+    macs: int
+    instruction: str  # what multiplies
+    multiplications: int  # of that instruction, in multiply-accumulates
+    cycles: int  # estimated, of one core
+    weight_bytes: int
+    small_weight_bytes: int  # of the fastest kernel that does not enlarge the weights
+
+
+@dataclass(frozen=True)
+class LayerKernel:
+    """The kernel of a layer.
+
+    Parameters
+    ----------
+    function : tvm.tirx.PrimFunc
+        Arguments: activations, `constants`, limits, the residual if there is one, and the result.
+    constants : sequence of numpy.ndarray
+        Packed weights, bias and (of quantized layers) multiplier, in the kernel's own layouts.
+    shape : tuple of int
+        Of the result: NHWC, or with the channels of several groups as an axis of their own.
+    record : KernelRecord, optional
+        Of convolutions whose kernel was chosen.
+    """
+
+    function: tirx.PrimFunc
+    constants: Sequence[np.ndarray]
+    shape: tuple[int, ...]
+    record: KernelRecord | None = None
+
+
+def layer_kernel(
+    item: Linear, output: Output, multiplier: np.ndarray | None, machine: Machine, choose: Choose
+) -> LayerKernel:
+    """The fastest kernel that provably gives a layer's result.
+
+    Parameters
+    ----------
+    item : Linear
+    output : Output
+        Whether accumulators are `bounded` is found here.
+    multiplier : numpy.ndarray or None
+        float32 (O,): of the accumulators, where the layer is quantized.
+    machine : Machine
+    choose : callable (key, candidates) -> Candidate
+        Is asked where there are several kernels.
+
+    Raises
+    ------
+    ValueError
+        If an accumulator could overflow, or the processor has no multiply instruction.
+    """
+    if 1 < item.conv.groups == item.conv.in_channels == item.conv.out_channels:
+        return _depthwise(item, output, multiplier, machine)
+    found = []
+    if multiplier is not None:
+        output = replace(output, bounded=is_bounded(_worst(item), multiplier))
+    for conv in dict.fromkeys([item.conv.flattened(), item.conv]):
+        if multiplier is None:
+            lanes = vector_bits(machine.instructions.keys()) // 32
+            found += candidates.float_candidates(conv, item.weight, item.bias, output, machine, lanes)
+        else:
+            stored = candidates.Stored(item.source.dtype, item.source.low, item.source.high)
+            found += candidates.convolution_candidates(
+                conv, item.weight, item.bias, multiplier, stored, output, machine
+            )
+    best = choose(_layer_key(item, output), found)
+    function = named_kernels.convolution(best.make, item.conv, best.name.split()[0], output.dtype)
+    shape = tuple(int(extent) for extent in function.params[-1].shape)
+    return LayerKernel(function, best.constants(), shape, _record(item, function, best, found))
+
+
+def _record(item: Linear, function: tirx.PrimFunc, best: Candidate, found: Sequence[Candidate]) -> KernelRecord:
+    return {
+        "layer": item.name,
+        "function": str(function.attrs["global_symbol"]),
+        "kernel": best.name,
+        "macs": item.conv.macs,
+        "instruction": best.instruction,
+        "multiplications": round(best.multiplications),
+        "cycles": round(best.cycles),
+        "weight_bytes": weight_bytes(best),
+        "small_weight_bytes": weight_bytes(min(small(found), key=lambda candidate: candidate.cycles)),
+    }
+
+
+def _layer_key(item: Linear, output: Output) -> str:
+    """What two layers have in common that can use the same kernels, for people and files."""
+    conv, source = item.conv, item.source
+    form = f"{source.dtype} [{source.low}, {source.high}]" if source.quantized else "float32"
+    return (
+        f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
+        f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
+        f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
+    )
+
+
+def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, machine: Machine) -> LayerKernel:
+    conv, dtype, features = item.conv, item.source.dtype, machine.instructions.keys()
+    multiply = depthwise.byte_multiply(features) if dtype == "int8" else None
+    weight = depthwise.pack_depthwise(item.weight, "int8" if multiply else "int16")
+    lanes = vector_bits(features) // (32 if multiplier is None else 16)
+    if multiplier is None:
+        function = named_kernels.depthwise_conv(conv, "float32", weight.shape[0], lanes, output)
+        return LayerKernel(function, [weight, item.bias], conv.nhwc_shape)
+    by_columns = _depthwise_columns(item, output, multiplier, machine)
+    if by_columns is not None:
+        return by_columns
+    chain = depthwise.int16_chain(item.weight, _span(item))
+    bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
+    function = named_kernels.depthwise_conv(conv, dtype, chain, lanes, output, 0, multiply)
+    return LayerKernel(function, [weight, bias, multiplier], conv.nhwc_shape)
+
+
+def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, machine: Machine) -> LayerKernel | None:
+    """The kernel for processors with instructions for bytes, where it can be used."""
+    conv, (low, high) = item.conv, _span(item)
+    offset = max(0, -low)  # of the bytes that are multiplied
+    weight_max = int(np.abs(item.weight.astype("int32")).max())
+    dot = depthwise_columns.choose(machine.instructions, (low + offset, high + offset), weight_max)
+    worst = _worst(item)
+    output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
+    if dot is None or not depthwise_columns.fits(conv, output):
+        return None
+    narrow = output.dtype == "uint8" and depthwise_columns.is_small(worst)
+    bias = overflow.folded_bias(item.weight, item.bias, (low, high), offset)
+    constants = [
+        depthwise_columns.pack_weights(conv, dot, item.weight),
+        depthwise_columns.pack_constants(conv, dot, bias, multiplier, narrow),
+    ]
+    function = named_kernels.depthwise_columns(conv, item.source.dtype, dot, offset, output, narrow)
+    return LayerKernel(function, constants, conv.nhwc_shape)
+
+
+def _span(item: Linear) -> tuple[int, int]:
+    return item.source.low, item.source.high
+
+
+def _worst(item: Linear) -> np.ndarray:
+    return overflow.worst_accumulators(item.weight, item.bias, _span(item))

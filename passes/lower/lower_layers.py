@@ -1,0 +1,115 @@
+"""The lowering rules of convolutions, dense layers, and additions and products of activations: all stay pending."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from tvm import relax
+
+from eq_tvm.schedules.convolution.conv2d import Conv2D
+
+from ..graph.network import product_order
+from ..graph.rewrite import array, ints, shape
+from .lowered_values import Accumulated, Activation, Joined, Linear, Product, Sum, Tensor, Value, Weights, is_open
+from .lowering import Lowering
+
+
+def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
+    """`nn.conv2d` of NCHW activations and OIHW weights. See `lowering_rules`."""
+    attrs = call.attrs
+    if (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) != ("NCHW", "OIHW", "NCHW"):
+        return None
+    batch, channels, height, width = shape(call.args[0])
+    out_channels, _, kh, kw = shape(call.args[1])
+    (sh, sw), (dh, dw), (top, left, bottom, right) = map(ints, (attrs.strides, attrs.dilation, attrs.padding))
+    size, padding = (batch, height, width, channels, out_channels), (top, left, bottom, right)
+    return _linear(low, call, Conv2D(*size, (kh, kw), (sh, sw), padding, (dh, dw), int(attrs.groups)), lambda w: w, 0)
+
+
+def matmul(low: Lowering, call: relax.Call) -> Linear | None:
+    """`matmul` of (rows, K) activations and (K, N) weights."""
+    left, right = (shape(arg) for arg in call.args)
+    if len(left) != 2 or len(right) != 2:
+        return None
+    conv = Conv2D(1, 1, left[0], right[0], right[1])
+    return _linear(low, call, conv, lambda w: np.ascontiguousarray(w.T)[..., None, None], 1)
+
+
+def add(low: Lowering, call: relax.Call) -> Value | None:
+    """A bias, a residual, or the sum of two quantized tensors."""
+    first, second = (low.value(arg) for arg in call.args)
+    for layer, bias in ((first, second), (second, first)):
+        biased = _with_bias(layer, bias) if isinstance(layer, Linear) else None
+        if biased is not None:
+            return biased
+    if not isinstance(first, Activation) or not isinstance(second, Activation):
+        return None
+    if isinstance(first, Joined) or isinstance(second, Joined) or shape(call.args[0]) != shape(call.args[1]):
+        return None
+    if isinstance(first, Tensor) and first.quantized and isinstance(second, Tensor) and second.quantized:
+        return Sum(first, low.layout(second, first.nhwc))
+    return _with_residual(low, first, second)
+
+
+def multiply(low: Lowering, call: relax.Call) -> Product | None:
+    """The product of two quantized tensors, of one shape or with a factor for each channel."""
+    factors = [value for arg in call.args if isinstance(value := low.value(arg), Tensor) and value.quantized]
+    order = product_order(*map(shape, call.args)) if len(factors) == 2 else None
+    if order is None:
+        return None
+    first, second = (factors[i] for i in order)
+    if first.shape != second.shape:
+        first = low.layout(first, True)
+    return Product(first, low.layout(second, first.nhwc))
+
+
+def _linear(
+    low: Lowering, call: relax.Call, conv: Conv2D, to_oihw: Callable[[np.ndarray], np.ndarray], channel_axis: int
+) -> Linear | None:
+    """A layer on integers where source and weights are such, else on floats; `channel_axis` is the weights' for O."""
+    source, weight = low.tensor(call.args[0]), low.value(call.args[1])
+    if source is None:
+        return None
+    channels = conv.out_channels
+    by_channel = isinstance(weight, Weights) and (weight.axis == channel_axis or weight.scales.size == 1)
+    if isinstance(weight, Weights) and by_channel and source.quantized and weight.values.dtype == np.int8:
+        scales, bias = np.broadcast_to(weight.scales, channels).copy(), np.zeros(channels, "int32")
+        return Linear(low.name, low.layout(source, True), conv, to_oihw(weight.values), scales, bias)
+    values = _constant(weight)
+    if values is None or values.dtype != np.float32:
+        return None
+    scales, bias = np.ones(channels, "float32"), np.zeros(channels, "float32")
+    return Linear(low.name, low.layout(low.real(source), True), conv, to_oihw(values), scales, bias)
+
+
+def _with_bias(linear: Linear, other: Value) -> Linear | None:
+    if linear.biased or not is_open(linear):
+        return None
+    if isinstance(other, Weights) and other.values.size == linear.conv.out_channels and linear.source.quantized:
+        unit = linear.multiplier(1.0)
+        matches = np.array_equal(np.broadcast_to(other.scales, unit.shape), unit)
+        return replace(linear, bias=other.values.reshape(-1).astype("int32"), biased=True) if matches else None
+    constant = _constant(other)
+    if constant is None or linear.source.quantized or constant.size != linear.conv.out_channels:
+        return None
+    channel_axis = constant.ndim - (3 if len(linear.source.shape) == 4 else 1)
+    if constant.ndim and constant.shape[channel_axis] != linear.conv.out_channels:
+        return None
+    return replace(linear, bias=constant.reshape(-1).astype("float32"), biased=True)
+
+
+def _with_residual(low: Lowering, first: Activation, second: Activation) -> Accumulated | None:
+    """The later layer or pooling with the other tensor added, if that is of its kind."""
+    for layer, residual in ((second, first), (first, second)):
+        if not (isinstance(layer, Accumulated) and is_open(layer) and isinstance(residual, Tensor)):
+            continue
+        if residual.quantized == layer.source.quantized:
+            return replace(layer, residual=low.layout(residual, layer.source.nhwc))
+    if isinstance(second, Linear) and is_open(second) and not second.source.quantized:
+        return replace(second, residual=low.layout(low.real(first), second.source.nhwc))
+    return None
+
+
+def _constant(value: Value) -> np.ndarray | None:
+    """The real values of weights; None for everything else."""
+    return value.real() if isinstance(value, Weights) else array(value)

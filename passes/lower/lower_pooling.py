@@ -1,0 +1,63 @@
+"""The lowering rules of poolings: averages stay pending, maxima are emitted."""
+
+from dataclasses import replace
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from eq_tvm.schedules.operators.pooling import Pool2D
+
+from ..graph.rewrite import ints, shape
+from .lowered_values import Average, Tensor
+from .lowering import Lowering
+
+
+def mean(low: Lowering, call: relax.Call) -> Average | None:
+    """`mean` over height and width. See `lowering_rules`."""
+    axes = sorted(int(axis) % len(shape(call.args[0])) for axis in call.attrs.axis or [])
+    source = low.tensor(call.args[0])
+    if source is None or len(source.shape) != 4 or axes != [2, 3]:
+        return None
+    source = low.layout(source, True)
+    n, h, w, c = source.shape
+    pool = Pool2D(n, h, w, c, (h, w), (1, 1), (0, 0, 0, 0), 1, 1)
+    return Average(source, pool, np.full((1, 1), h * w, "float64"), flat=not call.attrs.keepdims)
+
+
+def avg_pool2d(low: Lowering, call: relax.Call) -> Average | None:
+    """`nn.avg_pool2d` of an NCHW tensor."""
+    found = _pool(low, call)
+    if found is None:
+        return None
+    source, pool = found
+    counts = np.outer(*(_window_sizes(call.attrs, pool, axis) for axis in (0, 1))).astype("float64")
+    return Average(source, pool, counts)
+
+
+def max_pool2d(low: Lowering, call: relax.Call) -> Tensor | None:
+    """`nn.max_pool2d` of an NCHW tensor."""
+    found = _pool(low, call)
+    return found and replace(found[0], expr=low.kernels.maximum(*found))
+
+
+def _pool(low: Lowering, call: relax.Call) -> tuple[Tensor, Pool2D] | None:
+    """The tensor as NHWC, and the pooling's shape."""
+    attrs, source = call.attrs, low.tensor(call.args[0])
+    if source is None or attrs.layout != "NCHW":
+        return None
+    source = low.layout(source, True)
+    n, h, w, c = source.shape
+    (kh, kw), (sh, sw), (dh, dw) = map(ints, (attrs.pool_size, attrs.strides, attrs.dilation))
+    top, left, bottom, right = ints(attrs.padding)
+    out_height, out_width = shape(call)[2:]
+    return source, Pool2D(n, h, w, c, (kh, kw), (sh, sw), (top, left, bottom, right), out_height, out_width, (dh, dw))
+
+
+def _window_sizes(attrs: tvm.ir.Attrs, pool: Pool2D, axis: int) -> np.ndarray:
+    """int64 (OH,) or (OW,): the number that each window's sum along one axis is divided by."""
+    extent, out = (pool.height, pool.out_height) if axis == 0 else (pool.width, pool.out_width)
+    before, after = (pool.padding[axis], pool.padding[axis + 2]) if attrs.count_include_pad else (0, 0)
+    first = np.arange(out)[:, None] * pool.strides[axis] - pool.padding[axis]
+    elements = first + np.arange(pool.kernel[axis]) * pool.dilation[axis]
+    return ((elements >= -before) & (elements < extent + after)).sum(1)

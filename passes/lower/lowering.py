@@ -1,0 +1,207 @@
+"""A lowering in progress: what each variable stands for, and every value emitted at most once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from ..graph.rewrite import operator_name
+from .kernels import Kernels
+from .lowered_values import (
+    NHWC_OF_NCHW,
+    UNBOUNDED,
+    Accumulated,
+    Activation,
+    Bounds,
+    Joined,
+    Quantizing,
+    Sum,
+    Tensor,
+    Value,
+    Weights,
+)
+from .materialize import Materializer
+
+NCHW_OF_NHWC = (0, 3, 1, 2)
+
+# Float operators that work element by element: they keep whatever layout their input has.
+_ELEMENTWISE = {
+    f"relax.{name}"
+    for name in (
+        "nn.relu",
+        "clip",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "sqrt",
+        "nn.silu",
+        "nn.gelu",
+        "nn.leakyrelu",
+        "abs",
+        "negative",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+    )
+}
+
+
+class Lowering:
+    """What the rules (`lowering_rules`) look values up in, and emit code by.
+
+    Parameters
+    ----------
+    builder : relax.BlockBuilder
+        In a dataflow block of the function under construction.
+    kernels : Kernels
+        Emits into it.
+    params : sequence of relax.Var
+        The function's.
+
+    Attributes
+    ----------
+    values : dict of relax.Var to Value
+        What the variables of the annotated module stand for.
+    name : str
+        Of the binding at hand: a layer's, for messages.
+    """
+
+    def __init__(self, builder: relax.BlockBuilder, kernels: Kernels, params: Sequence[relax.Var]) -> None:
+        self.builder, self.kernels = builder, kernels
+        self.emit = Materializer(kernels, self.layout)
+        self.values: dict[relax.Var, Value] = {param: Tensor(param) for param in params}
+        self.name = ""
+        # What was emitted, by the id of the value that it is made of, which is kept so that the id stays its own.
+        self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor]] = {}
+        self._real: dict[int, tuple[Activation, Tensor]] = {}
+        self._plain: dict[int, tuple[Tensor, Tensor]] = {}
+        self._layouts: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+
+    def value(self, expr: relax.Expr) -> Value:
+        """What an argument stands for; constants and shapes stand for themselves."""
+        return self.values[expr] if isinstance(expr, relax.Var) else expr
+
+    def fields(self, expr: relax.Expr) -> list[relax.Expr] | None:
+        """The fields of a tuple, or None for everything else."""
+        value = self.value(expr)
+        return list(value.fields) if isinstance(value, relax.Tuple) else None
+
+    def tensor(self, expr: relax.Expr) -> Tensor | None:
+        """An argument as a tensor that exists, quantized or float; None for constants."""
+        value = self.value(expr)
+        if isinstance(value, Tensor):
+            return value
+        return self.real(value) if isinstance(value, Activation) else None
+
+    def quantized(self, value: Activation, scale: np.float32, low: int, high: int) -> Tensor:
+        """`value` as integers in [low, high] at `scale`."""
+        key = (id(value), float(scale), low, high)
+        if key not in self._quantized:
+            self._quantized[key] = (value, self.emit.quantized(value, scale, low, high))
+        return self._quantized[key][1]
+
+    def real(self, value: Activation) -> Tensor:
+        """`value` as a float32 tensor, stored as it comes."""
+        if id(value) not in self._real:
+            self._real[id(value)] = (value, self._emit_real(value))
+        return self._real[id(value)][1]
+
+    def plain(self, value: Activation) -> Tensor:
+        """`value` as a float32 tensor with the annotated module's axes."""
+        if not (isinstance(value, Tensor) and value.quantized and value.nhwc):
+            return self.layout(self.real(value), False)
+        if id(value) not in self._plain:
+            expr = self.kernels.dequantize(value, np.array(UNBOUNDED, "float32"), True)
+            self._plain[id(value)] = (value, Tensor(expr))
+        return self._plain[id(value)][1]
+
+    def layout(self, tensor: Tensor, nhwc: bool) -> Tensor:
+        """`tensor` stored as NHWC or with the annotated module's axes."""
+        if len(tensor.shape) != 4 or tensor.nhwc == nhwc:
+            return tensor
+        key = (id(tensor), nhwc)
+        if key not in self._layouts:
+            axes = NHWC_OF_NCHW if nhwc else NCHW_OF_NHWC
+            expr = self.builder.emit(relax.op.permute_dims(tensor.expr, axes))
+            self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
+        return self._layouts[key][1]
+
+    def generic(self, call: relax.Expr) -> Value:
+        """An operator that is kept as it is, on float tensors."""
+        if isinstance(call, relax.TupleGetItem):
+            return self._emitted(relax.TupleGetItem(self._argument(call.tuple_value, False), call.index), False)
+        if not isinstance(call, relax.Call):
+            return self._emitted(self._argument(call, False), False)
+        values = [self.value(arg) for arg in call.args]
+        tensors = [self.real(value) for value in values if isinstance(value, Activation)]
+        nhwc = (
+            operator_name(call) in _ELEMENTWISE
+            and all(tensor.nhwc for tensor in tensors)
+            and len({tensor.shape for tensor in tensors}) == 1
+            and all(_is_scalar(value) for value in values if not isinstance(value, Activation))
+        )
+        args = [self._argument(arg, nhwc) for arg in call.args]
+        return self._emitted(relax.Call(call.op, args, call.attrs, call.ty_args), nhwc)
+
+    def result(self, expr: relax.Expr) -> relax.Expr:
+        """The module's result: float tensors with their original axes."""
+        fields = self.fields(expr)
+        if fields is not None:
+            return relax.Tuple([self.result(field) for field in fields])
+        return self._argument(expr, False)
+
+    def _emit_real(self, value: Activation) -> Tensor:
+        if isinstance(value, Joined):
+            parts = [self.plain(part).expr for part in value.parts]
+            return Tensor(self.builder.emit(relax.op.concat(parts, value.axis)))
+        # A sum that nobody quantizes: in float, as the annotated module says.
+        if isinstance(value, Sum):
+            return self._real_sum(value.first, value.second, value.bounds)
+        if isinstance(value, Accumulated) and value.residual is not None and value.source.quantized:
+            return self._real_sum(replace(value, residual=None, bounds=UNBOUNDED), value.residual, value.bounds)
+        return self.emit.real(value)
+
+    def _real_sum(self, first: Activation, second: Tensor, bounds: Bounds) -> Tensor:
+        left = self.real(first)
+        right = self.layout(self.real(second), left.nhwc)
+        total = self.builder.emit(relax.op.add(left.expr, right.expr))
+        if np.isfinite(bounds).any():
+            total = self.builder.emit(relax.op.clip(total, *(float(bound) for bound in bounds)))
+        return Tensor(total, left.nhwc)
+
+    def _emitted(self, expr: relax.Expr, nhwc: bool) -> Value:
+        """A float expression as a value."""
+        var = self.builder.emit(self.builder.normalize(expr))
+        return Tensor(var, nhwc) if isinstance(var.ty, relax.TensorType) else var
+
+    def _argument(self, expr: relax.Expr, nhwc: bool) -> relax.Expr:
+        """A float operator's argument, as code."""
+        value = self.value(expr)
+        if isinstance(value, Activation):
+            return (self.real(value) if nhwc else self.plain(value)).expr
+        if isinstance(value, Weights):
+            return relax.const(value.real())
+        if isinstance(value, Quantizing):
+            return self._integers(value)
+        return (
+            relax.Tuple([self._argument(field, nhwc) for field in value.fields])
+            if isinstance(value, relax.Tuple)
+            else value
+        )
+
+    def _integers(self, value: Quantizing) -> relax.Expr:
+        """What is between quantize and dequantize, for an operator that wants the integers as they are."""
+        tensor = self.layout(self.quantized(value.value, value.scale, value.low, value.high), False)
+        dtype = "uint8" if value.low >= 0 and value.high > 127 else "int8"
+        return self.builder.emit(relax.op.astype(tensor.expr, dtype))
+
+
+def _is_scalar(value: Value) -> bool:
+    return isinstance(value, relax.Expr) and not (
+        isinstance(value, tvm.ir.GenericConst) and value.value.numpy().size > 1
+    )
