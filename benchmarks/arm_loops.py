@@ -54,7 +54,7 @@ def _loops(conv: Conv2D, scheme: str, cpu: Cpu):
     bias, multiplier = np.zeros(conv.out_channels, "int32"), np.full(conv.out_channels, 1e-4, "float32")
     source, output = Stored("uint8", 0, high), Output("uint8", bounded=True)
     seen = set()
-    for candidate in convolution_candidates(conv, weight, bias, multiplier, source, output, target):
+    for candidate in convolution_candidates(conv, weight, bias, multiplier, source, output, target.machine):
         algorithm = candidate.name.split()[0]
         if algorithm not in seen:
             seen.add(algorithm)

@@ -125,7 +125,7 @@ def lower(mod, target, *, choose=None, optimize="speed", dump=None):
     record : list of dict
         The kernel of each convolution and dense layer.
     """
-    to_integer = passes.LowerToInteger(target, choose, optimize)
+    to_integer = passes.LowerToInteger(target.machine, choose, optimize)
     with target.tvm_target():
         for phase, phase_passes in lowering_phases(to_integer):
             mod = Sequential(phase_passes)(mod)

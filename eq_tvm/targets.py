@@ -16,6 +16,8 @@ from eq_tvm.errors import UserError
 if TYPE_CHECKING:
     import tvm
 
+    from eq_tvm.schedules.processor.machine import Machine
+
 DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
 INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
 HAVE_TVM = ("x86_64", "aarch64")  # architectures with packages of TVM, which runs bundles
@@ -44,6 +46,13 @@ class TargetSpec:
     def architecture(self) -> str:
         """``x86_64``, ``aarch64``, ...: the first part of the triple."""
         return self.triple.split("-")[0] if self.triple else platform.machine()
+
+    @property
+    def machine(self) -> Machine:
+        """What the choice of kernels knows of it."""
+        from eq_tvm.schedules.processor.machine import Machine
+
+        return Machine(self.instructions, self.issue, self.loads, self.l1, self.l2, self.l3)
 
     @property
     def is_cross(self) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules.choice import candidates, overflow
+from eq_tvm.schedules.choice import candidates
+from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import is_bounded
 from eq_tvm.schedules.convolution import depthwise, depthwise_columns
 from eq_tvm.schedules.operators import concat as concat_kernel

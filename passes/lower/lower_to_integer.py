@@ -51,7 +51,7 @@ class LowerToInteger:
 
     Parameters
     ----------
-    machine : eq_tvm.schedules.choice.cost.Machine, or a target of ``targets.yaml``
+    machine : eq_tvm.schedules.processor.machine.Machine
         The CPU's multiply instructions and caches.
     choose : callable (key, candidates) -> Candidate, optional
         Picks the kernel of the layer that `key` describes (see `eq_tvm.schedules.choice.candidates`). By default the
