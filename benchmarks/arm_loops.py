@@ -55,7 +55,7 @@ def _loops(conv: Conv2D, scheme: str, cpu: Cpu):
     source, output = Stored("uint8", 0, high), Output("uint8", bounded=True)
     seen = set()
     for candidate in convolution_candidates(conv, weight, bias, multiplier, source, output, target.machine):
-        algorithm = candidate.name.split()[0]
+        algorithm = candidate.algorithm
         if algorithm not in seen:
             seen.add(algorithm)
             with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):

@@ -104,7 +104,7 @@ def measure_peak(instruction: str, target: dict) -> float:
 
 def _varied(candidates):
     """The cheapest of each algorithm, and then the cheapest of all."""
-    first = {candidate.name.split()[0]: candidate for candidate in reversed(candidates)}
+    first = {candidate.algorithm: candidate for candidate in reversed(candidates)}
     rest = [candidate for candidate in candidates if candidate not in first.values()]
     return [*first.values(), *rest[: TRIED - len(first)]]
 

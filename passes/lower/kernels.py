@@ -83,7 +83,7 @@ class Kernels:
                 )
         key = _layer_key(item, output)
         best = self.choose(key, found)
-        function = _convolution(best.make, item.conv, best.name.split()[0], output.dtype)
+        function = _convolution(best.make, item.conv, best.algorithm, output.dtype)
         self.record.append(
             {
                 "layer": item.name,

@@ -36,10 +36,12 @@ class Candidate:
     ----------
     name : str
         Algorithm, instruction and tiling, for people and as a key.
+    algorithm : str
+        "direct", or a form of Winograd's as "F(4,3)".
     cycles : float
         Estimated cycles of one core.
     instruction : str
-        What multiplies.
+        Name of what multiplies.
     multiplications : float
         How many multiply-accumulates of that instruction the layer takes, without padding.
     make : callable
@@ -49,6 +51,7 @@ class Candidate:
     """
 
     name: str
+    algorithm: str
     cycles: float
     instruction: str
     multiplications: float
@@ -150,6 +153,7 @@ def _tilings(
         plan = replace(plan, tiling=replace(tiling, chunk=chunk_of(plan, machine)))
         yield Candidate(
             f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' patches' * tiling.patches}",
+            "direct",
             cost.direct_cycles(plan, machine),
             ins.name,
             conv.macs,
@@ -178,6 +182,7 @@ def _winograd(
             yield Candidate(
                 f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
+                f"F({form.m},3)",
                 cost.winograd_cycles(plan, machine),
                 ins.name,
                 conv.macs * form.alpha**2 / (9 * form.m**2),

@@ -6,8 +6,9 @@ from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eq_tvm import host
 from eq_tvm.schedules.common.overflow import INT16_MAX
-from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, forms, vector_bits
+from eq_tvm.schedules.processor.instructions import FOR_BYTES, choose, choose_int16, fma, forms, named, vector_bits
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
 LINKS = {"pmaddubsw": 2, "smlal": 1, "vmlal": 1}  # products that one link adds up in an int16
@@ -108,6 +109,34 @@ def test_int7_has_the_longest_chains():
     for name in LONGEST:
         chains = [choose(FAMILIES[name].features, (-limit, limit), limit)[0].chain for limit in (63, 127)]
         assert chains[0] > chains[1]
+
+
+def test_every_family_is_tested_and_has_its_features():
+    families = {definition.instruction.family for definition in FOR_BYTES}
+    assert families == set(host.NEEDED_FEATURES) == set().union(*(family.features for family in FAMILIES.values()))
+
+
+@pytest.mark.parametrize(
+    "name, features, chain, registers",
+    [
+        ("pmaddubsw_256_x4", (), 4, 16),
+        ("vpdpwssd_512", (), 1, 32),
+        ("smlal_x8", (), 8, 32),
+        ("smlal_parts_x1", (), 1, 32),
+        ("sdot_element_x2", (), 2, 32),
+        ("smlal_int16", (), 8, 16),
+        ("fma_128", {"vmlal"}, 1, 16),
+        ("fma_128", {"sdot", "smlal"}, 1, 32),
+    ],
+)
+def test_records_name_instructions(name, features, chain, registers):
+    found = named(name, features)
+    assert (found.name, found.chain, found.registers) == (name, chain, registers)
+
+
+def test_records_name_chains_in_assembly():
+    found = named("smlal_ordered_x4b")
+    assert (found.name, found.chains, found.links) == ("smlal_ordered_x4b", (4, 11), 15)
 
 
 @pytest.mark.parametrize("features", [set(), {"neon"}, {"avx2", "fma"}])
