@@ -116,8 +116,9 @@ def longest_chains(weights: Weights, activation_range: tuple[int, int], group: i
         np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
         for sums in _extremes(w, activation_range)
     )
-    best: dict[int, tuple[int, int, list[int]]] = {0: (0, 0, [])}  # for the links before: chains, those that end within
-    for end in range(1, links + 1):  # a group, their lengths
+    # For the links before: chains, those of them that end within a group, their lengths.
+    best: dict[int, tuple[int, int, list[int]]] = {0: (0, 0, [])}
+    for end in range(1, links + 1):
         found = [
             (count + 1, within + bool(end % group), [*chains, end - start])
             for start, (count, within, chains) in best.items()
