@@ -54,8 +54,8 @@ def _loops(conv: Conv2D, scheme: str, cpu: Cpu):
     bias, multiplier = np.zeros(conv.out_channels, "int32"), np.full(conv.out_channels, 1e-4, "float32")
     source, output = Stored("uint8", 0, high), Output("uint8", bounded=True)
     seen = set()
-    for candidate in convolution_candidates(conv, weight, bias, multiplier, source, output, target):
-        algorithm = candidate.name.split()[0]
+    for candidate in convolution_candidates(conv, weight, bias, multiplier, source, output, target.machine):
+        algorithm = candidate.algorithm
         if algorithm not in seen:
             seen.add(algorithm)
             with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):

@@ -53,9 +53,9 @@ def _kernel(conv, target):
     weight = rng.integers(-63, 64, (conv.out_channels, conv.in_channels, 3, 3), "int8")
     bias, multiplier = np.zeros(conv.out_channels, "int32"), np.full(conv.out_channels, 1e-4, "float32")
     candidates = convolution_candidates(
-        conv, weight, bias, multiplier, Stored("uint8", 0, 127), Output("uint8", bounded=True), target
+        conv, weight, bias, multiplier, Stored("uint8", 0, 127), Output("uint8", bounded=True), target.machine
     )
-    chosen = next(candidate for candidate in candidates if candidate.name.startswith("direct"))
+    chosen = next(candidate for candidate in candidates if candidate.algorithm == "direct")
     with tvm.transform.PassContext(opt_level=3, config=COMPILE_CONFIG):
         module = tvm.compile(chosen.make(), target=target.tvm_target())
     x = rng.integers(0, 128, (1, conv.height, conv.width, conv.in_channels)).astype("uint8")

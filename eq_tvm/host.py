@@ -22,14 +22,6 @@ NEEDED_FEATURES = {
 }
 
 
-def instructions() -> dict[str, float]:
-    """The multiply instructions worth using here, with their multiply-accumulates per cycle (see targets.yaml).
-
-    Empty where there is none that eq_tvm has kernels for.
-    """
-    return next((choice for choice in _CHOICES.get(platform.machine(), []) if not missing_features(choice)), {})
-
-
 def missing_features(names: Iterable[str], present: Iterable[str] | None = None) -> list[str]:
     """Features that the multiply instructions `names` need and a processor (this one) lacks, in LLVM's names."""
     present = (cpu_features() or set()) if present is None else present
@@ -111,15 +103,6 @@ def cache_sizes() -> tuple[int, int, int]:
             sizes[int(level)] = int(size[:-1]) << 10
     return sizes[1], sizes[2], sizes[3]
 
-
-_CHOICES = {  # best first
-    "x86_64": [
-        {"vpdpbusd-512": 128, "pmaddwd-512": 31},
-        {"vpdpbusd-256": 64, "pmaddwd-256": 22},
-        {"pmaddubsw": 40, "pmaddwd-256": 22},
-    ],
-    "aarch64": [{"sdot": 21.8, "smlal": 8.0}, {"smlal": 8.0}],
-}
 
 _LINUX_NAMES = {  # LLVM's name -> name in /proc/cpuinfo
     "avx2": "avx2",

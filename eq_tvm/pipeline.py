@@ -101,7 +101,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         ),
     ],
     # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them
-    "4-integer": lambda how: [passes.LowerToInteger(how.target, how.choose, how.optimize)],
+    "4-integer": lambda how: [passes.LowerToInteger(how.target.machine, how.choose, how.optimize)],
     # what is still a float operator becomes loop nests, fused
     "5-fused": lambda how: [
         relax.transform.LegalizeOps(),

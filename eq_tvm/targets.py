@@ -16,6 +16,8 @@ from eq_tvm.errors import UserError
 if TYPE_CHECKING:
     import tvm
 
+    from eq_tvm.schedules.processor.machine import Machine
+
 DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
 INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
 HAVE_TVM = ("x86_64", "aarch64")  # architectures with packages of TVM, which runs bundles
@@ -44,6 +46,13 @@ class TargetSpec:
     def architecture(self) -> str:
         """``x86_64``, ``aarch64``, ...: the first part of the triple."""
         return self.triple.split("-")[0] if self.triple else platform.machine()
+
+    @property
+    def machine(self) -> Machine:
+        """What the choice of kernels knows of it."""
+        from eq_tvm.schedules.processor.machine import Machine
+
+        return Machine(self.instructions, self.issue, self.loads, self.l1, self.l2, self.l3)
 
     @property
     def is_cross(self) -> bool:
@@ -92,6 +101,7 @@ def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:
         raise UserError(f"{path} must map the names of targets to their descriptions, as {DEFAULT_FILE} does")
 
     targets: dict[str, TargetSpec] = {}
+    hosts: dict[str, tuple[dict[str, Any], str]] = {}
     aliases: dict[str, str] = {}
     for name, entry in entries.items():
         where = f"target {name} in {path}"
@@ -101,9 +111,10 @@ def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:
             _only_keys(entry, ("alias",), where)
             aliases[str(name)] = str(entry["alias"])
         elif "host" in entry:
-            targets[str(name)] = _host_target(str(name), entry, where)
+            hosts[str(name)] = entry, where
         else:
             targets[str(name)] = _target(str(name), entry, where)
+    targets |= {name: _host_target(name, *found, targets) for name, found in hosts.items()}
     for name, other in aliases.items():
         if other not in targets:
             raise UserError(f"target {name} in {path} is an alias of {other}, which is not there: {_listed(targets)}")
@@ -146,7 +157,11 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
     for key in ("issue", "loads"):
         if not _is_number(entry.get(key, 1), (int, float)) or entry.get(key, 1) <= 0:
             raise UserError(f"{where}: {key} must be a positive number, not {entry[key]!r}")
-    instructions = entry["instructions"]
+    _check_instructions(entry["instructions"], where)
+    return TargetSpec(name=name, **entry)
+
+
+def _check_instructions(instructions: Any, where: str) -> None:
     if not isinstance(instructions, dict) or not instructions:
         raise UserError(f"{where}: instructions must map some of {_listed(INSTRUCTIONS)} to a throughput")
     for instruction, throughput in instructions.items():
@@ -154,23 +169,41 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
             raise UserError(f"{where}: unknown instruction {instruction}; there are: {_listed(INSTRUCTIONS)}")
         if not _is_number(throughput, (int, float)) or throughput <= 0:
             raise UserError(f"{where}: the throughput of {instruction} must be positive, not {throughput!r}")
-    return TargetSpec(name=name, **entry)
 
 
-def _host_target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
-    _only_keys(entry, ("description", "host"), where)
+def _host_target(name: str, entry: dict[str, Any], where: str, targets: Mapping[str, TargetSpec]) -> TargetSpec:
+    _only_keys(entry, ("description", "host", "instructions"), where)
     l1, l2, l3 = host.cache_sizes()
     return TargetSpec(
         name=name,
         description=str(entry.get("description", "this machine")),
         triple=None,
         cpu=None,
-        instructions=host.instructions(),
+        instructions=_host_instructions(entry["instructions"], where, targets)
+        if "instructions" in entry
+        else load_targets()["native"].instructions,
         l1=l1,
         l2=l2,
         l3=l3,
         threads=host.cores(),
     )
+
+
+def _host_instructions(choices: Any, where: str, targets: Mapping[str, TargetSpec]) -> Mapping[str, float]:
+    """The first of the choices for this architecture that the processor has; empty where it has none.
+
+    A choice is a mapping as of any target, or the name of a target, whose instructions it stands for.
+    """
+    if not isinstance(choices, dict) or not all(isinstance(here, list) for here in choices.values()):
+        raise UserError(f"{where}: instructions of a host must map architectures to lists, not {choices!r}")
+    for choice in choices.get(platform.machine(), []):
+        if isinstance(choice, str) and choice not in targets:
+            raise UserError(f"{where}: there is no target {choice}, only {_listed(targets)}")
+        instructions = targets[choice].instructions if isinstance(choice, str) else choice
+        _check_instructions(instructions, where)
+        if not host.missing_features(instructions):
+            return instructions
+    return {}
 
 
 def _only_keys(entry: dict[str, Any], known: tuple[str, ...], where: str) -> None:

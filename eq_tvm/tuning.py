@@ -88,12 +88,12 @@ def measure_peak(instruction: str, target: dict) -> float:
     import tvm
 
     from eq_tvm import passes
-    from eq_tvm.schedules.choice.cost import Machine
     from eq_tvm.schedules.choice.peak import peak_kernel
     from eq_tvm.schedules.processor.instructions import named
+    from eq_tvm.schedules.processor.machine import Machine
 
     machine = Machine(**{field.name: target[field.name] for field in fields(Machine) if field.name in target})
-    function, macs = peak_kernel(named(instruction), machine)
+    function, macs = peak_kernel(named(instruction, machine.instructions), machine)
     random = np.random.default_rng(0)
     arguments = [tvm.runtime.tensor(_random(parameter, random)) for parameter in function.params]
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
@@ -104,7 +104,7 @@ def measure_peak(instruction: str, target: dict) -> float:
 
 def _varied(candidates):
     """The cheapest of each algorithm, and then the cheapest of all."""
-    first = {candidate.name.split()[0]: candidate for candidate in reversed(candidates)}
+    first = {candidate.algorithm: candidate for candidate in reversed(candidates)}
     rest = [candidate for candidate in candidates if candidate not in first.values()]
     return [*first.values(), *rest[: TRIED - len(first)]]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from tvm import relax, tirx
 
-from eq_tvm.schedules.choice.cost import Machine
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.operators.table import pack_table
 from eq_tvm.schedules.processor.instructions import vector_bits
+from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
 
 from . import named_kernels

@@ -7,12 +7,13 @@ from typing import TypedDict
 import numpy as np
 from tvm import tirx
 
-from eq_tvm.schedules.choice import candidates, overflow
+from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.candidates import Candidate
-from eq_tvm.schedules.choice.cost import Machine
+from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
 from eq_tvm.schedules.convolution import depthwise, depthwise_columns
 from eq_tvm.schedules.processor.instructions import vector_bits
+from eq_tvm.schedules.processor.machine import Machine
 
 from . import named_kernels
 from .lowered_values import Linear
@@ -91,7 +92,7 @@ def layer_kernel(
                 conv, item.weight, item.bias, multiplier, stored, output, machine
             )
     best = choose(_layer_key(item, output), found)
-    function = named_kernels.convolution(best.make, item.conv, best.name.split()[0], output.dtype)
+    function = named_kernels.convolution(best.make, item.conv, best.algorithm, output.dtype)
     shape = tuple(int(extent) for extent in function.params[-1].shape)
     return LayerKernel(function, best.constants(), shape, _record(item, function, best, found))
 

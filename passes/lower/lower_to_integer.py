@@ -7,7 +7,7 @@ import tvm
 from tvm import relax
 
 from eq_tvm.schedules.choice.candidates import Candidate
-from eq_tvm.schedules.choice.cost import Machine
+from eq_tvm.schedules.processor.machine import Machine
 
 from ..graph.rewrite import operator_name
 from .join_in_place import join_in_place
@@ -29,7 +29,7 @@ class LowerToInteger:
 
     Parameters
     ----------
-    machine : eq_tvm.schedules.choice.cost.Machine, or a target of ``targets.yaml``
+    machine : eq_tvm.schedules.processor.machine.Machine
         The CPU's multiply instructions and caches.
     choose : callable (key, candidates) -> Candidate, optional
         Picks the kernel of the layer that `key` describes (see `eq_tvm.schedules.choice.candidates`). By default the

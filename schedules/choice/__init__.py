@@ -1,4 +1,4 @@
-"""How a kernel is chosen: every candidate for a layer, the proof that it is exact, the estimate of what it costs.
+"""How a kernel is chosen: every candidate for a layer, the proof that its chains are exact, the estimate of its cost.
 
 The only folder that knows all kernels; none of them knows it.
 """

@@ -1,18 +1,31 @@
 """Every way to compute a quantized convolution on a processor, with what each is estimated to cost."""
 
+from __future__ import annotations
+
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+from tvm import tirx
 
+from ..common.epilogue import Output
+from ..common.overflow import folded_bias
 from ..convolution import winograd_plan as winograd
+from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
-from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights, weight_runs
 from ..convolution.winograd import winograd_conv
 from ..processor import instructions
-from ..processor.ordered import ordered
-from . import cost, overflow
+from ..processor.instruction import Instruction
+from ..processor.machine import Machine
+from . import cost
+from .chains import lengths, longer_chains, ordered
+from .tilings import chunk_of, direct_tilings, layouts, winograd_tilings
+
+Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -23,10 +36,12 @@ class Candidate:
     ----------
     name : str
         Algorithm, instruction and tiling, for people and as a key.
+    algorithm : str
+        "direct", or a form of Winograd's as "F(4,3)".
     cycles : float
         Estimated cycles of one core.
     instruction : str
-        What multiplies.
+        Name of what multiplies.
     multiplications : float
         How many multiply-accumulates of that instruction the layer takes, without padding.
     make : callable
@@ -36,14 +51,33 @@ class Candidate:
     """
 
     name: str
+    algorithm: str
     cycles: float
     instruction: str
     multiplications: float
-    make: Callable
-    constants: Callable[[], Sequence[np.ndarray]]
+    make: Callable[[], tirx.PrimFunc]
+    constants: Callable[[], Sequence[Array]]
 
 
-def convolution_candidates(conv, weight, bias, multiplier, source, output, machine):
+@dataclass(frozen=True)
+class Stored:
+    """How a quantized tensor is stored.
+
+    Parameters
+    ----------
+    dtype : str
+    low, high : int
+        The range of its integers.
+    """
+
+    dtype: str
+    low: int
+    high: int
+
+
+def convolution_candidates(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> list[Candidate]:
     """Candidates that provably give the integer program's result, the cheapest first.
 
     Parameters
@@ -72,42 +106,29 @@ def convolution_candidates(conv, weight, bias, multiplier, source, output, machi
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
-def float_candidates(conv, weight, bias, output, machine, lanes):
+def float_candidates(
+    conv: Conv2D, weight: Array, bias: Array, output: Output, machine: Machine, lanes: int
+) -> list[Candidate]:
     """The same for a convolution of float32: direct ones only. `lanes` are those of a vector of float32."""
     ins = instructions.fma(lanes, machine.instructions)
     return sorted(_tilings(conv, ins, 0, "float32", output, machine, (weight, bias)), key=lambda c: c.cycles)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """How a quantized tensor is stored.
-
-    Parameters
-    ----------
-    dtype : str
-    low, high : int
-        The range of its integers.
-    """
-
-    dtype: str
-    low: int
-    high: int
-
-
-def _direct(conv, weight, bias, multiplier, source, output, machine):
+def _direct(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
     span = source.low, source.high
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
-    folded = overflow.folded_bias(weight, bias, span, offset)
+    folded = folded_bias(weight, bias, span, offset)
 
-    def packed(patches, instruction):
-        tiling = DirectTiling(1, 1, patches=patches)
-        return pack_weights(DirectPlan(conv, instruction, output, tiling), weight)
+    def runs(patches: bool, instruction: Instruction) -> Array:
+        return weight_runs(DirectPlan(conv, instruction, output, DirectTiling(1, 1, patches=patches)), weight)
 
     for form in instructions.forms(ins):
-        for patches in cost.layouts(conv, form):  # which products an int16 adds up depends on it
-            proof = functools.partial(packed, patches), (span[0] + offset, span[1] + offset)
-            found = [form, *overflow.longer_chains(form, *proof, _lengths(conv, form))]
-            if cost.in_order(machine):
+        for patches in layouts(conv, form):  # which products an int16 adds up depends on it
+            proof = functools.partial(runs, patches), (span[0] + offset, span[1] + offset)
+            found = [form, *longer_chains(form, *proof, lengths(conv, form))]
+            if machine.in_order:
                 found += ordered(form, conv, *proof, patches)
             for instruction in found:
                 yield from _tilings(
@@ -115,57 +136,56 @@ def _direct(conv, weight, bias, multiplier, source, output, machine):
                 )
 
 
-def _lengths(conv, ins):
-    """Chains to consider."""
-    channels = conv.in_channels // conv.groups
-    if ins.parts == 1:  # a kernel row of a few channels may fill chains of three or six links better
-        return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
-    row = channels * conv.kernel[1]
-    runs = [-(-run // (ins.parts * ins.pairs)) for run in (channels, row, row * conv.kernel[0])]
-    return [length for length in range(2, 17) if any(run % length == 0 for run in runs)]
-
-
-def _tilings(conv, ins, offset, dtype, output, machine, constants, patches=False):
-    for tiling in cost.direct_tilings(conv, ins):
+def _tilings(
+    conv: Conv2D,
+    ins: Instruction,
+    offset: int,
+    dtype: str,
+    output: Output,
+    machine: Machine,
+    constants: tuple[Array, ...],
+    patches: bool = False,
+) -> Iterator[Candidate]:
+    for tiling in direct_tilings(conv, ins):
         if tiling.patches != patches:
             continue
         plan = DirectPlan(conv, ins, output, tiling)
-        plan = replace(plan, tiling=replace(tiling, chunk=cost.chunk_of(plan, machine)))
+        plan = replace(plan, tiling=replace(tiling, chunk=chunk_of(plan, machine)))
         yield Candidate(
-            f"direct {_short(ins)} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' patches' * tiling.patches}",
+            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' patches' * tiling.patches}",
+            "direct",
             cost.direct_cycles(plan, machine),
-            _short(ins),
+            ins.name,
             conv.macs,
             functools.partial(direct_conv, plan, offset, dtype),
             functools.partial(_direct_constants, plan, *constants),
         )
 
 
-def _direct_constants(plan, weight, *channels):
+def _direct_constants(plan: DirectPlan, weight: Array, *channels: Array) -> tuple[Array, ...]:
     return pack_weights(plan, weight), *(pack_channels(plan, values) for values in channels)
 
 
-def _winograd(conv, weight, bias, multiplier, source, output, machine):
+def _winograd(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
     ins = instructions.choose_int16(machine.instructions)
     if ins is None or not winograd.fits(conv) or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
         return
     for form in winograd.FORMS:
         if not winograd.is_exact(form, weight, bias, (source.low, source.high)):
             continue
-        for tiling in cost.winograd_tilings(conv, form, ins):
-            if tiling.pieces and not cost.in_order(machine):
+        for tiling in winograd_tilings(conv, form, ins):
+            if tiling.pieces and not machine.in_order:
                 continue
             plan = winograd.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
-                f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
+                f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
+                f"F({form.m},3)",
                 cost.winograd_cycles(plan, machine),
-                _short(ins),
+                ins.name,
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),
                 functools.partial(winograd.constants, plan, weight, bias, multiplier),
             )
-
-
-def _short(instruction):
-    return instruction.name.removeprefix("eq_tvm.")

@@ -1,15 +1,19 @@
 """The rate that an instruction reaches in a direct kernel whose data stays in the near caches."""
 
+from tvm import tirx
+
 from ..common.epilogue import Output
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
-from ..convolution.direct_plan import DirectPlan
-from . import cost
+from ..convolution.direct_plan import DirectPlan, DirectTiling
+from ..processor.instruction import Instruction
+from ..processor.machine import Machine
+from . import cost, tilings
 
 STEPS, TILES = 512, 8
 
 
-def peak_kernel(instruction, machine):
+def peak_kernel(instruction: Instruction, machine: Machine) -> tuple[tirx.PrimFunc, int]:
     """A scheduled PrimFunc that does little but multiply, and its multiply-accumulates.
 
     Parameters
@@ -20,12 +24,12 @@ def peak_kernel(instruction, machine):
     steps = STEPS // max(1, len(instruction.chains))
     widest = Conv2D(1, 1, 28, steps * instruction.depth, 4 * instruction.lanes)
 
-    def per_product(tiling):
+    def per_product(tiling: DirectTiling) -> tuple[float, int]:
         products = tiling.vectors * tiling.tile
         step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, machine, far=False)
         return step / products, -products
 
-    tiling = min(cost.direct_tilings(widest, instruction), key=per_product)
+    tiling = min(tilings.direct_tilings(widest, instruction), key=per_product)
     conv = Conv2D(1, 1, TILES * tiling.tile, widest.in_channels, tiling.vectors * instruction.channels)
     plan = DirectPlan(conv, instruction, Output("float32"), tiling)
     return direct_conv(plan, 0, instruction.activation), conv.macs

@@ -3,18 +3,21 @@
 `pragma_import_llvm`, an annotation of a loop, brings the function to where `call_extern` calls it.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 ADDRESSES = [f"x{n}" for n in (*range(9, 18), *range(20, 29))]  # without those that systems or LLVM may reserve
 
 
-def llvm_function(name, lines, pointers, sums, alone, vectors):
+def llvm_function(
+    name: str, lines: Sequence[str], pointers: int, sums: int, alone: bool, vectors: Iterable[int]
+) -> str:
     """A function that runs `lines` of aarch64 assembly.
 
     Parameters
     ----------
     name : str
-    lines : list of str
+    lines : sequence of str
         $0, $1, ... are the registers of sums, and those behind hold the pointers.
     pointers : int
         What it takes: so many addresses, and that of the sums.
@@ -64,7 +67,7 @@ class Load:
     offset: int
 
 
-def addressed(lines):
+def addressed(lines: Sequence[str | Load | None]) -> list[str]:
     """Lines of assembly, among which are `Load`s, with what these addresses take.
 
     The instruction has no offsets. Addresses are computed many at a time, as that waits for all multiplications before
@@ -72,9 +75,10 @@ def addressed(lines):
     """
     later = [line for line in lines if isinstance(line, Load) and line.offset]
     batches = [later[at : at + len(ADDRESSES)] for at in range(0, len(later), len(ADDRESSES))]
-    addresses, written = {}, []
+    addresses: dict[Load, str] = {}
+    written: list[str] = []
 
-    def compute():
+    def compute() -> None:
         for register, load in zip(ADDRESSES, batches.pop(0), strict=False):
             addresses[load] = register
             written.append(f"add {register}, {load.operand}, #{load.offset}")

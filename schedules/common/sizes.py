@@ -3,7 +3,7 @@
 CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
 
 
-def innermost_width(extent, lanes):
+def innermost_width(extent: int, lanes: int) -> int:
     """The widest vector of at most `lanes` elements that divides `extent`: a power of two, or all of a short extent.
 
     Short ones are not left as loops because LLVM 22 makes masked vectors of those below 16, and for AVX-512 it stores
@@ -16,6 +16,6 @@ def innermost_width(extent, lanes):
     return lanes
 
 
-def largest_divisor(extent, most):
+def largest_divisor(extent: int, most: int) -> int:
     """The largest divisor of `extent` that is not above `most`."""
     return max(n for n in range(1, min(extent, most) + 1) if extent % n == 0)

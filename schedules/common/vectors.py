@@ -5,8 +5,6 @@ from tvm.ir import Op, PointerType, PrimType
 from tvm.target.codegen import llvm_lookup_intrinsic_id
 from tvm.tirx import call_intrin
 
-from ..processor.intrinsics import llvm
-
 LANE = 16  # bytes that shuffles stay within
 
 
@@ -52,7 +50,7 @@ def pack(name, a, b, width, size):
     `name` is the instruction's.
     """
     prefix, suffix = ("avx512", ".512") if width == 64 else ("avx2", "")
-    return llvm(f"llvm.x86.{prefix}.{name}{suffix}", f"int{8 * size}x{width // size}", a, b)
+    return tirx.call_llvm_pure_intrin(f"int{8 * size}x{width // size}", f"llvm.x86.{prefix}.{name}{suffix}", a, b)
 
 
 def unpack(a, b, half, width, size):

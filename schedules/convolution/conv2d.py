@@ -1,5 +1,7 @@
 """The shape of a convolution."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 
@@ -19,34 +21,37 @@ class Conv2D:
     groups: int = 1
 
     @property
-    def out_height(self):
+    def out_height(self) -> int:
+        """Rows of the result."""
         top, _, bottom, _ = self.padding
         return (self.height + top + bottom - self.dilation[0] * (self.kernel[0] - 1) - 1) // self.strides[0] + 1
 
     @property
-    def out_width(self):
+    def out_width(self) -> int:
+        """Columns of the result."""
         _, left, _, right = self.padding
         return (self.width + left + right - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.strides[1] + 1
 
     @property
-    def nhwc_shape(self):
+    def nhwc_shape(self) -> tuple[int, ...]:
         """Shape of the result, (N, OH, OW, C)."""
         return (self.batch, self.out_height, self.out_width, self.out_channels)
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> tuple[int, ...]:
         """Shape of the direct kernel's result: the channels of several groups are an axis of their own."""
         channels = (self.out_channels,) if self.groups == 1 else (self.groups, self.out_channels // self.groups)
         return (self.batch, self.out_height, self.out_width, *channels)
 
-    def flattened(self):
+    def flattened(self) -> Conv2D:
         """The same convolution with all pixels in one row, where each needs just the input pixel at its place."""
         if self.kernel != (1, 1) or self.strides != (1, 1) or any(self.padding):
             return self
         return replace(self, batch=1, height=1, width=self.batch * self.height * self.width)
 
     @property
-    def macs(self):
+    def macs(self) -> int:
+        """Multiply-accumulates, those with padding included."""
         return (
             self.batch
             * self.out_height

@@ -6,8 +6,8 @@ import numpy as np
 import tvm_ffi
 from tvm import s_tir, te, tirx
 
-from ..choice.overflow import INT16_MAX, worst_accumulators
 from ..common.lowered import lowered
+from ..common.overflow import INT16_MAX, worst_accumulators
 from ..common.sizes import innermost_width
 from ..processor.intrinsics import llvm
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..choice.overflow import INT16_MAX
+from ..common.overflow import INT16_MAX
 from ..common.vectors import LANE
 from .depthwise_loops import Kernel
 

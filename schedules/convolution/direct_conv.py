@@ -256,7 +256,7 @@ def _schedule(func, plan, prepared):
         sch.annotate(kh, "pragma_import_llvm", ordered_function(ins, alone))
         sch.tensorize(w_i, ordered_intrinsic(ins, distance, flat, alone))
     elif ins.activation != "float32":
-        sch.tensorize(lane, ins.widening if ins.staged else ins.name)
+        sch.tensorize(lane, ins.intrinsic)
     if ins.parts > 1:
         w_i, c = sch.get_loops(sch.get_sblock("total"))[-2:]
         four, c = sch.split(c, [None, 4])

@@ -7,14 +7,18 @@ as [group, block, kh, tap, step, vector, chain, lane, pair].
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..common.epilogue import Output
 from ..common.sizes import CACHED
 from ..processor import packing
-from ..processor.instructions import Instruction
+from ..processor.instruction import Instruction
 from .conv2d import Conv2D
+
+Array: TypeAlias = npt.NDArray[Any]
 
 TILES = 8  # whose results are stored together, where a tile has few
 WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
@@ -61,15 +65,17 @@ class DirectPlan:
     tiling: DirectTiling
 
     @property
-    def group_in(self):
+    def group_in(self) -> int:
+        """Input channels of a group."""
         return self.conv.in_channels // self.conv.groups
 
     @property
-    def group_out(self):
+    def group_out(self) -> int:
+        """Output channels of a group."""
         return self.conv.out_channels // self.conv.groups
 
     @property
-    def by_row(self):
+    def by_row(self) -> bool:
         """Whether a run is a whole kernel row, as its pixels' channels alone would waste much of the instruction."""
         conv = self.conv
         return (
@@ -79,41 +85,47 @@ class DirectPlan:
         )
 
     @property
-    def kernel_rows(self):
+    def kernel_rows(self) -> int:
         """Runs one below the other, of `taps` side by side."""
         return 1 if self.tiling.patches else self.conv.kernel[0]
 
     @property
-    def taps(self):
+    def taps(self) -> int:
+        """Runs side by side in a kernel row."""
         return 1 if self.by_row else self.conv.kernel[1]
 
     @property
-    def row(self):
+    def row(self) -> int:
         """Elements of a kernel row that lie side by side."""
         return self.group_in * (self.conv.kernel[1] if self.by_row else 1)
 
     @property
-    def run(self):
+    def run(self) -> int:
+        """Elements of a run: see the module."""
         return self.row * (self.conv.kernel[0] if self.tiling.patches else 1)
 
     @property
-    def steps(self):
+    def steps(self) -> int:
+        """Uses of the instruction that consume a run."""
         return -(-self.run // self.instruction.depth)
 
     @property
-    def block(self):
+    def block(self) -> int:
+        """Output channels of a block."""
         return self.tiling.vectors * self.instruction.channels
 
     @property
-    def blocks(self):
+    def blocks(self) -> int:
+        """Blocks of a group, the last of which may not be full."""
         return -(-self.group_out // self.block)
 
     @property
-    def padded_columns(self):
+    def padded_columns(self) -> int:
+        """Columns of the result, filled up to whole tiles."""
         return -(-self.conv.out_width // self.tiling.tile) * self.tiling.tile
 
     @property
-    def packs(self):
+    def packs(self) -> bool:
         """Whether four vectors are packed to bytes together: see `packing`."""
         return (
             self.block == packing.BLOCK
@@ -125,24 +137,25 @@ class DirectPlan:
         )
 
     @property
-    def weight_shape(self):
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the packed weights: see the module."""
         ins, vectors = self.instruction, self.tiling.vectors
         link, *rest = ins.weight_shape
         order = (link, vectors) if ins.chains else (vectors, link)
         return (self.conv.groups, self.blocks, self.kernel_rows, self.taps, self.steps, *order, *rest)
 
     @property
-    def block_bytes(self):
+    def block_bytes(self) -> int:
         """Bytes of a block of weights."""
         return math.prod(self.weight_shape[2:]) * np.dtype(self.instruction.weight).itemsize
 
     @property
-    def far(self):
+    def far(self) -> bool:
         """Whether a block of weights does not stay in the first cache."""
         return self.block_bytes > CACHED
 
     @property
-    def unrolled(self):
+    def unrolled(self) -> bool:
         """Whether the code of a tile is written out.
 
         Weights that a single pixel uses are read by the instruction that multiplies them. Where a loop counts, their
@@ -151,14 +164,14 @@ class DirectPlan:
         conv, ins, tiling = self.conv, self.instruction, self.tiling
         links = self.kernel_rows * self.taps * self.steps * ins.chain * tiling.vectors
         return (
-            ins.chained
+            ins.int16_step
             and ins.lanes == 8
             and tiling.tile == 1
             and conv.out_height * conv.out_width > 1
             and links <= WRITTEN_OUT
         )
 
-    def needs_copy(self, dtype, offset):
+    def needs_copy(self, dtype: str, offset: int) -> bool:
         """Whether activations stored as `dtype` can't be read where they are."""
         return (
             offset != 0
@@ -170,8 +183,8 @@ class DirectPlan:
         )
 
 
-def pack_weights(plan, weight):
-    """OIHW weights in the order in which the kernel reads them, zeros where a block is not full.
+def pack_weights(plan: DirectPlan, weight: Array) -> Array:
+    """OIHW weights in the order in which the kernel reads them, `plan.weight_shape`, zeros where a block is not full.
 
     Parameters
     ----------
@@ -179,37 +192,53 @@ def pack_weights(plan, weight):
     weight : numpy.ndarray
         int8 (float32 for a float kernel), (out_channels, in_channels / groups, kh, kw).
     """
+    ins, runs = plan.instruction, weight_runs(plan, weight)
+    groups, _, *rest = runs.shape
+    full = np.zeros((groups, plan.blocks * plan.block, *rest), runs.dtype)
+    full[:, : plan.group_out] = runs
+    full = full[:, _order(plan)].reshape(groups, plan.blocks, plan.tiling.vectors, ins.channels, *rest)
+    # group, block, kh, tap, step, vector, link, channel, input
+    full = full.transpose(0, 1, 4, 5, 6, *((7, 2) if ins.chains else (2, 7)), 3, 8)
+    return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
+
+
+def weight_runs(plan: DirectPlan, weight: Array) -> Array:
+    """OIHW weights, each output channel's by itself, as the instruction uses them one after the other.
+
+    Parameters
+    ----------
+    plan : DirectPlan
+        Of its tiling, only `patches` matters.
+    weight : numpy.ndarray
+        As for `pack_weights`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (group, channel, kh, tap, step, link, input), zeros where a run does not fill its last use.
+    """
     conv, ins = plan.conv, plan.instruction
     _, channels, kh, kw = weight.shape
     rows = plan.kernel_rows
     w = weight.reshape(conv.groups, plan.group_out, channels, kh, kw).transpose(0, 1, 3, 4, 2)  # g, o, kh, kw, c
     w = w.reshape(conv.groups, plan.group_out, rows, plan.taps, plan.run)
-    full = np.zeros((conv.groups, plan.blocks * plan.block, rows, plan.taps, plan.steps * ins.depth), w.dtype)
-    full[:, : plan.group_out, ..., : plan.run] = w
-    full = full[:, _order(plan)].reshape(
-        conv.groups,
-        plan.blocks,
-        plan.tiling.vectors,
-        ins.channels,
-        rows,
-        plan.taps,
-        plan.steps,
-        ins.links,
-        ins.parts * ins.pairs,
-    )
-    # group, block, kh, tap, step, vector, chain, channel, input
-    full = full.transpose(0, 1, 4, 5, 6, *((7, 2) if ins.chains else (2, 7)), 3, 8)
-    return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
+    full = np.zeros((*w.shape[:-1], plan.steps * ins.depth), w.dtype)
+    full[..., : plan.run] = w
+    return full.reshape(*w.shape[:-1], plan.steps, ins.links, ins.parts * ins.pairs)
 
 
-def pack_channels(plan, values):
-    """Per-channel `values` (bias, multiplier) with zeros where a block is not full."""
+def pack_channels(plan: DirectPlan, values: Array) -> Array:
+    """Per-channel `values` (bias, multiplier), (out_channels,), with zeros where a block is not full.
+
+    They come in the order of the accumulators, block by block: (groups * blocks * block,).
+    """
     full = np.zeros((plan.conv.groups, plan.blocks * plan.block), values.dtype)
     full[:, : plan.group_out] = values.reshape(plan.conv.groups, plan.group_out)
-    return full[:, _order(plan)].reshape(-1)
+    ordered: Array = full[:, _order(plan)].reshape(-1)
+    return ordered
 
 
-def _order(plan):
+def _order(plan: DirectPlan) -> npt.NDArray[np.intp]:
     """The output channel (of a group) at each place of the accumulators."""
     places = np.arange(plan.blocks * plan.block)
     return places // packing.BLOCK * packing.BLOCK + packing.position(places % packing.BLOCK) if plan.packs else places

@@ -226,7 +226,7 @@ def _schedule_product(sch, plan, write_back):
     init = sch.get_loops(sch.decompose_reduction(product, step))
     sch.vectorize(init[-1]), sch.unroll(init[-2]), sch.unroll(init[-3])
     sch.unroll(several), sch.unroll(t_i), sch.unroll(vector)
-    sch.tensorize(lane, ins.name)
+    sch.tensorize(lane, ins.intrinsic)
 
 
 def _schedule_write_back(sch, write_back, tiles, lanes):

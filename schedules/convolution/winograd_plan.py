@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..choice.overflow import INT16_MAX, worst_accumulators
 from ..common.epilogue import Output
+from ..common.overflow import INT16_MAX, worst_accumulators
 from ..common.sizes import CACHED
-from ..processor.instructions import Instruction
+from ..processor.instruction import Instruction
 from .conv2d import Conv2D
 
 

@@ -1,111 +1,21 @@
-"""Multiply-accumulate instructions: what they compute, and which one a layer can use.
+"""The multiply instructions that there are, and which one a processor takes for a layer."""
 
-Every instruction computes, for `lanes` output channels at once,
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
-    C[i] += sum over chain, pair of A[chain * pairs + pair] * B[chain, i, pair]
+import numpy as np
 
-with int32 (or float32) C. A is one pixel's run of input channels, B a block of packed weights. `chain` products are
-added up in int16 first where the instruction works that way, which `choose` and `overflow.longer_chains` prove to fit.
-"""
+from ..common.overflow import INT16_MAX
+from . import neon, x86
+from .instruction import DIGITS, Definition, Instruction, Isa
+from .ordered import FORM, with_chains
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from ..choice.overflow import INT16_MAX
-from . import intrinsics, neon
-from .ordered import with_chains
+# Fastest first, each for whoever has its family. Of bytes; a wider operand takes a layer that bytes do not.
+FOR_BYTES: Sequence[Definition] = (*x86.FOR_BYTES, *neon.FOR_BYTES)
+FOR_INT16: Sequence[Definition] = (*x86.FOR_INT16, *neon.FOR_INT16)
 
 
-@dataclass(frozen=True)
-class Instruction:
-    """One way to multiply and accumulate.
-
-    Parameters
-    ----------
-    name : str
-        Name of the registered tensor intrinsic; with a chain, of the two that `link` and `widening` name.
-    lanes : int
-        Output channels per vector.
-    pairs : int
-        Neighbouring input channels that one lane multiplies and adds.
-    chain : int
-        Vectors of weights that one use consumes: of products added in int16 before they are widened, where there is an
-        int16 step (see `staged`), else of those that share a vector of activations.
-    activation, weight : str
-        Operand dtypes.
-    registers : int
-        Vector registers of the machine: bounds the tile of accumulators.
-    chained : callable or None
-        Makes the same instruction with another chain, where it has an int16 step.
-    parts : int
-        Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
-    chains : tuple of int
-        Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
-        vectors and pixels together.
-    """
-
-    name: str
-    lanes: int
-    pairs: int
-    chain: int
-    activation: str
-    weight: str
-    registers: int = field(compare=False)
-    chained: Callable | None = field(compare=False, default=None)
-    parts: int = 1
-    chains: tuple[int, ...] = ()
-
-    @property
-    def links(self):
-        """Vectors of weights, for each vector of accumulators, that one use consumes."""
-        return sum(self.chains) or self.chain
-
-    @property
-    def depth(self):
-        """Input channels that one use of the instruction consumes."""
-        return self.pairs * self.links * self.parts
-
-    @property
-    def channels(self):
-        """Output channels of a vector."""
-        return self.lanes // self.parts
-
-    @property
-    def neon(self):
-        """Whether it is one of ARM's, of 128 bits."""
-        return self.name.startswith(("eq_tvm.smlal", "eq_tvm.sdot", "eq_tvm.vmlal", "fma_128"))
-
-    @property
-    def staged(self):
-        """Whether products are added in int16 first, by an intrinsic of its own."""
-        return self.chained is not None and (self.chain > 1 or self.parts > 1) and not self.chains
-
-    @property
-    def link(self):
-        """Name of the tensor intrinsic that multiplies and adds in int16, where there is a chain."""
-        return f"{self.name.partition('_x')[0]}_link"
-
-    @property
-    def widening(self):
-        """Name of the one that adds a chain's int16 sums, two for each lane, to the accumulators."""
-        return f"{self.name.partition('_x')[0]}_widen"
-
-    @property
-    def weight_shape(self):
-        """Shape of the weights that one use of the instruction reads.
-
-        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or (chain, parts * pairs) where lanes
-        are parts of a channel.
-        """
-        if self.parts > 1:
-            return (self.links, self.parts * self.pairs)
-        if self.chain == 1:
-            return (self.lanes, self.pairs)
-        return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)
-
-
-def choose(features, activation_range, weight_max):
+def choose(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> tuple[Instruction, int]:
     """The fastest instruction whose int16 step provably holds for these ranges.
 
     Parameters
@@ -129,205 +39,104 @@ def choose(features, activation_range, weight_max):
     ValueError
         If the CPU has none of the instructions.
     """
-    low, high = activation_range
-    for name, make in _FAMILIES.items():
-        if name not in features:
+    for definition in FOR_BYTES:
+        instruction = definition.instruction
+        offset = _offset(instruction.activation, activation_range)
+        if instruction.family not in features or offset is None:
             continue
-        found = make(low, high, max(weight_max, 1))
-        if found:
-            return found
+        low, high = (end + offset for end in activation_range)
+        chain = _proven_chain(instruction, max(abs(low), abs(high)), weight_max)
+        if chain:
+            return _ready(definition, chain), offset
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
 
 
-def forms(instruction):
+def choose_int16(features: Collection[str]) -> Instruction | None:
+    """The fastest instruction that multiplies int16 by int16, or None."""
+    found = (definition for definition in FOR_INT16 if definition.instruction.family in features)
+    return next((_ready(definition, definition.instruction.chain) for definition in found), None)
+
+
+def forms(instruction: Instruction) -> Iterator[Instruction]:
     """The instruction, and those that multiply and prove alike, but read activations differently."""
     yield instruction
-    name = instruction.name.removeprefix("eq_tvm.")
-    if name == "sdot":
-        yield from (_shared_sdot(4), _shared_sdot(2))
-    elif name.startswith("smlal_x") and instruction.chain > 1:  # a link of parts adds up two products
-        yield _parted_smlal(instruction.chain // 2)
+    for definition in _DEFINITIONS[instruction.form].alternatives:
+        other, chain = definition.instruction, definition.instruction.chain
+        if other.int16_step:  # as many products in an int16
+            chain = instruction.chain * instruction.products // other.products
+        if chain:
+            yield _ready(definition, chain)
 
 
-def choose_int16(features):
-    """The fastest instruction that multiplies int16 by int16, or None."""
-    return next((make(0, 0, 0)[0] for name, make in _INT16_FAMILIES.items() if name in features), None)
+def named(name: str, features: Collection[str] = ()) -> Instruction:
+    """The instruction of a name that a record of kernels has (see `Instruction.name`), such as pmaddubsw_256_x4.
+
+    Parameters
+    ----------
+    name : str
+    features : collection of str
+        As `choose` takes them: whose registers a float32 instruction has.
+    """
+    if name in _FLOAT_LANES:
+        return fma(_FLOAT_LANES[name], features)
+    if name in _DEFINITIONS:
+        definition = _DEFINITIONS[name]
+        return _ready(definition, definition.instruction.chain)
+    form, _, length = name.rpartition("_x")
+    if form == FORM:
+        return with_chains(neon.SMLAL_PARTS.instruction, [DIGITS.index(digit) for digit in length])
+    return _ready(_DEFINITIONS[form], int(length))
 
 
-def named(name):
-    """The instruction of that name (without "eq_tvm."), such as pmaddubsw_256_x4."""
-    base, _, chain = name.partition("_x")
-    if base in _NEON:
-        return _NEON[base](chain if base == "smlal_ordered" else int(chain)) if chain else _NEON[base]()
-    family, _, bits = base.partition("_")
-    lanes = int(bits or 128) // 32
-    if family == "fma":
-        return fma(lanes)
-    if chain:
-        return _chained_pmaddubsw(lanes, int(chain))
-    return {"vpdpbusd": _vpdpbusd, "vpdpwssd": _vpdpwssd, "pmaddwd": _pmaddwd}[family](lanes)(0, 127, 63)[0]
+def fma(lanes: int, features: Collection[str] = ()) -> Instruction:
+    """float32 multiply and add, left to LLVM: no tensor intrinsic.
+
+    Parameters
+    ----------
+    lanes : int
+        Of a vector of float32.
+    features : collection of str
+        As `choose` takes them.
+    """
+    isa: Isa = "armv7" if "vmlal" in features else "aarch64" if lanes == 4 else "x86"
+    registers = {"armv7": neon.REGISTERS_32, "aarch64": neon.REGISTERS, "x86": x86.registers(32 * lanes)}[isa]
+    return Instruction(f"fma_{32 * lanes}", isa, "", lanes, 1, "float32", "float32", registers, fused=True)
 
 
-def vector_bits(features):
+def vector_bits(features: Collection[str]) -> int:
     """Width of the vector registers of a CPU with these features."""
-    if any(name.endswith("-512") for name in features):
-        return 512
-    return 128 if features & {"sdot", "smlal", "vmlal"} else 256
+    lanes = (each.instruction.lanes for each in FOR_BYTES if each.instruction.family in features)
+    return 32 * max(lanes, default=8)
 
 
-def fma(lanes, features=()):
-    """float32 multiply and add, left to LLVM: no tensor intrinsic."""
-    registers = neon.REGISTERS_32 if "vmlal" in features else 2 * lanes if lanes > 4 else 32
-    return Instruction(f"fma_{lanes * 32}", lanes, 1, 1, "float32", "float32", registers)
+def _offset(dtype: str, activation_range: tuple[int, int]) -> int | None:
+    """The least offset that makes the range fit the operand's dtype, or None where none does."""
+    low, high = activation_range
+    held = np.iinfo(dtype)
+    if dtype == "uint8":
+        offset = max(0, -low)
+    else:
+        offset = 0 if high <= held.max else -128
+    return offset if held.min <= low + offset and high + offset <= held.max else None
 
 
-def _to_unsigned(low, high):
-    """The least offset that makes the range non-negative, or None where it then leaves uint8."""
-    offset = max(0, -low)
-    return offset if high + offset <= 255 else None
+def _proven_chain(instruction: Instruction, activation_max: int, weight_max: int) -> int:
+    """The longest chain whose int16 sums fit whatever the weights; 0 where a single link might not."""
+    if not instruction.int16_step:
+        return instruction.chain
+    most = INT16_MAX // (instruction.products * max(activation_max, 1) * max(weight_max, 1))
+    return max((length for length in instruction.lengths if length <= most), default=0)
 
 
-def _to_signed(low, high):
-    offset = 0 if high <= 127 else -128
-    return offset if low + offset >= -128 else None
+def _ready(definition: Definition, chain: int) -> Instruction:
+    """The instruction with a chain of this length, once there are its tensor intrinsics."""
+    definition.register(definition.instruction)
+    return replace(definition.instruction, chain=chain)
 
 
-def _vpdpbusd(lanes):
-    def make(low, high, _weight_max):
-        offset = _to_unsigned(low, high)
-        if offset is None:
-            return None
-        ins = Instruction(f"eq_tvm.vpdpbusd_{lanes * 32}", lanes, 4, 1, "uint8", "int8", 2 * lanes)
-        return intrinsics.register(ins, intrinsics.vpdpbusd_body(lanes)), offset
-
-    return make
-
-
-def _pmaddubsw(lanes):
-    def make(low, high, weight_max):
-        offset = _to_unsigned(low, high)
-        if offset is None:
-            return None
-        chain = min(4, INT16_MAX // (2 * max(high + offset, 1) * weight_max))
-        if chain < 1:
-            return None  # one instruction alone may saturate
-        return _chained_pmaddubsw(lanes, chain), offset
-
-    return make
-
-
-def _chained_pmaddubsw(lanes, chain):
-    ins = Instruction(
-        f"eq_tvm.pmaddubsw_{lanes * 32}_x{chain}",
-        lanes,
-        4,
-        chain,
-        "uint8",
-        "int8",
-        2 * lanes,
-        functools.partial(_chained_pmaddubsw, lanes),
-    )
-    return _registered(ins, intrinsics.pmaddubsw_bodies(lanes))
-
-
-def _int16(name, body, lanes):
-    """int16 times int16 takes every activation and weight."""
-
-    def make(_low, _high, _weight_max):
-        ins = Instruction(f"eq_tvm.{name}_{lanes * 32}", lanes, 2, 1, "int16", "int16", 2 * lanes)
-        return intrinsics.register(ins, body(lanes)), 0
-
-    return make
-
-
-_pmaddwd = functools.partial(_int16, "pmaddwd", intrinsics.pmaddwd_body)
-_vpdpwssd = functools.partial(_int16, "vpdpwssd", intrinsics.vpdpwssd_body)
-
-
-def _sdot(low, high, _weight_max):
-    offset = _to_signed(low, high)
-    if offset is None:
-        return None
-    ins = Instruction("eq_tvm.sdot", 4, 4, 1, "int8", "int8", 32)
-    return intrinsics.register(ins, neon.sdot_body()), offset
-
-
-def _int8(chained):
-    """int8 times int8, with an int16 step after `chain` products."""
-
-    def make(low, high, weight_max):
-        offset = _to_signed(low, high)
-        if offset is None:
-            return None
-        largest = max(abs(low + offset), abs(high + offset), 1)
-        chain = min(8, INT16_MAX // (largest * weight_max))
-        return chained(1 << (chain.bit_length() - 1)), offset  # a power of two divides the usual channel counts
-
-    return make
-
-
-def _chained_smlal(chain):
-    ins = Instruction(f"eq_tvm.smlal_x{chain}", 4, 2, chain, "int8", "int8", 32, _chained_smlal)
-    return _registered(ins, neon.smlal_bodies())
-
-
-def _chained_vmlal(chain):
-    ins = Instruction(f"eq_tvm.vmlal_x{chain}", 4, 2, chain, "int8", "int8", neon.REGISTERS_32, _chained_vmlal)
-    return _registered(ins, neon.vmlal_bodies())
-
-
-def _parted_smlal(chain):
-    ins = Instruction(f"eq_tvm.smlal_parts_x{chain}", 4, 4, chain, "int8", "int8", 32, _parted_smlal, 4)
-    return neon.register_parted(ins, *neon.parted_smlal_bodies())
-
-
-def _shared_sdot(chain):
-    ins = Instruction(f"eq_tvm.sdot_element_x{chain}", 4, 4, chain, "int8", "int8", 32)
-    return neon.register_shared(ins, neon.shared_sdot_body(chain))
-
-
-def _shared_int16():
-    """Two registers of accumulators, for the halves of a register of weights."""
-    ins = Instruction("eq_tvm.smlal_int16", 8, 1, 8, "int16", "int16", 16)
-    return neon.register_shared(ins, neon.shared_int16_body(8, 8))
-
-
-def _registered(ins, bodies):
-    """With an int16 step: the two intrinsics of a chain, or one where there is none."""
-    link, widening, both = bodies
-    return intrinsics.register_chained(ins, link, widening) if ins.chain > 1 else intrinsics.register(ins, both)
-
-
-# Fastest first.
-_FAMILIES = {
-    "vpdpbusd-512": _vpdpbusd(16),
-    "vpdpbusd-256": _vpdpbusd(8),
-    "pmaddubsw-512": _pmaddubsw(16),
-    "pmaddubsw": _pmaddubsw(8),
-    "pmaddwd-512": _pmaddwd(16),
-    "pmaddwd-256": _pmaddwd(8),
-    "sdot": _sdot,
-    "smlal": _int8(_chained_smlal),
-    "vmlal": _int8(_chained_vmlal),
+_DEFINITIONS = {
+    each.instruction.form: each
+    for definition in (*FOR_BYTES, *FOR_INT16)
+    for each in (definition, *definition.alternatives)
 }
-
-
-_NEON = {
-    "smlal": _chained_smlal,
-    "smlal_parts": _parted_smlal,
-    "smlal_int16": _shared_int16,
-    "smlal_ordered": lambda digits: with_chains(_parted_smlal(1), [int(digit, 36) for digit in digits]),
-    "sdot": lambda: _sdot(0, 127, 63)[0],
-    "sdot_element": _shared_sdot,
-    "vmlal": _chained_vmlal,
-}
-
-
-# A processor that has vpdpbusd has vpdpwssd of the same width.
-_INT16_FAMILIES = {
-    "vpdpbusd-512": _vpdpwssd(16),
-    "vpdpbusd-256": _vpdpwssd(8),
-    "pmaddwd-512": _pmaddwd(16),
-    "pmaddwd-256": _pmaddwd(8),
-    "smlal": lambda *_: (_shared_int16(), 0),
-}
+_FLOAT_LANES = {f"fma_{32 * lanes}": lanes for lanes in (4, 8, 16)}

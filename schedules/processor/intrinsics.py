@@ -1,35 +1,111 @@
-"""The multiply-accumulate instructions as TIR tensor intrinsics: what `instructions` describes, in LLVM's words."""
+"""Multiply-accumulate instructions as TIR tensor intrinsics: the forms that `instruction` describes.
 
+Each is a description, plain arithmetic for TVM to recognize, and an implementation around a vector operation, which
+comes from where the instruction is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from .instruction import Instruction
 
-def register(instruction, body):
-    """Register the tensor intrinsic once; `body(A, B, c)` gives the new vector of int32 accumulators."""
-    return registered(instruction, instruction.name, _multiply, body)
+Expr: TypeAlias = tirx.Expr
+Register: TypeAlias = Callable[[Instruction], None]
+Pair: TypeAlias = tuple[tirx.PrimFunc, tirx.PrimFunc]  # description, implementation
+Body: TypeAlias = Callable[[tirx.Buffer, tirx.Buffer, Expr], Expr]  # of activations and weights, and what to add to
+Widen: TypeAlias = Callable[[Expr, Expr], Expr]  # of int16 sums, and what to add to
 
 
-def register_chained(instruction, multiply, widen, link=None):
-    """Register the two intrinsics of an instruction with an int16 step, once for all its chains.
+def multiplying(body: Body) -> Register:
+    """The intrinsic C[i] += A . B[i].
 
-    `multiply(A, B, c)` gives the new vector of int16 sums, two for each lane, and `widen(S, c)` the new vector of int32
-    accumulators once such sums are added to them. `link` makes the first of the two, if not as usual.
+    Parameters
+    ----------
+    body : callable (A, B, c)
+        The new vector of int32 accumulators, with products of the buffers of activations (pairs,) and of weights
+        (lanes, pairs) added to `c`.
     """
-    registered(instruction, instruction.link, link or _link, multiply)
-    return registered(instruction, instruction.widening, _widen, widen)
+    return lambda ins: _register(f"eq_tvm.{ins.form}", _multiply, ins, body)
 
 
-def registered(instruction, name, make, body):
-    """The instruction, once there is an intrinsic of that name: what `make(instruction, body)` returns."""
+def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) -> Register:
+    """The two intrinsics of an instruction with an int16 step, for all its chains, and one for what is no chain.
+
+    Parameters
+    ----------
+    multiply : callable (A, B)
+        A vector of int16 sums, two for each lane, of the operands that `multiplying` describes.
+    widen : callable (sums, c)
+        The new vector of int32 accumulators, with such sums added to `c`.
+    """
+
+    def register(ins: Instruction) -> None:
+        _register(ins.link, _link, ins, lambda A, B, c: c + multiply(A, B))
+        _register(f"eq_tvm.{ins.form}_widen", _widen, ins, widen)
+        _register(f"eq_tvm.{ins.form}", _multiply, ins, lambda A, B, c: widen(multiply(A, B), c))
+
+    return register
+
+
+def parted(body: Body, widen: Widen) -> Register:
+    """The two intrinsics of one whose lanes are parts of a channel.
+
+    Parameters
+    ----------
+    body : callable (A, B, c)
+        The new vector of int16 sums; both operands have parts * pairs elements, all that a link consumes.
+    widen : callable (sums, c)
+        As for `chained`.
+    """
+
+    def register(ins: Instruction) -> None:
+        _register(ins.link, _link_of_parts, ins, body)
+        _register(f"eq_tvm.{ins.form}_widen", _widen, ins, widen)
+
+    return register
+
+
+def shared(body: Body) -> Register:
+    """The intrinsic of `chain` vectors of weights that share a vector of activations.
+
+    Parameters
+    ----------
+    body : callable (A, B, c)
+        As for `multiplying`, with activations (chain * pairs,) and weights (chain, lanes, pairs), (chain, lanes) where
+        there are no pairs.
+    """
+    return lambda ins: _register(f"eq_tvm.{ins.form}", _shared if ins.pairs > 1 else _shared_single, ins, body)
+
+
+def llvm(name: str, dtype: str, *args: Expr) -> Expr:
+    """A call of one of LLVM's intrinsics without side effects."""
+    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
+
+
+def spread(A: tirx.Buffer, at: int, count: int, dtype: str, times: int) -> Expr:
+    """`count` neighbouring activations from A[at], repeated `times` times in a vector register."""
+    size = np.dtype(dtype).itemsize
+    group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{8 * size * count}")
+    return T.reinterpret(T.broadcast(group, times), dtype=f"int{8 * size}x{count * times}")
+
+
+def _register(name: str, make: Callable[[Instruction, Any], Pair], instruction: Instruction, body: Any) -> None:
+    """Once: what `make(instruction, body)` returns."""
     if TensorIntrin.get(name, allow_missing=True) is None:
         TensorIntrin.register(name, *make(instruction, body))
-    return instruction
 
 
 # The accumulators' scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.
 
 
-def _multiply(ins, body):
+def _multiply(ins: Instruction, body: Body) -> Pair:
     lanes, pairs, a_dtype, b_dtype = ins.lanes, ins.pairs, ins.activation, ins.weight
 
     @T.prim_func(s_tir=True)
@@ -58,7 +134,7 @@ def _multiply(ins, body):
     return description, implementation
 
 
-def _link(ins, body):
+def _link(ins: Instruction, body: Body) -> Pair:
     lanes, pairs, a_dtype, b_dtype = ins.lanes, ins.pairs, ins.activation, ins.weight
     count = pairs // 2  # products that the instruction itself adds
 
@@ -103,7 +179,7 @@ def _link(ins, body):
     return single if count == 1 else description, implementation  # an axis of extent 1 vanishes from a block
 
 
-def _widen(ins, body):
+def _widen(ins: Instruction, body: Widen) -> Pair:
     lanes = ins.lanes
 
     @T.prim_func(s_tir=True)
@@ -132,66 +208,91 @@ def _widen(ins, body):
     return description, implementation
 
 
-def llvm(name, dtype, *args):
-    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
+def _link_of_parts(ins: Instruction, body: Body) -> Pair:
+    """Lanes are parts of a channel: both operands have all that a link consumes, in two halves of a register."""
+    lanes, size = ins.lanes, ins.parts * ins.pairs
+
+    @T.prim_func(s_tir=True)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (size,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (size,), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes, 2), "int16", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes, 0:2], A[0:size], B[0:size])
+            T.writes(C[0:lanes, 0:2])
+            for i, h, k in T.grid(lanes, 2, 2):
+                with T.sblock("update"):
+                    vi, vh, vk = T.axis.remap("SSR", [i, h, k])
+                    C[vi, vh] = C[vi, vh] + T.cast(A[vk * (2 * lanes) + vi * 2 + vh], "int16") * T.cast(
+                        B[vk * (2 * lanes) + vi * 2 + vh], "int16"
+                    )
+
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (size,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (size,), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes, 2), "int16", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes, 0:2], A[0:size], B[0:size])
+            T.writes(C[0:lanes, 0:2])
+            C[0, T.ramp(T.int32(0), 1, 2 * lanes)] = body(A, B, C.vload([0, 0], dtype=f"int16x{2 * lanes}"))
+
+    return description, implementation
 
 
-def spread(A, at, count, dtype, times):
-    """`count` neighbouring activations from A[at], repeated `times` times in a vector register."""
-    bits = count * int(dtype.removeprefix("u").removeprefix("int"))
-    group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{bits}")
-    return T.reinterpret(T.broadcast(group, times), dtype=f"{dtype.removeprefix('u')}x{count * times}")
+def _shared(ins: Instruction, body: Body) -> Pair:
+    lanes, pairs, chain = ins.lanes, ins.pairs, ins.chain
+
+    @T.prim_func(s_tir=True)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (chain * pairs,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes, pairs), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0 : chain * pairs], B[0:chain, 0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            for i, q, k in T.grid(lanes, chain, pairs):
+                with T.sblock("update"):
+                    vi, vq, vk = T.axis.remap("SRR", [i, q, k])
+                    C[vi] = C[vi] + T.cast(A[vq * pairs + vk], "int32") * T.cast(B[vq, vi, vk], "int32")
+
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (chain * pairs,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes, pairs), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0 : chain * pairs], B[0:chain, 0:lanes, 0:pairs])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
+
+    return description, implementation
 
 
-def vpdpbusd_body(lanes):
-    # LLVM 22 takes the byte operands of vpdpbusd as vectors of i8.
-    def body(A, B, c):
-        a = spread(A, 0, 4, "uint8", lanes)
-        return llvm(
-            f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", f"int32x{lanes}", c, a, B.vload([0, 0], f"int8x{lanes * 4}")
-        )
+def _shared_single(ins: Instruction, body: Body) -> Pair:
+    lanes, chain = ins.lanes, ins.chain
 
-    return body
+    @T.prim_func(s_tir=True)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (chain,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:chain], B[0:chain, 0:lanes])
+            T.writes(C[0:lanes])
+            for i, q in T.grid(lanes, chain):
+                with T.sblock("update"):
+                    vi, vq = T.axis.remap("SR", [i, q])
+                    C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vq, vi], "int32")
 
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (chain,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (chain, lanes), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:chain], B[0:chain, 0:lanes])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
 
-_PMADDUBSW = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}
-_PMADDWD = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
-
-
-def pmaddubsw_bodies(lanes):
-    """A link, its widening, and both at once for what is no chain."""
-
-    def multiply(A, B):
-        return llvm(
-            _PMADDUBSW[lanes],
-            f"int16x{2 * lanes}",
-            spread(A, 0, 4, "uint8", lanes),
-            B.vload([0, 0], f"int8x{4 * lanes}"),
-        )
-
-    def widen(sums, c):
-        return c + llvm(_PMADDWD[lanes], f"int32x{lanes}", sums, T.broadcast(T.int16(1), 2 * lanes))
-
-    return lambda A, B, c: c + multiply(A, B), widen, lambda A, B, c: widen(multiply(A, B), c)
-
-
-def pmaddwd_body(lanes):
-    def body(A, B, c):
-        return c + llvm(
-            _PMADDWD[lanes], f"int32x{lanes}", spread(A, 0, 2, "int16", lanes), B.vload([0, 0], f"int16x{lanes * 2}")
-        )
-
-    return body
-
-
-def vpdpwssd_body(lanes):
-    def body(A, B, c):
-        return llvm(
-            f"llvm.x86.avx512.vpdpwssd.{lanes * 32}",
-            f"int32x{lanes}",
-            c,
-            spread(A, 0, 2, "int16", lanes),
-            B.vload([0, 0], f"int16x{lanes * 2}"),
-        )
-
-    return body
+    return description, implementation

@@ -8,58 +8,30 @@ several registers start beside multiplications in LLVM's model of the Cortex-A53
 to GCC, `cortex-a53.md`, they take no longer than those of one or two that LLVM would use.)
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from ..choice.overflow import longest_chains
 from ..common.inline_assembly import Load, addressed, llvm_function
-from ..common.sizes import largest_divisor
+from .instruction import Instruction
+from .intrinsics import Pair
 
 LINKS = 32  # at most, for the cache of instructions
+FORM = "smlal_ordered"
 VECTORS, TILE = 4, 2  # output channels and pixels: sixteen registers for their sums
-_GROUP = 4  # registers that an instruction loads
+GROUP = 4  # registers that an instruction loads
 _SUMS, _WEIGHTS, _ACTIVATIONS = 8, 16, 24  # the first of these registers; 0 to 7 are left to LLVM
 
 
-def ordered(instruction, conv, packed, activation_range, patches):
-    """The same instruction in an order of its own, with the longest chains that provably fit a layer's weights.
-
-    Parameters
-    ----------
-    instruction : Instruction
-        One whose lanes are parts of a channel, or nothing comes of it.
-    conv : Conv2D
-    packed : callable
-        Takes an instruction and returns the weights as it would read them.
-    activation_range : (int, int)
-        As the instruction reads them, offset included.
-    patches : bool
-        See `DirectTiling`.
-    """
-    if instruction.parts == 1 or conv.groups > 1:
-        return
-    size, channels = instruction.parts * instruction.pairs, conv.in_channels
-    rows = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
-    runs = [row // size for row in rows if row % size == 0]
-    if patches:  # what is behind the last is multiplied by 0
-        runs = [-(-channels * conv.kernel[0] * conv.kernel[1] // size)]
-    for links in dict.fromkeys(largest_divisor(run, LINKS) for run in runs):
-        if links > 1:
-            chains = longest_chains(packed(with_chains(instruction, [1] * links)), activation_range, _GROUP)
-            if chains:
-                yield with_chains(instruction, chains)
+def with_chains(instruction: Instruction, chains: Sequence[int]) -> Instruction:
+    """The instruction, one use of which consumes chains of so many links, for four channels and two pixels together."""
+    return replace(instruction, form=FORM, chains=tuple(chains))
 
 
-def with_chains(instruction, chains):
-    """One use of which consumes chains of so many links, for four channels and two pixels together."""
-    digits = "".join(np.base_repr(chain, 36).lower() for chain in chains)
-    return replace(instruction, name=f"eq_tvm.smlal_ordered_x{digits}", chains=tuple(chains))
-
-
-def ordered_intrinsic(instruction, distance, flat, alone):
+def ordered_intrinsic(instruction: Instruction, distance: int, flat: bool, alone: bool) -> str:
     """Name of the tensor intrinsic of such a block.
 
     Parameters
@@ -80,12 +52,12 @@ def ordered_intrinsic(instruction, distance, flat, alone):
     return name
 
 
-def function_name(instruction, alone):
+def function_name(instruction: Instruction, alone: bool) -> str:
     """What the assembly is called in LLVM."""
-    return f"{instruction.name.replace('.', '_')}{'_alone' * alone}"
+    return f"eq_tvm_{instruction.name}{'_alone' * alone}"
 
 
-def ordered_function(instruction, alone):
+def ordered_function(instruction: Instruction, alone: bool) -> str:
     """The assembly as a function of LLVM: see `inline_assembly`.
 
     Its arguments are the addresses of two pixels' activations, of the weights, and of the sums.
@@ -94,25 +66,25 @@ def ordered_function(instruction, alone):
     return llvm_function(function_name(instruction, alone), lines, 3, VECTORS * TILE, alone, range(_SUMS, 32))
 
 
-def assembly(chains, alone):
+def assembly(chains: Sequence[int], alone: bool) -> list[str]:
     """The instructions; $0 to $7 are the sums of both pixels, $8 to $10 the addresses of activations and weights."""
     links, ends = sum(chains), np.cumsum(chains)
 
-    def weights(link):
+    def weights(link: int) -> Load:
         return Load(_WEIGHTS + link % 2 * VECTORS, VECTORS, "16b", "$10", link * VECTORS * 16)
 
-    def activations(pixel, link):
-        count = min(_GROUP, links - link)
-        return Load(_ACTIVATIONS + pixel * _GROUP, count, "16b", f"${8 + pixel}", link * 16)
+    def activations(pixel: int, link: int) -> Load:
+        count = min(GROUP, links - link)
+        return Load(_ACTIVATIONS + pixel * GROUP, count, "16b", f"${8 + pixel}", link * 16)
 
-    lines = [activations(0, 0), weights(0), activations(1, 0), None]
+    lines: list[str | Load | None] = [activations(0, 0), weights(0), activations(1, 0), None]
     for link in range(links):
         for half, kind in (("", "8b"), ("2", "16b")):
             multiply = "smull" if not half and link in (0, *ends) else "smlal"
             for pixel in range(TILE):
                 lines += [
                     f"{multiply}{half} v{_SUMS + pixel * VECTORS + vector}.8h, "
-                    f"v{_ACTIVATIONS + pixel * _GROUP + link % _GROUP}.{kind}, "
+                    f"v{_ACTIVATIONS + pixel * GROUP + link % GROUP}.{kind}, "
                     f"v{_WEIGHTS + link % 2 * VECTORS + vector}.{kind}"
                     for vector in range(VECTORS)
                 ]
@@ -120,7 +92,7 @@ def assembly(chains, alone):
                     continue
                 if (pixel, half) == (0, ""):  # not earlier: these may have to wait for the activations' loads
                     lines.append(weights(link + 1))
-                if half and link % _GROUP == _GROUP - 1:  # hidden by the other pixel's last products and by widening
+                if half and link % GROUP == GROUP - 1:  # hidden by the other pixel's last products and by widening
                     lines.append(activations(pixel, link + 1))
         if link + 1 in ends:
             widen = "saddlp" if alone and link < ends[0] else "sadalp"
@@ -128,7 +100,7 @@ def assembly(chains, alone):
     return addressed(lines)
 
 
-def _pixels(name, links, distance):
+def _pixels(name: str, links: int, distance: int) -> Pair:
     rows, depth, lanes = distance * (TILE - 1) + 1, 16 * links, VECTORS * 4
 
     @T.prim_func(s_tir=True)
@@ -170,7 +142,7 @@ def _pixels(name, links, distance):
     return description, implementation
 
 
-def _flat(name, links, distance):
+def _flat(name: str, links: int, distance: int) -> Pair:
     depth, lanes = 16 * links, VECTORS * 4
     length = distance * (TILE - 1) + depth
 

@@ -4,6 +4,7 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from ..common.inline_assembly import Load, addressed, llvm_function
+from .intrinsics import Pair
 
 ELEMENTS = 8  # int16 in a register: input channels of a step, output channels of a vector
 _GROUP = 4  # registers that an instruction loads
@@ -14,7 +15,7 @@ STEPS = 8  # at most in one piece, for the cache of instructions
 TILINGS = [(tile, 1) for tile in range(3, 9)] + [(tile, 2) for tile in range(2, 5)]  # as registers allow: tile, vectors
 
 
-def product_function(steps, tile, vectors, alone):
+def product_function(steps: int, tile: int, vectors: int, alone: bool) -> str:
     """The assembly as a function of LLVM.
 
     Its arguments are the addresses of activations (steps, tile, channels), of weights (steps, channels, output
@@ -25,26 +26,27 @@ def product_function(steps, tile, vectors, alone):
     return llvm_function(name, lines, 2, 2 * vectors * tile, alone, range(_SUMS))
 
 
-def function_name(steps, tile, vectors, alone):
+def function_name(steps: int, tile: int, vectors: int, alone: bool) -> str:
     """What the assembly is called in LLVM."""
     return f"eq_tvm_smlal_int16_{vectors}x{tile}x{steps}{'_alone' * alone}"
 
 
-def product_assembly(steps, tile, vectors, alone):
+def product_assembly(steps: int, tile: int, vectors: int, alone: bool) -> list[str]:
     """The instructions; the sums are the first operands, then come the addresses of activations and weights."""
     sums = 2 * vectors * tile
     activations, weights = f"${sums}", f"${sums + 1}"
     groups = {first: min(_GROUP, tile - first) for first in range(0, tile, _GROUP)}  # loaded by one instruction
     both = len(groups) == 1  # there are registers for the activations of two steps
 
-    def activation_loads(step, group):
+    def activation_loads(step: int, group: int) -> Load:
         first = group + (step % 2 * _GROUP if both else 0)
         return Load(first, groups[group], "8h", activations, (step * tile + group) * 16)
 
-    def weight_loads(four):
+    def weight_loads(four: int) -> Load:
         return Load(_WEIGHTS + four % 2 * _GROUP, _GROUP, "8h", weights, four * _GROUP * 16)
 
-    lines = [activation_loads(0, 0), weight_loads(0), None, *(activation_loads(0, group) for group in list(groups)[1:])]
+    lines: list[str | Load | None] = [activation_loads(0, 0), weight_loads(0), None]
+    lines += [activation_loads(0, group) for group in list(groups)[1:]]
     for step in range(steps):
         for element in range(ELEMENTS):
             place = (step * ELEMENTS + element) * vectors
@@ -68,7 +70,7 @@ def product_assembly(steps, tile, vectors, alone):
     return addressed(lines)
 
 
-def product_intrinsic(steps, tile, vectors, alone):
+def product_intrinsic(steps: int, tile: int, vectors: int, alone: bool) -> str:
     """Name of the tensor intrinsic; the operands as for `product_function`."""
     name = f"{function_name(steps, tile, vectors, alone)}_intrinsic"
     if TensorIntrin.get(name, allow_missing=True) is None:
@@ -76,7 +78,7 @@ def product_intrinsic(steps, tile, vectors, alone):
     return name
 
 
-def _product(name, steps, tile, block):
+def _product(name: str, steps: int, tile: int, block: int) -> Pair:
     @T.prim_func(s_tir=True)
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
         A = T.match_buffer(a, (steps, tile, ELEMENTS), "int16", offset_factor=1)

@@ -5,15 +5,19 @@ Packing leaves the values in an order of its own: vector j, lane 4 L + i of the 
 multiplier), so that the bytes come out in the natural one.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from .intrinsics import llvm
+from .intrinsics import Expr, Pair, llvm
 
 BLOCK = 64  # channels
 
 
-def position(channel):
+def position(channel: Any) -> Any:
     """Where in a block of four vectors an output channel's accumulator stands; both count from the block's first.
 
     Its own inverse: also the channel at a place.
@@ -21,27 +25,27 @@ def position(channel):
     return channel % 16 // 4 * 16 + channel // 16 * 4 + channel % 4
 
 
-def pack_intrinsic(dtype):
+def pack_intrinsic(dtype: str) -> str:
     """Name of the tensor intrinsic C[c] = saturate(A[position(c)]) for int32 A and `dtype` C, both (64,)."""
     return _registered(f"eq_tvm.pack_{dtype}", lambda: _pack(dtype))
 
 
-def unpack_intrinsic():
+def unpack_intrinsic() -> str:
     """Name of the tensor intrinsic C[p] = A[position(p)] for uint8 A and int32 C, both (64,)."""
     return _registered("eq_tvm.unpack_uint8", _unpack)
 
 
-def _registered(name, make):
+def _registered(name: str, make: Callable[[], Pair]) -> str:
     if TensorIntrin.get(name, allow_missing=True) is None:
         TensorIntrin.register(name, *make())
     return name
 
 
-def _pack(dtype):
+def _pack(dtype: str) -> Pair:
     least, greatest = (0, 255) if dtype == "uint8" else (-128, 127)
     to_bytes = "llvm.x86.avx512.packuswb.512" if dtype == "uint8" else "llvm.x86.avx512.packsswb.512"
 
-    def body(A):
+    def body(A: tirx.Buffer) -> Expr:
         vectors = [A.vload([16 * j], "int32x16") for j in range(4)]
         halves = [llvm("llvm.x86.avx512.packssdw.512", "int16x32", vectors[j], vectors[j + 1]) for j in (0, 2)]
         return T.reinterpret(llvm(to_bytes, "int8x64", *halves), dtype=f"{dtype}x64")
@@ -70,8 +74,8 @@ def _pack(dtype):
     return description, implementation
 
 
-def _unpack():
-    def body(A, j):
+def _unpack() -> Pair:
+    def body(A: tirx.Buffer, j: int) -> Expr:
         # LLVM makes of this one shuffle of bytes for each vector.
         places = [T.int32(16 * lane + 4 * j + i) for lane in range(4) for i in range(4)]
         return T.Cast("int32x16", T.Shuffle([A.vload([0], "uint8x64")], places))

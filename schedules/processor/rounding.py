@@ -5,6 +5,8 @@ are those of the integer. Vectors of 64-bit ARM take two instructions for `llvm.
 and LLVM calls lrintf for each number.
 """
 
+from collections.abc import Collection
+
 import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call
@@ -12,12 +14,12 @@ from tvm.target.codegen import llvm_lookup_intrinsic_id
 
 from ..common.epilogue import ACC_LIMIT
 from .instructions import vector_bits
-from .intrinsics import llvm
+from .intrinsics import Expr, llvm
 
 _TWO_23 = 2.0**23
 
 
-def rounded(func, features):
+def rounded(func: tirx.PrimFunc, features: Collection[str]) -> tirx.PrimFunc:
     """A function before vectorization as a processor with these features (see `instructions.choose`) rounds."""
     if vector_bits(features) > 128:
         return func
@@ -27,7 +29,7 @@ def rounded(func, features):
     return tvm_ffi.structural_map(func, [(Call, _without_call)], order="pre")
 
 
-def _narrowed(expr):
+def _narrowed(expr: Expr) -> Expr:
     """`Output.narrow` with its limits applied once, in 32 bits: to a number before it is rounded, else to the integer.
 
     (A compiler can't fuse the addition that rounds with a multiplication: the limits are in between.)
@@ -45,7 +47,7 @@ def _narrowed(expr):
     return tirx.reinterpret("int32", value + tirx.const(1.5 * _TWO_23, "float32")).astype(str(expr.ty))
 
 
-def _without_call(expr):
+def _without_call(expr: Expr) -> Expr:
     """32-bit ARM: an `epilogue.rint` that is left, of a number of at most `ACC_LIMIT`, as arithmetic.
 
     NEON flushes what is below 2^-126 to zero, to which it would be rounded anyway.
@@ -61,18 +63,18 @@ def _without_call(expr):
     return tirx.Select(small, tirx.reinterpret("float32", shifted) - shift, value).astype("int32")
 
 
-def _between(value, low, high):
+def _between(value: Expr, low: Expr, high: Expr) -> Expr:
     return llvm("llvm.maximum", "float32", llvm("llvm.minimum", "float32", value, high), low)
 
 
-def _limited(expr):
+def _limited(expr: Expr) -> tuple[Expr, Expr, Expr] | None:
     """(value, low, high) of an expression min(max(value, low), high); else None."""
     if isinstance(expr, tirx.Min) and isinstance(expr.a, tirx.Max):
         return expr.a.a, expr.a.b, expr.b
     return None
 
 
-def _same_cast(*casts):
+def _same_cast(*casts: Expr) -> bool:
     """Whether all are int32 cast to the same 8-bit type."""
     return (
         all(isinstance(cast, tirx.Cast) and str(cast.value.ty) == "int32" for cast in casts)
@@ -81,7 +83,7 @@ def _same_cast(*casts):
     )
 
 
-def _is_rint(expr):
+def _is_rint(expr: Expr) -> bool:
     return (
         isinstance(expr, Call)
         and getattr(expr.op, "name", "") == "tirx.call_llvm_pure_intrin"

@@ -120,3 +120,33 @@ def test_32_bit_arm():
         attrs = spec.tvm_target().attrs
         assert (spec.architecture, attrs["mcpu"], attrs["mfloat-abi"]) == ("armv7l", cpu, "hard")
     assert "mfloat-abi" not in get_target("rpi4").tvm_target().attrs
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "like"),
+    [("x86_64", {"avx2", "fma"}, "x86"), ("aarch64", {"dotprod"}, "rpi5"), ("aarch64", set(), "rpi4")],
+)
+def test_native_has_the_figures_of_a_target(tmp_path, monkeypatch, machine, features, like):
+    """There is one figure for each; a file of one's own need not repeat them."""
+    monkeypatch.setattr(host.platform, "machine", lambda: machine)
+    monkeypatch.setattr(host, "cpu_features", lambda: features)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("here: {host: true}")
+    expected = load_targets()[like].instructions
+    assert get_target("native").instructions == get_target("here", mine).instructions == expected
+
+
+@pytest.mark.parametrize(
+    ("instructions", "message"),
+    [
+        ("[x86]", "must map architectures to lists"),
+        ("{x86_64: [p4]}", "there is no target p4"),
+        ("{x86_64: [{mmla: 3}]}", "unknown instruction mmla"),
+    ],
+)
+def test_wrong_instructions_of_a_host(tmp_path, monkeypatch, instructions, message):
+    monkeypatch.setattr(host.platform, "machine", lambda: "x86_64")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"here: {{host: true, instructions: {instructions}}}")
+    with pytest.raises(UserError, match=message):
+        load_targets(mine)

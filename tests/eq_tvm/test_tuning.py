@@ -75,7 +75,7 @@ def test_what_is_remembered_must_still_exist(tmp_path):
     file = tmp_path / "tuning.json"
     file.write_text(json.dumps({"cpu": {"layer": {"kernel": "gone", "us": {}}, "other": {"kernel": "slow", "us": {}}}}))
     tuner = tuning.Tuner(None, "cpu", file, measure=False)
-    fast, slow = (Candidate(name, cycles, "", 0, None, None) for name, cycles in (("fast", 1), ("slow", 2)))
+    fast, slow = (Candidate(name, name, cycles, "", 0, None, None) for name, cycles in (("fast", 1), ("slow", 2)))
     assert tuner("layer", [slow, fast]) is fast and tuner("other", [slow, fast]) is slow
     assert tuning.Tuner(None, "another cpu", file, measure=False)("other", [slow, fast]) is fast
 

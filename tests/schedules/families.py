@@ -14,9 +14,9 @@ import numpy as np
 import tvm
 
 from eq_tvm import host
-from eq_tvm.schedules.choice.cost import Machine
 from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 from eq_tvm.schedules.processor import instructions
+from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
 from eq_tvm.targets import X86_LLVM_OPTIONS
 

@@ -9,8 +9,8 @@ import numpy as np
 from cases import INT7, PLAIN, Activations, Epilogue, extent, weights
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.choice.overflow import INT32_MAX, worst_accumulators
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.overflow import INT32_MAX, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 
 

@@ -14,7 +14,7 @@ from eq_tvm import passes, pipeline
 from eq_tvm.passes.graph.network import read_network
 from eq_tvm.passes.graph.pointwise import FUNCTIONS, evaluate
 from eq_tvm.passes.graph.rewrite import operator_name, rewrite
-from eq_tvm.schedules.choice.cost import Machine
+from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import get_target
 
 FEW = passes.Candidates(count=5)

@@ -144,7 +144,7 @@ def test_equals_the_interpreter(make, scheme):
 @pytest.mark.parametrize("target", ["native", "x86-vnni"])
 def test_all_at_once(target):
     """On all numbers of threads."""
-    if target == "x86-vnni" and "vpdpbusd-512" not in host.instructions():
+    if target == "x86-vnni" and host.missing_features(["vpdpbusd-512"]):
         pytest.skip("this processor has no AVX-512 VNNI")
     annotated, expected = _program(tuple(NETWORKS), "int7")
     executable = pipeline.build(annotated, get_target(target))[0]

@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes, pipeline
-from eq_tvm.schedules.choice.cost import Machine
+from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import get_target
 
 X86 = "x86"

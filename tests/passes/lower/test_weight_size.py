@@ -46,7 +46,7 @@ def test_no_winograd():
     annotated, _ = calibrate(module, images, method="minmax")
     records = {}
     for optimize in ("speed", "size"):
-        lower = passes.LowerToInteger(get_target("x86"), optimize=optimize)
+        lower = passes.LowerToInteger(get_target("x86").machine, optimize=optimize)
         lower(annotated)
         (records[optimize],) = lower.record
     assert records["speed"]["kernel"].startswith("F(") and records["size"]["kernel"].startswith("direct")

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layers import Layer, check, nchw, weight_shape
 
-from eq_tvm.schedules.choice import cost
+from eq_tvm.schedules.choice import cost, tilings
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates, float_candidates
-from eq_tvm.schedules.choice.cost import Machine
-from eq_tvm.schedules.choice.overflow import INT16_MAX, longer_chains
+from eq_tvm.schedules.choice.chains import longer_chains
 from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.common.overflow import INT16_MAX
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.direct_plan import pack_weights
+from eq_tvm.schedules.convolution.direct_plan import pack_weights, weight_runs
+from eq_tvm.schedules.processor.machine import Machine
 
 BODY = Conv2D(1, 5, 6, 12, 64, (3, 3), padding=(1, 1, 1, 1))
 UINT8 = Epilogue("uint8", 0, 255, Activations(0, 255, "uint8"), 0.7)
@@ -65,9 +66,16 @@ def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, input
             for chain in np.split(w, np.cumsum(ins.chains)[:-1], axis=1):
                 ends = np.stack([chain * end for end in span])
                 assert ends.max(0).sum((1, 3)).max() <= INT16_MAX and ends.min(0).sum((1, 3)).min() >= -INT16_MAX
-        elif ins.chain > 1 and ins.chained:
-            packed = lambda longer, plan=plan: pack_weights(replace(plan, instruction=longer), weight)  # noqa: E731
-            assert list(longer_chains(ins.chained(1), packed, span, [ins.chain])) == [ins], candidate.name
+        elif ins.chain > 1 and ins.int16_step:
+            w = pack_weights(plan, weight).astype("int32")
+            if ins.parts > 1:
+                w, axes = w.reshape(-1, ins.chain, ins.products, 8), (1, 2)
+            else:
+                w, axes = w.reshape(-1, ins.chain, 2 * ins.lanes, ins.products), (1, 3)
+            ends = np.stack([w * end for end in span])
+            assert ends.max(0).sum(axes).max() <= INT16_MAX and ends.min(0).sum(axes).min() >= -INT16_MAX
+            runs = lambda longer, plan=plan: weight_runs(replace(plan, instruction=longer), weight)  # noqa: E731
+            assert list(longer_chains(replace(ins, chain=1), runs, span, [ins.chain])) == [ins], candidate.name
 
 
 def test_float_candidates(cpu, folder):
@@ -109,7 +117,7 @@ def test_tilings_fit():
             assert plan.rows % plan.tiling.chunk == 0 and plan.tiling.tile <= plan.tiles
         else:
             assert plan.tiling.tile <= conv.out_width and conv.out_height % plan.tiling.chunk == 0
-            assert cost.chunk_of(plan, machine) == plan.tiling.chunk
+            assert tilings.chunk_of(plan, machine) == plan.tiling.chunk
 
 
 def test_processors_without_instructions():

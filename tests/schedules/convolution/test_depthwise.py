@@ -24,8 +24,8 @@ from cases import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.choice.overflow import folded_bias
 from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.common.overflow import folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.depthwise import byte_multiply, depthwise_conv, int16_chain, pack_depthwise
 

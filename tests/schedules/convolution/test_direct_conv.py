@@ -24,14 +24,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
 
-from eq_tvm.schedules.choice import cost
-from eq_tvm.schedules.choice.overflow import INT16_MAX, folded_bias, longer_chains
+from eq_tvm.schedules.choice import tilings
+from eq_tvm.schedules.choice.chains import longer_chains, ordered
 from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.common.overflow import INT16_MAX, folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.direct_conv import direct_conv
-from eq_tvm.schedules.convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
+from eq_tvm.schedules.convolution.direct_plan import (
+    DirectPlan,
+    DirectTiling,
+    pack_channels,
+    pack_weights,
+    weight_runs,
+)
 from eq_tvm.schedules.processor.instructions import choose, fma, forms, named
-from eq_tvm.schedules.processor.ordered import ordered
 
 
 @dataclass(frozen=True)
@@ -56,25 +62,25 @@ class Case(Layer):
         conv = self.conv
         chosen, offset = choose(family.features, self.span, int(np.abs(numbers.weight.astype("int32")).max()))
 
-        def packed(patches, instruction):
+        def runs(patches, instruction):
             plan = DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1, patches=patches))
-            return pack_weights(plan, numbers.weight)
+            return weight_runs(plan, numbers.weight)
 
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
             (chain, patches)
             for form in forms(chosen)
-            for patches in cost.layouts(conv, form)
+            for patches in tilings.layouts(conv, form)
             for chain in (
                 form,
-                *longer_chains(form, partial(packed, patches), span),
-                *(ordered(form, conv, partial(packed, patches), span, patches) if family.in_order else ()),
+                *longer_chains(form, partial(runs, patches), span),
+                *(ordered(form, conv, partial(runs, patches), span, patches) if family.in_order else ()),
             )
         ]
         instruction, patches = chains[self.chain % len(chains)]
         plans = [
             DirectPlan(conv, instruction, numbers.output, tiling)
-            for tiling in cost.direct_tilings(conv, instruction)
+            for tiling in tilings.direct_tilings(conv, instruction)
             if tiling.patches == patches
         ]
         if self.packed:
@@ -259,18 +265,18 @@ def test_ordered(family, folder, drawn):
             conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf), seed=seed
         )
         numbers = case.numbers()
-        for patches in cost.layouts(conv, named("smlal_parts_x1")):
+        for patches in tilings.layouts(conv, named("smlal_parts_x1")):
             plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
 
-            def packed(instruction, plan=plan, weight=numbers.weight):
-                return pack_weights(replace(plan, instruction=instruction), weight)
+            def runs(instruction, plan=plan, weight=numbers.weight):
+                return weight_runs(replace(plan, instruction=instruction), weight)
 
-            for instruction in ordered(plan.instruction, conv, packed, case.span, patches):
-                assert named(instruction.name.removeprefix("eq_tvm.")) == instruction
+            for instruction in ordered(plan.instruction, conv, runs, case.span, patches):
+                assert named(instruction.name) == instruction
                 plan = replace(plan, instruction=instruction)
                 arguments = numbers.arguments(
                     conv.out_shape,
-                    packed(instruction),
+                    pack_weights(plan, numbers.weight),
                     pack_channels(plan, folded_bias(numbers.weight, numbers.bias, case.span, 0)),
                     pack_channels(plan, numbers.multiplier),
                 )
@@ -291,10 +297,8 @@ def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual)
 
     x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*weight_shape(conv))
     bias, instruction = values(conv.out_channels), fma(cpu.bits // 32)
-    tilings = list(cost.direct_tilings(conv, instruction))
-    plan = DirectPlan(
-        conv, instruction, Output("float32", "float32" if residual else None), tilings[tiling % len(tilings)]
-    )
+    found = list(tilings.direct_tilings(conv, instruction))
+    plan = DirectPlan(conv, instruction, Output("float32", "float32" if residual else None), found[tiling % len(found)])
     plan = _with_chunk(plan, chunk, cpu.machine)
     limits = np.array([-1, np.inf] if conv.groups == 1 else [-np.inf, 5], "float32")
     packed = [pack_weights(plan, w), pack_channels(plan, bias)]
@@ -329,7 +333,7 @@ def test_flattened_only_where_pixels_keep_apart():
 
 def _with_chunk(plan, chunk, machine):
     if chunk is None:
-        chunk = cost.chunk_of(plan, machine)
+        chunk = tilings.chunk_of(plan, machine)
     else:
         conv, tiling = plan.conv, plan.tiling
         places = conv.out_height if conv.out_height > 1 else plan.padded_columns // tiling.tile

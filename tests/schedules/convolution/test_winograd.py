@@ -21,9 +21,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, check
 
-from eq_tvm.schedules.choice import cost
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
-from eq_tvm.schedules.choice.overflow import INT16_MAX, worst_accumulators
+from eq_tvm.schedules.choice.tilings import winograd_tilings
+from eq_tvm.schedules.common.overflow import INT16_MAX, worst_accumulators
 from eq_tvm.schedules.convolution import winograd
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.winograd import winograd_conv
@@ -85,7 +85,7 @@ class Case(Layer):
         """The kernel for the family, its arguments, and the expected result."""
         numbers = numbers or self.numbers()
         instruction = choose_int16(family.features)
-        tilings = list(cost.winograd_tilings(self.conv, self.form, instruction))
+        tilings = list(winograd_tilings(self.conv, self.form, instruction))
         plan = WinogradPlan(self.conv, self.form, instruction, numbers.output, tilings[self.tiling % len(tilings)])
         packed = constants(plan, numbers.weight, numbers.bias, numbers.multiplier)
         arguments = numbers.arguments(self.conv.nhwc_shape, *packed)
@@ -164,7 +164,7 @@ def test_equals_the_integer_program(family, folder, drawn):
 def test_ordered(family, folder, steps):
     """Each way to write the products down, in one piece or in several."""
     conv = Conv2D(1, 9, 10, 8 * steps, 20, (3, 3), padding=(1, 1, 1, 1))
-    tilings = list(cost.winograd_tilings(conv, F23, choose_int16(family.features)))
+    tilings = list(winograd_tilings(conv, F23, choose_int16(family.features)))
     drawn = [
         Case(conv, tiling=n, m=2)
         for n, tiling in enumerate(tilings)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from families import FAMILIES, Family
 
-from eq_tvm.schedules.choice import cost
+from eq_tvm.schedules.choice import cost, tilings
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
@@ -105,7 +105,7 @@ def test_winograd(name, multiply, form):
     plan = min(
         (
             WinogradPlan(BODY, form, instruction, output, tiling)
-            for tiling in cost.winograd_tilings(BODY, form, instruction)
+            for tiling in tilings.winograd_tilings(BODY, form, instruction)
         ),
         key=lambda plan: cost.winograd_cycles(plan, family.machine),
     )
@@ -183,7 +183,7 @@ def test_avx_vnni_without_avx512():
 
 def _cheapest(conv, instruction, family, output=Output("int8", bounded=True)):  # noqa: B008
     """The plan of the least estimated cost."""
-    plans = [DirectPlan(conv, instruction, output, tiling) for tiling in cost.direct_tilings(conv, instruction)]
+    plans = [DirectPlan(conv, instruction, output, tiling) for tiling in tilings.direct_tilings(conv, instruction)]
     return min(plans, key=lambda plan: cost.direct_cycles(plan, family.machine))
 
 

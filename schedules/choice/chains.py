@@ -1,0 +1,144 @@
+"""Which chains of an int16 step a layer's actual weights allow: proofs that no sum of products overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..common.overflow import INT16_MAX
+from ..common.sizes import largest_divisor
+from ..convolution.conv2d import Conv2D
+from ..processor.instruction import Instruction
+from ..processor.ordered import GROUP, LINKS, with_chains
+
+Weights: TypeAlias = npt.NDArray[Any]
+# Takes an instruction and returns the weights as it would use them, one after the other: axes (..., link, input).
+Runs: TypeAlias = Callable[[Instruction], Weights]
+
+
+def longer_chains(
+    instruction: Instruction, runs: Runs, activation_range: tuple[int, int], lengths: Sequence[int] = (2, 4, 8)
+) -> Iterator[Instruction]:
+    """The same instruction with every longer chain whose int16 sums provably fit, for a layer's actual weights.
+
+    Parameters
+    ----------
+    instruction : Instruction
+        As `choose` found it from the greatest weight alone.
+    runs : callable
+        The weights: see `direct_plan.weight_runs`.
+    activation_range : (int, int)
+        Least and greatest activation as the instruction reads it, offset included.
+    lengths : sequence of int
+        Chains to consider.
+
+    Notes
+    -----
+    An int16 lane adds up `chain` neighbours along the axis of links, and of each of them as many products as the
+    instruction itself adds. The greatest sum has the positive weights at the upper end of the range and the negative
+    ones at the lower; the least the reverse.
+    """
+    if not instruction.int16_step:
+        return
+    for chain in lengths:
+        if chain <= instruction.chain:
+            continue
+        longer = replace(instruction, chain=chain)
+        greatest, least = _extremes(_by_lane(longer, runs(longer)), activation_range)
+        if greatest.sum((-3, -2)).max() <= INT16_MAX and least.sum((-3, -2)).min() >= -INT16_MAX:
+            yield longer
+
+
+def ordered(
+    instruction: Instruction, conv: Conv2D, runs: Runs, activation_range: tuple[int, int], patches: bool
+) -> Iterator[Instruction]:
+    """The same instruction in an order of its own, with the longest chains that provably fit a layer's weights.
+
+    Parameters
+    ----------
+    instruction : Instruction
+        One whose lanes are parts of a channel, or nothing comes of it.
+    conv : Conv2D
+    runs : callable
+        As for `longer_chains`.
+    activation_range : (int, int)
+        As the instruction reads them, offset included.
+    patches : bool
+        See `DirectTiling`.
+    """
+    if instruction.parts == 1 or conv.groups > 1:
+        return
+    size, channels = instruction.parts * instruction.pairs, conv.in_channels
+    rows = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
+    uses = [row // size for row in rows if row % size == 0]
+    if patches:  # what is behind the last is multiplied by 0
+        uses = [-(-channels * conv.kernel[0] * conv.kernel[1] // size)]
+    for links in dict.fromkeys(largest_divisor(count, LINKS) for count in uses):
+        if links > 1:
+            single = with_chains(instruction, [1] * links)
+            chains = longest_chains(_by_lane(single, runs(single)), activation_range, GROUP)
+            if chains:
+                yield with_chains(instruction, chains)
+
+
+def lengths(conv: Conv2D, instruction: Instruction) -> Sequence[int]:
+    """Chains to consider for a layer."""
+    channels = conv.in_channels // conv.groups
+    if instruction.parts == 1:  # a kernel row of a few channels may fill chains of three or six links better
+        return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
+    row = channels * conv.kernel[1]
+    links = [-(-run // (instruction.parts * instruction.pairs)) for run in (channels, row, row * conv.kernel[0])]
+    return [length for length in range(2, 17) if any(run % length == 0 for run in links)]
+
+
+def longest_chains(weights: Weights, activation_range: tuple[int, int], group: int) -> list[int]:
+    """How many links, one after the other, each int16 sum is to take: a list that adds up to all links.
+
+    The fewest chains that provably fit; of these, those that end most often behind a multiple of `group` links. An
+    empty list if a link alone does not fit.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray
+        Axes (..., link, product, lane): an int16 sum of each lane takes all products of a link together. Whatever else
+        there is goes through the same chains.
+    activation_range : (int, int)
+    group : int
+    """
+    links, *link = weights.shape[-3:]
+    w = np.moveaxis(weights.reshape(-1, links, *link), 1, 0)
+    none = np.zeros((1, *w.shape[1:-2], w.shape[-1]), "int32")
+    greatest, least = (
+        np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
+        for sums in _extremes(w, activation_range)
+    )
+    # For the links before: chains, those of them that end within a group, their lengths.
+    best: dict[int, tuple[int, int, list[int]]] = {0: (0, 0, [])}
+    for end in range(1, links + 1):
+        found = [
+            (count + 1, within + bool(end % group), [*chains, end - start])
+            for start, (count, within, chains) in best.items()
+            if (greatest[end] - greatest[start]).max() <= INT16_MAX and (least[end] - least[start]).min() >= -INT16_MAX
+        ]
+        if found:
+            best[end] = min(found)
+    return best[links][-1] if links in best else []
+
+
+def _by_lane(instruction: Instruction, weights: Weights) -> Weights:
+    """Weights (..., link, input) as (..., link, product, lane): by the int16 lanes that add them up."""
+    shape = weights.shape[:-1]
+    if instruction.parts > 1:  # both halves of a register
+        return weights.reshape(*shape, instruction.products, -1)
+    return weights.reshape(*shape, -1, instruction.products).swapaxes(-1, -2)
+
+
+def _extremes(weights: Weights, activation_range: tuple[int, int]) -> tuple[Weights, Weights]:
+    """The greatest and the least product of each weight, int32."""
+    w = weights.astype("int32")
+    low, high = (w * end for end in activation_range)
+    return np.maximum(low, high), np.minimum(low, high)

@@ -1,0 +1,100 @@
+"""The tilings that a kernel can have: those that keep the accumulators in registers."""
+
+from collections.abc import Iterator, Sequence
+
+from ..common.sizes import largest_divisor
+from ..convolution.conv2d import Conv2D
+from ..convolution.direct_plan import TILES, DirectPlan, DirectTiling
+from ..convolution.winograd_plan import Winograd, WinogradTiling
+from ..processor import ordered, ordered_int16
+from ..processor.instruction import Instruction
+from ..processor.machine import Machine
+
+WIDEST_TILE = 28  # pixels
+PATCHED = 16  # channels from which a tap's run is long enough by itself
+NEON_ROOM = {1: 10, 2: 3}  # by vectors; with more, LLVM loads Winograd's weights so early that accumulators are spilled
+
+
+def direct_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[DirectTiling]:
+    """Tilings of a direct convolution."""
+    ins, patched = instruction, layouts(conv, instruction)
+    if ins.chains:
+        yield from (DirectTiling(ordered.VECTORS, ordered.TILE, patches=patches) for patches in patched)
+        return
+    vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
+    for v in _vectors(ins):
+        if v > max(vectors, 1 if ins.parts == 1 else 4):
+            continue
+        for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
+            if _registers(v, tile, ins) <= ins.registers:
+                yield from (DirectTiling(v, tile, patches=patches) for patches in patched)
+
+
+def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
+    """Whether to copy patches (see `DirectTiling`): the ways to order activations and weights."""
+    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < PATCHED
+    return (False, True) if few and instruction.activation != "float32" else (False,)
+
+
+def chunk_of(plan: DirectPlan, machine: Machine) -> int:
+    """How many rows (tiles of a single row) of pixels to compute with one block's weights.
+
+    One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache.
+    """
+    conv = plan.conv
+    places = conv.out_height if conv.out_height > 1 else plan.padded_columns // plan.tiling.tile
+    if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
+        few = plan.instruction.parts > 1 and conv.out_height == 1  # tiles whose results are stored together
+        return largest_divisor(places, TILES) if few else 1
+    activations = conv.height * conv.width * conv.in_channels
+    fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
+    return largest_divisor(places, fitting)
+
+
+def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction) -> Iterator[WinogradTiling]:
+    """Tilings of a Winograd convolution; those with `pieces` are for processors that keep the order of instructions."""
+    rows, cols = -(-conv.out_height // winograd.m), -(-conv.out_width // winograd.m)
+    vectors = -(-conv.out_channels // instruction.lanes)
+    pieces = 1
+    if instruction.neon:
+        pieces = largest_divisor(-(-conv.in_channels // instruction.depth), ordered_int16.STEPS)
+    for chunk in (chunk for chunk in range(1, rows + 1) if rows % chunk == 0):
+        when = (False, True) if chunk < rows else (True,)  # ahead: else threads would have nothing to share
+        for v in range(1, min(vectors, 4) + 1):
+            most = min(_winograd_room(v, instruction), chunk * cols)
+            for tile in range(max(1, -(-most // 2)), most + 1):
+                yield from (WinogradTiling(chunk, tile, v, ahead) for ahead in when)
+        if pieces == 1:
+            continue
+        for tile, v in ordered_int16.TILINGS:
+            if tile <= chunk * cols and v <= vectors:
+                yield from (WinogradTiling(chunk, tile, v, ahead, pieces) for ahead in when)
+
+
+def _vectors(ins: Instruction) -> Sequence[int]:
+    """Of output channels: four channels' parts are added together; LLVM keeps three vectors of NEON in memory."""
+    if ins.parts > 1:
+        return (4, 8)
+    return (1, 2, 4) if ins.neon else (1, 2, 3, 4)
+
+
+def _registers(v: int, tile: int, ins: Instruction) -> int:
+    """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
+    products = v * tile
+    if ins.parts > 1:
+        return 2 * products + v + tile + 2
+    if ins.isa == "armv7":
+        return 2 * products + 8 if ins.staged else products + v + 7
+    if ins.isa == "aarch64":
+        return 2 * products + 9 if ins.staged else products + v + 4 if ins.chain == 1 else products + tile + 4 * v
+    # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
+    needed = products + v + 1 if ins.chain == 1 else 2 * products + 2  # with a chain's int16 sums
+    return needed + (2 if ins.lanes == 16 and ins.chain > 1 else 0)
+
+
+def _winograd_room(v: int, ins: Instruction) -> int:
+    """Tiles whose accumulators fit beside `v` vectors of weights."""
+    if ins.neon:
+        return NEON_ROOM.get(v, 0)
+    temporaries = 1 if ins.lanes == 16 else 2
+    return (ins.registers - v - temporaries) // v
