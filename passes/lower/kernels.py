@@ -9,7 +9,7 @@ from tvm import relax
 
 from eq_tvm.schedules.choice import candidates, overflow
 from eq_tvm.schedules.common.epilogue import is_bounded
-from eq_tvm.schedules.convolution import depthwise, depthwise_columns
+from eq_tvm.schedules.convolution import depthwise, depthwise_columns, depthwise_columns_plan
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize
 from eq_tvm.schedules.operators import product as product_kernel
@@ -119,19 +119,19 @@ class Kernels:
         """The kernel for processors with instructions for bytes, where it can be used, and its constants."""
         span, dtype = (item.source.low, item.source.high), item.source.dtype
         offset = max(0, -span[0])  # of the bytes that are multiplied
-        dot = depthwise_columns.choose(self.machine.instructions, (span[0] + offset, span[1] + offset), weight_max)
+        dot = depthwise_columns_plan.choose(self.machine.instructions, (span[0] + offset, span[1] + offset), weight_max)
         worst = overflow.worst_accumulators(item.weight, item.bias, span)
         output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
-        if dot is None or not depthwise_columns.fits(conv, output):
+        if dot is None or not depthwise_columns_plan.fits(conv, output):
             return None
-        small = output.dtype == "uint8" and depthwise_columns.is_small(worst)
+        small = output.dtype == "uint8" and depthwise_columns_plan.is_small(worst)
         bias = overflow.folded_bias(item.weight, item.bias, span, offset)
         function = _depthwise_columns(conv, dtype, dot, offset, output, small)
         return (
             function,
             [
-                depthwise_columns.pack_weights(conv, dot, item.weight),
-                depthwise_columns.pack_constants(conv, dot, bias, multiplier, small),
+                depthwise_columns_plan.pack_weights(conv, dot, item.weight),
+                depthwise_columns_plan.pack_constants(conv, dot, bias, multiplier, small),
             ],
             conv.nhwc_shape,
         )
