@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..convolution import winograd_plan as winograd
+from ..convolution import winograd_form, winograd_plan
 from ..convolution.direct_conv import direct_conv
 from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights
 from ..convolution.winograd import winograd_conv
@@ -147,15 +147,17 @@ def _direct_constants(plan, weight, *channels):
 
 def _winograd(conv, weight, bias, multiplier, source, output, machine):
     ins = instructions.choose_int16(machine.instructions)
-    if ins is None or not winograd.fits(conv) or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
+    if (
+        ins is None or not winograd_plan.fits(conv) or (np.abs(multiplier) < 2.0**-100).any()
+    ):  # divided, it must stay normal
         return
-    for form in winograd.FORMS:
-        if not winograd.is_exact(form, weight, bias, (source.low, source.high)):
+    for form in winograd_form.FORMS:
+        if not winograd_form.is_exact(form, weight, bias, (source.low, source.high)):
             continue
         for tiling in cost.winograd_tilings(conv, form, ins):
             if tiling.pieces and not cost.in_order(machine):
                 continue
-            plan = winograd.WinogradPlan(conv, form, ins, output, tiling)
+            plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
                 f"F({form.m},3) {_short(ins)} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
@@ -163,7 +165,7 @@ def _winograd(conv, weight, bias, multiplier, source, output, machine):
                 _short(ins),
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),
-                functools.partial(winograd.constants, plan, weight, bias, multiplier),
+                functools.partial(winograd_plan.constants, plan, weight, bias, multiplier),
             )
 
 
