@@ -49,7 +49,7 @@ def _order_output(sch: s_tir.Schedule, plan: WinogradPlan) -> tuple[LoopRV, Loop
     out = axis_loops(sch, sch.get_sblock("out"))
     chunk, row, h = sch.split(out["h"], [plan.chunks, plan.tiling.chunk, m])
     tile, w = sch.split(out["w"], [None, m])
-    width = innermost_width(plan.conv.out_channels, 4 if neon else plan.instruction.lanes)  # int32 in a register
+    width = innermost_width(plan.conv.out_channels, _int32_lanes(plan))
     block, vector, lane = sch.split(out["c"], [plan.blocks, None, width])
     sch.reorder(out["n"], chunk, block, row, tile, vector, h, w, lane)
     if not neon:  # which has registers for a row of results, and waits for what is spilled
@@ -85,7 +85,7 @@ def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopR
     if plan.tiling.pieces:
         tiles, vector, lane = [loops["t_o"], loops["t"]], loops["step"], loops["c"]
     else:
-        width = innermost_width(plan.channels, 2 * (4 if plan.instruction.neon else plan.instruction.lanes))
+        width = innermost_width(plan.channels, 2 * _int32_lanes(plan))  # of int16
         tiles, (vector, lane) = [loops["t"]], sch.split(loops["c"], [None, width])
     place_row, place_column = sch.split(loops["p"], [None, plan.winograd.alpha])
     sch.reorder(*tiles, vector, place_row, place_column, lane)
@@ -166,6 +166,11 @@ def _write_out(sch: s_tir.Schedule, half: SBlockRV) -> None:
     sch.unroll(loops["i"])
     sch.unroll(loops["j"])
     sch.vectorize(loops["c"])
+
+
+def _int32_lanes(plan: WinogradPlan) -> int:
+    """How many int32 a register holds."""
+    return 4 if plan.instruction.neon else plan.instruction.lanes
 
 
 def axis_loops(sch: s_tir.Schedule, block: SBlockRV) -> dict[str, LoopRV]:
