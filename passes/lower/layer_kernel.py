@@ -11,7 +11,7 @@ from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.candidates import Candidate
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
-from eq_tvm.schedules.convolution import depthwise, depthwise_columns
+from eq_tvm.schedules.convolution import depthwise, depthwise_columns_plan
 from eq_tvm.schedules.processor.instructions import vector_bits
 from eq_tvm.schedules.processor.machine import Machine
 
@@ -144,16 +144,16 @@ def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, mac
     conv, (low, high) = item.conv, _span(item)
     offset = max(0, -low)  # of the bytes that are multiplied
     weight_max = int(np.abs(item.weight.astype("int32")).max())
-    dot = depthwise_columns.choose(machine.instructions, (low + offset, high + offset), weight_max)
+    dot = depthwise_columns_plan.choose(machine.instructions, (low + offset, high + offset), weight_max)
     worst = _worst(item)
     output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
-    if dot is None or not depthwise_columns.fits(conv, output):
+    if dot is None or not depthwise_columns_plan.fits(conv, output):
         return None
-    narrow = output.dtype == "uint8" and depthwise_columns.is_small(worst)
+    narrow = output.dtype == "uint8" and depthwise_columns_plan.is_small(worst)
     bias = overflow.folded_bias(item.weight, item.bias, (low, high), offset)
     constants = [
-        depthwise_columns.pack_weights(conv, dot, item.weight),
-        depthwise_columns.pack_constants(conv, dot, bias, multiplier, narrow),
+        depthwise_columns_plan.pack_weights(conv, dot, item.weight),
+        depthwise_columns_plan.pack_constants(conv, dot, bias, multiplier, narrow),
     ]
     function = named_kernels.depthwise_columns(conv, item.source.dtype, dot, offset, output, narrow)
     return LayerKernel(function, constants, conv.nhwc_shape)

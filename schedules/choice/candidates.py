@@ -13,7 +13,7 @@ from tvm import tirx
 
 from ..common.epilogue import Output
 from ..common.overflow import folded_bias
-from ..convolution import winograd_plan as winograd
+from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
 from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights, weight_runs
@@ -170,15 +170,17 @@ def _winograd(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
     ins = instructions.choose_int16(machine.instructions)
-    if ins is None or not winograd.fits(conv) or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
+    if (
+        ins is None or not winograd_plan.fits(conv) or (np.abs(multiplier) < 2.0**-100).any()
+    ):  # divided, it must stay normal
         return
-    for form in winograd.FORMS:
-        if not winograd.is_exact(form, weight, bias, (source.low, source.high)):
+    for form in winograd_form.FORMS:
+        if not winograd_form.is_exact(form, weight, bias, (source.low, source.high)):
             continue
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
                 continue
-            plan = winograd.WinogradPlan(conv, form, ins, output, tiling)
+            plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
                 f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
@@ -187,5 +189,5 @@ def _winograd(
                 ins.name,
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, 0, source.dtype),
-                functools.partial(winograd.constants, plan, weight, bias, multiplier),
+                functools.partial(winograd_plan.constants, plan, weight, bias, multiplier),
             )

@@ -2,34 +2,46 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.ir.transform import Sequential
 
 from .prefetch import fetching
-from .statements import rebuilt, without
+from .statements import rebuilt, with_body, without
 
 
-def lowered(func, aligned=True):
-    """`func` as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
+def lowered(func: tirx.PrimFunc, aligned: bool = True) -> tirx.PrimFunc:
+    """A function as plain loops, whose "local" buffers stay on the stack, so that LLVM can keep them in registers.
 
-    With `aligned`, what LLVM spills crosses no cache line: worth an instruction where registers are wide.
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        Scheduled.
+    aligned : bool
+        What LLVM spills shall cross no cache line: worth an instruction where registers are wide.
 
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        With the same arguments; its body is one block named "root", as Relax's passes expect.
+
+    Notes
+    -----
     TVM allocates buffers of 1 KiB and more on the heap, which for a tile of accumulators means a call, a memset and a
     store of each register. Its own way to forbid that is an annotation of the allocation, which only exists after the
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_to_loops()(tvm.IRModule({"main": func})).functions.values()))
     body = fetching(rebuilt(func.body, lambda stmt: _aligned(_on_stack(stmt)) if aligned else _on_stack(stmt)))
-    # Relax's passes expect each function to consist of a block.
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 
 
 COMPILE_CONFIG = {"tirx.disable_storage_rewrite": True}
 
 
-def cropped(func, shape):
+def cropped(func: tirx.PrimFunc, shape: Sequence[int]) -> tirx.PrimFunc:
     """A lowered `func` that stores only those elements of its result (the last argument) that lie within `shape`.
 
     The kernel computes whole tiles; this is how it is kept from writing beyond the edge of the tensor.
@@ -40,7 +52,7 @@ def cropped(func, shape):
     edge = [axis for axis, (whole, kept) in enumerate(zip(out.shape, shape, strict=True)) if int(whole) != kept]
     target = tirx.decl_buffer(shape, str(out.dtype), out.name)
 
-    def crop(stmt):
+    def crop(stmt: tirx.Stmt) -> tirx.Stmt:
         vector, store = _vector_store(stmt, out)
         if store is None:
             return stmt
@@ -54,7 +66,7 @@ def cropped(func, shape):
     return tirx.PrimFunc([*func.params[:-1], target], body, func.ret_type, attrs=func.attrs)
 
 
-def _vector_store(stmt, out):
+def _vector_store(stmt: tirx.Stmt, out: tirx.Buffer) -> tuple[tirx.Var | None, tirx.BufferStore | None]:
     """(loop variable or None, store) of a statement that stores into `out`, vectorized or not."""
     if isinstance(stmt, tirx.For) and stmt.kind == tirx.ForKind.VECTORIZED:
         _, store = _vector_store(stmt.body, out)
@@ -63,7 +75,7 @@ def _vector_store(stmt, out):
 
 
 @functools.cache
-def _to_loops():
+def _to_loops() -> Sequential:
     """What lowers blocks to loops; made when it is used, as TVM's runtime alone has none of it."""
     return Sequential(
         [
@@ -82,19 +94,19 @@ _STACK = 1 << 15  # bytes: what is larger is no tile of registers
 _LINE = 64  # bytes of a cache line
 
 
-def on_stack(buffer):
+def on_stack(buffer: tirx.Buffer) -> tirx.AllocBuffer:
     """The allocation of a "local" buffer, whatever its size."""
     return tirx.AllocBuffer(buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
 
 
-def _on_stack(stmt):
+def _on_stack(stmt: tirx.Stmt) -> tirx.Stmt:
     if not isinstance(stmt, tirx.AllocBuffer) or stmt.buffer.scope() != "local":
         return stmt
     size = math.prod(int(extent) for extent in stmt.buffer.shape) * tvm.DataType(str(stmt.buffer.dtype)).bits // 8
     return on_stack(stmt.buffer) if size <= _STACK else stmt
 
 
-def _aligned(stmt):
+def _aligned(stmt: tirx.Stmt) -> tirx.Stmt:
     """A parallel loop that makes LLVM align its stack, so that a register that is spilled crosses no cache line.
 
     LLVM aligns a function's stack only where it knows of a need before it assigns registers: 64 bytes whose address is
@@ -105,12 +117,4 @@ def _aligned(stmt):
     line = tirx.decl_buffer((1,), f"uint8x{_LINE}", "line", scope="local")
     address = tirx.address_of(tirx.BufferLoad(line, [0]))
     used = tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
-    return tirx.For(
-        stmt.loop_var,
-        stmt.min,
-        stmt.extent,
-        stmt.kind,
-        tirx.SeqStmt([on_stack(line), used, stmt.body]),
-        stmt.thread_binding,
-        stmt.annotations,
-    )
+    return with_body(stmt, tirx.SeqStmt([on_stack(line), used, stmt.body]))

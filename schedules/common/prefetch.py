@@ -1,27 +1,40 @@
 """Fetching what a kernel's inner loop will read from a farther cache or the memory."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
+from tvm.ir import Expr
+from tvm.s_tir.schedule import LoopRV
 
 from .statements import load_of, parts, rebuilt, uses, without
 
 _PREFETCH, _STREAM, _PASS = "eq_tvm.prefetch", "eq_tvm.stream", "eq_tvm.pass"
 _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is read while the next cache answers
+_FIRST, _SECOND = 3, 2  # the caches, in LLVM's words
 
 
-def prefetch(sch, loop, passes, far, stream=""):
-    """Let each iteration of the reduction `loop` fetch a share of the `weights` that are read later.
+def prefetch(sch: s_tir.Schedule, loop: LoopRV, passes: Sequence[LoopRV], far: bool, stream: str = "") -> None:
+    """Let each iteration of a reduction fetch a share of the `weights` that are read later.
 
     Weights are cold: the network's other layers have driven them out of the near caches since the last run. A block of
-    them, weights[:, 1], is read again in each iteration of the loops `passes`, and all of these together fetch the next
-    block into the second cache, evenly: the memory is slower than the first pass, faster than all. `far` says that a
-    block does not stay in the first cache; then what is read some iterations later is fetched into that, too, as what
-    a processor fetches by itself ends with each page.
+    them is read again in each pass, and all passes together fetch the next block into the second cache, evenly: the
+    memory is slower than the first pass, faster than all.
 
-    `stream` names a buffer, [..., element], of which each pass reads the rows that follow those of the pass before:
-    they are fetched, too. A processor does not recognize several neighbouring rows as streams.
+    Parameters
+    ----------
+    sch : tvm.s_tir.Schedule
+    loop : tvm.s_tir.schedule.LoopRV
+        The reduction, whose iterations go along an axis of the buffer "weights", (group, block, ...).
+    passes : sequence of tvm.s_tir.schedule.LoopRV
+        Loops around it that read the same block of weights, weights[group, block], in each iteration.
+    far : bool
+        A block does not stay in the first cache: what is read some iterations later is fetched into that, too, as what
+        a processor fetches by itself ends with each page.
+    stream : str
+        Name of a buffer, (..., row, element), of which each pass reads the rows that follow those of the pass before:
+        they are fetched, too. A processor does not recognize several neighbouring rows as streams.
     """
     sch.annotate(loop, _PREFETCH, int(far))
     sch.annotate(loop, _STREAM, stream)
@@ -29,10 +42,10 @@ def prefetch(sch, loop, passes, far, stream=""):
         sch.annotate(outer, _PASS, 1)
 
 
-def fetching(stmt, passes=()):
+def fetching(stmt: tirx.Stmt, passes: tuple[tirx.For, ...] = ()) -> tirx.Stmt:
     """A statement whose loops, marked by `prefetch`, fetch; `passes` are the marked ones around it."""
 
-    def change(part):
+    def change(part: tirx.Stmt) -> tirx.Stmt:
         if not isinstance(part, tirx.For):
             return part
         marks = {key: value for key, value in part.annotations.items() if key not in (_PASS, _PREFETCH, _STREAM)}
@@ -47,36 +60,63 @@ def fetching(stmt, passes=()):
     return rebuilt(stmt, change, lambda part: isinstance(part, tirx.For) and _PASS in part.annotations)
 
 
-def _fetches(loop, passes):
-    weights, indices = _first_load("weights", loop)
-    axis = next((i for i, index in enumerate(indices) if uses(index, loop.loop_var)), None)
+def _fetches(loop: tirx.For, passes: Sequence[tirx.For]) -> Iterator[tirx.Stmt]:
+    """What an iteration of a marked loop fetches."""
+    weights, place = _first_load("weights", loop)
+    axis = next((i for i, index in enumerate(place) if uses(index, loop.loop_var)), None)
     if axis is None:  # a loop of one iteration
         return
-    itemsize = tvm.DataType(str(weights.dtype)).bits // 8
-    step, line = math.prod(int(extent) for extent in weights.shape[axis + 1 :]), _LINE // itemsize
-    steps = int(weights.shape[axis]) // int(loop.extent)  # in an iteration
     many = math.prod(int(outer.extent) for outer in passes)
-    groups, blocks = (int(extent) for extent in weights.shape[:2])
-    if many > 1 and groups * blocks > 1:
-        block = (indices[0] * blocks + indices[1] + 1) % (groups * blocks)  # the first, too, is often needed next
-        share, number = -(-step // many), 0  # of a step, of a pass and of a step in all passes
-        counted = [(outer.loop_var, outer.extent) for outer in passes]
-        for index, extent in counted + list(zip(indices[2 : axis + 1], weights.shape[2 : axis + 1], strict=True)):
-            number = number * extent + index
-        for at in range(0, steps * share, line):
-            yield _fetch(weights, [block // blocks, block % blocks], number * share + at, locality=2)
+    steps = int(weights.shape[axis]) // int(loop.extent)  # in an iteration
+    if many > 1 and math.prod(map(int, weights.shape[:2])) > 1:
+        yield from _share_of_next_block(weights, place[: axis + 1], steps, passes)
     if many > 1 and loop.annotations[_STREAM]:
-        rows, place = _first_load(loop.annotations[_STREAM], loop)
-        count = int(rows.shape[-2]) // many  # of a pass, whose loop is the innermost
-        share = count * int(rows.shape[-1]) // int(loop.extent)
-        yield _fetch(rows, [*place[:-2], place[-2] + count], loop.loop_var * share, locality=2)
+        yield _next_rows(loop, many)
     if many == 1 or loop.annotations[_PREFETCH]:
-        indices[axis] += max(1, _AHEAD // (step * itemsize))
-        for at in range(0, steps * step, line):
-            yield _fetch(weights, indices[: axis + 1], at, locality=3)
+        yield from _steps_ahead(weights, place[: axis + 1], steps)
 
 
-def _first_load(name, loop):
+def _share_of_next_block(
+    weights: tirx.Buffer, place: list[Expr], steps: int, passes: Sequence[tirx.For]
+) -> Iterator[tirx.Stmt]:
+    """An equal share of the next block of weights, where `place` is read: (group, block, ..., step)."""
+    many, step = math.prod(int(outer.extent) for outer in passes), _row_size(weights, place)
+    groups, blocks = (int(extent) for extent in weights.shape[:2])
+    block = (place[0] * blocks + place[1] + 1) % (groups * blocks)  # the first, too, is often needed next
+    share, number = -(-step // many), 0  # of a step, of a pass and of a step in all passes
+    counted = [(outer.loop_var, outer.extent) for outer in passes]
+    for index, extent in counted + list(zip(place[2:], weights.shape[2 : len(place)], strict=True)):
+        number = number * extent + index
+    for at in range(0, steps * share, _LINE // _itemsize(weights)):
+        yield _fetch(weights, [block // blocks, block % blocks], number * share + at, _SECOND)
+
+
+def _next_rows(loop: tirx.For, many: int) -> tirx.Stmt:
+    """A share of the rows that the next of `many` passes reads, of the buffer that `loop` streams."""
+    rows, place = _first_load(loop.annotations[_STREAM], loop)
+    count = int(rows.shape[-2]) // many  # of a pass, whose loop is the innermost
+    share = count * int(rows.shape[-1]) // int(loop.extent)
+    return _fetch(rows, [*place[:-2], place[-2] + count], loop.loop_var * share, _SECOND)
+
+
+def _steps_ahead(weights: tirx.Buffer, place: list[Expr], steps: int) -> Iterator[tirx.Stmt]:
+    """What an iteration of `steps` steps reads that comes `_AHEAD` bytes later than the one that reads `place`."""
+    step, itemsize = _row_size(weights, place), _itemsize(weights)
+    ahead = [*place[:-1], place[-1] + max(1, _AHEAD // (step * itemsize))]
+    for at in range(0, steps * step, _LINE // itemsize):
+        yield _fetch(weights, ahead, at, _FIRST)
+
+
+def _row_size(buffer: tirx.Buffer, place: list[Expr]) -> int:
+    """Elements of buffer[place]."""
+    return math.prod(int(extent) for extent in buffer.shape[len(place) :])
+
+
+def _itemsize(buffer: tirx.Buffer) -> int:
+    return int(tvm.DataType(str(buffer.dtype)).bits) // 8
+
+
+def _first_load(name: str, loop: tirx.For) -> tuple[tirx.Buffer, list[Expr]]:
     """The buffer called `name`, and where the loop's iteration begins to read it."""
     values = (store.value for store in parts(loop.body, tirx.BufferStore))
     load = next(load for value in values if (load := load_of(name, value)) is not None)
@@ -86,8 +126,8 @@ def _first_load(name, loop):
     return load.source, indices
 
 
-def _fetch(weights, place, element, locality):
-    """Fetch what is that many elements behind the beginning of weights[place]."""
-    place = [*place, *(0 for _ in weights.shape[len(place) + 1 :]), element]
-    address = tirx.address_of(tirx.BufferLoad(weights, place))
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, locality, 1))
+def _fetch(buffer: tirx.Buffer, place: list[Expr], element: Expr, cache: int) -> tirx.Stmt:
+    """Fetch what is that many elements behind the beginning of buffer[place]."""
+    place = [*place, *(0 for _ in buffer.shape[len(place) + 1 :]), element]
+    address = tirx.address_of(tirx.BufferLoad(buffer, place))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, cache, 1))

@@ -1,25 +1,24 @@
 """Walking over TIR statements and expressions, and making changed ones: TVM has its functors in C++ only."""
 
+from collections.abc import Callable, Iterator
+
 from tvm import s_tir, tirx
+from tvm.ir import Expr
 from tvm.ir.expr import TensorLoad
 
 
-def rebuilt(stmt, change, whole=lambda stmt: False):
+def rebuilt(
+    stmt: tirx.Stmt,
+    change: Callable[[tirx.Stmt], tirx.Stmt],
+    whole: Callable[[tirx.Stmt], bool] = lambda stmt: False,
+) -> tirx.Stmt:
     """A statement with `change` applied to all that it consists of, innermost first; `whole` ones are not entered."""
     if whole(stmt):
         return change(stmt)
     if isinstance(stmt, tirx.SeqStmt):
         stmt = tirx.SeqStmt([rebuilt(part, change, whole) for part in stmt.seq])
     elif isinstance(stmt, tirx.For):
-        stmt = tirx.For(
-            stmt.loop_var,
-            stmt.min,
-            stmt.extent,
-            stmt.kind,
-            rebuilt(stmt.body, change, whole),
-            stmt.thread_binding,
-            stmt.annotations,
-        )
+        stmt = with_body(stmt, rebuilt(stmt.body, change, whole))
     elif isinstance(stmt, s_tir.SBlockRealize):
         block = stmt.block
         body = rebuilt(block.body, change, whole)
@@ -32,7 +31,12 @@ def rebuilt(stmt, change, whole=lambda stmt: False):
     return change(stmt)
 
 
-def parts(stmt, kind):
+def with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
+    """The same loop around other statements."""
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
+
+
+def parts(stmt: tirx.Stmt, kind: type[tirx.Stmt]) -> Iterator[tirx.Stmt]:
     """All statements of a type within a statement, in order."""
     if isinstance(stmt, kind):
         yield stmt
@@ -40,7 +44,7 @@ def parts(stmt, kind):
         yield from parts(part, kind)
 
 
-def load_of(name, expr):
+def load_of(name: str, expr: Expr) -> TensorLoad | None:
     """The first element of the buffer called `name` that an expression reads."""
     if isinstance(expr, TensorLoad):
         return expr if expr.source.name == name else None
@@ -49,12 +53,13 @@ def load_of(name, expr):
     return next((found for part in parts if (found := load_of(name, part)) is not None), None)
 
 
-def uses(expr, variable):
+def uses(expr: Expr, variable: tirx.Var) -> bool:
+    """Whether an index, made of binary operations, depends on a variable."""
     operands = [getattr(expr, field) for field in ("a", "b") if hasattr(expr, field)]
-    return expr.same_as(variable) or any(uses(operand, variable) for operand in operands)
+    return bool(expr.same_as(variable)) or any(uses(operand, variable) for operand in operands)
 
 
-def without(index, variable):
+def without(index: Expr, variable: tirx.Var | None) -> Expr:
     """A sum with `variable`, which is one of its terms, left out."""
     if variable is None:
         return index

@@ -1,15 +1,17 @@
 """TIR of whole vectors in buffers on the stack, and of addresses that LLVM leaves as they are (x86)."""
 
+from collections.abc import Callable, Sequence
+
 from tvm import tirx
-from tvm.ir import Op, PointerType, PrimType
+from tvm.ir import Expr, Op, PointerType, PrimType
 from tvm.target.codegen import llvm_lookup_intrinsic_id
 from tvm.tirx import call_intrin
 
 LANE = 16  # bytes that shuffles stay within
 
 
-def part(buffer, block):
-    """A declaration, and the part of a buffer that it declares: that of one block.
+def part(buffer: tirx.Buffer, block: Expr) -> tuple[tirx.Stmt, tirx.Buffer]:
+    """A declaration, and the part of a buffer that it declares: buffer[block].
 
     LLVM would otherwise write base + index into every instruction, and in AVX instructions such operands cost a
     micro-operation of their own. Cutting 57 bits from the address, all there are, is what it can't see through.
@@ -18,8 +20,8 @@ def part(buffer, block):
     return _declared("part", buffer.shape[1:], buffer, address, (1 << 57) - 1)
 
 
-def aligned(buffer):
-    """A declaration, and the buffer without its first rows, from an address on that is a multiple of 64.
+def aligned(buffer: tirx.Buffer) -> tuple[list[tirx.Stmt], tirx.Buffer]:
+    """A declaration, and a buffer (rows, lanes) of 32 bits without its first rows, from a multiple of 64 on.
 
     (The stack is aligned to 16 bytes, and vectors across the borders of cache lines take twice as long to load.)
     """
@@ -31,7 +33,9 @@ def aligned(buffer):
     return [put(buffer, [at], zeros) for at in (0, rows - 1)] + [declared], view  # TVM drops rows that none touches
 
 
-def _declared(name, shape, buffer, address, mask):
+def _declared(
+    name: str, shape: Sequence[int], buffer: tirx.Buffer, address: Expr, mask: int
+) -> tuple[tirx.Stmt, tirx.Buffer]:
     element = PrimType(str(buffer.dtype))
     pointer = call_intrin(
         PointerType(element),
@@ -44,17 +48,20 @@ def _declared(name, shape, buffer, address, mask):
     return tirx.DeclBuffer(part, data=pointer), part
 
 
-def pack(name, a, b, width, size):
-    """Two vectors of `width` bytes as one of elements of `size` bytes, with saturation, within each 128-bit lane.
+def pack(name: str, a: Expr, b: Expr, width: int, size: int) -> Expr:
+    """Two vectors of `width` bytes as one of integers of `size` bytes, with saturation, within each 128-bit lane.
 
-    `name` is the instruction's.
+    `name` is the instruction's, of AVX2 or AVX-512.
     """
     prefix, suffix = ("avx512", ".512") if width == 64 else ("avx2", "")
     return tirx.call_llvm_pure_intrin(f"int{8 * size}x{width // size}", f"llvm.x86.{prefix}.{name}{suffix}", a, b)
 
 
-def unpack(a, b, half, width, size):
-    """Elements of `size` bytes from the low or high half of each 128-bit lane of a and b, in turn."""
+def unpack(a: Expr, b: Expr, half: int, width: int, size: int) -> Expr:
+    """Elements of `size` bytes from the low or high half of each 128-bit lane of a and b, in turn.
+
+    Both are vectors of `width` bytes, and so is the result.
+    """
     count, per_lane = width // size, LANE // size
     indices = [
         (start + half * per_lane // 2 + i) + source * count
@@ -65,27 +72,29 @@ def unpack(a, b, half, width, size):
     return tirx.Shuffle([a, b], indices)
 
 
-def local(shape, dtype, name):
+def local(shape: Sequence[int], dtype: str, name: str) -> tirx.Buffer:
     """A buffer for `on_stack`."""
     return tirx.decl_buffer(shape, dtype, name, scope="local")
 
 
-def get(buffer, at):
+def get(buffer: tirx.Buffer, at: Sequence[Expr]) -> Expr:
     """A row of a buffer, which is a vector."""
     return buffer.vload([*at, 0], f"{buffer.dtype}x{int(buffer.shape[-1])}")
 
 
-def put(buffer, at, value):
+def put(buffer: tirx.Buffer, at: Sequence[Expr], value: Expr) -> tirx.Stmt:
     """Store a row."""
     return tirx.BufferStore(buffer, value, [*at, tirx.Ramp(0, 1, int(buffer.shape[-1]))])
 
 
-def seq(stmts):
+def seq(stmts: Sequence[tirx.Stmt]) -> tirx.Stmt:
     """Statements as one."""
     return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)
 
 
-def loop(name, extent, body, kind=tirx.ForKind.SERIAL):
+def loop(
+    name: str, extent: int, body: Callable[[Expr], list[tirx.Stmt]], kind: tirx.ForKind = tirx.ForKind.SERIAL
+) -> tirx.Stmt:
     """A loop around the statements that `body` makes for its variable; none around a single round."""
     if extent == 1 and kind == tirx.ForKind.SERIAL:
         return seq(body(0))

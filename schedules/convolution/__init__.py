@@ -1,5 +1,6 @@
-"""Convolution kernels, one family per file: direct, Winograd, depthwise.
+"""Convolution kernels, one family per prefix: direct, Winograd, depthwise.
 
-Each takes a frozen plan and returns a scheduled PrimFunc; a plan also packs the weights into the order that its kernel
-reads. Which plan is best is not decided here: see `choice`.
+`x.py` has the algorithm: in the textbook's form, then as the kernel computes it. `x_plan.py` tells how the work is cut
+and in which order the kernel reads its weights, and packs them; `x_schedule.py` orders the loops, where that is long.
+Each kernel takes a frozen plan and returns a scheduled PrimFunc. Which plan is best is not decided here: see `choice`.
 """

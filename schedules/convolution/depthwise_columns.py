@@ -1,82 +1,56 @@
 """Depthwise convolution on bytes (x86): a few rows interleaved into dwords, which one instruction multiplies and adds.
 
-The algorithm, for one task: `rows` rows of the result (two where the kernel moves by one row, so that they share the
-work), and a block of as many channels as a vector has bytes. Going along the row, each column of the input that a
-window reaches is interleaved once:
+The plain algorithm, for each image, row h, pixel w and channel c of the result, with strides s and padding p:
+
+    acc = bias[c] + sum over i, j of x[h * s + i - p, w * s + j - p, c] * weight[c, i, j]
+
+Blocked: a task computes `rows` rows of the result for a block of channels. Going along the row, each column of the
+input that a window reaches is interleaved once, and serves all the results whose windows contain it:
 
     column[g][channel] = (x[4g], x[4g + 1], x[4g + 2], x[4g + 3])      rows of the input, 4 bytes
-
-and serves all the results whose windows contain it:
-
     acc[r][channel] = bias[channel] + sum over column, g of column[g][channel] . weights[r, column, g, channel]
 
 where `.` is the sum of four products, and the weights of a row r have zeros where an input row is not in its window.
 
-A block of channels that would only fill part of a vector is joined with the same channels of other pixels of the row:
-the row is cut into as many stretches, and vectors hold one pixel of each.
+The loop nest, one function for each level; it is written as TIR, as TE is about elements and this about whole vectors:
 
-Interleaving works within the 128-bit lanes of vectors, so dwords are not in the order of the channels: vector j holds
-in lane L the channels 16 L + 4 j to 16 L + 4 j + 3. Packing four such vectors into one of bytes undoes it.
+    for each task, in parallel: rows h to h + rows - 1 of an image              _task, _rows
+        for each block of channels                                              _block
+            if the columns of one window stay in registers                      _slide
+                interleave the columns of the first window, but the last `stride`
+                for w along the row
+                    interleave the next `stride` columns
+                    compute the results of window w
+                    move the columns on by `stride`
+            else                                                                _stretches
+                for each stretch of up to 16 windows
+                    for each column that they reach: interleave it into memory
+                    for w along the stretch: compute the results of window w
+
+    interleave a column                                                         interleave
+        for each input row of the task: load the block's bytes, or padding
+        for each group of four rows: interleave them as four vectors of dwords
+    compute the results of a window                                             results
+        for j in 0 .. 3, for each row r of the task
+            sum = bias[j]; for each column and group: sum += column . weights
+            requantize the sum; after an odd j, pack two vectors to int16
+        for each row r: pack to bytes, clip, store
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import numpy as np
+from tvm import tirx
+from tvm.ir import Expr
 
-from ..common.overflow import INT16_MAX
-from ..common.vectors import LANE
-from .depthwise_loops import Kernel
-
-MOST_ROWS = 2  # of a task
-NARROWEST = 8  # channels that are joined with those of other pixels
-TWO_23 = 0x4B000000  # the bits of 2^23 as float32: added to them, an integer below 2^23 is added to the number
-
-
-@dataclass(frozen=True)
-class Dot:
-    """How four products are added up for each dword.
-
-    Parameters
-    ----------
-    width : int
-        Bytes of a vector.
-    chain : int
-        Uses of pmaddubsw whose results are added in int16; 0: vpdpbusd.
-    """
-
-    width: int
-    chain: int = 0
+from ..common.epilogue import Output
+from ..common.lowered import on_stack
+from ..common.vectors import aligned, get, local, loop, part, put, seq
+from .conv2d import Conv2D
+from .depthwise_columns_plan import ColumnsPlan, Dot, Segment
+from .depthwise_columns_steps import Kernel, Place, interleave, results
 
 
-def choose(features, activation_range, weight_max):
-    """The best `Dot` for a CPU and stored activations of a range (all >= 0), or None."""
-    for name, width in (("vpdpbusd-512", 64), ("vpdpbusd-256", 32)):
-        if name in features:
-            return Dot(width)
-    chain = INT16_MAX // (2 * max(activation_range[1] * weight_max, 1))
-    return Dot(32, chain) if chain and "pmaddubsw" in features else None
-
-
-def fits(conv, output):
-    """Whether the kernel can compute a convolution."""
-    return (
-        output.dtype in ("int8", "uint8")
-        and output.residual is None
-        and output.bounded
-        and conv.dilation == (1, 1)
-        and conv.out_channels % NARROWEST == 0
-        and 2 <= conv.kernel[0] <= 8
-        and conv.kernel[1] <= 8
-        and all(stride <= size for stride, size in zip(conv.strides, conv.kernel, strict=True))
-    )
-
-
-def is_small(worst):
-    """Whether accumulators up to `worst` (per channel) are converted to float32 by adding 2^23."""
-    return bool(worst.max(initial=0) < 2**23)
-
-
-def depthwise_columns(conv, dtype, dot, offset, output, small):
+def depthwise_columns(conv: Conv2D, dtype: str, dot: Dot, offset: int, output: Output, small: bool) -> tirx.PrimFunc:
     """PrimFunc of a depthwise convolution that `fits`.
 
     Parameters
@@ -84,7 +58,7 @@ def depthwise_columns(conv, dtype, dot, offset, output, small):
     conv : Conv2D
         With in_channels == out_channels == groups.
     dtype : str
-        Dtype of the activations, shape (batch, height, width, channels).
+        Dtype of the activations, "int8" or "uint8".
     dot : Dot
     offset : int
         The byte that stands for 0: padding. Bytes of int8 activations get it added.
@@ -95,85 +69,127 @@ def depthwise_columns(conv, dtype, dot, offset, output, small):
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: activations, weights and constants as `pack_weights` and `pack_constants` make them, limits, and the
-        result (batch, OH, OW, channels).
+        Arguments: activations (N, H, W, C), weights and constants as `pack_weights` and `pack_constants` make them,
+        limits int32 (3,), and the result (N, OH, OW, C) of `output.dtype`.
     """
-    return Kernel(_Plan(conv, dot), dtype, offset, output, small).function()
+    kernel, allocated = _kernel(ColumnsPlan(conv, dot), dtype, offset, output, small)
+    tasks = conv.batch * _tasks(kernel)
+    body = loop("task", tasks, lambda at: [*allocated, *_task(kernel, at)], tirx.ForKind.PARALLEL)
+    return tirx.PrimFunc([kernel.x, kernel.weights, kernel.constants, kernel.limits, kernel.out], body)
 
 
-def pack_weights(conv, dot, weight):
-    """int8 (C, 1, kh, kw) weights as (block, row of the task, column, group, vector, lane, tap), zeros elsewhere."""
-    plan = _Plan(conv, dot)
-    packed = np.zeros(plan.weight_shape, "int8")
-    by_slot = weight[plan.slots(), 0]  # block, vector, lane, kh, kw
-    for r in range(plan.rows):
-        for i in range(conv.kernel[0]):
-            group, tap = divmod(r * conv.strides[0] + i, 4)
-            packed[:, r, :, group, :, :, tap] = by_slot[..., i, :].transpose(0, 3, 1, 2)
-    return packed
-
-
-def pack_constants(conv, dot, bias, multiplier, small):
-    """int32 bias and float32 multiplier as (block, 3, vector, lane), in the order of dwords; bits, all in one tensor.
-
-    The bias (with the bits of 2^23 added where the accumulators are `small`), the multiplier, and -2^23 times that.
-    """
-    slots = _Plan(conv, dot).slots()
-    bias = (bias.astype("int64") + TWO_23 * small).astype("int32")
-    return np.stack(
-        [bias[slots], multiplier[slots].view("int32"), (multiplier * np.float32(-(2**23)))[slots].view("int32")], 1
+def _kernel(plan: ColumnsPlan, dtype: str, offset: int, output: Output, small: bool) -> tuple[Kernel, list[tirx.Stmt]]:
+    """The context, and what each task begins with: its buffers on the stack, and the limits in vectors."""
+    conv, lanes, width = plan.conv, plan.lanes, plan.dot.width
+    slots, sums = (plan.longest - 1) * conv.strides[1] + conv.kernel[1], plan.abreast * plan.rows * 2
+    memory = local(((slots * plan.groups + 1) * 4, lanes), "int32", "memory")
+    declared, columns = ([], memory) if plan.sliding else aligned(memory)
+    kernel = Kernel(
+        plan,
+        dtype,
+        offset,
+        output,
+        small,
+        x=tirx.decl_buffer((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x"),
+        weights=tirx.decl_buffer(plan.weight_shape, "int8", "weights"),
+        constants=tirx.decl_buffer(plan.constant_shape, "int32", "constants"),
+        limits=tirx.decl_buffer((3,), "int32", "limits"),
+        out=tirx.decl_buffer(conv.nhwc_shape, output.dtype, "out"),
+        columns=columns,
+        raw=local((plan.in_rows, width), "uint8", "raw"),
+        kept=local((3, 4, lanes), "int32", "kept"),
+        bounds=local((2, width), output.dtype, "bounds"),
+        halves=local((sums, width // 2), "int16", "halves"),
+        sums=local((sums, lanes), "int32", "sums"),
+        packed=local((width,), output.dtype, "packed"),
     )
+    stack = (memory, kernel.raw, kernel.kept, kernel.bounds, kernel.halves, kernel.sums, kernel.packed)
+    bounds = [put(kernel.bounds, [i], tirx.Broadcast(kernel.limits[i].astype(output.dtype), width)) for i in range(2)]
+    return kernel, [*map(on_stack, stack), *declared, *bounds]
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """`blocks` blocks of `width` channels, the first of them at channel `first`, in vectors of `pieces` pixels."""
-
-    index: int
-    first: int
-    width: int
-    blocks: int
-    pieces: int
+def _tasks(kernel: Kernel) -> int:
+    """Tasks for one image."""
+    return -(-kernel.plan.conv.out_height // kernel.plan.rows)
 
 
-class _Plan:
-    """How the work is cut."""
+def _task(kernel: Kernel, at: Expr) -> list[tirx.Stmt]:
+    """Task number `at`: some rows of the result, fewer at the end of an image."""
+    height, rows, tasks = kernel.plan.conv.out_height, kernel.plan.rows, _tasks(kernel)
+    n, h = at // tasks, at % tasks * rows
+    full, rest = _rows(kernel, n, h, rows), height % rows
+    return [tirx.IfThenElse(h + rows <= height, full, _rows(kernel, n, h, rest)) if rest else full]
 
-    def __init__(self, conv, dot):
-        self.conv, self.dot = conv, dot
-        (kh, _), (stride, _) = conv.kernel, conv.strides
-        more = max(rows for rows in range(1, MOST_ROWS + 1) if -(-((rows - 1) * stride + kh) // 4) == -(-kh // 4))
-        self.rows = min(more, conv.out_height)
-        self.in_rows = (self.rows - 1) * stride + kh
-        self.groups = -(-self.in_rows // 4)
-        self.segments, first, width = [], 0, dot.width
-        while first < conv.out_channels:
-            count = (conv.out_channels - first) // width
-            if count:
-                self.segments.append(_Segment(self.blocks, first, width, count, dot.width // width))
-            first, width = first + count * width, width // 2
 
-    @property
-    def blocks(self):
-        return sum(segment.blocks for segment in self.segments)
+def _rows(kernel: Kernel, n: Expr, h: Expr, rows: int) -> tirx.Stmt:
+    """The results of `rows` rows of image n, from row h on, for all channels."""
 
-    @property
-    def weight_shape(self):
-        return (self.blocks, self.rows, self.conv.kernel[1], self.groups, 4, self.dot.width // 4, 4)
+    def blocks(segment: Segment) -> tirx.Stmt:
+        return loop("block", segment.blocks, lambda block: _block(kernel, segment, block, n, h, rows))
 
-    def slots(self):
-        """The channel in each place (block, vector, lane)."""
-        j, i = np.arange(4)[:, None], np.arange(self.dot.width // 4)
-        place = i // 4 * LANE + 4 * j + i % 4
-        return np.stack(
-            [
-                segment.first + b * segment.width + place % segment.width
-                for segment in self.segments
-                for b in range(segment.blocks)
-            ]
-        )
+    return seq([blocks(segment) for segment in kernel.plan.segments])
 
-    def group_range(self, r):
-        """The groups of input rows that row r of a task reads."""
-        first = r * self.conv.strides[0]
-        return range(first // 4, (first + self.conv.kernel[0] - 1) // 4 + 1)
+
+def _block(kernel: Kernel, segment: Segment, block: Expr, n: Expr, h: Expr, rows: int) -> list[tirx.Stmt]:
+    """The results of these rows for one block of a segment's channels."""
+    plan, number, out_width = kernel.plan, segment.index + block, kernel.plan.conv.out_width
+    (weights_part, weights), (constants_part, constants) = part(kernel.weights, number), part(kernel.constants, number)
+    declared = [weights_part, constants_part]
+    if plan.keeps_constants:
+        declared += [put(kernel.kept, [i, j], get(constants, [i, j])) for i in range(3) for j in range(4)]
+        constants = kernel.kept
+    span = -(-out_width // segment.pieces)
+    starts = tuple(min(q * span, out_width - span) for q in range(segment.pieces))
+    place = Place(kernel, segment, block, n, h, rows, span, starts, weights, constants)
+    return declared + (_slide(place) if plan.sliding else _stretches(place))
+
+
+def _slide(place: Place) -> list[tirx.Stmt]:
+    """All windows of the row, with the columns of one in registers."""
+    plan, columns = place.kernel.plan, place.kernel.columns
+    wide, stride = plan.conv.kernel[1], plan.conv.strides[1]
+    carried, vectors = wide - stride, 4 * plan.groups
+
+    def row(interior: bool) -> list[tirx.Stmt]:
+        def window(w: Expr) -> list[tirx.Stmt]:
+            new = [stmt for dx in range(carried, wide) for stmt in interleave(place, w * stride + dx, dx, interior)]
+            moved = [put(columns, [at], get(columns, [at + stride * vectors])) for at in range(carried * vectors)]
+            return [*new, *results(place, [(w, 0)]), *moved]
+
+        first = [stmt for dx in range(carried) for stmt in interleave(place, dx, dx, interior)]
+        return [*first, loop("w", place.span, window)]
+
+    return _apart(place, row)
+
+
+def _stretches(place: Place) -> list[tirx.Stmt]:
+    """All windows of the row, with the columns of `longest` windows in memory."""
+    plan, stride = place.kernel.plan, place.kernel.plan.conv.strides[1]
+    stretches = -(-place.span // plan.longest)
+    count = -(-place.span // stretches)
+    abreast = min(plan.abreast, count)
+
+    def stretch(at: Expr) -> list[tirx.Stmt]:
+        first = tirx.min(at * count, place.span - count)  # the last one overlaps the one before, rather than be shorter
+
+        def columns(interior: bool) -> list[tirx.Stmt]:
+            reached = (count - 1) * stride + plan.conv.kernel[1]
+            return [loop("column", reached, lambda slot: interleave(place, first * stride + slot, slot, interior))]
+
+        def windows(i: Expr) -> list[tirx.Stmt]:
+            w = tirx.min(i * abreast, count - abreast)
+            return results(place, [(first + w + u, (w + u) * stride) for u in range(abreast)])
+
+        return [*_apart(place, columns), loop("w", -(-count // abreast), windows)]
+
+    return [loop("stretch", stretches, stretch)]
+
+
+def _apart(place: Place, write: Callable[[bool], list[tirx.Stmt]]) -> list[tirx.Stmt]:
+    """What `write(interior)` makes, apart for tasks that read no padding above or below."""
+    conv = place.kernel.plan.conv
+    if not (conv.padding[0] or conv.padding[2]):
+        return write(True)
+    top = place.h * conv.strides[0] - conv.padding[0]
+    inside = tirx.all(top >= 0, top + place.in_rows <= conv.height)
+    return [tirx.IfThenElse(inside, seq(write(True)), seq(write(False)))]

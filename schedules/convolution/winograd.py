@@ -1,22 +1,63 @@
 """Winograd convolution over the integers: a kernel for F(2x2, 3x3) and F(4x4, 3x3).
 
-The algorithm (Lavin and Gray, arXiv 1509.09308) with all matrices scaled to integers: tiles of the input become
-V = B^T x B (int16), weights U = G w G^T (int16, packed ahead of time); for each of the alpha^2 places in a tile a
-matrix product M = V U (int32); and A^T M A = factor^2 * acc, which gives acc back exactly (`winograd_plan`).
+The algorithm (Lavin and Gray, arXiv 1509.09308) with all matrices scaled to integers (`winograd_form`):
+
+    V = B^T d B       input transform: for each channel of each tile d of alpha x alpha inputs, alpha = m + 2
+    U = G w G^T       for each filter w; ahead of time (`winograd_plan.constants`)
+    M = V U           products: for each of the alpha^2 places in a tile, a matrix product over the input channels
+    Y = A^T M A       output transform: factor^2 * acc for m x m outputs, which gives acc back exactly
+
+`textbook` is just that. The kernel has the same three steps in a blocked form: tiles are numbered within chunks, and
+output channels within blocks, so that a thread takes a chunk through all steps (`winograd_schedule`).
 """
 
-from tvm import s_tir, te, tirx
+from collections.abc import Callable
 
-from ..common.lowered import cropped, lowered
-from ..common.prefetch import prefetch
-from ..common.sizes import innermost_width
-from ..processor.neon import load_ahead
-from ..processor.ordered_int16 import product_function, product_intrinsic
+from tvm import te, tirx
+from tvm.ir import Expr
 
-SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
+from ..common.lowered import cropped
+from .winograd_form import Product
+from .winograd_plan import WinogradPlan
+from .winograd_schedule import scheduled
 
 
-def winograd_conv(plan, offset, dtype):
+def textbook(x: te.Tensor, u: te.Tensor, bt: te.Tensor, at: te.Tensor) -> te.Tensor:
+    """The plain algorithm.
+
+    Parameters
+    ----------
+    x : tvm.te.Tensor
+        int32 (N, rows * m + 2, cols * m + 2, C): the input with its padding, in whole tiles.
+    u : tvm.te.Tensor
+        int32 (alpha, alpha, O, C).
+    bt, at : tvm.te.Tensor
+        int32, B^T (alpha, alpha) and A^T (m, alpha).
+
+    Returns
+    -------
+    tvm.te.Tensor
+        int32 (N, rows * m, cols * m, O): factor^2 times the sums of products.
+    """
+    (m, alpha), (batch, height, width, channels), filters = at.shape, x.shape, u.shape[2]
+    rows, cols = (height - 2) // m, (width - 2) // m
+    i, j = te.reduce_axis((0, alpha), "i"), te.reduce_axis((0, alpha), "j")
+    k = te.reduce_axis((0, channels), "k")
+    v = te.compute(
+        (alpha, alpha, batch, rows, cols, channels),
+        lambda a, b, n, r, q, c: te.sum(bt[a, i] * x[n, r * m + i, q * m + j, c] * bt[b, j], axis=[i, j]),
+    )
+    product = te.compute(
+        (alpha, alpha, batch, rows, cols, filters),
+        lambda a, b, n, r, q, o: te.sum(v[a, b, n, r, q, k] * u[a, b, o, k], axis=k),
+    )
+    return te.compute(
+        (batch, rows * m, cols * m, filters),
+        lambda n, h, w, o: te.sum(at[h % m, i] * product[i, j, n, h // m, w // m, o] * at[w % m, j], axis=[i, j]),
+    )
+
+
+def winograd_conv(plan: WinogradPlan, offset: int, dtype: str) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a 3x3 convolution.
 
     Parameters
@@ -25,111 +66,32 @@ def winograd_conv(plan, offset, dtype):
     offset : int
         What padding is filled with: the stored form of 0.
     dtype : str
-        Dtype of the stored activations, shape (batch, height, width, in_channels).
+        Dtype of the stored activations.
 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: activations, weights, bias and multiplier as `constants` makes them, limits, the residual if there is
-        one, and the result, both NHWC.
+        Arguments: activations (N, H, W, C), weights, bias and multiplier as `constants` makes them, limits, the
+        residual if there is one, and the result, both (N, OH, OW, O).
     """
-    conv, winograd, instruction, output = plan.conv, plan.winograd, plan.instruction, plan.output
-    m, alpha, block = winograd.m, winograd.alpha, plan.block
+    conv, output, channels = plan.conv, plan.output, (plan.blocks * plan.block,)
     x = te.placeholder((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x")
     weights = te.placeholder(plan.weight_shape, "int16", "weights")
-    bias = te.placeholder((plan.blocks * block,), "int32", "bias")
-    multiplier = te.placeholder((plan.blocks * block,), "float32", "multiplier")
+    bias, multiplier = te.placeholder(channels, "int32", "bias"), te.placeholder(channels, "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
-    padded = _padded(x, plan, offset)
-    columns = te.compute(
-        (conv.batch, plan.rows, plan.cols, alpha, alpha, plan.channels),
-        lambda n, r, q, i, j, c: _transform(
-            winograd.b, i, [padded[n, r * m + k, q * m + j, c].astype("int16") for k in range(alpha)], "int16"
-        ),
-        "columns",
-    )
-    depth, lanes, tile, pieces = instruction.depth, instruction.lanes, plan.tiling.tile, plan.tiling.pieces
+    v = input_transform(padded(x, plan, offset), plan)
+    product = products(v, weights, plan)
+    rows = half_transformed(product, bias, plan)
+    out = stored(rows, multiplier, limits, residual, plan)
 
-    def transformed(n, s, p, t, c):
-        return _transform(
-            winograd.b,
-            p % alpha,
-            [
-                columns[
-                    n,
-                    s * plan.tiling.chunk + te.min(t, plan.tiles - 1) // plan.cols,
-                    te.min(t, plan.tiles - 1) % plan.cols,
-                    p // alpha,
-                    k,
-                    c,
-                ]
-                for k in range(alpha)
-            ],
-            "int16",
-        )
-
-    places = (conv.batch, plan.chunks, alpha * alpha)
-    if pieces:  # in the order in which it is read
-        v = te.compute(
-            (*places, plan.padded_tiles // tile, plan.steps, tile, depth),
-            lambda n, s, p, t_o, step, t, c: transformed(n, s, p, t_o * tile + t, step * depth + c),
-            "v",
-        )
-    else:
-        v = te.compute((*places, plan.padded_tiles, plan.channels), transformed, "v")
-    step, pair = te.reduce_axis((0, plan.steps // max(1, pieces)), "step"), te.reduce_axis((0, depth), "pair")
-    piece = [te.reduce_axis((0, pieces), "piece")] if pieces else []
-
-    def multiply(n, s, b, p, t, i):
-        if pieces:
-            at = step * pieces + piece[0]
-            activation, weight = v[n, s, p, t // tile, at, t % tile, pair], weights[b, p, at, pair, i]
-        else:
-            lane = (i % lanes, pair) if instruction.chain == 1 else (pair, i % lanes)
-            activation, weight = v[n, s, p, t, step * depth + pair], weights[(b, p, step, i // lanes, *lane)]
-        return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[step, *piece, pair])
-
-    product = te.compute(
-        (conv.batch, plan.chunks, plan.blocks, alpha * alpha, plan.padded_tiles, block), multiply, "product"
-    )
-
-    def biased(n, r, q, k, j, c):
-        tile = (r % plan.tiling.chunk) * plan.cols + q
-        if plan.padded_tiles > plan.tiles:  # or only the tiles that are read would be computed
-            tile = tirx.reinterpret("int32", tile.astype("uint32"))
-        at = product[n, r // plan.tiling.chunk, c // block, k * alpha + j, tile, c % block]
-        return at + tirx.Select(j == 1, bias[c], tirx.const(0, "int32")) if k == 1 else at
-
-    rows = te.compute(
-        (conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block),
-        lambda n, r, q, i, j, c: _transform(winograd.a, i, [biased(n, r, q, k, j, c) for k in range(alpha)], "int32"),
-        "rows",
-    )
-
-    def added(n, h, w, c):
-        inside = (n, te.min(h, conv.out_height - 1), te.min(w, conv.out_width - 1), te.min(c, conv.out_channels - 1))
-        return residual[inside].astype("int32")
-
-    stored = (conv.batch, plan.rows * m, plan.cols * m, plan.blocks * block)
-    if instruction.neon and output.residual:
-        added = te.compute(stored, added, "added")
-
-    def store(n, h, w, c):
-        acc = _transform(winograd.a, w % m, [rows[n, h // m, w // m, h % m, k, c] for k in range(alpha)], "int32")
-        if winograd.inverse != 1:
-            # Reinterpreted, or the simplifier multiplies it by other constants, beyond int32.
-            acc = acc * tirx.reinterpret("int32", tirx.const(winograd.inverse, "uint32"))
-        value = None if not output.residual else added[n, h, w, c] if instruction.neon else added(n, h, w, c)
-        return output.store(acc, multiplier[c], limits, value)
-
-    out = te.compute(stored, store, "out")
     args = [x, weights, bias, multiplier, limits, *([residual] if output.residual else []), out]
-    return cropped(_schedule(te.create_prim_func(args), plan), conv.nhwc_shape)
+    return cropped(scheduled(te.create_prim_func(args), plan), conv.nhwc_shape)
 
 
-def _padded(x, plan, offset):
+def padded(x: te.Tensor, plan: WinogradPlan, offset: int) -> te.Tensor:
+    """(N, H, W, C) activations as whole tiles and steps, (N, rows * m + 2, cols * m + 2, channels)."""
     conv, m = plan.conv, plan.winograd.m
     shape = (conv.batch, plan.rows * m + 2, plan.cols * m + 2, plan.channels)
     top, left, _, _ = conv.padding
@@ -137,7 +99,7 @@ def _padded(x, plan, offset):
         return x
     fill = tirx.const(offset, x.dtype)
 
-    def value(n, h, w, c):
+    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         inside = [h >= top, h < top + conv.height, w >= left, w < left + conv.width]
         if plan.channels != conv.in_channels:
             inside.append(c < conv.in_channels)
@@ -146,105 +108,167 @@ def _padded(x, plan, offset):
     return te.compute(shape, value, "padded")
 
 
-def _transform(product, row, terms, dtype):
-    """Element `row`, the variable of a loop that will be unrolled, of a product with B^T or A^T."""
-    *first, value = product(terms, lambda term, k: term * tirx.const(k, dtype))
+def input_transform(x: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+    """V = B^T d B: the columns of each tile first, then its rows.
+
+    Parameters
+    ----------
+    x : tvm.te.Tensor
+        As from `padded`.
+    plan : WinogradPlan
+
+    Returns
+    -------
+    tvm.te.Tensor
+        int16 (N, chunk, place, tile, channel), or in the order in which assembly reads it, (N, chunk, place,
+        tiles // tile, step, tile, channel of the step). What is beyond the chunk's tiles repeats the last.
+    """
+    conv, winograd, tiling = plan.conv, plan.winograd, plan.tiling
+    m, alpha, depth = winograd.m, winograd.alpha, plan.instruction.depth
+    columns = te.compute(
+        (conv.batch, plan.rows, plan.cols, alpha, alpha, plan.channels),
+        lambda n, r, q, i, j, c: _element(
+            winograd.b, i, "int16", lambda k: x[n, r * m + k, q * m + j, c].astype("int16"), alpha
+        ),
+        "columns",
+    )
+
+    def value(n: Expr, s: Expr, p: Expr, t: Expr, c: Expr) -> Expr:
+        tile = te.min(t, plan.tiles - 1)
+        r, q = s * tiling.chunk + tile // plan.cols, tile % plan.cols
+        return _element(winograd.b, p % alpha, "int16", lambda k: columns[n, r, q, p // alpha, k, c], alpha)
+
+    shape = (conv.batch, plan.chunks, alpha * alpha)
+    if not tiling.pieces:
+        return te.compute((*shape, plan.padded_tiles, plan.channels), value, "v")
+    return te.compute(
+        (*shape, plan.padded_tiles // tiling.tile, plan.steps, tiling.tile, depth),
+        lambda n, s, p, t_o, step, t, c: value(n, s, p, t_o * tiling.tile + t, step * depth + c),
+        "v",
+    )
+
+
+def products(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+    """M = V U for each place: (tile, channel) times (channel, output channel).
+
+    Parameters
+    ----------
+    v : tvm.te.Tensor
+        As from `input_transform`.
+    weights : tvm.te.Tensor
+        int16 `plan.weight_shape`.
+    plan : WinogradPlan
+
+    Returns
+    -------
+    tvm.te.Tensor
+        int32 (N, chunk, block, place, tile, output channel of the block).
+    """
+    ins, tile, pieces = plan.instruction, plan.tiling.tile, plan.tiling.pieces
+    step = te.reduce_axis((0, plan.steps // max(1, pieces)), "step")
+    pair = te.reduce_axis((0, ins.depth), "pair")
+    piece = [te.reduce_axis((0, pieces), "piece")] if pieces else []
+
+    def operands(n: Expr, s: Expr, b: Expr, p: Expr, t: Expr, i: Expr) -> tuple[Expr, Expr]:
+        if pieces:
+            at = step * pieces + piece[0]
+            return v[n, s, p, t // tile, at, t % tile, pair], weights[b, p, at, pair, i]
+        lane = (i % ins.lanes, pair) if ins.chain == 1 else (pair, i % ins.lanes)
+        return v[n, s, p, t, step * ins.depth + pair], weights[(b, p, step, i // ins.lanes, *lane)]
+
+    def value(n: Expr, s: Expr, b: Expr, p: Expr, t: Expr, i: Expr) -> Expr:
+        activation, weight = operands(n, s, b, p, t, i)
+        return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[step, *piece, pair])
+
+    places = plan.winograd.alpha**2
+    return te.compute(
+        (plan.conv.batch, plan.chunks, plan.blocks, places, plan.padded_tiles, plan.block), value, "product"
+    )
+
+
+def half_transformed(product: te.Tensor, bias: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+    """A^T M, the first half of the output transform, with the bias in the place from which it reaches every output.
+
+    Parameters
+    ----------
+    product : tvm.te.Tensor
+        As from `products`.
+    bias : tvm.te.Tensor
+        int32 (blocks * block,).
+    plan : WinogradPlan
+
+    Returns
+    -------
+    tvm.te.Tensor
+        int32 (N, row of tiles, tile, output row of the tile, column of the place, output channel).
+    """
+    conv, winograd, block = plan.conv, plan.winograd, plan.block
+    m, alpha, chunk = winograd.m, winograd.alpha, plan.tiling.chunk
+
+    def biased(n: Expr, r: Expr, q: Expr, k: int, j: Expr, c: Expr) -> Expr:
+        tile = (r % chunk) * plan.cols + q
+        if plan.padded_tiles > plan.tiles:  # or only the tiles that are read would be computed
+            tile = tirx.reinterpret("int32", tile.astype("uint32"))
+        at = product[n, r // chunk, c // block, k * alpha + j, tile, c % block]
+        return at + tirx.Select(j == 1, bias[c], tirx.const(0, "int32")) if k == 1 else at
+
+    return te.compute(
+        (conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block),
+        lambda n, r, q, i, j, c: _element(winograd.a, i, "int32", lambda k: biased(n, r, q, k, j, c), alpha),
+        "rows",
+    )
+
+
+def stored(
+    rows: te.Tensor, multiplier: te.Tensor, limits: te.Tensor, residual: te.Tensor | None, plan: WinogradPlan
+) -> te.Tensor:
+    """Y = (A^T M) A, the second half of the output transform, as it is stored.
+
+    Parameters
+    ----------
+    rows : tvm.te.Tensor
+        As from `half_transformed`.
+    multiplier : tvm.te.Tensor
+        float32 (blocks * block,).
+    limits : tvm.te.Tensor
+        See `Output`.
+    residual : tvm.te.Tensor or None
+        (N, OH, OW, O).
+    plan : WinogradPlan
+
+    Returns
+    -------
+    tvm.te.Tensor
+        `output.dtype`, `plan.stored_shape`.
+    """
+    winograd, added = plan.winograd, None if residual is None else _added(residual, plan)
+    m, alpha = winograd.m, winograd.alpha
+
+    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
+        acc = _element(winograd.a, w % m, "int32", lambda k: rows[n, h // m, w // m, h % m, k, c], alpha)
+        if winograd.inverse != 1:
+            # Reinterpreted, or the simplifier multiplies it by other constants, beyond int32.
+            acc = acc * tirx.reinterpret("int32", tirx.const(winograd.inverse, "uint32"))
+        return plan.output.store(acc, multiplier[c], limits, None if added is None else added(n, h, w, c))
+
+    return te.compute(plan.stored_shape, value, "out")
+
+
+def _added(residual: te.Tensor, plan: WinogradPlan) -> Callable[..., Expr]:
+    """The residual as int32 for each stored element; beyond its edge it repeats."""
+    _, height, width, channels = plan.conv.nhwc_shape
+
+    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
+        inside = (n, te.min(h, height - 1), te.min(w, width - 1), te.min(c, channels - 1))
+        return residual[inside].astype("int32")
+
+    # ARM loads it before it is needed.
+    return te.compute(plan.stored_shape, value, "added") if plan.instruction.neon else value
+
+
+def _element(product: Product, index: Expr, dtype: str, term: Callable[[int], Expr], alpha: int) -> Expr:
+    """Element `index`, the variable of a loop that will be unrolled, of a product with B^T or A^T."""
+    *first, value = product([term(k) for k in range(alpha)], lambda x, factor: x * tirx.const(factor, dtype))
     for k in range(len(first) - 1, -1, -1):
-        value = tirx.Select(row == k, first[k], value)
+        value = tirx.Select(index == k, first[k], value)
     return value
-
-
-def _schedule(func, plan):
-    sch, conv, ins, tiling = s_tir.Schedule(func), plan.conv, plan.instruction, plan.tiling
-    m, width = plan.winograd.m, 4 if ins.neon else ins.lanes  # int32 in a register
-    columns, v, product, rows, out = map(sch.get_sblock, ["columns", "v", "product", "rows", "out"])
-    n, h, w, c = sch.get_loops(out)
-    s, r, h_i = sch.split(h, [plan.chunks, plan.tiling.chunk, m])
-    w_o, w_i = sch.split(w, [None, m])
-    b, c_o, lane = sch.split(c, [plan.blocks, None, innermost_width(conv.out_channels, width)])
-    sch.reorder(n, s, b, r, w_o, c_o, h_i, w_i, lane)
-    if not ins.neon:  # which has registers for a row of results, and waits for what is spilled
-        sch.unroll(h_i)
-    sch.unroll(w_i), sch.vectorize(lane)
-    if ins.neon and plan.output.residual:
-        load_ahead(sch, h_i)
-    sch.set_scope(rows, 0, "local")
-    sch.compute_at(rows, c_o, preserve_unit_loops=True)
-    i, j, lane = sch.get_loops(rows)[-3:]
-    sch.reorder(j, i, lane)
-    sch.unroll(i), sch.unroll(j), sch.vectorize(lane)
-
-    sch.compute_at(product, b, preserve_unit_loops=True)
-    write_back = sch.cache_write(product, 0, "local")
-    if not tiling.ahead:
-        sch.compute_at(v, s, preserve_unit_loops=True)
-    if tiling.pieces:
-        p, t_o, c_o, t_i, lane = sch.get_loops(v)[-5:]
-        tiles = t_o, t_i
-    else:
-        p, *tiles, c = sch.get_loops(v)[-3:]
-        c_o, lane = sch.split(c, [None, innermost_width(plan.channels, 2 * width)])
-    p_i, p_j = sch.split(p, [None, plan.winograd.alpha])
-    sch.reorder(*tiles, c_o, p_i, p_j, lane)
-    sch.unroll(p_i), sch.unroll(p_j), sch.vectorize(lane)
-    sch.set_scope(columns, 0, "local")
-    sch.compute_at(columns, c_o, preserve_unit_loops=True)
-    i, j, lane = sch.get_loops(columns)[-3:]
-    sch.reorder(j, i, lane)
-    sch.unroll(i), sch.unroll(j), sch.vectorize(lane)
-    if tiling.ahead:
-        sch.parallel(sch.fuse(*sch.get_loops(v)[:3]))
-    _schedule_padding(sch, plan, None if tiling.ahead else s)
-
-    n, s, b = sch.get_loops(out)[:3]
-    sch.parallel(sch.fuse(n, s, b) if tiling.ahead else sch.fuse(n, s))  # before reductions are decomposed
-    _schedule_product(sch, plan, write_back)
-    return lowered(sch.mod["main"], aligned=not ins.neon)
-
-
-def _schedule_product(sch, plan, write_back):
-    ins, tiling = plan.instruction, plan.tiling
-    product = sch.get_sblock("product")
-    p, t, i, step, *piece, pair = sch.get_loops(product)[-6 if tiling.pieces else -5 :]
-    t_o, t_i = sch.split(t, [None, tiling.tile])
-    if tiling.pieces:
-        sch.reorder(p, t_o, step, t_i, i, *piece, pair)
-        _schedule_write_back(sch, write_back, t_o, 4)
-        init = sch.get_loops(sch.decompose_reduction(product, step))
-        sch.vectorize(init[-1]), sch.unroll(init[-2])
-        what = tiling.pieces, tiling.tile, tiling.vectors, plan.steps == tiling.pieces
-        sch.annotate(step, "pragma_import_llvm", product_function(*what))
-        sch.tensorize(t_i, product_intrinsic(*what))
-        return
-    vector, lane = sch.split(i, [None, ins.lanes])
-    # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
-    step, several = sch.split(step, [None, 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1])
-    sch.reorder(p, t_o, step, several, t_i, vector, lane, pair)
-    if not ins.neon:
-        prefetch(sch, step, [t_o], plan.far, "v" if plan.v_bytes > SPILLED else "")
-    _schedule_write_back(sch, write_back, t_o, ins.lanes)
-    init = sch.get_loops(sch.decompose_reduction(product, step))
-    sch.vectorize(init[-1]), sch.unroll(init[-2]), sch.unroll(init[-3])
-    sch.unroll(several), sch.unroll(t_i), sch.unroll(vector)
-    sch.tensorize(lane, ins.intrinsic)
-
-
-def _schedule_write_back(sch, write_back, tiles, lanes):
-    sch.reverse_compute_at(write_back, tiles, preserve_unit_loops=True)
-    loops = sch.get_loops(write_back)
-    vector, lane = sch.split(loops[-1], [None, lanes])
-    sch.vectorize(lane), sch.unroll(vector), sch.unroll(loops[-2])
-
-
-def _schedule_padding(sch, plan, chunk):
-    """Pad the whole input, or, where there is a loop over chunks, what a chunk needs."""
-    blocks = {sch.get(block).name_hint: block for block in sch.get_child_blocks(sch.get_sblock("root"))}
-    if "padded" not in blocks:
-        return
-    padded = blocks["padded"]
-    if chunk is not None:
-        sch.compute_at(padded, chunk, preserve_unit_loops=True)
-    *outer, c = sch.get_loops(padded)
-    sch.vectorize(sch.split(c, [None, innermost_width(plan.channels, 64)])[1])
-    if chunk is None:
-        sch.parallel(sch.fuse(*outer[:2]))

@@ -1,142 +1,19 @@
-"""Integer Winograd: its matrices, the proof that a layer's result is exact, and the form of its weights."""
+"""How a Winograd convolution is cut into chunks, tiles and blocks, and the form of its weights that follows from it.
 
-from collections.abc import Callable
+A chunk is some rows of tiles, whose products are made together: its tiles are numbered row by row. Places are the
+alpha^2 elements of a transformed tile. A block is as many output channels as have their accumulators in registers
+together, a step as many input channels as one use of the instruction takes.
+"""
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..common.epilogue import Output
-from ..common.overflow import INT16_MAX, worst_accumulators
 from ..common.sizes import CACHED
 from ..processor.instruction import Instruction
 from .conv2d import Conv2D
-
-
-@dataclass(frozen=True, eq=False)
-class Winograd:
-    """F(m x m, 3x3) with integer matrices.
-
-    Parameters
-    ----------
-    m : int
-        Outputs of a tile along each axis.
-    b, a : callable
-        The products with B^T (alpha to alpha terms) and A^T (alpha to m terms), alpha = m + 2, of a list of terms and a
-        function that multiplies a term by a power of two. Rows that differ in signs share their halves.
-    g : numpy.ndarray
-        G (alpha, 3).
-    inverse : int
-        The odd part of factor^2, inverted modulo 2^32.
-    shift : int
-        factor^2 = odd part * 2^shift.
-
-    Notes
-    -----
-    Each axis gains a factor of 2, F(2,3), or 24, F(4,3), in all. It sits in G as far as the transformed weights fit
-    int16, so that A^T is left with powers of two. Column 1 of A^T is all ones: what is added to the product at place
-    (1, 1) reaches every output of the tile once, and that is where the bias goes.
-    """
-
-    m: int
-    b: Callable
-    g: np.ndarray
-    a: Callable
-    inverse: int
-    shift: int
-
-    @property
-    def alpha(self):
-        return self.m + 2
-
-    @property
-    def bt(self):
-        """B^T as a matrix (alpha, alpha)."""
-        return np.stack(self.b(np.eye(self.alpha, dtype="int64"), lambda x, k: x * k))
-
-
-def _b23(x, _times):
-    return [x[0] - x[2], x[1] + x[2], x[2] - x[1], x[1] - x[3]]
-
-
-def _a23(y, _times):
-    return [y[0] + y[1] + y[2], y[1] - y[2] - y[3]]
-
-
-def _b43(x, times):
-    even, odd = x[4] - x[2], x[3] - x[1]
-    even4, odd4 = x[4] - times(x[2], 4), x[3] - times(x[1], 4)
-    return [
-        times(x[0] - x[2], 4) + even,
-        even4 + odd4,
-        even4 - odd4,
-        even + times(odd, 2),
-        even - times(odd, 2),
-        (x[5] - x[3]) - times(odd, 4),
-    ]
-
-
-def _a43(y, times):
-    even, odd, even2, odd2 = y[1] + y[2], y[1] - y[2], y[3] + y[4], y[3] - y[4]
-    return [y[0] + even + even2, odd + times(odd2, 2), even + times(even2, 4), odd + times(times(odd2, 4) + y[5], 2)]
-
-
-F23 = Winograd(2, _b23, np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), _a23, inverse=1, shift=2)
-F43 = Winograd(
-    4,
-    _b43,
-    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 12]]),
-    _a43,
-    inverse=954437177,
-    shift=6,
-)  # 576 = 9 * 64
-
-
-FORMS = (F43, F23)
-
-
-def fits(conv):
-    """Whether a convolution has the shape that Winograd kernels are for."""
-    return (conv.kernel, conv.strides, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
-
-
-def is_exact(winograd, weight, bias, activation_range):
-    """Whether the kernel provably gives the accumulator, for every input in the range.
-
-    Parameters
-    ----------
-    winograd : Winograd
-    weight : numpy.ndarray
-        int8 OIHW.
-    bias : numpy.ndarray
-        int32 (O,).
-    activation_range : (int, int)
-        Least and greatest activation as stored.
-
-    Notes
-    -----
-    The conditions: V and U fit int16, and 2^shift * acc fits int32, by the exact worst case of the given weights.
-    Everything after V and U is exact modulo 2^32, and multiplying by the inverse of the odd part turns factor^2 * acc
-    into 2^shift * acc even where it wrapped.
-    """
-    largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
-    largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
-    return (
-        largest_activation(winograd, activation_range) <= INT16_MAX
-        and largest_u <= INT16_MAX
-        and largest_acc << winograd.shift < 2**31
-    )
-
-
-def largest_activation(winograd, activation_range):
-    """The greatest magnitude that a transformed activation can reach."""
-    transform = np.einsum("ik,jl->ijkl", winograd.bt, winograd.bt)
-    ends = np.stack([transform * end for end in activation_range])
-    return int(max(ends.max(0).sum((2, 3)).max(), -ends.min(0).sum((2, 3)).min()))
-
-
-def transformed_weights(winograd, weight):
-    """U = G w G^T of int8 OIHW weights, int64 (alpha, alpha, O, I)."""
-    return np.einsum("ik,ockl,jl->ijoc", winograd.g, weight.astype("int64"), winograd.g, optimize=True)
+from .winograd_form import Winograd, transformed_weights
 
 
 @dataclass(frozen=True)
@@ -186,61 +63,72 @@ class WinogradPlan:
     tiling: WinogradTiling
 
     @property
-    def rows(self):
+    def rows(self) -> int:
+        """Rows of tiles."""
         return -(-self.conv.out_height // self.winograd.m)
 
     @property
-    def cols(self):
+    def cols(self) -> int:
+        """Tiles of a row."""
         return -(-self.conv.out_width // self.winograd.m)
 
     @property
-    def chunks(self):
+    def chunks(self) -> int:
+        """Chunks of an image."""
         return self.rows // self.tiling.chunk
 
     @property
-    def tiles(self):
+    def tiles(self) -> int:
         """Tiles of a chunk."""
         return self.tiling.chunk * self.cols
 
     @property
-    def padded_tiles(self):
+    def padded_tiles(self) -> int:
         """The same as a multiple of those in registers."""
         return -(-self.tiles // self.tiling.tile) * self.tiling.tile
 
     @property
-    def steps(self):
+    def steps(self) -> int:
+        """Uses of the instruction for all input channels."""
         return -(-self.conv.in_channels // self.instruction.depth)
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Input channels, padded to the instruction's depth."""
         return self.steps * self.instruction.depth
 
     @property
-    def block(self):
+    def block(self) -> int:
+        """Output channels of a block."""
         return self.tiling.vectors * self.instruction.lanes
 
     @property
-    def blocks(self):
+    def blocks(self) -> int:
+        """Blocks of output channels."""
         return -(-self.conv.out_channels // self.block)
 
     @property
-    def block_bytes(self):
+    def block_bytes(self) -> int:
         """Bytes of U for a block and a place."""
         return 2 * self.channels * self.block
 
     @property
-    def far(self):
+    def far(self) -> bool:
         """Whether they do not stay in the first cache."""
         return self.block_bytes > CACHED
 
     @property
-    def v_bytes(self):
+    def v_bytes(self) -> int:
         """Bytes of V for a chunk."""
         return 2 * self.winograd.alpha**2 * self.padded_tiles * self.channels
 
     @property
-    def weight_shape(self):
+    def stored_shape(self) -> tuple[int, ...]:
+        """The result in whole tiles and blocks, (N, rows * m, cols * m, blocks * block)."""
+        return (self.conv.batch, self.rows * self.winograd.m, self.cols * self.winograd.m, self.blocks * self.block)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
         """U as (block, place, step, vector, [chain,] lane[, pair]), or (block, place, step, chain, vector and lane)."""
         start = self.blocks, self.winograd.alpha**2, self.steps
         if self.tiling.pieces:
@@ -248,17 +136,34 @@ class WinogradPlan:
         return (*start, self.tiling.vectors, *self.instruction.weight_shape)
 
 
-def constants(plan, weight, bias, multiplier):
+def fits(conv: Conv2D) -> bool:
+    """Whether a convolution has the shape that Winograd kernels are for."""
+    return (conv.kernel, conv.strides, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
+
+
+def constants(
+    plan: WinogradPlan, weight: np.ndarray, bias: np.ndarray, multiplier: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the kernel takes besides activations: zeros where a block is not full.
+
+    Parameters
+    ----------
+    plan : WinogradPlan
+    weight : numpy.ndarray
+        int8 OIHW.
+    bias : numpy.ndarray
+        int32 (O,).
+    multiplier : numpy.ndarray
+        float32 (O,).
 
     Returns
     -------
     u : numpy.ndarray
         int16, `plan.weight_shape`.
     bias : numpy.ndarray
-        int32: factor^2 * bias modulo 2^32.
+        int32 (blocks * block,): factor^2 * bias modulo 2^32.
     multiplier : numpy.ndarray
-        float32, of 2^shift * acc: dividing by a power of two changes no rounding.
+        float32 (blocks * block,), of 2^shift * acc: dividing by a power of two changes no rounding.
     """
     winograd, ins = plan.winograd, plan.instruction
     u = transformed_weights(winograd, weight)
@@ -274,7 +179,7 @@ def constants(plan, weight, bias, multiplier):
     )
 
 
-def _full(plan, values):
+def _full(plan: WinogradPlan, values: np.ndarray) -> np.ndarray:
     full = np.zeros(plan.blocks * plan.block, values.dtype)
     full[: values.size] = values
     return full

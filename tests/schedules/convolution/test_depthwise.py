@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import integer_ops as ops
 import numpy as np
 import pytest
+import tvm
 from cases import (
     INT7,
     PLAIN,
@@ -23,11 +24,18 @@ from cases import (
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tvm import te
 
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise import byte_multiply, depthwise_conv, int16_chain, pack_depthwise
+from eq_tvm.schedules.convolution.depthwise import (
+    byte_multiply,
+    depthwise_conv,
+    int16_chain,
+    pack_depthwise,
+    textbook,
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,21 @@ USUAL = [
 @few(6)
 def test_equals_the_integer_program(cpu, folder, drawn):
     _check(cpu, folder, drawn)
+
+
+@given(convolutions(), SEEDS)
+@few(6)
+def test_textbook(conv, seed):
+    """The algorithm that the kernel is a form of."""
+    rng, (top, left, bottom, right) = np.random.default_rng(seed), conv.padding
+    x = rng.integers(-127, 128, (conv.batch, conv.height, conv.width, conv.in_channels)).astype("int32")
+    w = rng.integers(-127, 128, (*conv.kernel, conv.out_channels)).astype("int32")
+    arguments = [np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), w]
+    tensors = [te.placeholder(array.shape, "int32") for array in arguments]
+    built = tvm.tirx.build(te.create_prim_func([*tensors, textbook(*tensors, conv)]), target="llvm")
+    got = tvm.runtime.empty(conv.nhwc_shape, "int32")
+    built(*map(tvm.runtime.tensor, arguments), got)
+    np.testing.assert_array_equal(got.numpy(), _correlate(conv, x, w.transpose(2, 0, 1)[:, None]))
 
 
 def test_the_input_is_not_copied():

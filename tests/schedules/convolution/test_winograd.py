@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import tvm
 from cases import (
     ACTIVATION_RANGES,
     SEEDS,
@@ -20,25 +21,24 @@ from cases import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, check
+from tvm import te
 
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.choice.tilings import winograd_tilings
 from eq_tvm.schedules.common.overflow import INT16_MAX, worst_accumulators
-from eq_tvm.schedules.convolution import winograd
+from eq_tvm.schedules.convolution import winograd_schedule
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.winograd import winograd_conv
-from eq_tvm.schedules.convolution.winograd_plan import (
+from eq_tvm.schedules.convolution.winograd import textbook, winograd_conv
+from eq_tvm.schedules.convolution.winograd_form import (
     F23,
     F43,
     FORMS,
     Winograd,
-    WinogradPlan,
-    constants,
-    fits,
     is_exact,
     largest_activation,
     transformed_weights,
 )
+from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan, constants, fits
 from eq_tvm.schedules.processor import ordered_int16
 from eq_tvm.schedules.processor.instructions import choose_int16
 
@@ -177,7 +177,7 @@ def test_ordered(family, folder, steps):
 @FAMILIES
 def test_large_inputs_are_fetched_early(family, folder, monkeypatch):
     """V's next rows, and those behind its end, where there is nothing: no result changes."""
-    monkeypatch.setattr(winograd, "SPILLED", 0)
+    monkeypatch.setattr(winograd_schedule, "SPILLED", 0)
     drawn = [Case(USUAL[0].conv, tiling=tiling) for tiling in (0, 7, 14)]
     jobs = [case.job(family) for case in drawn]
     fetched = any(re.search(r"prefetch\(T.address_of\(v\[", function.script()) for function, *_ in jobs)
@@ -273,7 +273,7 @@ def test_matrices_are_the_published_ones(form):
     """But for the factor of each axis, which stands in G, or where it does not fit int16, in A^T."""
     np.testing.assert_array_equal(form.bt, PUBLISHED_B[form])
     assert pow(form.inverse, -1, 2**32) << form.shift == FACTOR[form] ** 2
-    at = _at(form)
+    at = form.at
     scale = at / np.where(np.array(PUBLISHED_A[form]) == 0, 1, PUBLISHED_A[form])
     np.testing.assert_array_equal(at == 0, np.array(PUBLISHED_A[form]) == 0)
     moved = scale.max(0)  # what each column of A^T has of the factor
@@ -287,7 +287,7 @@ def test_matrices_are_the_published_ones(form):
 def test_a_tile_is_the_factor_times_the_correlation(form, seed):
     rng = np.random.default_rng(seed)
     d, w = rng.integers(-255, 256, (form.alpha, form.alpha)), rng.integers(-127, 128, (3, 3))
-    at, v = _at(form), _transformed(form, d)
+    at, v = form.at, _transformed(form, d)
     product = transformed_weights(form, w[None, None])[:, :, 0, 0] * v
     windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))
     np.testing.assert_array_equal(at @ product @ at.T, FACTOR[form] ** 2 * (windows * w).sum((2, 3)))
@@ -296,15 +296,28 @@ def test_a_tile_is_the_factor_times_the_correlation(form, seed):
     assert (at @ unit @ at.T == 1).all()  # where the bias goes
 
 
+@BY_FORM
+@given(SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_textbook(form, seed):
+    """The algorithm that the kernels are a form of: factor^2 times the correlation."""
+    rng, shape = np.random.default_rng(seed), (2, 2 * form.m + 2, 3 * form.m + 2, 3)
+    x, w = rng.integers(-255, 256, shape, "int32"), rng.integers(-127, 128, (4, 3, 3, 3))
+    arguments = [x, *(array.astype("int32") for array in (transformed_weights(form, w), form.bt, form.at))]
+    tensors = [te.placeholder(array.shape, "int32") for array in arguments]
+    built = tvm.tirx.build(te.create_prim_func([*tensors, textbook(*tensors)]), target="llvm")
+    got = tvm.runtime.empty((2, 2 * form.m, 3 * form.m, 4), "int32")
+    built(*map(tvm.runtime.tensor, arguments), got)
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype("int64"), (3, 3), (1, 2))
+    expected = FACTOR[form] ** 2 * np.einsum("nhwcij,ocij->nhwo", windows, w)
+    np.testing.assert_array_equal(got.numpy(), expected.astype("int32"))  # modulo 2^32
+
+
 def test_shapes_that_fit():
     conv = Conv2D(1, 8, 8, 4, 6, (3, 3))
     assert fits(conv) and fits(replace(conv, padding=(0, 1, 2, 3)))
     for change in ({"kernel": (3, 2)}, {"strides": (1, 2)}, {"dilation": (2, 2)}, {"groups": 2}):
         assert not fits(replace(conv, **change))
-
-
-def _at(form):
-    return np.stack(form.a(np.eye(form.alpha, dtype="int64"), lambda x, k: x * k))
 
 
 def _transformed(form, tile):

@@ -1,0 +1,151 @@
+"""Winograd's matrices over the integers, and the proof that a layer's result is exact.
+
+Lavin and Gray (arXiv 1509.09308) compute an m x m tile Y of a 3x3 correlation from a tile d of alpha x alpha inputs:
+
+    Y = A^T [(G w G^T) * (B^T d B)] A        * multiplies element by element, alpha = m + 2
+
+Their G has fractions. Here each axis is scaled by an integer factor, so that all matrices are of integers and the
+result is factor^2 times the correlation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..common.overflow import INT16_MAX, worst_accumulators
+
+Terms = Sequence[Any]  # numbers, arrays or expressions
+Times = Callable[[Any, int], Any]
+Product = Callable[[Terms, Times], list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Winograd:
+    """F(m x m, 3x3) with integer matrices.
+
+    Parameters
+    ----------
+    m : int
+        Outputs of a tile along each axis.
+    b, a : callable
+        The products with B^T (alpha to alpha terms) and A^T (alpha to m terms), alpha = m + 2, of a list of terms and a
+        function that multiplies a term by a power of two. Rows that differ in signs share their halves.
+    g : numpy.ndarray
+        G (alpha, 3).
+    inverse : int
+        The odd part of factor^2, inverted modulo 2^32.
+    shift : int
+        factor^2 = odd part * 2^shift.
+
+    Notes
+    -----
+    Each axis gains a factor of 2, F(2,3), or 24, F(4,3), in all. It sits in G as far as the transformed weights fit
+    int16, so that A^T is left with powers of two. Column 1 of A^T is all ones: what is added to the product at place
+    (1, 1) reaches every output of the tile once, and that is where the bias goes.
+    """
+
+    m: int
+    b: Product
+    g: np.ndarray
+    a: Product
+    inverse: int
+    shift: int
+
+    @property
+    def alpha(self) -> int:
+        """Inputs of a tile along each axis."""
+        return self.m + 2
+
+    @property
+    def bt(self) -> np.ndarray:
+        """B^T as a matrix (alpha, alpha), int64."""
+        return _matrix(self.b, self.alpha)
+
+    @property
+    def at(self) -> np.ndarray:
+        """A^T as a matrix (m, alpha), int64."""
+        return _matrix(self.a, self.alpha)
+
+
+def _matrix(product: Product, alpha: int) -> np.ndarray:
+    return np.stack(product(list(np.eye(alpha, dtype="int64")), lambda x, k: x * k))
+
+
+def _b23(x: Terms, _times: Times) -> list[Any]:
+    return [x[0] - x[2], x[1] + x[2], x[2] - x[1], x[1] - x[3]]
+
+
+def _a23(y: Terms, _times: Times) -> list[Any]:
+    return [y[0] + y[1] + y[2], y[1] - y[2] - y[3]]
+
+
+def _b43(x: Terms, times: Times) -> list[Any]:
+    even, odd = x[4] - x[2], x[3] - x[1]
+    even4, odd4 = x[4] - times(x[2], 4), x[3] - times(x[1], 4)
+    return [
+        times(x[0] - x[2], 4) + even,
+        even4 + odd4,
+        even4 - odd4,
+        even + times(odd, 2),
+        even - times(odd, 2),
+        (x[5] - x[3]) - times(odd, 4),
+    ]
+
+
+def _a43(y: Terms, times: Times) -> list[Any]:
+    even, odd, even2, odd2 = y[1] + y[2], y[1] - y[2], y[3] + y[4], y[3] - y[4]
+    return [y[0] + even + even2, odd + times(odd2, 2), even + times(even2, 4), odd + times(times(odd2, 4) + y[5], 2)]
+
+
+F23 = Winograd(2, _b23, np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), _a23, inverse=1, shift=2)
+F43 = Winograd(
+    4,
+    _b43,
+    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 12]]),
+    _a43,
+    inverse=954437177,
+    shift=6,
+)  # 576 = 9 * 64
+FORMS = (F43, F23)
+
+
+def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int]) -> bool:
+    """Whether the kernel provably gives the accumulator, for every input in the range.
+
+    Parameters
+    ----------
+    winograd : Winograd
+    weight : numpy.ndarray
+        int8 OIHW.
+    bias : numpy.ndarray
+        int32 (O,).
+    activation_range : (int, int)
+        Least and greatest activation as stored.
+
+    Notes
+    -----
+    The conditions: V and U fit int16, and 2^shift * acc fits int32, by the exact worst case of the given weights.
+    Everything after V and U is exact modulo 2^32, and multiplying by the inverse of the odd part turns factor^2 * acc
+    into 2^shift * acc even where it wrapped.
+    """
+    largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
+    largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
+    return (
+        largest_activation(winograd, activation_range) <= INT16_MAX
+        and largest_u <= INT16_MAX
+        and largest_acc << winograd.shift < 2**31
+    )
+
+
+def largest_activation(winograd: Winograd, activation_range: tuple[int, int]) -> int:
+    """The greatest magnitude that a transformed activation can reach."""
+    transform = np.einsum("ik,jl->ijkl", winograd.bt, winograd.bt)
+    ends = np.stack([transform * end for end in activation_range])
+    return int(max(ends.max(0).sum((2, 3)).max(), -ends.min(0).sum((2, 3)).min()))
+
+
+def transformed_weights(winograd: Winograd, weight: np.ndarray) -> np.ndarray:
+    """U = G w G^T of int8 OIHW weights, int64 (alpha, alpha, O, I)."""
+    return np.einsum("ik,ockl,jl->ijoc", winograd.g, weight.astype("int64"), winograd.g, optimize=True)

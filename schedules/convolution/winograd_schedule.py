@@ -1,0 +1,182 @@
+"""The schedule of the Winograd kernel.
+
+    for each chunk of each image, in parallel
+        pad what the chunk needs                                            "padded"
+        for each tile and vector of input channels
+            B^T d, into registers; V = (B^T d) B                            "columns", "v"
+        for each block of output channels
+            for each place, and each group of tiles in registers
+                for each step: M += V U, in registers; write M back         "product"
+            for each tile and vector of output channels
+                A^T M, into registers; Y = (A^T M) A, stored                "rows", "out"
+
+If the whole input is transformed `ahead`, padding and V are loops of their own, and threads take blocks, too.
+"""
+
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from ..common.lowered import lowered
+from ..common.prefetch import prefetch
+from ..common.sizes import innermost_width
+from ..processor.neon import load_ahead
+from ..processor.ordered_int16 import product_function, product_intrinsic
+from .winograd_plan import WinogradPlan
+
+SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
+
+
+def scheduled(func: tirx.PrimFunc, plan: WinogradPlan) -> tirx.PrimFunc:
+    """The function that `winograd_conv` writes down, with all its loops in order, as plain loops (see `lowered`)."""
+    sch, ahead = s_tir.Schedule(func), plan.tiling.ahead
+    image, chunk, block, vector = _order_output(sch, plan)
+    _place_output_transform(sch, vector)
+    write_back = _place_products(sch, block)
+    _place_input_transform(sch, plan, None if ahead else chunk)
+    _place_padding(sch, plan, None if ahead else chunk)
+    # before reductions are decomposed
+    sch.parallel(sch.fuse(image, chunk, block) if ahead else sch.fuse(image, chunk))
+    if plan.tiling.pieces:
+        _multiply_in_assembly(sch, plan, write_back)
+    else:
+        _multiply_by_instruction(sch, plan, write_back)
+    return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
+
+
+def _order_output(sch: s_tir.Schedule, plan: WinogradPlan) -> tuple[LoopRV, LoopRV, LoopRV, LoopRV]:
+    """Store tile by tile; returns the loops over images, chunks, blocks, and vectors of a tile's channels."""
+    m, neon = plan.winograd.m, plan.instruction.neon
+    out = axis_loops(sch, sch.get_sblock("out"))
+    chunk, row, h = sch.split(out["h"], [plan.chunks, plan.tiling.chunk, m])
+    tile, w = sch.split(out["w"], [None, m])
+    width = innermost_width(plan.conv.out_channels, _int32_lanes(plan))
+    block, vector, lane = sch.split(out["c"], [plan.blocks, None, width])
+    sch.reorder(out["n"], chunk, block, row, tile, vector, h, w, lane)
+    if not neon:  # which has registers for a row of results, and waits for what is spilled
+        sch.unroll(h)
+    sch.unroll(w)
+    sch.vectorize(lane)
+    if neon and plan.output.residual:
+        load_ahead(sch, h)
+    return out["n"], chunk, block, vector
+
+
+def _place_output_transform(sch: s_tir.Schedule, vector: LoopRV) -> None:
+    """Transform the rows of M in registers, for one tile and vector of channels."""
+    rows = sch.get_sblock("rows")
+    sch.set_scope(rows, 0, "local")
+    sch.compute_at(rows, vector, preserve_unit_loops=True)
+    _write_out(sch, rows)
+
+
+def _place_products(sch: s_tir.Schedule, block: LoopRV) -> SBlockRV:
+    """Multiply block by block, in registers; returns what writes M back."""
+    product = sch.get_sblock("product")
+    sch.compute_at(product, block, preserve_unit_loops=True)
+    return sch.cache_write(product, 0, "local")
+
+
+def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None) -> None:
+    """Transform vectors of input channels, tile by tile: those of a chunk, or, where there is none, all in parallel."""
+    v, columns = sch.get_sblock("v"), sch.get_sblock("columns")
+    if chunk is not None:
+        sch.compute_at(v, chunk, preserve_unit_loops=True)
+    loops = axis_loops(sch, v)
+    if plan.tiling.pieces:
+        tiles, vector, lane = [loops["t_o"], loops["t"]], loops["step"], loops["c"]
+    else:
+        width = innermost_width(plan.channels, 2 * _int32_lanes(plan))  # of int16
+        tiles, (vector, lane) = [loops["t"]], sch.split(loops["c"], [None, width])
+    place_row, place_column = sch.split(loops["p"], [None, plan.winograd.alpha])
+    sch.reorder(*tiles, vector, place_row, place_column, lane)
+    sch.unroll(place_row)
+    sch.unroll(place_column)
+    sch.vectorize(lane)
+    sch.set_scope(columns, 0, "local")
+    sch.compute_at(columns, vector, preserve_unit_loops=True)
+    _write_out(sch, columns)
+    if chunk is None:
+        sch.parallel(sch.fuse(loops["n"], loops["s"], tiles[0]))
+
+
+def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None) -> None:
+    """Pad what a chunk needs, or, where there is none, the whole input in parallel."""
+    blocks = {sch.get(block).name_hint: block for block in sch.get_child_blocks(sch.get_sblock("root"))}
+    padded = blocks.get("padded")
+    if padded is None:
+        return
+    if chunk is not None:
+        sch.compute_at(padded, chunk, preserve_unit_loops=True)
+    loops = axis_loops(sch, padded)
+    _, lane = sch.split(loops["c"], [None, innermost_width(plan.channels, 64)])
+    sch.vectorize(lane)
+    if chunk is None:
+        sch.parallel(sch.fuse(loops["n"], loops["h"]))
+
+
+def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
+    """Keep the sums of some tiles and vectors in registers over all steps."""
+    ins, product = plan.instruction, sch.get_sblock("product")
+    loops = axis_loops(sch, product)
+    group, tile = sch.split(loops["t"], [None, plan.tiling.tile])
+    vector, lane = sch.split(loops["i"], [None, ins.lanes])
+    # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
+    many = 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1
+    step, several = sch.split(loops["step"], [None, many])
+    sch.reorder(loops["p"], group, step, several, tile, vector, lane, loops["pair"])
+    if not ins.neon:
+        prefetch(sch, step, [group], plan.far, "v" if plan.v_bytes > SPILLED else "")
+    _place_write_back(sch, write_back, group, ins.lanes)
+    *_, zero_tile, zero_vector, zero_lane = sch.get_loops(sch.decompose_reduction(product, step))
+    sch.vectorize(zero_lane)
+    for loop in (zero_vector, zero_tile, several, tile, vector):
+        sch.unroll(loop)
+    sch.tensorize(lane, ins.intrinsic)
+
+
+def _multiply_in_assembly(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
+    """The same, where each piece of several steps is written down in assembly (see `ordered_int16`)."""
+    tiling, product = plan.tiling, sch.get_sblock("product")
+    loops = axis_loops(sch, product)
+    group, tile = sch.split(loops["t"], [None, tiling.tile])
+    sch.reorder(loops["p"], group, loops["step"], tile, loops["i"], loops["piece"], loops["pair"])
+    _place_write_back(sch, write_back, group, 4)
+    *_, zero_tile, zero_lane = sch.get_loops(sch.decompose_reduction(product, loops["step"]))
+    sch.vectorize(zero_lane)
+    sch.unroll(zero_tile)
+    what = tiling.pieces, tiling.tile, tiling.vectors, plan.steps == tiling.pieces
+    sch.annotate(loops["step"], "pragma_import_llvm", product_function(*what))
+    sch.tensorize(tile, product_intrinsic(*what))
+
+
+def _place_write_back(sch: s_tir.Schedule, write_back: SBlockRV, group: LoopRV, lanes: int) -> None:
+    """Write the sums of a group of tiles back, in vectors of `lanes`."""
+    sch.reverse_compute_at(write_back, group, preserve_unit_loops=True)
+    *_, tile, channel = sch.get_loops(write_back)
+    vector, lane = sch.split(channel, [None, lanes])
+    sch.vectorize(lane)
+    sch.unroll(vector)
+    sch.unroll(tile)
+
+
+def _write_out(sch: s_tir.Schedule, half: SBlockRV) -> None:
+    """The first half of a transform without loops: for each column of a tile, all its rows."""
+    loops = axis_loops(sch, half)
+    sch.reorder(loops["j"], loops["i"], loops["c"])
+    sch.unroll(loops["i"])
+    sch.unroll(loops["j"])
+    sch.vectorize(loops["c"])
+
+
+def _int32_lanes(plan: WinogradPlan) -> int:
+    """How many int32 a register holds."""
+    return 4 if plan.instruction.neon else plan.instruction.lanes
+
+
+def axis_loops(sch: s_tir.Schedule, block: SBlockRV) -> dict[str, LoopRV]:
+    """The innermost loops around a block, one for each of its axes, by the axes' names in TE.
+
+    So they are before any is split or fused, and after the block has been moved.
+    """
+    axes = [axis.var.name.removeprefix("v_") for axis in sch.get(block).iter_vars]
+    return dict(zip(axes, sch.get_loops(block)[-len(axes) :], strict=True))
