@@ -81,11 +81,7 @@ def _layer(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> _Layer:
         case "Conv":
             _conv(layer, attributes, arrays[1], arrays[2] if len(arrays) > 2 else None)
         case "Gemm":
-            if attributes.get("transA", 0) or attributes.get("alpha", 1) != 1 or attributes.get("beta", 1) != 1:
-                raise ValueError(f"Gemm {node.name} is no dense layer")
-            weight = arrays[1] if attributes.get("transB", 0) else arrays[1].T
-            layer.kind, layer.params = "InnerProduct", {0: weight.shape[0], 2: weight.size}
-            _set_weights(layer, weight, arrays[2] if len(arrays) > 2 else None, bias_key=1)
+            _dense(layer, node.name, attributes, arrays[1], arrays[2] if len(arrays) > 2 else None)
         case "Relu":
             layer.kind = "ReLU"
         case "Clip":
@@ -103,9 +99,7 @@ def _layer(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> _Layer:
         case "Slice":
             _subsample(layer, *arrays[1:])
         case "Pad" if attributes.get("mode", b"constant") == b"constant" and len(arrays[1]) == 8:
-            (_, front, top, left), (_, behind, bottom, right) = arrays[1][:4].tolist(), arrays[1][4:].tolist()
-            value = arrays[2].item() if len(arrays) > 2 and arrays[2] is not None else 0.0
-            layer.kind, layer.params = "Padding", {0: top, 1: bottom, 2: left, 3: right, 5: value, 7: front, 8: behind}
+            _pad(layer, arrays[1], arrays[2] if len(arrays) > 2 else None)
         case "Flatten" if attributes.get("axis", 1) == 1:
             layer.kind = "Flatten"
         case _:
@@ -122,6 +116,20 @@ def _conv(layer: _Layer, attributes: dict, weight: np.ndarray, bias: np.ndarray 
     height, width = attributes.get("dilations", (1, 1))
     layer.params |= {2: width, 12: height} | ({7: groups} if groups > 1 else {})
     _set_weights(layer, weight, bias, bias_key=5)
+
+
+def _dense(layer: _Layer, name: str, attributes: dict, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    if attributes.get("transA", 0) or attributes.get("alpha", 1) != 1 or attributes.get("beta", 1) != 1:
+        raise ValueError(f"Gemm {name} is no dense layer")
+    weight = weight if attributes.get("transB", 0) else weight.T
+    layer.kind, layer.params = "InnerProduct", {0: weight.shape[0], 2: weight.size}
+    _set_weights(layer, weight, bias, bias_key=1)
+
+
+def _pad(layer: _Layer, widths: np.ndarray, value: np.ndarray | None) -> None:
+    (_, front, top, left), (_, behind, bottom, right) = widths[:4].tolist(), widths[4:].tolist()
+    fill = 0.0 if value is None else value.item()
+    layer.kind, layer.params = "Padding", {0: top, 1: bottom, 2: left, 3: right, 5: fill, 7: front, 8: behind}
 
 
 def _subsample(layer: _Layer, starts: np.ndarray, ends: np.ndarray, axes: np.ndarray, steps: np.ndarray) -> None:

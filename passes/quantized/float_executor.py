@@ -222,7 +222,7 @@ def _clip(node: Node, x: np.ndarray) -> np.ndarray:
 def _pointwise(node: Node, *inputs: np.ndarray) -> np.ndarray:
     arrays = iter(inputs)
     operands = [next(arrays) if isinstance(arg, relax.Var) else number(arg) for arg in node.expr.args]
-    return evaluate(node.expr, *operands)
+    return evaluate(node.expr, *(operand for operand in operands if operand is not None))  # a clip's bounds are none
 
 
 def _pad_border(x: np.ndarray, padding: tuple[int, ...] | list[int], fill: float) -> np.ndarray:

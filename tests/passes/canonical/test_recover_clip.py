@@ -76,5 +76,5 @@ def test_chains(chain):
 def test_bounds_in_the_wrong_order():
     """ONNX: the upper bound wins."""
     mod = RecoverClip()(module(lambda x: relax.op.nn.relu(clip(x, 2, 1)), SHAPE))
-    (call,) = [value for value in Graph(mod).values.values()]
+    (call,) = Graph(mod).values.values()
     assert [float(bound.value) for bound in call.args[1:]] == [1, 1]
