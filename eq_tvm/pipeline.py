@@ -1,6 +1,5 @@
 """The passes from an imported module to an executable, in named phases."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def quantize(
     )
     annotated = calibration(mod)
     write_phase(annotated, dump, "2-annotated")
-    return annotated, [asdict(record) for record in calibration.record]
+    return annotated, calibration.record
 
 
 def lowering_phases(lower):

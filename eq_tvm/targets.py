@@ -54,13 +54,16 @@ class TargetSpec:
         """The target as TVM's LLVM back end takes it."""
         import tvm
 
-        cpu, attrs, triple = self.cpu, self.attrs, {"mtriple": self.triple}
+        options: dict[str, Any] = {"kind": "llvm"}
         if self.triple is None:
-            (cpu, attrs), triple = host.llvm_cpu(), {}
-        options = {"cl-opt": X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
-        if triple.get("mtriple", "").endswith("eabihf"):
+            options["mcpu"], options["mattr"] = host.llvm_cpu()
+        else:
+            options |= {"mtriple": self.triple, "mcpu": self.cpu, "mattr": self.attrs}
+        if self.architecture == "x86_64":
+            options["cl-opt"] = X86_LLVM_OPTIONS
+        if self.triple is not None and self.triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"
-        return tvm.target.Target({"kind": "llvm", **triple, "mcpu": cpu, "mattr": attrs, **options})
+        return tvm.target.Target(options)
 
 
 # LLVM 22 turns short loops over bytes into masked AVX-512 stores that write too much (llvm-project issue 179489): such
@@ -146,7 +149,11 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
     for key in ("issue", "loads"):
         if not _is_number(entry.get(key, 1), (int, float)) or entry.get(key, 1) <= 0:
             raise UserError(f"{where}: {key} must be a positive number, not {entry[key]!r}")
-    instructions = entry["instructions"]
+    _check_instructions(entry["instructions"], where)
+    return TargetSpec(name=name, **entry)
+
+
+def _check_instructions(instructions: Any, where: str) -> None:
     if not isinstance(instructions, dict) or not instructions:
         raise UserError(f"{where}: instructions must map some of {_listed(INSTRUCTIONS)} to a throughput")
     for instruction, throughput in instructions.items():
@@ -154,7 +161,6 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
             raise UserError(f"{where}: unknown instruction {instruction}; there are: {_listed(INSTRUCTIONS)}")
         if not _is_number(throughput, (int, float)) or throughput <= 0:
             raise UserError(f"{where}: the throughput of {instruction} must be positive, not {throughput!r}")
-    return TargetSpec(name=name, **entry)
 
 
 def _host_target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:

@@ -9,7 +9,7 @@ import pytest
 
 import eq_tvm
 from eq_tvm import example
-from eq_tvm.bundle import read
+from eq_tvm.artifacts.bundle import read
 
 
 @pytest.fixture(scope="module")
