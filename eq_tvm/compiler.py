@@ -60,7 +60,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
 
     record = None
     if how.scheme != "float32":
-        module, record = _quantize(
+        module, record = quantize(
             module,
             inputs,
             how,
@@ -107,7 +107,7 @@ def _target(options: CompileOptions) -> TargetSpec:
     return spec
 
 
-def _quantize(
+def quantize(
     module: tvm.IRModule,
     inputs: tuple[TensorInfo, ...],
     how: Quantization,

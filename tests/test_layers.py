@@ -1,6 +1,7 @@
 """Imports point one way, in no circle, and folders stay small and say what may live in them."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def imports(name):
             if node.level:
                 package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
                 base = ".".join([*package[: len(package) + 1 - node.level], *filter(None, [node.module])])
-            for alias in node.names:
-                yield from [each for each in (f"{base}.{alias.name}", base) if each in MODULES][:1]
+            named = (f"{base}.{alias.name}" for alias in node.names)
+            yield from (each for name in named for each in [name if name in MODULES else base] if each in MODULES)
 
 
 IMPORTS = {name: set(imports(name)) for name in MODULES}
@@ -110,3 +111,11 @@ def test_folders(folder):
     """So small that one sees what is there; the first lines of its __init__ say what may be."""
     assert len([file for file in folder.iterdir() if file.is_file()]) <= FILES
     assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or "") > 40
+
+
+def test_all_folders_are_installed():
+    (listed,) = re.findall(
+        r"^packages = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S
+    )
+    packages = {name for name, file in MODULES.items() if file.name == "__init__.py"}
+    assert set(re.findall(r'"(.*)"', listed)) == packages
