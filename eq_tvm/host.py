@@ -112,7 +112,7 @@ def cache_sizes() -> tuple[int, int, int]:
     return sizes[1], sizes[2], sizes[3]
 
 
-_CHOICES: dict[str, list[dict[str, float]]] = {  # best first
+_CHOICES = {  # best first
     "x86_64": [
         {"vpdpbusd-512": 128, "pmaddwd-512": 31},
         {"vpdpbusd-256": 64, "pmaddwd-256": 22},

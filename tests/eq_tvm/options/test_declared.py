@@ -19,7 +19,7 @@ COMMANDS = {"compile": CompileOptions, "analyze": QuantizeOptions, "targets": Ta
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_functions(function):
     parameters = inspect.signature(function).parameters
-    assert list(parameters)[0] == "model" and parameters["model"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert next(iter(parameters)) == "model" and parameters["model"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     options = options_of(FUNCTIONS[function])
     assert {option.name: option.default for option in options} == {
         name: parameter.default for name, parameter in parameters.items() if name != "progress"
