@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import QuantizeOptions
+from eq_tvm.options.declared import Progress, QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
 from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
-
-Progress = Callable[[float, str], None]
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50
@@ -24,6 +21,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     """Quantize a network, and find out what that costs each layer.
 
     On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left.
+    `progress` is called with what is done (0 to 1) and a message.
 
     Returns
     -------

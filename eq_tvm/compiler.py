@@ -17,7 +17,7 @@ from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import CompileOptions
+from eq_tvm.options.declared import CompileOptions, Progress
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, read_images
 from eq_tvm.targets import TargetSpec, get_target
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from eq_tvm.building.tuning import Tuner
     from eq_tvm.standalone import Standalone
 
-Progress = Callable[[float, str], None]
-
 
 @keywords_of(CompileOptions)
 def compile(options: CompileOptions) -> Bundle | Standalone:
     """Quantize a network and compile it to a bundle, or to a standalone library.
+
+    `progress` is called with what is done (0 to 1) and a message.
 
     Returns
     -------
@@ -47,6 +47,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     """
     start = time.monotonic()
     how = Quantization.checked(options)
+    _check_max_drop(options)
     spec = _target(options)
     kind = ARTIFACTS[options.artifact]
     output = kind.check_destination(options.output or f"{how.model.stem}-{options.target}{kind.suffix}")
@@ -95,16 +96,19 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
 
 def _target(options: CompileOptions) -> TargetSpec:
     """The target, where these options can be compiled for it here."""
-    drop = options.max_drop
-    if drop is not None and options.scheme == "float32":
-        raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
-    if drop is not None and not drop >= 0:
-        raise UserError(f"--max-drop is in points that the network may lose, 0 or more, not {drop:g}")
     spec = get_target(options.target, options.targets_file)
     linker.check(spec)
     if options.tune and (missing := _why_not_here(spec)):
         raise UserError(f"--tune measures on this machine, but target {spec.name} {missing}; leave --tune out")
     return spec
+
+
+def _check_max_drop(options: CompileOptions) -> None:
+    drop = options.max_drop
+    if drop is not None and options.scheme == "float32":
+        raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
+    if drop is not None and not drop >= 0:
+        raise UserError(f"--max-drop is in points that the network may lose, 0 or more, not {drop:g}")
 
 
 def quantize(

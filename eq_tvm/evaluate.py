@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from eq_tvm import data as datasets
 from eq_tvm.errors import UserError
+from eq_tvm.options.declared import Progress
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
 from eq_tvm.running.runtime import Board, load
 from eq_tvm.scores import Scores
-
-Progress = Callable[[float, str], None]
 
 
 def evaluate(

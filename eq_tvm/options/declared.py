@@ -14,6 +14,8 @@ from eq_tvm.options.option import option
 if TYPE_CHECKING:
     from eq_tvm.preprocess import Preprocess
 
+Progress = Callable[[float, str], None]  # takes what is done, 0 to 1, and a message
+
 SCHEMES = ("int6", "int7", "int8", "float32")
 
 
@@ -92,7 +94,7 @@ class QuantizeOptions:
         metavar="NAME=1,3,224,224",
         parse=_named_shapes,
     )
-    progress: Callable[[float, str], None] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
 from eq_tvm.errors import UserError
+from eq_tvm.options.declared import Progress
 from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
 from eq_tvm.scores import Scores
 
 if TYPE_CHECKING:
     import numpy as np
     import tvm
-
-Progress = Callable[[float, str], None]
 
 _RANKING = 16  # images that layers are ranked on
 _HELPS = 0.5  # INT8 must leave less of a layer's error at INT7, else the layer is kept float
