@@ -49,7 +49,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     from eq_tvm.methods import METHODS
-    from eq_tvm.quantization import SCHEMES
+    from eq_tvm.options.declared import SCHEMES
 
     parser = argparse.ArgumentParser(
         description="Quantize trained networks, run them on labelled images, and compare with float32.",
@@ -86,9 +86,9 @@ def _chosen(options: argparse.Namespace) -> list[Entrant]:
 def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> list[np.ndarray]:
     """Each output for all images (N, ...), computed once."""
     from eq_tvm import data
-    from eq_tvm.evaluate import load_float
     from eq_tvm.preprocess import Preprocess
-    from eq_tvm.runtime import load
+    from eq_tvm.running.float_network import load_float
+    from eq_tvm.running.runtime import load
 
     made = model.with_name(f"{model.name}.key")
     source = made.read_text() if made.exists() else key_of(files=[model])
@@ -109,7 +109,7 @@ def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace)
 
 def _score_classes(outputs: list[np.ndarray], reference: list[np.ndarray], images: Path) -> dict[str, float]:
     from eq_tvm import data
-    from eq_tvm.evaluate import Scores
+    from eq_tvm.scores import Scores
 
     labels, scores = data.read(images).labels, Scores()
     for output, expected, label in zip(outputs[0], reference[0], labels, strict=False):

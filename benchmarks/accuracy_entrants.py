@@ -49,8 +49,8 @@ class Task:
     def inputs(self) -> list[np.ndarray]:
         """The calibration images as the network's inputs (1, C, H, W): the same that eq_tvm takes."""
         from eq_tvm import data
-        from eq_tvm.evaluate import load_float
         from eq_tvm.preprocess import Preprocess
+        from eq_tvm.running.float_network import load_float
 
         dataset, preprocess = data.read(self.calibration), Preprocess.read(self.preprocess)
         chosen = np.linspace(0, len(dataset) - 1, min(self.images, len(dataset))).round().astype(int)
@@ -221,6 +221,6 @@ def _extractor() -> type:
 
 
 def _input_name(model: Path) -> str:
-    from eq_tvm.evaluate import load_float
+    from eq_tvm.running.float_network import load_float
 
     return load_float(model).inputs[0].name

@@ -89,7 +89,8 @@ def _eq_tvm(engine: Engine, model: Path, threads: int) -> Loaded:
     """TVM takes the number of threads from the environment."""
     import tvm
 
-    from eq_tvm import bundle, runtime
+    from eq_tvm.artifacts import bundle
+    from eq_tvm.running import runtime
 
     description = bundle.read(model)
     network = runtime.load(description)

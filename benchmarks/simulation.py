@@ -56,9 +56,10 @@ def _compare(network: Trained, options: argparse.Namespace) -> tuple[dict, dict,
     import tvm
 
     from eq_tvm import data, pipeline
-    from eq_tvm.evaluate import Scores, load_float
     from eq_tvm.importer import import_onnx
     from eq_tvm.preprocess import Preprocess
+    from eq_tvm.running.float_network import load_float
+    from eq_tvm.scores import Scores
     from eq_tvm.targets import get_target
 
     target = get_target("native")

@@ -50,18 +50,19 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
 
     from eq_tvm import passes, pipeline
     from eq_tvm.importer import import_onnx
+    from eq_tvm.options.declared import QuantizeOptions
     from eq_tvm.passes.analysis.compare_outputs import compare_outputs
-    from eq_tvm.quantization import Quantization, read_images
+    from eq_tvm.quantizing.quantization import Quantization, read_images
 
     task = network.task
     how = Quantization.checked(
-        task.model,
-        calibration=task.calibration,
-        preprocess=task.preprocess,
-        scheme=options.scheme,
-        method=None,
-        activation_range="unsigned",
-        images=options.images,
+        QuantizeOptions(
+            task.model,
+            calibration=task.calibration,
+            preprocess=task.preprocess,
+            scheme=options.scheme,
+            images=options.images,
+        )
     )
     module = pipeline.canonicalize(import_onnx(task.model))
     (images,), rest = read_images(how, _inputs(task.model))
@@ -95,7 +96,7 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
 
 
 def _inputs(model: Path):
-    from eq_tvm.evaluate import load_float
+    from eq_tvm.running.float_network import load_float
 
     return load_float(model).inputs
 

@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 from eq_tvm.errors import UserError
 
 if TYPE_CHECKING:
-    from eq_tvm.boards import connect
+    from eq_tvm.boards.session import connect
     from eq_tvm.compiler import compile
-    from eq_tvm.runtime import load
+    from eq_tvm.running.runtime import load
 
 __all__ = ["UserError", "compile", "connect", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs NumPy and TVM only when it is asked for."""
-    home = {"compile": "eq_tvm.compiler", "connect": "eq_tvm.boards", "load": "eq_tvm.runtime"}.get(name)
+    home = {"compile": "eq_tvm.compiler", "connect": "eq_tvm.boards.session", "load": "eq_tvm.running.runtime"}.get(
+        name
+    )
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(home), name)

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eq_tvm.compiler import import_canonical, pass_errors
+from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.errors import UserError
-from eq_tvm.hints import hint
-from eq_tvm.preprocess import Preprocess
-from eq_tvm.quantization import Quantization, images_to_analyze, read_images
+from eq_tvm.options.declared import Progress, QuantizeOptions
+from eq_tvm.options.option import keywords_of
+from eq_tvm.quantizing.hints import hint
+from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50
 
 
-def analyze(
-    model: str | Path | None = None,
-    *,
-    calibration: str | Path | None = None,
-    preprocess: Preprocess | str | Path | None = None,
-    scheme: str = "int7",
-    method: str | None = None,
-    activation_range: str = "unsigned",
-    images: int | None = None,
-    keep: Mapping[str, str] | None = None,
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
-    progress: Callable[[float, str], None] | None = None,
-) -> dict[str, Any]:
+@keywords_of(QuantizeOptions)
+def analyze(options: QuantizeOptions) -> dict[str, Any]:
     """Quantize a network, and find out what that costs each layer.
 
-    On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left. Parameters are
-    those of `eq_tvm.compile`.
+    On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left.
+    `progress` is called with what is done (0 to 1) and a message.
 
     Returns
     -------
@@ -46,21 +35,12 @@ def analyze(
     UserError
         As `eq_tvm.compile`.
     """
-    progress = progress or (lambda done, message: None)
-    how = Quantization.checked(
-        model,
-        calibration=calibration,
-        preprocess=preprocess,
-        scheme=scheme,
-        method=method,
-        activation_range=activation_range,
-        images=images,
-        kept=keep,
-    )
+    progress: Progress = options.progress or (lambda done, message: None)
+    how = Quantization.checked(options)
     if how.scheme == "float32":
         raise UserError("--scheme float32 quantizes nothing: analyze int7, int8 or int6")
     progress(0.0, f"importing {how.model.name}")
-    module, inputs, _ = import_canonical(how.model, input_shapes)
+    module, inputs, _ = import_canonical(how.model, options.input_shapes)
     from eq_tvm import passes, pipeline
 
     arrays, held_out = read_images(how, inputs)
@@ -75,11 +55,11 @@ def analyze(
             kept=how.kept,
             progress=lambda done, message: progress(done * _CALIBRATED, message),
         )
-        images = images_to_analyze(held_out, named, _IMAGES)
+        analyzed_on = images_to_analyze(held_out, named, _IMAGES)
         found = passes.analyze_layers(
             prepared,
             annotated,
-            images,
+            analyzed_on,
             calibrated_on=named,
             **how.options,
             kept=how.kept,
@@ -92,7 +72,7 @@ def analyze(
         "method": how.method,
         "activation_range": how.activation_range,
         "images": len(arrays[0]),
-        "analyzed": 0 if images is named else len(next(iter(images.values()))),
+        "analyzed": 0 if analyzed_on is named else len(next(iter(analyzed_on.values()))),
         "source": Path(how.calibration).name,
         "kept": how.kept,
         "cosine": found["cosine"],

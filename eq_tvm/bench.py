@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
-from eq_tvm.runtime import Model, load
-
-if TYPE_CHECKING:
-    from eq_tvm.boards import Board
+from eq_tvm.running.runtime import Board, Model, load
 
 
 def bench(
@@ -48,7 +44,7 @@ def bench(
         _check_positive(threads, seconds)
         model = load(bundle, board=board)
         threads = board.use_threads(threads)
-        times = model.measure(_random_inputs(model), seconds)
+        times = _measure(model, seconds)
     return {
         "median_ms": round(1000 * statistics.median(times), 4),
         "min_ms": round(1000 * min(times), 4),
@@ -60,12 +56,12 @@ def bench(
 def bench_layers(
     bundle: str | Path, *, threads: int | None = None, seconds: float = 3.0, board: Board | None = None
 ) -> list[dict[str, Any]]:
-    """Time each layer of a network on random input: what `eq_tvm.layers.time_layers` returns.
+    """Time each layer of a network on random input: what `eq_tvm.running.layers.time_layers` returns.
 
     Parameters are those of `bench`.
     """
-    from eq_tvm import bundle as bundles
-    from eq_tvm.layers import time_layers
+    from eq_tvm.artifacts import bundle as bundles
+    from eq_tvm.running.layers import time_layers
 
     if board is not None:
         _check_positive(threads, seconds)
@@ -93,25 +89,11 @@ def _random_inputs(model: Model) -> list[np.ndarray]:
 
 
 def _measure(model: Model, seconds: float) -> list[float]:
-    import tvm
-
-    inputs = [tvm.runtime.tensor(array) for array in _random_inputs(model)]
-    end = time.perf_counter() + seconds / 10
-    model.main(*inputs)
-    while time.perf_counter() < end:
-        model.main(*inputs)
-
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        model.main(*inputs)
-        times.append(time.perf_counter() - start)
-    return times
+    return model.measure(_random_inputs(model), seconds)
 
 
 @contextmanager
-def _tvm_threads(count: int):
+def _tvm_threads(count: int) -> Iterator[None]:
     """Let new pools of TVM have `count` threads. Each thread of Python's gets its own pool, at its first call."""
     before = os.environ.get("TVM_NUM_THREADS")
     os.environ["TVM_NUM_THREADS"] = str(count)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess, network_input
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Indexed(Protocol[Item]):
+    """Items by their numbers, made when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
 
 
 @dataclass(frozen=True)
@@ -22,16 +32,16 @@ class Dataset:
 
     Attributes
     ----------
-    images : Sequence
+    images : Indexed
         Each uint8 (H, W, C) or float32 (C, H, W).
-    names : Sequence of str
+    names : Indexed of str
         What messages call each image.
     labels : np.ndarray, optional
         int64 (N,).
     """
 
-    images: Sequence[np.ndarray]
-    names: Sequence[str]
+    images: Indexed[np.ndarray]
+    names: Indexed[str]
     labels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -94,7 +104,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
 
 
-class _Files(Sequence):
+class _Files:
     """Image files, decoded one at a time."""
 
     def __init__(self, paths: list[Path]):
@@ -107,7 +117,7 @@ class _Files(Sequence):
         return read_image(self._paths[index])
 
 
-class _Numbered(Sequence):
+class _Numbered:
     """Names for the images of one file."""
 
     def __init__(self, path: Path, count: int):
@@ -136,8 +146,8 @@ def _read_npz(path: Path) -> Dataset:
 
 def _read_csv(path: Path) -> Dataset:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text, strict=True)
             columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e

@@ -43,7 +43,7 @@ class Preprocess:
         pixels = np.atleast_3d(np.asarray(picture, dtype=np.float32))
         if self.channels == "BGR":
             pixels = pixels[:, :, ::-1]
-        normalized = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        normalized = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normalized.transpose(2, 0, 1))
 
     @classmethod
@@ -138,5 +138,6 @@ def _is_list(value: Any, kind: type | tuple[type, ...], length: int) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) == length
-        and all(isinstance(v, kind) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+        and all(isinstance(v, kind) and isinstance(v, int | float) and math.isfinite(v) for v in value)
+        and not any(isinstance(v, bool) for v in value)
     )

@@ -63,13 +63,16 @@ class TargetSpec:
         """The target as TVM's LLVM back end takes it."""
         import tvm
 
-        cpu, attrs, triple = self.cpu, self.attrs, {"mtriple": self.triple}
+        options: dict[str, Any] = {"kind": "llvm"}
         if self.triple is None:
-            (cpu, attrs), triple = host.llvm_cpu(), {}
-        options = {"cl-opt": X86_LLVM_OPTIONS} if self.architecture == "x86_64" else {}
-        if triple.get("mtriple", "").endswith("eabihf"):
+            options["mcpu"], options["mattr"] = host.llvm_cpu()
+        else:
+            options |= {"mtriple": self.triple, "mcpu": self.cpu, "mattr": self.attrs}
+        if self.architecture == "x86_64":
+            options["cl-opt"] = X86_LLVM_OPTIONS
+        if self.triple is not None and self.triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"
-        return tvm.target.Target({"kind": "llvm", **triple, "mcpu": cpu, "mattr": attrs, **options})
+        return tvm.target.Target(options)
 
 
 # LLVM 22 turns short loops over bytes into masked AVX-512 stores that write too much (llvm-project issue 179489): such

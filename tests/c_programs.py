@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tvm
 
-from eq_tvm import linker, pipeline, standalone
-from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm import pipeline, standalone
+from eq_tvm.artifacts import linker
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.standalone import Standalone
 from eq_tvm.targets import TargetSpec, get_target
 

@@ -10,7 +10,7 @@ import pytest
 from onnx_models import random, write_model
 from PIL import Image
 
-from eq_tvm import cli
+from eq_tvm import cli, host
 from eq_tvm.targets import load_targets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_commands(folder, capsys):
     """Those for the embedded example are in eq_tvm/test_example_end_to_end.py."""
-    if cli.host.platform.machine() != "x86_64" or not shutil.which("aarch64-linux-gnu-g++"):
+    if host.platform.machine() != "x86_64" or not shutil.which("aarch64-linux-gnu-g++"):
         pytest.skip("the README compiles for ARM on an x86 PC")
     commands = [
         command

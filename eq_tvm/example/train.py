@@ -34,6 +34,7 @@ EPOCHS, BATCH, PEAK_RATE = 40, 64, 4e-3
 
 
 def main() -> None:
+    """Train it, and write the network and both sets of images."""
     parser = argparse.ArgumentParser(description="Train the embedded example network and write its files.")
     parser.add_argument("--output", type=Path, default=example.MODEL.parent, help="folder for the three files")
     folder = parser.parse_args().output
@@ -77,6 +78,7 @@ class DigitsNet(nn.Module):
         self.classifier = nn.Linear(48, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, 28, 28) -> scores (N, 10)."""
         x = self.pool(self.residual1(self.stem(x)))
         x = torch.cat([self.branch_conv(x), self.branch_pool(x)], dim=1)
         x = self.residual3(self.residual2(x))
@@ -95,6 +97,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Identity() if same else _conv(inputs, outputs, kernel=1, stride=stride, activation=None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         return F.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
 
 
@@ -110,6 +113,7 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = inputs == outputs and stride == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.has_shortcut else y
 

@@ -48,19 +48,19 @@ def compile_kernels(functions: tvm.IRModule, target: tvm.target.Target, file: Pa
 class _Measure:
     """Looks at the functions when all allocations have become calls."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.scratch: dict[str, Scratch] = {}
 
-    def run_after_pass(self, mod, info):
+    def run_after_pass(self, mod: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
         if info.name == "tirx.LowerTVMBuiltin":
             self.scratch = {var.name_hint: _scratch(var.name_hint, function) for var, function in mod.functions_items()}
 
 
 def _scratch(name: str, function: tirx.PrimFunc) -> Scratch:
     """An upper bound: as if all that is allocated were held until the end."""
-    tasks = []
+    tasks: list[int] = []
 
-    def note(loop):
+    def note(loop: tirx.For) -> None:
         if loop.kind == tirx.ForKind.PARALLEL:
             tasks.append(_allocated(name, loop.body))
 
@@ -72,7 +72,7 @@ def _allocated(name: str, body: tirx.Stmt) -> int:
     """The sum of all allocations in a statement."""
     total = 0
 
-    def note(call):
+    def note(call: tvm.ir.Call) -> None:
         nonlocal total
         operator = getattr(call.op, "name", "")
         if operator == "tirx.TVMBackendAllocWorkspace":

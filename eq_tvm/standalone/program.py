@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,12 +57,11 @@ def straight_line(mod: tvm.IRModule) -> Program:
     }
     line = _Line(Program(tvm.IRModule(functions)))
     main = mod["main"]
-    line.program.inputs = [line.define(param, param.ty) for param in main.params]
+    line.program.inputs = [line.define(param, param.ty)[0] for param in main.params]
     for block in main.body.blocks:
         for binding in block.bindings:
             line.bind(binding.var, binding.value)
-    results = line.value(main.body.body, "the result")
-    line.program.outputs = results if isinstance(results, list) else [results]
+    line.program.outputs = _listed(line.value(main.body.body, "the result"))
     return line.program
 
 
@@ -75,16 +75,14 @@ class _Line:
         operator = operator_name(value)
         if operator == "relax.call_tir" and len(value.args) == 2:
             function, arguments = value.args
-            arguments = [self.value(argument, var.name) for argument in arguments.fields]
-            results = self.define(var, var.ty)
-            outputs = results if isinstance(results, list) else [results]
-            self.program.calls.append((function.name_hint, [*arguments, *outputs]))
+            buffers = self.arguments(arguments, var.name)
+            self.program.calls.append((function.name_hint, [*buffers, *self.define(var, var.ty)]))
         elif operator == "relax.call_tir_inplace":
             function, arguments = value.args
-            arguments = [self.value(argument, var.name) for argument in arguments.fields]
+            buffers = self.arguments(arguments, var.name)
             (written,) = (int(index) for index in value.attrs.inplace_indices)
-            self.program.calls.append((function.name_hint, arguments))
-            self.values[var] = arguments[written]
+            self.program.calls.append((function.name_hint, buffers))
+            self.values[var] = buffers[written]
         elif operator == "relax.reshape":
             self.values[var] = self.value(value.args[0], var.name)
         elif operator is None and not isinstance(value, relax.Call):
@@ -92,14 +90,18 @@ class _Line:
         else:
             raise ValueError(f"layer {var.name}: {operator or 'a call'} {NEEDS_RUNTIME}")
 
+    def arguments(self, values: relax.Tuple, name: str) -> list[int]:
+        """The buffers of tensors that a function is called with."""
+        return [buffer for value in values.fields for buffer in _listed(self.value(value, name))]
+
     def value(self, expr: relax.Expr, name: str) -> int | list[int]:
         """The buffer that holds `expr`, or those of a tuple."""
         if isinstance(expr, relax.Var):
             return self.values[expr]
         if isinstance(expr, relax.Tuple):
-            return [self.value(item, name) for item in expr.fields]
+            return [buffer for item in expr.fields for buffer in _listed(self.value(item, name))]
         if isinstance(expr, relax.TupleGetItem):
-            return self.value(expr.tuple_value, name)[expr.index]
+            return _listed(self.value(expr.tuple_value, name))[expr.index]
         if isinstance(expr, tvm.ir.GenericConst):
             return self.constant(expr.value.numpy())
         raise ValueError(f"layer {name}: {type(expr).__name__} {NEEDS_RUNTIME}")
@@ -112,20 +114,25 @@ class _Line:
             self.program.constants[self.constants[content]] = array
         return self.constants[content]
 
-    def define(self, var: relax.Var, ty) -> int | list[int]:
-        """New buffers for a variable."""
-        types = ty.fields if isinstance(ty, tvm.ir.TupleType) else [ty]
-        buffers = [self.buffer(_bytes(each, var.name)) for each in types]
-        self.values[var] = buffers if isinstance(ty, tvm.ir.TupleType) else buffers[0]
-        return self.values[var]
+    def define(self, var: relax.Var, ty: relax.Type) -> list[int]:
+        """New buffers for a variable: one, or those of a tuple."""
+        if isinstance(ty, tvm.ir.TupleType):
+            buffers = [self.buffer(_bytes(each, var.name)) for each in ty.fields]
+            self.values[var] = buffers
+            return buffers
+        self.values[var] = buffer = self.buffer(_bytes(ty, var.name))
+        return [buffer]
 
     def buffer(self, size: int) -> int:
         self.program.sizes.append(size)
         return len(self.program.sizes) - 1
 
 
-def _bytes(ty, name: str) -> int:
-    shape = list(ty.shape) if ty.shape is not None else [None]
-    if not all(isinstance(extent, tirx.IntImm) for extent in shape):
+def _listed(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _bytes(ty: relax.TensorType, name: str) -> int:
+    if ty.shape is None or not all(isinstance(extent, tirx.IntImm) for extent in ty.shape):
         raise ValueError(f"layer {name}: a dynamic shape {NEEDS_RUNTIME}")
-    return int(np.prod([int(extent) for extent in shape])) * -(-tvm.DataType(str(ty.dtype)).bits // 8)
+    return math.prod(int(extent) for extent in ty.shape) * -(-tvm.DataType(str(ty.dtype)).bits // 8)

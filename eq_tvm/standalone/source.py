@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 
 from eq_tvm import host
-from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.standalone import memory
 from eq_tvm.standalone.kernels import Scratch
 from eq_tvm.standalone.program import Program
@@ -87,7 +88,8 @@ def header(network: Bundle, comment: Iterable[str], threads: int) -> str:
 def tables(network: Bundle, program: Program, layout: Layout, scratch: Mapping[str, Scratch]) -> str:
     """The text of tables.h."""
     names = sorted({function for function, _ in program.calls})
-    arguments, calls = [], []
+    arguments: list[str] = []
+    calls: list[str] = []
     for (function, buffers), offset in zip(program.calls, layout.scratch, strict=True):
         size = _bytes(scratch[function])
         calls.append(f"{{__tvm_ffi_{function}, {len(arguments)}, {len(buffers)}, {offset}, {size}}}")
@@ -127,7 +129,7 @@ def _bytes(scratch: Scratch) -> int:
     return scratch.whole + scratch.task
 
 
-def _supported(target: Mapping) -> str:
+def _supported(target: Mapping[str, Any]) -> str:
     """An expression for whether the processor has the multiply instructions, and what the target's `attrs` add."""
     features = [name for key in target["instructions"] for name in host.NEEDED_FEATURES[key]]
     features += [attr.removeprefix("+") for attr in target["attrs"]]

@@ -6,8 +6,8 @@ import pytest
 from detection import Faces
 
 from eq_tvm import data
-from eq_tvm.evaluate import load_float
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.running.float_network import load_float
 
 
 def faces(*found):

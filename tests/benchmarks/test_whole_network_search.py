@@ -28,7 +28,8 @@ def test_finds_the_scales_of_the_closed_form(scheme):
     found = search.run()
     assert search.runs == search.all_runs == 3 * (12 + 10)
 
-    expected, _ = EasyQuantCalibrate(images, scheme=scheme, **(EASYQUANT_SHIPPED | candidates)).find_scales(problem)
+    calibration = EasyQuantCalibrate(images, scheme=scheme, **(EASYQUANT_SHIPPED | candidates))
+    expected = calibration.find_scales(problem).scales
     np.testing.assert_array_equal(found.activations, expected.activations)
     for layer, scales in expected.weights.items():
         np.testing.assert_array_equal(found.weights[layer], scales)

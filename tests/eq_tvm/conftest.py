@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from tiny import SHAPE, write_tiny
 from tvm import relax
 
-from eq_tvm.bundle import Bundle
+from eq_tvm.artifacts.bundle import Bundle
 
 
 @pytest.fixture(scope="session")

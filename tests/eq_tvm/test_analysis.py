@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 from onnx_models import write_model
 
-from eq_tvm import bundle as bundles
+from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.cli import main
 
 CLASSES, CHANNEL, COUNT = 4, 2, 60

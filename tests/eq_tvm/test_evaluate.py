@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eq_tvm.errors import UserError
-from eq_tvm.evaluate import _cosine, _decisions, evaluate, float_engine
+from eq_tvm.evaluate import evaluate
+from eq_tvm.running.float_network import float_engine
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (9, 6, 4, 3), dtype=np.uint8)
 
@@ -54,18 +55,6 @@ def test_bad_arguments(tiny, tiny_onnx, labelled, tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"no such ONNX file: .*none"):
         evaluate(tiny.path, labelled, reference=tmp_path / "none")
-
-
-def test_decisions():
-    assert _decisions(np.array([[1.0, 3.0, 2.0]])).tolist() == [1]
-    assert _decisions(np.array([1.0, 3.0]).reshape(1, 2, 1, 1)).tolist() == [1]
-    assert _decisions(np.array([[[1.0, 3.0], [4.0, 2.0]]])).tolist() == [1, 0]
-
-
-def test_cosine_of_zero_vectors():
-    zero, one = np.zeros(3), np.ones(3)
-    assert (_cosine(zero, zero), _cosine(zero, one)) == (1.0, 0.0)
-    assert _cosine(one, 2 * one) == pytest.approx(1)
 
 
 def test_the_own_engine_where_onnx_runtime_is_missing(tiny, tiny_onnx, labelled, monkeypatch):

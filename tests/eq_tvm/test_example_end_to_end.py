@@ -9,7 +9,8 @@ import pytest
 
 import eq_tvm
 from eq_tvm import example
-from eq_tvm.bundle import read
+from eq_tvm.artifacts.bundle import read
+from eq_tvm.cli.commands import app
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,25 @@ def eq_tvm_in(path, *arguments):
     result = subprocess.run(command, cwd=path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert result.returncode == 0, result.stderr
     return result
+
+
+def test_every_command_on_its_defaults(folder):
+    """With nothing but what it can't do without: compile and evaluate above and below, the others here."""
+    bundle = "digits-native.eqtvm"
+    np.save(folder / "image.npy", np.load(example.EVAL)["images"][0])
+    others = {
+        "analyze": ([], "digits, int7, mse+ on 50 images of digits_calibration.npz, analyzed on 14 others: "),
+        "bench": ([bundle], "median "),
+        "run": ([bundle, "--input", "image.npy"], "image.npy\n  logits\n"),
+        "targets": ([], "x86 "),
+    }
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    assert commands == {"compile", "evaluate", *others}
+    for command, (arguments, beginning) in others.items():
+        out = eq_tvm_in(folder, command, *arguments).stdout
+        assert out.startswith(beginning), out
+    assert eq_tvm_in(folder, "analyze", bundle).stdout.startswith("digits, int7, mse+ on 50 images of digits_cal")
+    assert "top-1" in eq_tvm_in(folder, "evaluate", bundle).stdout
 
 
 def test_it_knows_the_digits(folder):

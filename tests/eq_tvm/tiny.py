@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tvm
 
-from eq_tvm import bundle as bundles
-from eq_tvm.bundle import Bundle, TensorInfo
+from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
 

@@ -294,7 +294,7 @@ def test_a_network_that_needs_the_runtime(tmp_path):
 
 def test_a_compiler_that_fails(tmp_path, monkeypatch):
     model = write_model(tmp_path / "exp.onnx", [("Exp", "x", "y", {})], {"x": [1, 9]}, ["y"])
-    monkeypatch.setattr("eq_tvm.linker.command", lambda spec: "false")
+    monkeypatch.setattr("eq_tvm.artifacts.linker.command", lambda spec: "false")
     with pytest.raises(UserError, match="linking for native failed"):
         eq_tvm.compile(model, scheme="float32", artifact="standalone", output=tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["exp.onnx"]

@@ -1,0 +1,203 @@
+"""The bundle: a directory with a compiled network and everything needed to run it.
+
+model.so     the network as a shared object for TVM's runtime
+bundle.json  the description below, with the SHA-256 of each file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eq_tvm import example
+from eq_tvm.artifacts import directory
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess
+
+SCHEMA = 1
+LIBRARY = "model.so"
+DESCRIPTION = "bundle.json"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of the network: shape with the batch, numpy's name of the dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The description of a compiled network.
+
+    Attributes
+    ----------
+    model : str
+        Name of the network: the ONNX file's, without its ending.
+    model_sha256 : str
+        Of the ONNX file.
+    inputs, outputs : tuple of TensorInfo
+        In the order in which the compiled function takes and returns them, by their names in the ONNX file.
+    preprocess : Preprocess, optional
+        From pixels to the input.
+    scheme : str
+        ``int6``, ``int7``, ``int8`` or ``float32``.
+    calibration : dict, optional
+        None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
+        timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,
+        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), and `loss`: with ``--max-drop`` what it led to,
+        as `eq_tvm.quantizing.max_drop.Kept.report` says.
+    target : dict
+        The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
+    versions : dict
+        Of the packages that compiled it.
+    kernels : list of dict
+        The kernel of each convolution and dense layer, in the order in which they run: `layer`, `function` (as the
+        shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
+        `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated),
+        `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
+    optimize : str
+        ``speed`` or ``size``: what they were chosen for.
+    path : Path, optional
+        The directory, once it is written.
+    """
+
+    model: str
+    model_sha256: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    preprocess: Preprocess | None
+    scheme: str
+    calibration: dict[str, Any] | None
+    target: dict[str, Any]
+    versions: dict[str, str]
+    kernels: list[dict[str, Any]]
+    optimize: str = "speed"
+    path: Path | None = None
+
+    @property
+    def library(self) -> Path:
+        """The shared object of a bundle that is written."""
+        if self.path is None:
+            raise ValueError(f"the bundle of {self.model} is not written")
+        return self.path / LIBRARY
+
+    @property
+    def is_example(self) -> bool:
+        """Whether it is the embedded example network."""
+        return self.model_sha256 == _sha256(example.MODEL.read_bytes())
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether results mean anything: False only for scales from random images."""
+        return self.calibration is None or self.calibration["calibrated"]
+
+
+def check_destination(path: str | Path) -> Path:
+    """The path, if a bundle may be written there: nothing, an empty directory, or a bundle (which is replaced)."""
+    return directory.check_destination(path, "bundle", DESCRIPTION)
+
+
+def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], object]) -> Bundle:
+    """Write a bundle: complete in a temporary directory beside `path` first, then renamed.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    path : str or Path
+        The directory to make. An existing bundle there is replaced; anything else is left alone (`UserError`).
+    write_library : callable
+        Writes the shared object to the file name it is given.
+
+    Returns
+    -------
+    Bundle
+        The same with its `path`.
+    """
+    path = check_destination(path).absolute()
+    with directory.replacing(path, "bundle") as new:
+        write_library(str(new / LIBRARY))
+        description = _describe(bundle)
+        description["files"] = {LIBRARY: {"sha256": _sha256((new / LIBRARY).read_bytes())}}
+        description["files"][DESCRIPTION] = {"sha256": _own_sha256(description)}
+        (new / DESCRIPTION).write_text(_text(description), encoding="utf-8")
+    return replace(bundle, path=path)
+
+
+def read(path: str | Path) -> Bundle:
+    """Read a bundle's description and check its files.
+
+    Raises
+    ------
+    UserError
+        It is no bundle, or of a newer schema, or a file is missing or altered (named).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"no such bundle: {path}")
+    try:
+        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        schema = description["schema"]
+        if not isinstance(schema, int):
+            raise TypeError
+    except OSError as e:
+        raise UserError(f"{path} is no bundle, or incomplete: can't read {DESCRIPTION}: {e.strerror}") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} can't be understood; compile it again") from e
+    if schema > SCHEMA:
+        raise UserError(
+            f"the bundle {path} has schema {schema}, newer than this eq_tvm reads ({SCHEMA}): update eq_tvm"
+        )
+    try:
+        _check_files(path, description)
+        return _restore_description(path, description)
+    except (KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} lacks entries; compile it again") from e
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(bundle).items() if name != "path"}
+    return {"schema": SCHEMA, **json.loads(json.dumps(values))}
+
+
+def _restore_description(path: Path, description: dict[str, Any]) -> Bundle:
+    values = {name: value for name, value in description.items() if name not in ("schema", "files")}
+    for key in ("inputs", "outputs"):
+        values[key] = tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in values[key])
+    if values["preprocess"] is not None:
+        values["preprocess"] = Preprocess.from_dict(values["preprocess"], f"preprocessing in {path / DESCRIPTION}")
+    return Bundle(**values, path=path)
+
+
+def _check_files(path: Path, description: dict[str, Any]) -> None:
+    files = description["files"]
+    for name in (DESCRIPTION, LIBRARY):
+        expected = files[name]["sha256"]
+        try:
+            actual = _own_sha256(description) if name == DESCRIPTION else _sha256((path / name).read_bytes())
+        except OSError as e:
+            raise UserError(f"the bundle {path} is incomplete: can't read {name}: {e.strerror}") from e
+        if actual != expected:
+            raise UserError(f"the bundle {path} was altered: {name} has another SHA-256 than noted; compile it again")
+
+
+def _own_sha256(description: dict[str, Any]) -> str:
+    """Of the description without its own entry, in one way of writing it."""
+    files = {name: entry for name, entry in description["files"].items() if name != DESCRIPTION}
+    return _sha256(json.dumps({**description, "files": files}, sort_keys=True).encode())
+
+
+def _text(description: dict[str, Any]) -> str:
+    """JSON with one line for each entry at the top."""
+    entries = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in description.items())
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

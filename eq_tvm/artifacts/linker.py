@@ -1,0 +1,48 @@
+"""The compiler that links for a target: this machine's, or a cross compiler."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from typing import TYPE_CHECKING
+
+from eq_tvm.errors import UserError
+from eq_tvm.targets import TargetSpec
+
+if TYPE_CHECKING:
+    import tvm
+
+
+def check(spec: TargetSpec) -> None:
+    """Raise a `UserError` that says what to install where there is none."""
+    from tvm.support import cc
+
+    if not spec.is_cross:
+        if cc.get_cc() is None:
+            raise UserError("no C++ compiler to link with: install one (Debian package g++)")
+    elif spec.cross_compiler is None:
+        raise UserError(
+            f"target {spec.name} is {spec.architecture}, this machine {platform.machine()}: it needs a cross_compiler"
+        )
+    elif shutil.which(spec.cross_compiler) is None:
+        package = f" (Debian package {spec.cross_package})" if spec.cross_package else ""
+        raise UserError(f"target {spec.name} needs the cross compiler {spec.cross_compiler}: install it{package}")
+
+
+def command(spec: TargetSpec) -> str:
+    """Its name."""
+    from tvm.support import cc
+
+    return (spec.cross_compiler if spec.is_cross else cc.get_cc()) or ""
+
+
+def export(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> None:
+    """Write what `tvm.compile` made as a shared object."""
+    from tvm.support import cc
+
+    try:
+        executable.export_library(file, fcompile=cc.cross_compiler(spec.cross_compiler) if spec.is_cross else None)
+    except RuntimeError as e:
+        if "Compilation error" not in str(e):
+            raise
+        raise UserError(f"linking for {spec.name} failed: {' '.join(str(e).split())}") from e

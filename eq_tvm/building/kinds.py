@@ -1,0 +1,40 @@
+"""What a network can be compiled to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eq_tvm import standalone
+from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.artifacts import linker
+from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.standalone import Standalone
+from eq_tvm.targets import TargetSpec
+
+if TYPE_CHECKING:
+    import tvm
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The ending of a directory's default name, and functions that check where it may be, and write it."""
+
+    suffix: str
+    check_destination: Callable[[str | Path], Path]
+    write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path], Bundle | Standalone]
+
+
+def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path) -> Bundle:
+    from eq_tvm import pipeline
+
+    executable = pipeline.executable(module, spec)
+    return bundles.write(network, path, lambda file: linker.export(executable, spec, file))
+
+
+ARTIFACTS = {
+    "bundle": Artifact(".eqtvm", bundles.check_destination, _write_bundle),
+    "standalone": Artifact("", standalone.check_destination, standalone.write),
+}

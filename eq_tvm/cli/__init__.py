@@ -1,0 +1,10 @@
+"""The command line: `python -m eq_tvm`.
+
+Here lives what only the command line does: its commands, how declared options become theirs, reading the files that
+they are given for a run, and what they print. The work is in the modules that a command imports when it runs, so that
+`--help` needs neither NumPy nor TVM. Nothing outside imports from here.
+"""
+
+from eq_tvm.cli.commands import main
+
+__all__ = ["main"]

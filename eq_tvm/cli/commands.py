@@ -1,0 +1,311 @@
+"""The command line. Each command reads its options and prints; the work is in the modules that it imports for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from eq_tvm import host
+from eq_tvm.cli.board_options import Key, Rpc, Tracker
+from eq_tvm.cli.declared import changed, takes
+from eq_tvm.errors import UserError
+from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
+
+if TYPE_CHECKING:
+    from eq_tvm.running.runtime import Board
+
+app = typer.Typer(
+    help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
+    epilog="Start with: [b]python -m eq_tvm compile[/b], which compiles an embedded example for this machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    interrupted = _note_interrupts()
+    try:
+        return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+    except UserError as e:
+        message = str(e)
+    except typer.TyperException as e:
+        message = e.format_message()
+    except Exception:
+        if interrupted:
+            return 130
+        raise
+    if interrupted:
+        return 130  # the call to a board that it ended, for one, fails with a UserError
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _note_interrupts() -> list[int]:
+    """Ctrl-C inside a pass comes back from TVM as a RuntimeError: the list given then tells what it was."""
+    interrupted: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return interrupted
+
+
+def _examples(*commands: str) -> str:
+    return "\n\n".join(["Examples:", *(f"  python -m eq_tvm {command}" for command in commands)])
+
+
+@app.command(
+    epilog=_examples(
+        "compile --target arm",
+        "compile net.onnx --calibration images/ --preprocess net.yaml --target rpi5 --output net-rpi5.eqtvm",
+        "compile net.onnx --calibration random --input input=1,3,224,224",
+    )
+)
+@takes(CompileOptions)
+def compile(options: dict[str, Any]) -> None:
+    """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take.
+
+    Or, with --artifact standalone, a shared object that a C program calls.
+    """
+    from eq_tvm import compiler
+    from eq_tvm.cli.progress import show_progress
+    from eq_tvm.cli.report import compile_report
+
+    start = time.monotonic()
+    with show_progress() as progress:
+        written = compiler.compile(**options, progress=progress)
+    print(compile_report(written, seconds=time.monotonic() - start))
+
+
+@app.command(
+    epilog=_examples(
+        "analyze net.onnx --calibration images/ --preprocess net.yaml --method minmax",
+        "analyze net-native.eqtvm",
+    )
+)
+@takes(QuantizeOptions, model="MODEL.onnx|BUNDLE")
+def analyze(
+    options: dict[str, Any],
+    output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
+    from eq_tvm.cli import report
+
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"can't write {output}: there is no directory {output.parent}")
+    model = options["model"]
+    if model is not None and model.is_dir():
+        from eq_tvm.artifacts import bundle as bundles
+
+        if given := changed(QuantizeOptions, options):
+            raise UserError(
+                f"{model} is a bundle, which holds no float network: "
+                f"analyze its MODEL.onnx instead, or leave {given[0]} out"
+            )
+        bundle = bundles.read(model)
+        result = {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {})
+        text = report.bundle_layers_report(bundle)
+    else:
+        from eq_tvm import analysis
+        from eq_tvm.cli.progress import show_progress
+
+        with show_progress() as progress:
+            result = analysis.analyze(**options, progress=progress)
+        text = report.analysis_report(result)
+    if output is not None:
+        _write(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
+    print(json.dumps(result) if as_json else text)
+
+
+@app.command(
+    epilog=_examples(
+        "run net-native.eqtvm --input cat.jpg dog.jpg",
+        "run net-native.eqtvm --input x.npz --output y.npz",
+        "run net-rpi4.eqtvm --input cat.jpg --rpc raspberrypi.local:9090",
+    )
+)
+def run(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="FILE")] = None,
+    input: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Images, or tensors as .npy or .npz (arrays named as the inputs)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write all outputs there.")] = None,
+    top: Annotated[int, typer.Option(metavar="N", help="How many of the highest scores to print.")] = 5,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
+) -> None:
+    """Run a bundle on images or tensors and print the highest scores."""
+    import numpy as np
+
+    from eq_tvm.cli.inputs import read_inputs
+    from eq_tvm.cli.report import top_report
+    from eq_tvm.running.runtime import load
+
+    files = [*(input or []), *(more or [])]
+    if not files:
+        raise UserError("nothing to run on: pass --input FILE...")
+    if output is not None and output.suffix != ".npz":
+        raise UserError(f"--output must end with .npz, not {output}")
+    _without_compiler()
+    results = []
+    with _board(rpc, tracker, key) as board:
+        model = load(bundle, board=board)
+        for file in files:
+            for name, inputs in read_inputs(file, model.inputs, model.preprocess):
+                results.append(model.run(inputs))
+                print(top_report(name, results[-1], top))
+    if output is not None:
+        arrays: dict[str, Any] = {key: np.concatenate([result[key] for result in results]) for key in results[0]}
+        _write(output, lambda file: np.savez(file, **arrays))
+
+
+@app.command(
+    epilog=_examples(
+        "evaluate net-native.eqtvm --data images.csv --reference net.onnx",
+        "evaluate net.onnx --data images/ --json",
+        "evaluate net-rpi4.eqtvm --data images.csv --tracker 192.168.0.2:9190 --key rpi4",
+    )
+)
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE|MODEL.onnx")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="An .npz (images, labels), a .csv (file,label) or a directory.",
+            show_default="the example's images, for a bundle of it",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of what the bundle holds; needed for MODEL.onnx.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="MODEL.onnx", help="The float32 network to compare with.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
+) -> None:
+    """Measure top-1 accuracy, and how closely a network follows its float32 reference."""
+    from eq_tvm.cli.progress import show_progress
+    from eq_tvm.cli.report import evaluation_report
+    from eq_tvm.evaluate import evaluate
+    from eq_tvm.running.float_network import float_engine
+
+    if float_engine() == "ONNX Runtime float32" or (data is not None and reference is None and model.is_dir()):
+        _without_compiler()
+    if data is None:
+        data, reference = _example_data(model, reference)
+    with show_progress() as progress, _board(rpc, tracker, key) as board:
+        result = evaluate(
+            model,
+            data,
+            preprocess=preprocess,
+            reference=reference,
+            limit=limit,
+            board=board,
+            progress=progress,
+        )
+    if reference is not None or model.is_file():
+        print(f"float networks were run by {float_engine()}", file=sys.stderr)
+    print(json.dumps(result) if as_json else evaluation_report(result))
+
+
+@app.command(
+    epilog=_examples("bench net-native.eqtvm --threads 1", "bench net-rpi4.eqtvm --rpc raspberrypi.local:9090")
+)
+def bench(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads to run on.", show_default="all physical cores")
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="How long to measure.")] = 3.0,
+    layers: Annotated[bool, typer.Option("--layers", help="Print where the time goes, layer by layer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
+) -> None:
+    """Time a bundle on this machine or a board, on random input."""
+    from eq_tvm.bench import bench, bench_layers
+    from eq_tvm.cli.report import layers_report
+
+    if not layers:  # which compiles, to find out what the processor can do
+        _without_compiler()
+    with _board(rpc, tracker, key) as board:
+        if layers:
+            rows = bench_layers(bundle, threads=threads, seconds=seconds, board=board)
+            print(json.dumps(rows) if as_json else layers_report(rows))
+            return
+        result = bench(bundle, threads=threads, seconds=seconds, board=board)
+    text = "median {median_ms:.3f} ms, fastest {min_ms:.3f} ms ({runs} runs, threads: {threads})"
+    print(json.dumps(result) if as_json else text.format(**result))
+
+
+@app.command()
+@takes(TargetsOptions)
+def targets(options: dict[str, Any]) -> None:
+    """List the machines that can be compiled for."""
+    from eq_tvm.cli.report import targets_report
+    from eq_tvm.targets import load_targets
+
+    print(targets_report(load_targets(options["targets_file"])))
+
+
+def _without_compiler() -> None:
+    """Let TVM load its runtime only: half the memory, and a faster start."""
+    if "tvm" not in sys.modules:
+        os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
+
+
+def _board(rpc: str | None, tracker: str | None, key: str | None) -> AbstractContextManager[Board | None]:
+    """A context with the board that the options name, or None for this machine."""
+    from eq_tvm.boards.session import connect
+
+    return connect(rpc, tracker=tracker, key=key) if rpc or tracker or key else nullcontext()
+
+
+def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | None]:
+    """Images and float network (if it can run) for a bundle of the embedded example; other models bring their own."""
+    from eq_tvm import example
+    from eq_tvm.artifacts import bundle
+    from eq_tvm.running.float_network import float_engine
+
+    if not model.is_dir() or not bundle.read(model).is_example:
+        raise UserError("no images: pass --data DATA (an .npz, a .csv or a directory)")
+    return example.EVAL, reference or (example.MODEL if float_engine() else None)
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write to a temporary file beside it and rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    except OSError as e:
+        raise UserError(f"can't write {path}: {e.strerror}") from e
+    finally:
+        temporary.unlink(missing_ok=True)

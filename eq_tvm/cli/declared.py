@@ -1,0 +1,71 @@
+"""Declared options (see `eq_tvm.options`) as parameters of a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eq_tvm.options.option import Option, options_of
+
+
+def takes(declared: type, **metavars: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a dataclass, before those of its own.
+
+    Parameters
+    ----------
+    declared : type
+        The dataclass. The command gets a dict of all its options as its first argument.
+    metavars : str
+        What stands for the values of some options here.
+    """
+    options = options_of(declared)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        ]
+
+        def command(**given: Any) -> None:
+            values = {each.name: _value(each, given.pop(each.name)) for each in options}
+            function(values, **given)
+
+        parameters = [*(_parameter(each, metavars.get(each.name, each.metavar)) for each in options), *own]
+        command.__dict__["__signature__"] = inspect.Signature(parameters)
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def changed(declared: type, values: dict[str, Any]) -> list[str]:
+    """The flags of those options that are not at their defaults."""
+    return [each.flag for each in options_of(declared) if each.flag and values[each.name] != each.default]
+
+
+def _value(each: Option, given: Any) -> Any:
+    return given if each.parse is None or given is None else each.parse(given)
+
+
+def _parameter(each: Option, metavar: str) -> inspect.Parameter:
+    shown: dict[str, Any] = {"metavar": metavar or None, "show_default": each.unset or True}
+    described = typer.Option(each.flag, help=each.help, **shown) if each.flag else typer.Argument(**shown)
+    kind = {
+        list: list[str] | None,
+        bool: bool,
+        str: str | None,
+        int: int | None,
+        float: float | None,
+        Path: Path | None,
+    }
+    return inspect.Parameter(
+        each.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=each.default,
+        annotation=Annotated[kind[each.given_as], described],
+    )

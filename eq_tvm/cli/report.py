@@ -1,0 +1,226 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.standalone import EXAMPLE, Standalone
+from eq_tvm.targets import HAVE_TVM, TargetSpec
+
+WORST_LAYERS = 3
+ANALYZED_LAYERS = 20
+KEPT_LAYERS = 5
+
+
+def compile_report(written: Bundle | Standalone, seconds: float) -> str:
+    """What was compiled, how well its scales fit, and what to do next."""
+    network = written.network if isinstance(written, Standalone) else written
+    target = network.target
+    rows = {
+        "library" if isinstance(written, Standalone) else "bundle": str(_relative(written.library.parent)),
+        "target": f"{target['name']} ({target['description']})",
+        "scheme": network.scheme,
+        "size": f"{written.library.stat().st_size / 1e6:.2f} MB",
+        "optimize": network.optimize,
+        "time": f"{seconds:.1f} s",
+    }
+    if network.optimize == "speed":
+        more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
+        rows["optimize"] += f", which costs {max(more, 0):,} bytes of weights over --optimize size"
+    if isinstance(written, Standalone):
+        rows["memory"] = f"{written.workspace / 1e6:.2f} MB of workspace on one thread"
+    rows |= _calibration_rows(network)
+    rows["next"] = _next_step(written)
+    return _aligned(rows)
+
+
+def _calibration_rows(network: Bundle) -> dict[str, str]:
+    """How the scales were found, how well they fit, and what that led to."""
+    record = network.calibration
+    if record is None:
+        return {}
+    rows = {
+        "scheme": f"{network.scheme}, {record['activation_range']} activations",
+        "calibration": f"{record['method']} on {record['images']} images of {record['source']}",
+    }
+    if not record["calibrated"]:
+        rows["calibration"] = "none: scales from random images, for measuring speed only"
+    elif cosines := sorted((r["cosine_after"], r["layer"]) for r in record["layers"] if _compared(r)):
+        worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
+        mean = np.mean([cosine for cosine, _ in cosines])
+        rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+    if kept := record["kept"]:
+        named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
+        rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
+    if loss := record["loss"]:
+        rows["loss"] = (
+            f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of {record['source']}"
+        )
+        if kept:
+            rows["loss"] += f"; {loss['drop_before']:.2f} before"
+        if loss["measure"] != "agreement":
+            rows["loss"] += f" (float32: {loss['float32']:.2f} %, agreement with it: {loss['agreement']:.2f} %)"
+    return rows
+
+
+def _compared(layer: Mapping[str, Any]) -> bool:
+    """Whether the method that found its scales has compared its outputs."""
+    return layer.get("cosine_after") is not None
+
+
+def analysis_report(result: Mapping[str, Any]) -> str:
+    """The worst layers of what `eq_tvm.analysis.analyze` found, one line each."""
+    layers = result["layers"]
+    width = max(5, *(len(layer["layer"]) for layer in layers[:ANALYZED_LAYERS]), 5)
+    others = f", analyzed on {result['analyzed']} others" * bool(result["analyzed"])
+    lines = [
+        f"{result['model']}, {result['scheme']}, {result['method']} on {result['images']} images of "
+        f"{result['source']}{others}: cosine {result['cosine']:.4f} of the outputs, {_db(result['sqnr_db'])} dB",
+        "",
+        f"{'layer':{width}}  {'op':10}{'error':>6} {'alone dB':>8} {'weights':>7} {'inputs':>6} {'so far':>6} "
+        f"{'cosine':>6} {'scale':>5} {'satur.':>6} {'dead':>4}  hint",
+    ]
+    for layer in layers[:ANALYZED_LAYERS]:
+        factors = [x["scale"] / x["scale_max_abs"] for x in layer["inputs"]]
+        saturated = max((x["saturated"] for x in layer["inputs"]), default=0.0)
+        dead = str(layer.get("dead_channels", ""))
+        lines.append(
+            f"{layer['layer']:{width}}  {layer['op']:10}{layer['share']:6.1%} {_db(layer['sqnr_alone_db']):>8} "
+            f"{_db(layer.get('sqnr_weights_db', '')):>7} {_db(layer.get('sqnr_inputs_db', '')):>6} "
+            f"{_db(layer['sqnr_db']):>6} {layer['cosine']:6.4f} {min(factors, default=1):5.2f} {saturated:6.1%} "
+            f"{dead:>4}  {layer['hint']}".rstrip()
+        )
+    if len(layers) > ANALYZED_LAYERS:
+        lines.append(f"{len(layers) - ANALYZED_LAYERS} more, with less error: --json or --output FILE.json has all")
+    kept = "".join(f" {layer} {kind}," for layer, kind in result["kept"].items()).strip(",")
+    return "\n".join([*lines, *([f"kept wider:{kept}"] * bool(kept)), "", _ANALYSIS_LEGEND])
+
+
+def bundle_layers_report(bundle: Bundle) -> str:
+    """What the bundle's record says of its layers, those with the lowest cosine first."""
+    record = bundle.calibration
+    if record is None:
+        return f"{bundle.model}: {bundle.scheme}, nothing is quantized"
+    layers = sorted(record["layers"], key=lambda layer: layer["cosine_after"] if _compared(layer) else 1.0)
+    width = max(5, *(len(layer["layer"]) for layer in layers), 5)
+    lines = [
+        f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
+        "",
+        f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}",
+    ]
+    lines += [_layer_line(layer, width) for layer in layers]
+    lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
+    return "\n".join(
+        [
+            *map(str.rstrip, lines),
+            "",
+            f"More: python -m eq_tvm analyze {bundle.model}.onnx --calibration DATA --preprocess FILE",
+        ]
+    )
+
+
+def _layer_line(layer: Mapping[str, Any], width: int) -> str:
+    """What is recorded of a layer; nothing in the place of what a method, or a former eq_tvm, does not record."""
+    cosines = f"{_number(layer, 'cosine_before', '.4f')} -> {_number(layer, 'cosine_after', '.4f')}"
+    scales = f"{_number(layer, 'input_scale_initial', '.6g')} -> {_number(layer, 'input_scale', '.6g')}"
+    start, found = layer.get("weight_scales_initial"), layer.get("weight_scales")
+    factor = f"x {np.median(np.divide(found, start)):.2f}" if start and found else ""
+    return (
+        f"{layer['layer']:{width}}  {layer.get('op', ''):8}{layer.get('scheme', ''):8}"
+        f"{cosines.removeprefix(' -> ').removesuffix(' -> '):>17} {scales.removeprefix(' -> '):>26} {factor:>10}"
+    )
+
+
+def _number(layer: Mapping[str, Any], key: str, form: str) -> str:
+    value = layer.get(key)
+    return "" if value is None else format(value, form)
+
+
+def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
+    """The highest scores of one run; only the shape and range of outputs that are not one vector of scores."""
+    lines = [name]
+    for output, values in outputs.items():
+        scores = np.squeeze(values)
+        if scores.ndim == 1:
+            best = np.argsort(-scores, kind="stable")[:top]
+            lines += [f"  {output}", *(f"    {index:5d}  {scores[index]:.4f}" for index in best)]
+        else:
+            lines.append(f"  {output}  {values.shape}, from {values.min():.4f} to {values.max():.4f}")
+    return "\n".join(lines)
+
+
+def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each function that a run calls."""
+    lines = [f"{'us':>9} {'share':>6} {'GMAC/s':>7} {'bound':>6}  {'kernel':34} layer"]
+    for row in rows:
+        speed = f"{row['gmacs']:7.1f}" if "gmacs" in row else " " * 7
+        bound = f"{row['bound']:6.0f}" if row.get("bound") else " " * 6
+        layer = row.get("layer", "")
+        lines.append(
+            f"{row['us']:9.1f} {row['share']:6.1%} {speed} {bound}  "
+            f"{row.get('kernel', row['function']):34} {layer}".rstrip()
+        )
+    total = sum(row["us"] for row in rows)
+    lines.append(f"{total:9.1f} us in all. bound: the same multiplications on data in the near caches.")
+    return "\n".join(lines)
+
+
+def evaluation_report(result: Mapping[str, float | int | None]) -> str:
+    """Accuracy and closeness to the reference."""
+    top1, agreement, cosine = (result[key] for key in ("top1", "agreement", "cosine"))
+    return _aligned(
+        {
+            "images": str(result["n"]),
+            "top-1": "no labels" if top1 is None else f"{top1:.2%}",
+            "agreement": "no --reference" if agreement is None else f"{agreement:.2%} with the float32 reference",
+            "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
+        }
+    )
+
+
+def targets_report(targets: Mapping[str, TargetSpec]) -> str:
+    """One line per target."""
+    lines = []
+    for name, spec in targets.items():
+        instructions = ", ".join(spec.instructions) or "none that eq_tvm has kernels for"
+        lines.append(f"{name:12}{spec.description}: {instructions}")
+    return "\n".join(lines)
+
+
+_ANALYSIS_LEGEND = """\
+error: share of the error at the network's output, if each layer alone was quantized. dB: signal to quantization noise
+of the layer's output alone, with only weights or inputs quantized, and with all layers before it (so far; cosine, too).
+scale: of the input, in parts of that by largest magnitude; satur.: share of the input at the ends of its range; dead:
+channels that are always 0. Try: --keep LAYER=int8 or LAYER=float, or --max-drop POINTS, which finds such layers."""
+
+
+def _db(value: float | str | None) -> str:
+    return value if isinstance(value, str) else "exact" if value is None else f"{value:.1f}"
+
+
+def _next_step(written: Bundle | Standalone) -> str:
+    path = _relative(written.library.parent)
+    if isinstance(written, Standalone):
+        return f"build {path / EXAMPLE}, which says how, and run it on a raw tensor file"
+    if written.target["architecture"] not in HAVE_TVM:
+        return "--artifact standalone: TVM, which runs bundles, has no packages for that system"
+    if written.target["architecture"] != platform.machine():
+        return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
+    others = "" if written.is_example else f" --data IMAGES --reference {written.model}.onnx"
+    return f"python -m eq_tvm evaluate {path}{others}"
+
+
+def _relative(path: Path) -> Path:
+    """As seen from the working directory, where it is inside."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _aligned(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows)) + 2
+    return "\n".join(f"{key:{width}}{value}" for key, value in rows.items())

@@ -1,0 +1,158 @@
+"""ONNX file -> Relax module whose variables are named as the file names its nodes."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_convert_map
+
+from eq_tvm.errors import UserError
+from eq_tvm.importer.onnx_model import node_name, opset, read_onnx
+
+
+def import_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> tvm.IRModule:
+    """Import a float32 network.
+
+    Parameters
+    ----------
+    path : path of the ONNX file
+    shapes : mapping of input name to shape, optional
+        As ``--input`` gives them; a symbolic batch becomes 1 without.
+
+    Returns
+    -------
+    tvm.IRModule
+        ``main`` with weights as constants and static shapes. Its parameters are named as the model's inputs; its
+        attributes ``input_names`` and ``output_names`` list those names in the file's order (several outputs are a
+        tuple). The variable bound to a convolution or matrix product is named as its ONNX node (as the node's first
+        output, where that has no name); for other nodes it is the last variable.
+
+    Raises
+    ------
+    UserError
+        As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
+    """
+    model = read_onnx(path, shapes)
+    _check_operators(path, model)
+    mod, results = _from_onnx(path, model)
+    mod = _rename(mod, results)
+    _check_static(path, mod)
+    names = {
+        "input_names": [param.name for param in mod["main"].params],
+        "output_names": [value.name for value in model.graph.output],
+    }
+    mod["main"] = mod["main"].without_attr("num_input").with_attrs(names)
+    return relax.transform.CanonicalizeBindings()(mod)
+
+
+def _check_operators(path: str | Path, model: onnx.ModelProto) -> None:
+    known = _get_convert_map().keys() | {"Constant"}
+    missing = {node.op_type: node for node in reversed(model.graph.node) if node.op_type not in known}
+    if missing:
+        what = ", ".join(f"{kind} (node {node_name(node)!r})" for kind, node in sorted(missing.items()))
+        raise UserError(f"{path}: can't import the operator{'s' if len(missing) > 1 else ''} {what}")
+
+
+def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, dict[relax.Var, str]]:
+    """The imported module, and the variable that each node's result is bound to, with the node's name."""
+    importer = _NamingImporter()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return importer.from_onnx(model.graph, opset(model)), importer.results
+    except Exception as error:  # the converters raise whatever they like
+        with contextlib.suppress(RuntimeError):
+            importer.bb._end_block()  # else TVM complains on stderr about the block left open
+        node = importer.node
+        what = f"can't import {node.op_type} (node {node_name(node)!r})" if node else "can't import the model"
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path}: {what}: {reason}") from error
+
+
+class _NamingImporter(ONNXGraphImporter):
+    """Imports node by node, to know which node a failure and which variables belong to."""
+
+    def __init__(self) -> None:
+        super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
+        self.node: onnx.NodeProto | None = None
+        self.results: dict[relax.Var, str] = {}
+
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        for self.node in graph.node:
+            super()._construct_nodes(SimpleNamespace(node=[self.node]))
+            for output in self.node.output:
+                self._bind(output)
+
+    def _bind(self, output: str) -> None:
+        value = self._nodes.get(output)
+        if isinstance(value, relax.Call | relax.TupleGetItem) and isinstance(value.ty, relax.TensorType):
+            value = self._nodes[output] = self.bb.emit(value)
+        if isinstance(value, relax.Var):
+            self.results.setdefault(value, node_name(self.node))
+
+
+def _rename(mod: tvm.IRModule, results: Mapping[relax.Var, str]) -> tvm.IRModule:
+    """Name the bindings between two results after the node of the second one."""
+    block = mod["main"].body.blocks[0]
+    names: dict[relax.Var, str] = {}
+    used, pending = {param.name for param in mod["main"].params}, []
+    for binding in block.bindings:
+        pending.append(binding)
+        if binding.var in results:
+            names |= _names(pending, results[binding.var], used)
+            pending = []
+    output = mod["main"].body.body  # bound to the last node's result once more, or to the tuple of outputs
+    names |= {binding.var: names.get(binding.value, "outputs") for binding in pending if binding.var.same_as(output)}
+    renamed = tvm.IRModule(mod.functions)
+    renamed["main"] = _Renamer(mod, names).visit_expr(mod["main"])
+    return renamed
+
+
+def _names(bindings: Sequence[relax.Binding], node: str, used: set[str]) -> dict[relax.Var, str]:
+    operators = [binding.value.op.name if isinstance(binding.value, relax.Call) else "" for binding in bindings]
+    layers = [i for i, operator in enumerate(operators) if operator.split(".")[-1].startswith(("conv", "matmul"))]
+    main = layers[0] if layers else len(bindings) - 1
+    names = {}
+    for i, (binding, operator) in enumerate(zip(bindings, operators, strict=True)):
+        names[binding.var] = _unique(node if i == main else f"{node}.{operator.split('.')[-1] or 'item'}", used)
+    return names
+
+
+def _unique(name: str, used: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in used:
+        candidate, count = f"{name}_{count}", count + 1
+    used.add(candidate)
+    return candidate
+
+
+@mutator
+class _Renamer(PyExprMutator):
+    def __init__(self, mod: tvm.IRModule, names: Mapping[relax.Var, str]):
+        super().__init__(mod)
+        self.names = names
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        value, var = self.visit_expr(binding.value), binding.var
+        renamed = type(var)(self.names.get(var, var.name), var.ty)
+        self.set_var_remap(var, renamed)
+        self.builder_.emit_normalized(relax.VarBinding(renamed, value))
+
+
+def _check_static(path: str | Path, mod: tvm.IRModule) -> None:
+    for binding in mod["main"].body.blocks[0].bindings:
+        types = binding.var.ty.fields if isinstance(binding.var.ty, relax.TupleType) else [binding.var.ty]
+        for ty in types:
+            if not isinstance(ty, relax.TensorType):
+                continue
+            extents = list(ty.shape) if isinstance(ty.shape, relax.ShapeExpr) else [None]
+            if not all(isinstance(extent, tvm.tirx.IntImm) and int(extent) > 0 for extent in extents):
+                what = f"the output shape of {binding.var.name!r} is empty or depends on the data"
+                raise UserError(f"{path}: {what}; only static shapes can be compiled: cut the model before it")

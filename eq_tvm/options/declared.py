@@ -1,0 +1,141 @@
+"""The options of `compile` and `analyze`: functions of Python and commands alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eq_tvm.errors import UserError
+from eq_tvm.methods import DEFAULT, HELP, METHODS
+from eq_tvm.options.option import option
+
+if TYPE_CHECKING:
+    from eq_tvm.preprocess import Preprocess
+
+Progress = Callable[[float, str], None]  # takes what is done, 0 to 1, and a message
+
+SCHEMES = ("int6", "int7", "int8", "float32")
+
+
+def _kept_layers(texts: list[str]) -> dict[str, str]:
+    parts = [text.rpartition("=") for text in texts]
+    for text, (layer, _, _) in zip(texts, parts, strict=True):
+        if not layer:
+            raise UserError(f"--keep must look like LAYER=int8 or LAYER=float, not {text}")
+    return {layer: kind for layer, _, kind in parts}
+
+
+def _named_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    return dict(map(_named_shape, texts))
+
+
+def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise UserError(f"--input must look like NAME=1,3,224,224, not {text}")
+    return name, shape
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """How a network is to be quantized: what `eq_tvm.analysis.analyze` takes, and `eq_tvm.compile` as well."""
+
+    model: str | Path | None = option(
+        "An ONNX file.",
+        flag="",
+        metavar="MODEL.onnx",
+        unset="an embedded example, with its own images and preprocessing",
+    )
+    _: KW_ONLY
+    calibration: str | Path | None = option(
+        "Typical images, to find the scales: an .npz (images), a .csv (file,label) or a directory; all schemes but "
+        "float32 need them. Or the word random: scales for measuring speed only.",
+        metavar="DATA",
+    )
+    preprocess: Preprocess | str | Path | None = option(
+        "From pixels to the input: YAML with channels, mean, std, resize. The bundle keeps it.", metavar="FILE"
+    )
+    scheme: str = option("What the layers compute in.", "int7", given_as=str, choices=SCHEMES)
+    method: str | None = option(
+        f"How the scales are found. {HELP}",
+        given_as=str,
+        metavar="NAME",
+        choices=METHODS,
+        unset=f"{DEFAULT}; random: minmax",
+    )
+    activation_range: str = option(
+        "Whether what can't be negative uses a range from 0, of all values that the scheme has.",
+        "unsigned",
+        given_as=str,
+        choices=("unsigned", "symmetric"),
+    )
+    images: int | None = option(
+        "How many calibration images to use, evenly spaced over those there are.",
+        given_as=int,
+        metavar="N",
+        unset="50; random: 4",
+    )
+    keep: Mapping[str, str] | None = option(
+        "Keep a layer, as analyze names it, at a wider type than the scheme's.",
+        given_as=list,
+        metavar="LAYER=int8|float",
+        parse=_kept_layers,
+    )
+    input_shapes: Mapping[str, tuple[int, ...]] | None = option(
+        "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",
+        flag="--input",
+        given_as=list,
+        metavar="NAME=1,3,224,224",
+        parse=_named_shapes,
+    )
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetsOptions:
+    """Where targets are looked up."""
+
+    targets_file: str | Path | None = option(
+        "Targets of your own, in the form of targets.yaml.", flag="--targets", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions(TargetsOptions, QuantizeOptions):
+    """What `eq_tvm.compile` takes."""
+
+    target: str = option("For which machine (see: targets).", "native", given_as=str, metavar="NAME")
+    max_drop: float | None = option(
+        "Keep the worst layers wider until the network loses no more, in points of top-1 accuracy or, without labels, "
+        "of agreement with float32, on the calibration images that find no scales.",
+        given_as=float,
+        metavar="POINTS",
+    )
+    output: str | Path | None = option(
+        "The directory to write.", metavar="DIR", unset="MODEL-TARGET.eqtvm; standalone: MODEL-TARGET"
+    )
+    artifact: str = option(
+        "What to write; standalone: a shared object and a C header, without TVM.",
+        "bundle",
+        given_as=str,
+        choices=("bundle", "standalone"),
+    )
+    optimize: str = option(
+        "What kernels are chosen for: size leaves out those that enlarge the weights.",
+        "speed",
+        given_as=str,
+        choices=("speed", "size"),
+    )
+    dump_passes: str | Path | None = option("Write the module after each phase there.", metavar="DIR")
+    tune: bool = option(
+        "Choose kernels by measuring them here: takes minutes, and is remembered.", False, given_as=bool
+    )
+    tuning_file: str | Path | None = option(
+        "What --tune has measured; used without it, too.", metavar="FILE", unset="~/.cache/eq_tvm/tuning.json"
+    )

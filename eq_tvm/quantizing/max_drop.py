@@ -1,0 +1,214 @@
+"""Which layers to keep at a wider type so that a network loses no more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eq_tvm import passes, pipeline
+from eq_tvm.errors import UserError
+from eq_tvm.options.declared import Progress
+from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
+from eq_tvm.scores import Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tvm
+
+_RANKING = 16  # images that layers are ranked on
+_HELPS = 0.5  # INT8 must leave less of a layer's error at INT7, else the layer is kept float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer that is kept wider, and why."""
+
+    layer: str
+    kind: str
+    error: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was found.
+
+    Attributes
+    ----------
+    annotated : tvm.IRModule
+    layers : list of LayerRecord
+        The calibration's record.
+    kept : list of dict
+        `layer`, `kind` ("int8" or "float") and `reason` of those kept wider.
+    report : dict
+        `bound` and `drop` in points of `measure` ("top-1" or "agreement"); `drop_before`, with nothing kept but what
+        was asked for; in percent `agreement` and `float32`, the float network's measure; `images`, how many measured.
+    """
+
+    annotated: tvm.IRModule
+    layers: list[passes.LayerRecord]
+    kept: list[dict[str, str]]
+    report: dict[str, Any]
+
+
+def keep_worst(
+    module: tvm.IRModule,
+    images: dict[str, np.ndarray],
+    held_out: HeldOut | None,
+    how: Quantization,
+    bound: float,
+    progress: Progress,
+) -> Kept:
+    """Calibrate with as few layers kept wider as the bound on the loss allows.
+
+    All layers are ranked by the error that they alone cause at the network's output: INT7 ones once as such and once
+    at INT8. The worst step comes first, a layer's to INT8, or to float where INT8 hardly helps. How many steps to take
+    is searched for, by doubling and bisection; each trial calibrates anew and measures the loss.
+
+    Parameters
+    ----------
+    module : tvm.IRModule
+        Canonical.
+    images : dict
+        As for `pipeline.calibrate`.
+    held_out : HeldOut
+        Images to measure the loss on, in the float and in the simulated quantized network: of top-1 where they have
+        labels and the network one vector of scores, else of 100 % agreement.
+    how : Quantization
+        Its `kept` are kept in any case.
+    bound : float
+        In points (percent of the images).
+    progress : callable (done 0..1, message)
+
+    Raises
+    ------
+    UserError
+        No images are left to measure with, or all steps together don't reach the bound.
+    """
+    if not held_out:
+        raise UserError(
+            "--max-drop measures on calibration images that find no scales, and there are none left: "
+            f"pass more images than --images {how.images}, and not noise"
+        )
+    trials = _Trials(module, images, held_out, how, progress)
+    first = trials.run(())
+    if first.drop <= bound:
+        return trials.result(first, (), bound)
+    steps = _steps(trials, how)
+    count, failed = 1, 0
+    while (trial := trials.run(steps[:count])).drop > bound:
+        if count >= len(steps):
+            raise UserError(
+                f"--max-drop {bound:g} can't be reached: with {len(steps)} steps to wider layers, all that "
+                f"there are, the loss is still {trial.drop:.2f} points"
+            )
+        failed, count = count, min(2 * count, len(steps))
+    while count - failed > 1:
+        middle = (count + failed) // 2
+        if (other := trials.run(steps[:middle])).drop > bound:
+            failed = middle
+        else:
+            count, trial = middle, other
+    return trials.result(trial, steps[:count], bound)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    annotated: tvm.IRModule
+    layers: list[passes.LayerRecord]
+    drop: float
+    measured: dict[str, Any]
+
+
+class _Trials:
+    """Calibrates and measures with some layers kept wider."""
+
+    def __init__(
+        self,
+        module: tvm.IRModule,
+        images: dict[str, np.ndarray],
+        held_out: HeldOut,
+        how: Quantization,
+        progress: Progress,
+    ):
+        self.images, self.held_out, self.how, self.progress = images, held_out, how, progress
+        self.prepared = pipeline.prepare(module, images, method=how.method, **how.options)
+        self.done: list[_Trial] = []
+
+    def run(self, steps: tuple[Step, ...]) -> _Trial:
+        """One trial."""
+        kept = self._kept(steps)
+        annotated, layers = self._calibrate(self.how.options, kept)
+        measured = self._measure(annotated, kept)
+        self.done.append(_Trial(annotated, layers, measured["drop"], measured))
+        return self.done[-1]
+
+    def errors(self, scheme: str) -> dict[str, tuple[float, float]]:
+        """Of each layer in a scheme: the error that it alone causes at the output, and its share."""
+        options = self.how.options | {"scheme": scheme}
+        kept = dict(self.how.kept)
+        annotated, _ = self._calibrate(options, kept)
+        images = images_to_analyze(self.held_out, self.images, _RANKING)
+        analysis = passes.analyze_layers(self.prepared, annotated, images, **options, kept=kept)
+        rows = analysis["layers"]
+        return {row["layer"]: (row["output_error"], row["share"]) for row in rows if row["layer"] not in kept}
+
+    def result(self, trial: _Trial, steps: tuple[Step, ...], bound: float) -> Kept:
+        """What to keep of a trial that reached the bound."""
+        reasons = {step.layer: step.reason for step in steps}
+        kept = [
+            {"layer": layer, "kind": kind, "reason": reasons.get(layer, "asked for")}
+            for layer, kind in self._kept(steps).items()
+        ]
+        report = {"bound": bound, "drop_before": self.done[0].drop, "images": len(self.held_out)}
+        return Kept(trial.annotated, trial.layers, kept, trial.measured | report)
+
+    def _kept(self, steps: tuple[Step, ...]) -> dict[str, str]:
+        return dict(self.how.kept) | {step.layer: step.kind for step in steps}
+
+    def _calibrate(
+        self, options: Mapping[str, str], kept: Mapping[str, str]
+    ) -> tuple[tvm.IRModule, list[passes.LayerRecord]]:
+        number = len(self.done) + 1
+        return pipeline.quantize(
+            self.prepared,
+            self.images,
+            method=self.how.method,
+            **options,
+            kept=kept,
+            progress=lambda done, message: self.progress(1 - 0.8 ** (number - 1 + done), f"trial {number}: {message}"),
+        )
+
+    def _measure(self, annotated: tvm.IRModule, kept: Mapping[str, str]) -> dict[str, Any]:
+        (name,), original, quantized = self.images, Scores(), Scores()
+        labels = iter(self.held_out.labels)
+        batches = ({name: images} for images in self.held_out.batches())
+        for pairs in passes.compare_outputs(self.prepared, annotated, batches, **self.how.options, kept=kept):
+            for i in range(len(pairs[0][0])):
+                label = next(labels)
+                expected, results = ([pair[k][i] for pair in pairs] for k in (0, 1))
+                original.add(expected, label, None)
+                quantized.add(results, label, expected)
+        agreement = 100 * (quantized.agreement or 0.0)
+        measure, float32 = "agreement", 100.0
+        drop = 100 - agreement
+        if quantized.top1 is not None and original.top1 is not None:
+            measure, float32 = "top-1", 100 * original.top1
+            drop = round(float32 - 100 * quantized.top1, 6)
+        return {"measure": measure, "drop": drop, "agreement": agreement, "float32": float32}
+
+
+def _steps(trials: _Trials, how: Quantization) -> tuple[Step, ...]:
+    """All steps to wider layers, the most useful one first."""
+    narrow = trials.errors(how.scheme)
+    wide = trials.errors("int8") if how.scheme != "int8" else {}
+    steps = []
+    for layer, (error, share) in narrow.items():
+        reason = f"{share:.0%} of the output's error at {how.scheme.upper()}"
+        if layer in wide and wide[layer][0] < _HELPS * error:
+            steps.append(Step(layer, "int8", error, reason))
+            steps.append(Step(layer, "float", wide[layer][0], f"{reason}, {wide[layer][1]:.0%} at INT8"))
+        else:
+            steps.append(Step(layer, "float", error, reason))
+    return tuple(sorted(steps, key=lambda step: -step.error))

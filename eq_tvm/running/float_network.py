@@ -1,0 +1,91 @@
+"""Float networks: ONNX files that run as they are, for quantized ones to be compared with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from eq_tvm import host
+from eq_tvm.artifacts import linker
+from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.running.runtime import Model
+from eq_tvm.targets import get_target
+
+
+def float_engine() -> str | None:
+    """What runs float networks here: ONNX Runtime where it is installed, else eq_tvm's own float32 build.
+
+    None where TVM is loaded without its compiler.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
+    return "ONNX Runtime float32"
+
+
+def load_float(path: str | Path, preprocess: Preprocess | None = None) -> Runner:
+    """An ONNX file, ready to run in float32 on this machine."""
+    if not Path(path).is_file():
+        raise UserError(f"no such ONNX file: {path}")
+    engine = float_engine()
+    if engine is None:
+        raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
+    if engine == "eq_tvm float32":
+        return compile_float(path, preprocess)
+    return _OnnxRuntime(path, preprocess)
+
+
+class Runner(Protocol):
+    """What `evaluate` needs of a network: `eq_tvm.running.runtime.Model`, or a float engine."""
+
+    inputs: tuple[TensorInfo, ...]
+    preprocess: Preprocess | None
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by their names, of inputs by theirs."""
+
+
+def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Model:
+    """Compile a network in float32 for this machine, in memory: the reference that quantized ones are compared with."""
+    from eq_tvm import pipeline
+
+    spec = get_target("native")
+    linker.check(spec)
+    module, inputs, outputs = import_canonical(Path(model))
+    with pass_errors():
+        return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
+
+
+class _OnnxRuntime:
+    def __init__(self, path: str | Path, preprocess: Preprocess | None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = host.default_threads()
+        options.log_severity_level = 3
+        # Between images its threads would keep the cores busy that the bundle's threads need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as e:  # it has a dozen unrelated exception classes
+            raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
+        self.preprocess = preprocess
+        self.inputs = tuple(_info(path, node.name, node.shape) for node in self._session.get_inputs())
+        self._outputs = [node.name for node in self._session.get_outputs()]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+
+
+def _info(path: str | Path, name: str, shape: list[int | str | None]) -> TensorInfo:
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    if len(sizes) < len(shape) - 1:
+        raise UserError(f"{path}: input {name} has a dynamic shape; evaluate takes static ones (but for the batch)")
+    return TensorInfo(name, (1, *sizes), "float32")

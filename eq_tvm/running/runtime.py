@@ -1,0 +1,175 @@
+"""Running compiled networks."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from eq_tvm import host
+from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo
+from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess, network_input
+
+if TYPE_CHECKING:
+    import tvm
+
+
+class Model:
+    """A compiled network that is ready to run.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of TensorInfo
+        Names, shapes with the batch (1), dtypes.
+    preprocess : Preprocess, optional
+        What is done to pixels.
+    main : tvm_ffi.Function
+        The compiled function on `tvm.runtime.Tensor`: for code that measures.
+    """
+
+    def __init__(
+        self,
+        executable: tvm.runtime.Module | tvm.runtime.Executable,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        preprocess: Preprocess | None = None,
+    ):
+        import tvm
+        from tvm.runtime.vm import VirtualMachine
+
+        self.inputs, self.outputs, self.preprocess = inputs, outputs, preprocess
+        self._machine = VirtualMachine(executable, tvm.cpu())
+        self.main = self._machine["main"]
+
+    def instrument(self, note: Callable[..., None]) -> None:
+        """Call `note(function, name, before, result, *args)` around everything that a run calls, from now on."""
+        self._machine.set_instrument(note)
+
+    def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the network once.
+
+        Parameters
+        ----------
+        inputs : np.ndarray or mapping from input names to np.ndarray
+            The array alone where the network has one input. float32 in the network's shape, with or without the
+            batch axis: taken as it is. uint8 (H, W, C): an image, which is preprocessed as the bundle says.
+
+        Returns
+        -------
+        dict from output names to np.ndarray
+
+        Raises
+        ------
+        UserError
+            A wrong name, shape or dtype, or NaN or infinity.
+        """
+        results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
+        return {info.name: result for info, result in zip(self.outputs, results, strict=True)}
+
+    def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Run the compiled function once, on the network's inputs in its order, in their shapes."""
+        import tvm
+
+        results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
+        results = [results] if isinstance(results, tvm.runtime.Tensor) else results
+        return [result.numpy() for result in results]
+
+    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        """Seconds of each run on these inputs, for so long, after a tenth of it to warm up; at least three."""
+        import tvm
+
+        inputs = [tvm.runtime.tensor(array) for array in arrays]
+        end = time.perf_counter() + seconds / 10
+        self.main(*inputs)
+        while time.perf_counter() < end:
+            self.main(*inputs)
+
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < 3 or time.perf_counter() < end:
+            start = time.perf_counter()
+            self.main(*inputs)
+            times.append(time.perf_counter() - start)
+        return times
+
+
+class Board(Protocol):
+    """Another machine that runs bundles; `eq_tvm.connect` opens a session on one."""
+
+    def load(self, bundle: str | Path | Bundle) -> Model:
+        """The network, ready to run there."""
+
+    def use_threads(self, count: int | None) -> int:
+        """Run on so many threads (None: as many as it likes), and say on how many."""
+
+    def time_layers(self, bundle: str | Path, threads: int | None, seconds: float) -> list[dict[str, Any]]:
+        """What `eq_tvm.bench.bench_layers` says there."""
+
+
+def load(bundle: str | Path | Bundle, *, board: Board | None = None) -> Model:
+    """Load a bundle that was compiled for this machine, or one like it.
+
+    Parameters
+    ----------
+    bundle : str, Path or Bundle
+    board : Board, optional
+        Where to run it instead of this machine; `eq_tvm.connect` gives one.
+
+    Raises
+    ------
+    UserError
+        It is incomplete, altered, or for a machine that this one, or the board, is not.
+    """
+    if board is not None:
+        return board.load(bundle)
+    if not isinstance(bundle, Bundle):
+        bundle = bundles.read(bundle)
+    check_machine(bundle, platform.machine(), host.cpu_features())
+    import tvm
+
+    library = tvm.runtime.load_module(str(bundle.library))
+    return Model(library, bundle.inputs, bundle.outputs, bundle.preprocess)
+
+
+def check_inputs(
+    inputs: np.ndarray | Mapping[str, np.ndarray], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
+) -> list[np.ndarray]:
+    """The network's inputs in its order, with the batch axis, from what `Model.run` takes."""
+    if not isinstance(inputs, Mapping):
+        if len(expected) != 1:
+            names = ", ".join(info.name for info in expected)
+            raise UserError(f"the network has {len(expected)} inputs ({names}): pass each by its name")
+        inputs = {expected[0].name: inputs}
+    wanted = [info.name for info in expected]
+    if set(inputs) != set(wanted):
+        raise UserError(f"the network's inputs are {', '.join(wanted)}, not {', '.join(inputs) or 'none'}")
+    return [network_input(np.asarray(inputs[i.name]), i.shape, preprocess, f"input {i.name}") for i in expected]
+
+
+def check_machine(
+    bundle: Bundle, architecture: str, features: Collection[str] | None, board: str | None = None
+) -> None:
+    """Raise a UserError where a machine (this one, or a board of that name) can't run what the bundle contains.
+
+    `features` are those of `eq_tvm.host.cpu_features`.
+    """
+    target, machine = bundle.target, board or "this machine"
+    remedy = "compile it for --target native"
+    if board:
+        remedy = "compile it for that board (see: python -m eq_tvm targets)"
+    if target["architecture"] != architecture:
+        raise UserError(
+            f"the bundle {bundle.path} is for {target['name']} ({target['architecture']}), {machine} is "
+            f"{architecture}: {'' if board else 'copy it to such a machine, or '}{remedy}"
+        )
+    if features is not None and (missing := host.missing_features(target["instructions"], features)):
+        processor = f"the processor of {board}" if board else "this processor"
+        raise UserError(
+            f"the bundle {bundle.path} is for {target['name']}; {processor} lacks {', '.join(missing)}: {remedy}"
+        )

@@ -1,0 +1,56 @@
+"""How often outputs decide as labels and a reference do, and how close they are to the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Scores:
+    """Counts what `eq_tvm.evaluate.evaluate` returns, image by image."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._correct: list[float] = []
+        self._agreeing: list[float] = []
+        self._cosines: list[float] = []
+
+    def add(self, outputs: list[np.ndarray], label: int | None, expected: list[np.ndarray] | None) -> None:
+        """Take the outputs for one image, and the reference's, of the same shapes."""
+        self._count += 1
+        decisions = _decisions(outputs[0])
+        if label is not None and decisions.size == 1:
+            self._correct.append(float(decisions[0] == label))
+        if expected:
+            self._agreeing.append(float(np.mean(decisions == _decisions(expected[0]))))
+            self._cosines.append(float(np.mean([_cosine(o, e) for o, e in zip(outputs, expected, strict=True)])))
+
+    @property
+    def top1(self) -> float | None:
+        """Share of images whose highest output is the label's; None without labels or one vector of scores."""
+        return _mean(self._correct)
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of decisions that the reference makes, too; None without a reference."""
+        return _mean(self._agreeing)
+
+    def result(self) -> dict[str, float | int | None]:
+        """As `eq_tvm.evaluate.evaluate` returns it."""
+        return {"top1": self.top1, "agreement": self.agreement, "cosine": _mean(self._cosines), "n": self._count}
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _decisions(output: np.ndarray) -> np.ndarray:
+    """The class of each score vector: of the whole output, or along its last axis where it has several vectors."""
+    vector = np.squeeze(output)
+    return np.atleast_1d(np.argmax(vector, axis=-1)).ravel()
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity; 1 of two zero vectors, 0 of one."""
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norms) if norms else float(not a.any() and not b.any())

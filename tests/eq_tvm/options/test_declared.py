@@ -1,0 +1,57 @@
+"""Options are declared once: functions, their help and the command line have the same."""
+
+import inspect
+
+import pytest
+import typer
+
+import eq_tvm
+from eq_tvm.analysis import analyze
+from eq_tvm.cli.commands import app
+from eq_tvm.errors import UserError
+from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
+from eq_tvm.options.option import check_choices, options_of
+
+FUNCTIONS = {eq_tvm.compile: CompileOptions, analyze: QuantizeOptions}
+COMMANDS = {"compile": CompileOptions, "analyze": QuantizeOptions, "targets": TargetsOptions}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_functions(function):
+    parameters = inspect.signature(function).parameters
+    assert next(iter(parameters)) == "model" and parameters["model"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    options = options_of(FUNCTIONS[function])
+    assert {option.name: option.default for option in options} == {
+        name: parameter.default for name, parameter in parameters.items() if name != "progress"
+    }
+    for option in options:
+        assert f"\n{option.name} : " in function.__doc__
+        assert option.help.split(";")[0] in " ".join(function.__doc__.split())
+    assert function.__doc__.index("Parameters\n---") < function.__doc__.index("Returns\n---")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command):
+    parameters = {p.name: p for p in typer.main.get_command(app).commands[command].params}
+    for option in options_of(COMMANDS[command]):
+        parameter = parameters[option.name]
+        assert parameter.default == option.default
+        if option.flag:
+            assert parameter.opts == [option.flag] and parameter.help == option.help
+
+
+def test_what_is_wrong_with_them():
+    with pytest.raises(TypeError, match="no_such_option"):
+        eq_tvm.compile(no_such_option=1)
+    with pytest.raises(TypeError):
+        eq_tvm.compile("net.onnx", "native")
+    for options, message in [
+        ({"scheme": "int9"}, "--scheme must be one of int6, int7, int8, float32, not int9"),
+        ({"activation_range": ""}, "--activation-range must be one of unsigned, symmetric, not "),
+        ({"method": "best"}, "--method must be one of easyquant, "),
+        ({"optimize": "weight"}, "--optimize must be one of speed, size, not weight"),
+        ({"artifact": "onnx"}, "--artifact must be one of bundle, standalone, not onnx"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            eq_tvm.compile(**options)
+    check_choices(CompileOptions(method=None, scheme="int8"))
