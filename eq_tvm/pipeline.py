@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tvm
@@ -15,8 +15,10 @@ from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
 from eq_tvm.methods import DEFAULT, REFINED
+from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
 
+Optimize = Literal["speed", "size"]
 Pass = Any  # tvm.transform.Pass, which has no types
 
 CALIBRATIONS: dict[str, Callable[..., Any]] = {
@@ -60,7 +62,7 @@ class Settings:
     progress: passes.Progress = passes.no_progress
     target: TargetSpec | None = None
     choose: Callable[..., Any] | None = None
-    optimize: str = "speed"
+    optimize: Optimize = "speed"
 
     @property
     def refined(self) -> bool:
@@ -71,6 +73,13 @@ class Settings:
     def calibration(self) -> Callable[..., Any]:
         """The pass that finds scales."""
         return CALIBRATIONS[self.method.removesuffix(REFINED)]
+
+    @property
+    def machine(self) -> Machine:
+        """The target's processor; ValueError where there is no target."""
+        if self.target is None:
+            raise ValueError("a target is needed to choose kernels")
+        return self.target.machine
 
     @property
     def quantization(self) -> dict[str, Any]:
@@ -101,7 +110,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         ),
     ],
     # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them
-    "4-integer": lambda how: [passes.LowerToInteger(how.target.machine, how.choose, how.optimize)],
+    "4-integer": lambda how: [passes.LowerToInteger(how.machine, how.choose, how.optimize)],
     # what is still a float operator becomes loop nests, fused
     "5-fused": lambda how: [
         relax.transform.LegalizeOps(),
@@ -168,7 +177,7 @@ def lower(
     target: TargetSpec,
     *,
     choose: Callable[..., Any] | None = None,
-    optimize: str = "speed",
+    optimize: Optimize = "speed",
     dump: str | Path | None = None,
 ) -> tuple[tvm.IRModule, list[dict[str, Any]]]:
     """Annotated (or canonical float) module -> calls to scheduled functions.
