@@ -39,9 +39,6 @@ def _recover(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | Non
     return {var: operator(*arguments)}
 
 
-_Arguments = tuple[Any, ...]  # of an operator: expressions, shapes and numbers
-
-
 # What ONNX's Sum, Max and Min become: a reduction over the new axis of ``stack((a, b, ...))``
 _FOLDED = {"relax.sum": relax.op.add, "relax.max": relax.op.maximum, "relax.min": relax.op.minimum}
 
@@ -51,6 +48,9 @@ def _recover_folded(graph: Graph, var: relax.Var, value: relax.Call) -> NewValue
     if stack is None or stack.attrs.axis != 0 or value.attrs.keepdims or list(value.attrs.axis or ()) != [0]:
         return None
     return {var: functools.reduce(_FOLDED[value.op.name], stack.args[0].fields)}
+
+
+_Arguments = tuple[Any, ...]  # of an operator: expressions, shapes and numbers
 
 
 def _two_operands(function: tirx.PrimFunc, call: relax.Call) -> _Arguments | None:

@@ -188,11 +188,9 @@ class Lowering:
             return relax.const(value.real())
         if isinstance(value, Quantizing):
             return self._integers(value)
-        return (
-            relax.Tuple([self._argument(field, nhwc) for field in value.fields])
-            if isinstance(value, relax.Tuple)
-            else value
-        )
+        if isinstance(value, relax.Tuple):
+            return relax.Tuple([self._argument(field, nhwc) for field in value.fields])
+        return value
 
     def _integers(self, value: Quantizing) -> relax.Expr:
         """What is between quantize and dequantize, for an operator that wants the integers as they are."""
