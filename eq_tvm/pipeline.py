@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tvm
@@ -18,7 +18,6 @@ from eq_tvm.methods import DEFAULT, REFINED
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
 
-Optimize = Literal["speed", "size"]
 Pass = Any  # tvm.transform.Pass, which has no types
 
 CALIBRATIONS: dict[str, Callable[..., Any]] = {
@@ -62,7 +61,7 @@ class Settings:
     progress: passes.Progress = passes.no_progress
     target: TargetSpec | None = None
     choose: Callable[..., Any] | None = None
-    optimize: Optimize = "speed"
+    optimize: str = "speed"
 
     @property
     def refined(self) -> bool:
@@ -177,7 +176,7 @@ def lower(
     target: TargetSpec,
     *,
     choose: Callable[..., Any] | None = None,
-    optimize: Optimize = "speed",
+    optimize: str = "speed",
     dump: str | Path | None = None,
 ) -> tuple[tvm.IRModule, list[dict[str, Any]]]:
     """Annotated (or canonical float) module -> calls to scheduled functions.

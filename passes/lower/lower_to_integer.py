@@ -1,7 +1,6 @@
 """Annotated -> integer: quantized regions become calls to scheduled kernels, float islands keep float."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import tvm
 from tvm import relax
@@ -50,7 +49,7 @@ class LowerToInteger:
     """
 
     def __init__(
-        self, machine: Machine, choose: Choose | None = None, optimize: Literal["speed", "size"] = "speed"
+        self, machine: Machine, choose: Choose | None = None, optimize: str = "speed"
     ) -> None:
         choose = choose or _fastest
         self.machine, self.choose = machine, choose_small(choose) if optimize == "size" else choose
