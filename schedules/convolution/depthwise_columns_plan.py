@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..choice.overflow import INT16_MAX
 from ..common.epilogue import Output
+from ..common.overflow import INT16_MAX
 from ..common.vectors import LANE
 from .conv2d import Conv2D
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..choice.overflow import INT16_MAX, worst_accumulators
+from ..common.overflow import INT16_MAX, worst_accumulators
 
 Terms = Sequence[Any]  # numbers, arrays or expressions
 Times = Callable[[Any, int], Any]

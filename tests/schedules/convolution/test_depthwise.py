@@ -26,8 +26,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tvm import te
 
-from eq_tvm.schedules.choice.overflow import folded_bias
 from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.common.overflow import folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.depthwise import (
     byte_multiply,

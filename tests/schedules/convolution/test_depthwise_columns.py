@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import accumulators, check
 
-from eq_tvm.schedules.choice.overflow import folded_bias, worst_accumulators
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.overflow import folded_bias, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.depthwise_columns import depthwise_columns
 from eq_tvm.schedules.convolution.depthwise_columns_plan import (

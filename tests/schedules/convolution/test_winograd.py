@@ -25,7 +25,7 @@ from tvm import te
 
 from eq_tvm.schedules.choice import cost
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
-from eq_tvm.schedules.choice.overflow import INT16_MAX, worst_accumulators
+from eq_tvm.schedules.common.overflow import INT16_MAX, worst_accumulators
 from eq_tvm.schedules.convolution import winograd_schedule
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.winograd import textbook, winograd_conv
