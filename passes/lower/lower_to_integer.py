@@ -48,9 +48,7 @@ class LowerToInteger:
         residual add differ too much; names the layer, if it is one's.
     """
 
-    def __init__(
-        self, machine: Machine, choose: Choose | None = None, optimize: str = "speed"
-    ) -> None:
+    def __init__(self, machine: Machine, choose: Choose | None = None, optimize: str = "speed") -> None:
         choose = choose or _fastest
         self.machine, self.choose = machine, choose_small(choose) if optimize == "size" else choose
         self.record: list[KernelRecord] = []

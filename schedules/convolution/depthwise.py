@@ -14,6 +14,7 @@ from tvm import s_tir, te, tirx
 from tvm.ir import Expr
 
 from ..common.epilogue import Output
+from ..common.loops import loops
 from ..common.lowered import lowered
 from ..common.overflow import INT16_MAX, worst_accumulators
 from ..common.sizes import innermost_width
@@ -160,16 +161,16 @@ def _window(x: te.Tensor, conv: Conv2D, offset: int) -> Callable[[Expr, Expr, Ex
 def _scheduled(func: tirx.PrimFunc, conv: Conv2D, lanes: int) -> tirx.PrimFunc:
     """Vectors of channels, a few pixels together, rows in parallel; borders apart from the rest."""
     sch = s_tir.Schedule(func)
-    n, h, w, c = sch.get_loops(sch.get_sblock("out"))
-    c_o, c_i = sch.split(c, [None, innermost_width(conv.out_channels, lanes)])
-    sch.vectorize(c_i)
-    w_o, w_i = sch.split(w, [None, next(tile for tile in (4, 3, 2, 1) if conv.out_width % tile == 0)])
-    sch.reorder(n, h, c_o, w_o, w_i, c_i)
-    sch.unroll(w_i)
-    sch.parallel(sch.fuse(n, h))
+    out = loops(sch, "out")
+    vector, lane = sch.split(out.c, [None, innermost_width(conv.out_channels, lanes)])
+    sch.vectorize(lane)
+    tile, pixel = sch.split(out.w, [None, next(pixels for pixels in (4, 3, 2, 1) if conv.out_width % pixels == 0)])
+    sch.reorder(out.n, out.h, vector, tile, pixel, lane)
+    sch.unroll(pixel)
+    sch.parallel(sch.fuse(out.n, out.h))
     if not any(conv.padding):
         return sch.mod["main"]
-    sch.annotate(w_o, "pragma_loop_partition_hint", True)
+    sch.annotate(tile, "pragma_loop_partition_hint", True)
     func = lowered(sch.mod["main"], aligned=False)
     return tvm_ffi.structural_map(func, [(tirx.For, functools.partial(_border_apart, conv))], order="post")
 

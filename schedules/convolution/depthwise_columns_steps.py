@@ -183,7 +183,7 @@ def results(place: Place, windows: list[tuple[Expr, Expr]]) -> list[tirx.Stmt]:
     many = [Window(r, w, slot) for r in range(place.rows) for w, slot in windows]
     if place.kernel.plan.many_registers or not place.kernel.plan.sliding:
         return _together(place, many)
-    return [stmt for one in many for stmt in _together(place, [one])]
+    return [stmt for one in many for stmt in _together(place, [one])]  # with 16 registers
 
 
 def _together(place: Place, windows: list[Window]) -> list[tirx.Stmt]:

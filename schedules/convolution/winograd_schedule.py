@@ -1,4 +1,4 @@
-"""The schedule of the Winograd kernel.
+"""The schedule of the Winograd kernel; loops are called after the axes of its computation (`common.loops`).
 
     for each chunk of each image, in parallel
         pad what the chunk needs                                            "padded"
@@ -16,6 +16,7 @@ If the whole input is transformed `ahead`, padding and V are loops of their own,
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from ..common.loops import loops
 from ..common.lowered import lowered
 from ..common.prefetch import prefetch
 from ..common.sizes import innermost_width
@@ -46,19 +47,19 @@ def scheduled(func: tirx.PrimFunc, plan: WinogradPlan) -> tirx.PrimFunc:
 def _order_output(sch: s_tir.Schedule, plan: WinogradPlan) -> tuple[LoopRV, LoopRV, LoopRV, LoopRV]:
     """Store tile by tile; returns the loops over images, chunks, blocks, and vectors of a tile's channels."""
     m, neon = plan.winograd.m, plan.instruction.neon
-    out = axis_loops(sch, sch.get_sblock("out"))
-    chunk, row, h = sch.split(out["h"], [plan.chunks, plan.tiling.chunk, m])
-    tile, w = sch.split(out["w"], [None, m])
+    out = loops(sch, "out")
+    chunk, row, h = sch.split(out.h, [plan.chunks, plan.tiling.chunk, m])
+    tile, w = sch.split(out.w, [None, m])
     width = innermost_width(plan.conv.out_channels, _int32_lanes(plan))
-    block, vector, lane = sch.split(out["c"], [plan.blocks, None, width])
-    sch.reorder(out["n"], chunk, block, row, tile, vector, h, w, lane)
+    block, vector, lane = sch.split(out.c, [plan.blocks, None, width])
+    sch.reorder(out.n, chunk, block, row, tile, vector, h, w, lane)
     if not neon:  # which has registers for a row of results, and waits for what is spilled
         sch.unroll(h)
     sch.unroll(w)
     sch.vectorize(lane)
     if neon and plan.output.residual:
         load_ahead(sch, h)
-    return out["n"], chunk, block, vector
+    return out.n, chunk, block, vector
 
 
 def _place_output_transform(sch: s_tir.Schedule, vector: LoopRV) -> None:
@@ -81,13 +82,13 @@ def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopR
     v, columns = sch.get_sblock("v"), sch.get_sblock("columns")
     if chunk is not None:
         sch.compute_at(v, chunk, preserve_unit_loops=True)
-    loops = axis_loops(sch, v)
+    at = loops(sch, v)
     if plan.tiling.pieces:
-        tiles, vector, lane = [loops["t_o"], loops["t"]], loops["step"], loops["c"]
+        tiles, vector, lane = [at.t_o, at.t], at.step, at.c
     else:
         width = innermost_width(plan.channels, 2 * _int32_lanes(plan))  # of int16
-        tiles, (vector, lane) = [loops["t"]], sch.split(loops["c"], [None, width])
-    place_row, place_column = sch.split(loops["p"], [None, plan.winograd.alpha])
+        tiles, (vector, lane) = [at.t], sch.split(at.c, [None, width])
+    place_row, place_column = sch.split(at.p, [None, plan.winograd.alpha])
     sch.reorder(*tiles, vector, place_row, place_column, lane)
     sch.unroll(place_row)
     sch.unroll(place_column)
@@ -96,7 +97,7 @@ def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopR
     sch.compute_at(columns, vector, preserve_unit_loops=True)
     _write_out(sch, columns)
     if chunk is None:
-        sch.parallel(sch.fuse(loops["n"], loops["s"], tiles[0]))
+        sch.parallel(sch.fuse(at.n, at.s, tiles[0]))
 
 
 def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None) -> None:
@@ -107,23 +108,23 @@ def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None
         return
     if chunk is not None:
         sch.compute_at(padded, chunk, preserve_unit_loops=True)
-    loops = axis_loops(sch, padded)
-    _, lane = sch.split(loops["c"], [None, innermost_width(plan.channels, 64)])
+    at = loops(sch, padded)
+    _, lane = sch.split(at.c, [None, innermost_width(plan.channels, 64)])
     sch.vectorize(lane)
     if chunk is None:
-        sch.parallel(sch.fuse(loops["n"], loops["h"]))
+        sch.parallel(sch.fuse(at.n, at.h))
 
 
 def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
     """Keep the sums of some tiles and vectors in registers over all steps."""
     ins, product = plan.instruction, sch.get_sblock("product")
-    loops = axis_loops(sch, product)
-    group, tile = sch.split(loops["t"], [None, plan.tiling.tile])
-    vector, lane = sch.split(loops["i"], [None, ins.lanes])
+    at = loops(sch, product)
+    group, tile = sch.split(at.t, [None, plan.tiling.tile])
+    vector, lane = sch.split(at.i, [None, ins.lanes])
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     many = 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1
-    step, several = sch.split(loops["step"], [None, many])
-    sch.reorder(loops["p"], group, step, several, tile, vector, lane, loops["pair"])
+    step, several = sch.split(at.step, [None, many])
+    sch.reorder(at.p, group, step, several, tile, vector, lane, at.pair)
     if not ins.neon:
         prefetch(sch, step, [group], plan.far, "v" if plan.v_bytes > SPILLED else "")
     _place_write_back(sch, write_back, group, ins.lanes)
@@ -137,15 +138,15 @@ def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back
 def _multiply_in_assembly(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
     """The same, where each piece of several steps is written down in assembly (see `ordered_int16`)."""
     tiling, product = plan.tiling, sch.get_sblock("product")
-    loops = axis_loops(sch, product)
-    group, tile = sch.split(loops["t"], [None, tiling.tile])
-    sch.reorder(loops["p"], group, loops["step"], tile, loops["i"], loops["piece"], loops["pair"])
+    at = loops(sch, product)
+    group, tile = sch.split(at.t, [None, tiling.tile])
+    sch.reorder(at.p, group, at.step, tile, at.i, at.piece, at.pair)
     _place_write_back(sch, write_back, group, 4)
-    *_, zero_tile, zero_lane = sch.get_loops(sch.decompose_reduction(product, loops["step"]))
+    *_, zero_tile, zero_lane = sch.get_loops(sch.decompose_reduction(product, at.step))
     sch.vectorize(zero_lane)
     sch.unroll(zero_tile)
     what = tiling.pieces, tiling.tile, tiling.vectors, plan.steps == tiling.pieces
-    sch.annotate(loops["step"], "pragma_import_llvm", product_function(*what))
+    sch.annotate(at.step, "pragma_import_llvm", product_function(*what))
     sch.tensorize(tile, product_intrinsic(*what))
 
 
@@ -161,22 +162,13 @@ def _place_write_back(sch: s_tir.Schedule, write_back: SBlockRV, group: LoopRV, 
 
 def _write_out(sch: s_tir.Schedule, half: SBlockRV) -> None:
     """The first half of a transform without loops: for each column of a tile, all its rows."""
-    loops = axis_loops(sch, half)
-    sch.reorder(loops["j"], loops["i"], loops["c"])
-    sch.unroll(loops["i"])
-    sch.unroll(loops["j"])
-    sch.vectorize(loops["c"])
+    at = loops(sch, half)
+    sch.reorder(at.j, at.i, at.c)
+    sch.unroll(at.i)
+    sch.unroll(at.j)
+    sch.vectorize(at.c)
 
 
 def _int32_lanes(plan: WinogradPlan) -> int:
     """How many int32 a register holds."""
     return 4 if plan.instruction.neon else plan.instruction.lanes
-
-
-def axis_loops(sch: s_tir.Schedule, block: SBlockRV) -> dict[str, LoopRV]:
-    """The innermost loops around a block, one for each of its axes, by the axes' names in TE.
-
-    So they are before any is split or fused, and after the block has been moved.
-    """
-    axes = [axis.var.name.removeprefix("v_") for axis in sch.get(block).iter_vars]
-    return dict(zip(axes, sch.get_loops(block)[-len(axes) :], strict=True))
