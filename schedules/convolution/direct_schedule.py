@@ -26,7 +26,6 @@ from ..common.lowered import lowered
 from ..common.prefetch import prefetch
 from ..common.sizes import largest_divisor
 from ..processor import packing
-from ..processor.instructions import Instruction
 from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
 from .direct_plan import TILES, DirectPlan
@@ -52,11 +51,12 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     sch = s_tir.Schedule(func)
     if copied:
         _copy_activations(sch, plan)
-    _kind(plan.instruction)(sch, plan)
+    _kind(plan)(sch, plan)
     return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
 
 
-def _kind(ins: Instruction) -> Callable[[s_tir.Schedule, DirectPlan], None]:
+def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
+    ins = plan.instruction
     if ins.activation == "float32":
         return _float
     if ins.chains:
@@ -166,7 +166,7 @@ def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     places, tiles = _cut_into_places(sch, plan, out.h, tile)
     group = [out.g] if plan.conv.groups > 1 else []
     sch.reorder(out.n, *group, *places, b, *tiles, w, c)
-    for name in ("packed", "requantized", *(["wide"] if plan.output.residual else [])):
+    for name in _packing_blocks(plan):
         sch.compute_at(sch.get_sblock(name), w)
     sch.compute_at(sch.get_sblock("acc"), tiles[-1], preserve_unit_loops=True)
     return _Nest([out.n, *group, *places, b], tiles)
@@ -194,6 +194,7 @@ def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespa
 
 
 def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: SimpleNamespace) -> None:
+    """Let each step fetch weights that are read later."""
     if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, acc.step, nest.tiles, plan.far)
 
@@ -209,6 +210,7 @@ def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> 
 
 
 def _write_out(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
+    """Unroll all that a tile multiplies, where that pays: see `DirectPlan.unrolled`."""
     if plan.unrolled:
         for loop in (acc.kh, acc.tap, acc.step):
             sch.unroll(loop)
@@ -227,9 +229,9 @@ def _multiply_link_by_link(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     pair = [sums.pair] if plan.instruction.pairs > 2 else []
     sch.reorder(sums.link, sums.w, v, lane, sums.half, *pair)
     init = sch.decompose_reduction(sch.get_sblock("sums"), sums.link)
-    first, (*_, first_v, first_lane) = loops(sch, init), along(sch, init, "i")
-    sch.vectorize(sch.fuse(first_lane, first.half))
-    for loop in (first.w, first_v, sums.link, sums.w, v):
+    zero, (*_, zero_v, zero_lane) = loops(sch, init), along(sch, init, "i")
+    sch.vectorize(sch.fuse(zero_lane, zero.half))
+    for loop in (zero.w, zero_v, sums.link, sums.w, v):
         sch.unroll(loop)
     sch.tensorize(lane, plan.instruction.link)
 
@@ -244,6 +246,7 @@ def _start_from_zero(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
 
 
 def _call_assembly(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
+    """Replace all that is inside of a step by the function that multiplies two pixels by four vectors."""
     ins, patches = plan.instruction, plan.tiling.patches
     flat = plan.by_row and not patches
     distance = 1 if patches else plan.conv.strides[1] * (plan.conv.in_channels if flat else 1)
@@ -276,19 +279,19 @@ def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
 
 def _pack(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """From four vectors of accumulators to one of bytes."""
-    steps = {"packed": packing.pack_intrinsic(plan.output.dtype), "requantized": None}
-    if plan.output.residual:
-        steps["wide"] = packing.unpack_intrinsic()
-    for name in steps:
+    for name in _packing_blocks(plan):
         sch.set_scope(sch.get_sblock(name), 0, "local")
-    for name, intrinsic in steps.items():
-        channel = loops(sch, name).i
-        if intrinsic:
-            sch.tensorize(channel, intrinsic)
-        else:
-            vector, lane = sch.split(channel, [None, plan.instruction.lanes])
-            sch.unroll(vector)
-            sch.vectorize(lane)
+    vector, lane = sch.split(loops(sch, "requantized").i, [None, plan.instruction.lanes])
+    sch.unroll(vector)
+    sch.vectorize(lane)
+    sch.tensorize(loops(sch, "packed").i, packing.pack_intrinsic(plan.output.dtype))
+    if plan.output.residual:
+        sch.tensorize(loops(sch, "wide").i, packing.unpack_intrinsic())
+
+
+def _packing_blocks(plan: DirectPlan) -> list[str]:
+    """What is between the accumulators and a packed result, the last first."""
+    return ["packed", "requantized", *(["wide"] if plan.output.residual else [])]
 
 
 def _vector_width(plan: DirectPlan) -> int:
