@@ -67,7 +67,7 @@ def max_pool(pool: Pool2D, dtype: str, lanes: int) -> tirx.PrimFunc:
 
 
 def avg_pool(pool: Pool2D, dtype: str, lanes: int, output: Output) -> tirx.PrimFunc:
-    """Scheduled PrimFunc of an average pooling: the exact sum of each window, then requantized.
+    """Scheduled PrimFunc of an average pooling: acc[n, h, w, c] = the sum of x over the window of (h, w), requantized.
 
     Parameters
     ----------
