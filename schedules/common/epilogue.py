@@ -1,8 +1,12 @@
 """What follows the accumulation: requantize, residual add, or the way out to float32 (docs/integer-program.md)."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tvm import te, tirx
+from tvm.tirx import Expr
 
 ACC_LIMIT = 2.0**29  # a fixed-point term never exceeds it, so the sum of two fits int32
 
@@ -28,7 +32,7 @@ class Output:
     fraction: int = 0
     bounded: bool = False
 
-    def limits(self):
+    def limits(self) -> te.Tensor:
         """Placeholder of [low, high] (float32 output) or [low, high, R] (R: the residual's fixed-point scale)."""
         return (
             te.placeholder((2,), "float32", "limits")
@@ -36,8 +40,11 @@ class Output:
             else te.placeholder((3,), "int32", "limits")
         )
 
-    def store(self, acc, multiplier, limits, residual=None):
+    def store(self, acc: Expr, multiplier: Expr | None, limits: te.Tensor, residual: Expr | None = None) -> Expr:
         """The stored value of one int32 accumulator `acc` (bias included), or of a float kernel's float32 one.
+
+        `multiplier` is float32, None in a float kernel; `limits` as the method of this name makes them; `residual` an
+        element of the tensor to be added.
 
         Each integer path has at most one float32 rounding before the conversion to integers: there is no pair of
         multiplication and addition that a compiler could fuse.
@@ -49,40 +56,40 @@ class Output:
             return te.min(te.max(acc.astype("float32") * multiplier, limits[0]), limits[1])
         return self.narrow(self.requantize(acc, multiplier, limits, residual), limits)
 
-    def requantize(self, acc, multiplier, limits, residual=None):
+    def requantize(self, acc: Expr, multiplier: Expr, limits: te.Tensor, residual: Expr | None = None) -> Expr:
         """The int32 result of one accumulator before it is clipped."""
         scaled = acc.astype("float32") * multiplier
         if not self.bounded:
             scaled = te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT)
         term = rint(scaled)
-        if self.residual is None:
+        if residual is None:
             return term
         return fixed_point(term + residual.astype("int32") * limits[2], self.fraction)
 
-    def narrow(self, value, limits):
+    def narrow(self, value: Expr, limits: te.Tensor) -> Expr:
         """An int32 result clipped and converted."""
         return self.clip(self.saturate(value), limits)
 
-    def saturate(self, value):
+    def saturate(self, value: Expr) -> Expr:
         """int32 to the dtype, which costs nothing where vectors of bytes are packed with saturation."""
         least, greatest = te.min_value(self.dtype).astype("int32"), te.max_value(self.dtype).astype("int32")
         return te.min(te.max(value, least), greatest).astype(self.dtype)
 
-    def clip(self, value, limits):
+    def clip(self, value: Expr, limits: te.Tensor) -> Expr:
         """A value of the dtype within the limits."""
         return te.min(te.max(value, limits[0].astype(self.dtype)), limits[1].astype(self.dtype))
 
 
-def is_bounded(worst, multiplier):
+def is_bounded(worst: NDArray[Any], multiplier: NDArray[Any]) -> bool:
     """Whether accumulators up to `worst`, scaled by `multiplier` (both per channel), stay within `ACC_LIMIT`."""
-    return bool((worst.astype("float64") * abs(multiplier.astype("float64"))).max(initial=0) < ACC_LIMIT)
+    return bool((worst.astype("float64") * np.abs(multiplier.astype("float64"))).max(initial=0) < ACC_LIMIT)
 
 
-def rint(value, lanes=1):
+def rint(value: Expr, lanes: int = 1) -> Expr:
     """float32 -> int32, ties to even; `value` must fit int32. (LLVM: one conversion, in the default rounding mode.)"""
     return tirx.call_llvm_pure_intrin("int32" if lanes == 1 else f"int32x{lanes}", "llvm.lrint", value)
 
 
-def fixed_point(total, fraction):
-    """(total + half) >> fraction."""
+def fixed_point(total: Expr, fraction: int) -> Expr:
+    """(total + half) >> fraction, int32: a fixed-point sum as an integer, ties rounded up."""
     return (total + tirx.const(1 << (fraction - 1), "int32")) >> tirx.const(fraction, "int32")

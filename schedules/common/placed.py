@@ -1,13 +1,14 @@
 """A function on part of a larger tensor: what lets several kernels write one buffer, each its own channels."""
 
 import math
+from collections.abc import Sequence
 
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.ir import Var
 
 
-def placed(func, index, width, first, whole):
+def placed(func: tirx.PrimFunc, index: int, width: int, first: int, whole: int) -> tirx.PrimFunc:
     """A `func` one of whose arguments is part of a larger tensor.
 
     Parameters
@@ -18,7 +19,10 @@ def placed(func, index, width, first, whole):
         Which argument: it becomes a tensor (rows, `whole`), of which it was `width` elements of each row, from `first`.
     width : int
         Elements of a row of the argument: the product of its last axes (see `has_rows`).
-    first, whole : int
+    first : int
+        Where the argument's elements begin in a row of the larger tensor.
+    whole : int
+        Elements of a row of the larger tensor.
 
     Returns
     -------
@@ -43,6 +47,6 @@ def placed(func, index, width, first, whole):
     return tirx.PrimFunc(params, body, func.ret_type, attrs=func.attrs)
 
 
-def has_rows(shape, width):
-    """Whether the last axes of a tensor have together `width` elements."""
+def has_rows(shape: Sequence[int], width: int) -> bool:
+    """Whether the last axes of a tensor of this shape have together `width` elements."""
     return any(math.prod(shape[axis:]) == width for axis in range(len(shape)))

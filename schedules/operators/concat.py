@@ -1,11 +1,19 @@
 """Concatenation along the innermost axis: one copy loop for each input."""
 
-from tvm import s_tir
+from collections.abc import Sequence
+
+from tvm import s_tir, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 
-def concat(rows, channels, dtype, firsts=None, whole=None):
+def concat(
+    rows: int,
+    channels: Sequence[int],
+    dtype: str,
+    firsts: Sequence[int] | None = None,
+    whole: int | None = None,
+) -> tirx.PrimFunc:
     """Scheduled PrimFunc that copies tensors (rows, channels[i]) side by side into a larger one.
 
     Parameters
@@ -13,16 +21,18 @@ def concat(rows, channels, dtype, firsts=None, whole=None):
     rows : int
         All axes but the last, as one.
     channels : sequence of int
+        Of each input.
     dtype : str
+        Of all tensors.
     firsts : sequence of int, optional
         The channel of the result at which each tensor begins; by default they follow each other, and are all of it.
     whole : int, optional
-        Channels of the result; others stay as they are.
+        Channels of the result, given with `firsts`; those that no input takes stay as they are.
 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: the inputs, then the result.
+        Arguments: the inputs, then the result (rows, whole).
     """
     if firsts is None:
         firsts, whole = [sum(channels[:i]) for i in range(len(channels))], sum(channels)
@@ -44,7 +54,8 @@ def concat(rows, channels, dtype, firsts=None, whole=None):
     return sch.mod["main"]
 
 
-def _copy(x, out, rows, width, at, name):
+def _copy(x: tirx.Buffer, out: tirx.Buffer, rows: int, width: int, at: int, name: str) -> None:
+    """out[row, at + c] = x[row, c]."""
     with T.grid(rows, width) as (row, c), T.sblock(name):
         vr, vc = T.axis.remap("SS", [row, c])
         T.reads(x[vr, vc])

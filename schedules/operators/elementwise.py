@@ -4,54 +4,81 @@ Scales and limits are arguments, not constants, so that layers of one shape shar
 """
 
 import math
+from collections.abc import Sequence
 
-from tvm import s_tir, te
+from tvm import s_tir, te, tirx
+from tvm.tirx import Expr
 
 from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint
+from ..common.loops import loops
 from ..common.sizes import innermost_width
 
 
-def quantize(shape, output, transpose):
-    """float32 -> integer: clip(rint(x / scale)). Arguments: x, scale (1,), limits, result.
+def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.PrimFunc:
+    """float32 -> integer: clip(rint(x / scale)).
 
-    With `transpose`, x is (N, C, H, W) and the result (N, H, W, C).
+    Parameters
+    ----------
+    shape : sequence of int
+        Of x.
+    output : Output
+        Its dtype.
+    transpose : bool
+        x is (N, C, H, W) and the result (N, H, W, C); else both have the `shape`.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: x, scale float32 (1,), limits, result.
     """
     x = te.placeholder(shape, "float32", "x")
     scale = te.placeholder((1,), "float32", "scale")
     limits = output.limits()
 
-    def value(*at):
+    def value(*at: Expr) -> Expr:
         return output.narrow(rint(te.min(te.max(x[at] / scale[0], -ACC_LIMIT), ACC_LIMIT)), limits)
 
-    result = te.compute(shape, value, "quantized")
+    names = list("nchw") if transpose else None
+    result = te.compute(shape, value, "quantized", varargs_names=names)
     args = [x, scale, limits]
     if not transpose:
         return flat(te.create_prim_func([*args, result]))
     batch, channels, height, width = shape
     out = te.compute((batch, height, width, channels), lambda n, h, w, c: result[n, c, h, w], "out")
     sch = s_tir.Schedule(te.create_prim_func([*args, out]))
-    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
+    at = loops(sch, "out")
     # one row: vectors along the width, then interleaved
-    sch.compute_at(sch.get_sblock("quantized"), h, preserve_unit_loops=True)
-    inner = sch.get_loops(sch.get_sblock("quantized"))[-1]
-    sch.vectorize(sch.split(inner, [None, innermost_width(width, 16)])[1])
+    sch.compute_at(sch.get_sblock("quantized"), at.h, preserve_unit_loops=True)
+    sch.vectorize(sch.split(loops(sch, "quantized").w, [None, innermost_width(width, 16)])[1])
     if channels <= 16:
-        sch.unroll(c)
-    sch.parallel(sch.fuse(n, h))
+        sch.unroll(at.c)
+    sch.parallel(sch.fuse(at.n, at.h))
     return sch.mod["main"]
 
 
-def dequantize(shape, dtype, transpose):
-    """Integer -> float32: q * scale within the limits. Arguments: q, scale (1,), limits (2,), result.
+def dequantize(shape: Sequence[int], dtype: str, transpose: bool) -> tirx.PrimFunc:
+    """Integer -> float32: q * scale within the limits.
 
-    With `transpose`, q is (N, H, W, C) of that `shape` and the result (N, C, H, W).
+    Parameters
+    ----------
+    shape : sequence of int
+        Of q.
+    dtype : str
+        Of q.
+    transpose : bool
+        q is (N, H, W, C) and the result (N, C, H, W); else both have the `shape`.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: q, scale float32 (1,), limits float32 (2,), result.
     """
     q = te.placeholder(shape, dtype, "q")
     scale = te.placeholder((1,), "float32", "scale")
     output = Output("float32")
     limits = output.limits()
 
-    def value(*at):
+    def value(*at: Expr) -> Expr:
         return output.store(q[at].astype("int32"), scale[0], limits)
 
     if not transpose:
@@ -59,14 +86,20 @@ def dequantize(shape, dtype, transpose):
     batch, height, width, channels = shape
     out = te.compute((batch, channels, height, width), lambda n, c, h, w: value(n, h, w, c), "out")
     sch = s_tir.Schedule(te.create_prim_func([q, scale, limits, out]))
-    n, c, _, w = sch.get_loops(sch.get_sblock("out"))
-    sch.parallel(sch.fuse(n, c))
-    sch.vectorize(sch.split(w, [None, innermost_width(width, 16)])[1])
+    at = loops(sch, "out")
+    sch.parallel(sch.fuse(at.n, at.c))
+    sch.vectorize(sch.split(at.w, [None, innermost_width(width, 16)])[1])
     return sch.mod["main"]
 
 
-def rescale(shape, dtype, output):
-    """Integer -> integer: clip(rint(q * multiplier)). Arguments: q, multiplier (1,), limits, result."""
+def rescale(shape: Sequence[int], dtype: str, output: Output) -> tirx.PrimFunc:
+    """Integer -> integer: clip(rint(q * multiplier)) of a q of the `shape` and `dtype`.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: q, multiplier float32 (1,), limits, result.
+    """
     q = te.placeholder(shape, dtype, "q")
     multiplier = te.placeholder((1,), "float32", "multiplier")
     limits = output.limits()
@@ -74,27 +107,42 @@ def rescale(shape, dtype, output):
     return flat(te.create_prim_func([q, multiplier, limits, out]))
 
 
-def add(shape, dtypes, output):
-    """Residual add in fixed point. Arguments: a, b, scales int32 (2,), limits, result."""
+def add(shape: Sequence[int], dtypes: tuple[str, str], output: Output) -> tirx.PrimFunc:
+    """Residual add in fixed point: clip((a * scales[0] + b * scales[1] + half) >> fraction).
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of both tensors and of the result.
+    dtypes : (str, str)
+        Of a and b.
+    output : Output
+        Its dtype and fraction.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: a, b, scales int32 (2,), limits, result.
+    """
     a, b = (te.placeholder(shape, dtype, name) for dtype, name in zip(dtypes, "ab", strict=True))
     scales = te.placeholder((2,), "int32", "scales")
     limits = output.limits()
 
-    def value(*at):
+    def value(*at: Expr) -> Expr:
         total = a[at].astype("int32") * scales[0] + b[at].astype("int32") * scales[1]
         return output.narrow(fixed_point(total, output.fraction), limits)
 
     return flat(te.create_prim_func([a, b, scales, limits, te.compute(shape, value, "out")]))
 
 
-def flat(func):
+def flat(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """Schedule a function whose one block works element by element on tensors of one shape."""
     sch = s_tir.Schedule(func)
     (block,) = sch.get_child_blocks(sch.get_sblock("root"))
-    loops = sch.get_loops(block)
-    size = math.prod(int(sch.get(loop).extent) for loop in loops)
+    nest = sch.get_loops(block)
+    size = math.prod(int(sch.get(loop).extent) for loop in nest)
     width = innermost_width(size, 64)
-    outer, inner = sch.split(sch.fuse(*loops), [None, width])
+    outer, inner = sch.split(sch.fuse(*nest), [None, width])
     sch.vectorize(inner)
     if size > 16384:
         outer, _ = sch.split(outer, [None, innermost_width(size // width, 64)])

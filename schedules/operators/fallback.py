@@ -1,6 +1,7 @@
 """A schedule for any function that has none: inline, share among threads, vectorize. Correct for everything."""
 
-from tvm import s_tir
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
 
 from ..common.sizes import innermost_width
@@ -8,7 +9,7 @@ from ..common.sizes import innermost_width
 PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
 
 
-def fallback(func, lanes=16):
+def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
     """Schedule a function as well as its loops allow.
 
     Parameters
@@ -34,7 +35,8 @@ def fallback(func, lanes=16):
     return next(iter(sch.mod.functions.values()))
 
 
-def _schedule_block(sch, block, lanes):
+def _schedule_block(sch: s_tir.Schedule, block: SBlockRV, lanes: int) -> None:
+    """Threads share the outer axes of the result, and the last one that is longer than 1 is cut into vectors."""
     loops, axes = sch.get_loops(block), sch.get(block).iter_vars
     if len(loops) != len(axes) or not loops:
         return

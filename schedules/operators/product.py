@@ -1,22 +1,29 @@
 """The product of two quantized tensors, the second of which may have one pixel for all of the first."""
 
-from tvm import s_tir, te
+from collections.abc import Sequence
 
+from tvm import s_tir, te, tirx
+from tvm.tirx import Expr
+
+from ..common.epilogue import Output
+from ..common.loops import loops
 from ..common.sizes import innermost_width
 from .elementwise import flat
 
 
-def product(shape, gate, dtypes, lanes, output):
+def product(shape: Sequence[int], gate: bool, dtypes: tuple[str, str], lanes: int, output: Output) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a product, requantized.
 
     Parameters
     ----------
-    shape : tuple of int
+    shape : sequence of int
         Of the first tensor and of the result.
     gate : bool
         The second tensor is (N, 1, 1, C), the first (N, H, W, C); else both have one shape.
     dtypes : (str, str)
+        Of the two tensors.
     lanes : int
+        Elements of a vector.
     output : Output
 
     Returns
@@ -29,15 +36,17 @@ def product(shape, gate, dtypes, lanes, output):
     multiplier = te.placeholder((1,), "float32", "multiplier")
     limits = output.limits()
 
-    def value(*at):
+    def value(*at: Expr) -> Expr:
         factor = b[at[0], 0, 0, at[3]] if gate else b[at]
         return output.store(a[at].astype("int32") * factor.astype("int32"), multiplier[0], limits)
 
-    func = te.create_prim_func([a, b, multiplier, limits, te.compute(shape, value, "out")])
+    func = te.create_prim_func(
+        [a, b, multiplier, limits, te.compute(shape, value, "out", varargs_names=list("nhwc") if gate else None)]
+    )
     if not gate:
         return flat(func)
     sch = s_tir.Schedule(func)
-    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
-    sch.vectorize(sch.split(c, [None, innermost_width(shape[3], lanes)])[1])
-    sch.parallel(sch.fuse(n, h))
+    at = loops(sch, "out")
+    sch.vectorize(sch.split(at.c, [None, innermost_width(shape[3], lanes)])[1])
+    sch.parallel(sch.fuse(at.n, at.h))
     return sch.mod["main"]

@@ -1,14 +1,18 @@
 """Nearest and bilinear resizing of NHWC tensors of integers, channels side by side in a vector."""
 
-from tvm import s_tir, te, tirx
+from collections.abc import Sequence
 
+from tvm import s_tir, te, tirx
+from tvm.tirx import Expr
+
+from ..common.loops import loops
 from ..common.sizes import innermost_width
 
 WEIGHT_BITS = 11  # of each axis: the sum of four products of 2 * 11 + 8 bits fits int32
 
 
-def nearest(shape, out_size, dtype, lanes):
-    """Scheduled PrimFunc of a nearest resizing.
+def nearest(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int) -> tirx.PrimFunc:
+    """Scheduled PrimFunc of a nearest resizing: out[n, h, w, c] = x[n, rows[h], columns[w], c].
 
     Parameters
     ----------
@@ -17,7 +21,9 @@ def nearest(shape, out_size, dtype, lanes):
     out_size : (int, int)
         Height and width of the result.
     dtype : str
+        Of activations and result.
     lanes : int
+        Elements of a vector.
 
     Returns
     -------
@@ -31,7 +37,7 @@ def nearest(shape, out_size, dtype, lanes):
     return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
 
 
-def bilinear(shape, out_size, dtype, lanes):
+def bilinear(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a bilinear resizing, with weights of `WEIGHT_BITS` fractional bits: rounds half up.
 
     Parameters as for `nearest`.
@@ -46,8 +52,8 @@ def bilinear(shape, out_size, dtype, lanes):
     rows, columns = (te.placeholder((size, 3), "int32") for size in out_size)
     one, bits = tirx.const(1 << WEIGHT_BITS, "int32"), 2 * WEIGHT_BITS
 
-    def value(n, h, w, c):
-        def across(row):
+    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
+        def across(row: Expr) -> Expr:
             first, second = (x[n, row, columns[w, side], c].astype("int32") for side in (0, 1))
             return first * (one - columns[w, 2]) + second * columns[w, 2]
 
@@ -58,9 +64,10 @@ def bilinear(shape, out_size, dtype, lanes):
     return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
 
 
-def _schedule(func, lanes):
+def _schedule(func: tirx.PrimFunc, lanes: int) -> tirx.PrimFunc:
+    """Threads share rows; a pixel's channels are vectors."""
     sch = s_tir.Schedule(func)
-    n, h, _, c = sch.get_loops(sch.get_sblock("out"))
-    sch.vectorize(sch.split(c, [None, innermost_width(int(sch.get(c).extent), lanes)])[1])
-    sch.parallel(sch.fuse(n, h))
+    at = loops(sch, "out")
+    sch.vectorize(sch.split(at.c, [None, innermost_width(int(sch.get(at.c).extent), lanes)])[1])
+    sch.parallel(sch.fuse(at.n, at.h))
     return sch.mod["main"]

@@ -1,11 +1,15 @@
 """Any function of 8-bit integers: looked up in a table of 256 entries that the compiler makes."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from tvm import s_tir, te
+from numpy.typing import NDArray
+from tvm import s_tir, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
+from tvm.tirx import Expr
 
 from ..common.sizes import innermost_width
 from ..processor.intrinsics import llvm
@@ -13,15 +17,17 @@ from ..processor.intrinsics import llvm
 ROW = 16  # entries that fit the smallest vector register
 
 
-def lookup(shape, dtype, out_dtype):
-    """Scheduled PrimFunc of a table lookup, entry by entry.
+def lookup(shape: Sequence[int], dtype: str, out_dtype: str) -> tirx.PrimFunc:
+    """Scheduled PrimFunc of a table lookup, entry by entry: out = table[q modulo 256].
 
     Parameters
     ----------
-    shape : tuple of int
+    shape : sequence of int
+        Of q and the result.
     dtype : str
-        "int8" or "uint8".
+        Of q, "int8" or "uint8".
     out_dtype : str
+        Of table and result.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def lookup(shape, dtype, out_dtype):
     return sch.mod["main"]
 
 
-def vector_lookup(size, dtype, out_dtype, low, high, lanes):
+def vector_lookup(size: int, dtype: str, out_dtype: str, low: int, high: int, lanes: int) -> tirx.PrimFunc:
     """PrimFunc of a lookup of 8-bit entries in a vector at a time, by permutations of bytes.
 
     Parameters
@@ -80,8 +86,8 @@ def vector_lookup(size, dtype, out_dtype, low, high, lanes):
     return builder.get()
 
 
-def pack_table(table, lanes):
-    """256 entries of 8 bits, that of q at q modulo 256, as `vector_lookup` takes them."""
+def pack_table(table: NDArray[Any], lanes: int) -> NDArray[np.int8]:
+    """256 entries of 8 bits, that of q at q modulo 256, as `vector_lookup` takes them: (16, lanes)."""
     rows = table.view("int8").reshape(-1, ROW).copy()
     if lanes > ROW:  # each row of a half is what it changes of the one before
         for half in (slice(0, 8), slice(8, 16)):
@@ -89,7 +95,7 @@ def pack_table(table, lanes):
     return np.tile(rows, lanes // ROW)
 
 
-def _pshufb(table, x, low, high, lanes):
+def _pshufb(table: tirx.Buffer, x: Expr, low: int, high: int, lanes: int) -> Expr:
     """Vpshufb looks up 16 entries by the low half of each byte, and gives 0 for negative bytes.
 
     So with 16 taken away from x for each row, all rows up to that of x answer: the differences to the rows before.
@@ -109,7 +115,7 @@ def _pshufb(table, x, low, high, lanes):
     return total
 
 
-def _tbl(table, x, low, high, _lanes):
+def _tbl(table: tirx.Buffer, x: Expr, low: int, high: int, _lanes: int) -> Expr:
     """Tbl looks up 64 entries; tbx leaves what lies outside of its 64 as it is."""
     total = None
     for block in sorted({q % 256 // 64 for q in range(low, high + 1)}):

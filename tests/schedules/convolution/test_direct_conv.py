@@ -23,13 +23,14 @@ from cases import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
+from tvm import te
 
 from eq_tvm.schedules.choice import tilings
 from eq_tvm.schedules.choice.chains import longer_chains, ordered
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import INT16_MAX, folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.direct_conv import direct_conv
+from eq_tvm.schedules.convolution.direct_conv import direct_conv, textbook
 from eq_tvm.schedules.convolution.direct_plan import (
     DirectPlan,
     DirectTiling,
@@ -139,6 +140,35 @@ USUAL = [
 @few(3)
 def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
+
+
+# Pointwise, strided, padded and dilated, a few channels in patches, grouped.
+PLAIN_SHAPES = [
+    Conv2D(1, 5, 6, 16, 20),
+    Conv2D(2, 6, 7, 8, 16, (3, 3), (2, 1), (1, 0, 1, 2), (1, 2)),
+    Conv2D(1, 9, 8, 3, 8, (3, 3), (2, 2), (1, 1, 1, 1)),
+    Conv2D(1, 4, 5, 12, 18, (1, 3), groups=3),
+]
+
+
+def test_blocked_forms_equal_the_textbook(family, folder):
+    """Forms of each instruction against the definition, which LLVM compiles as it stands."""
+    chains, jobs = 3, []
+    for conv in PLAIN_SHAPES:
+        layer = Case(conv, INT7, epilogue=Epilogue("float32", -np.inf, np.inf), tiling=1)
+        numbers = layer.numbers()
+        jobs.append((te.create_prim_func(list(textbook(conv))), [numbers.x, numbers.weight]))
+        for chain in range(chains):
+            plan, offset = replace(layer, chain=chain).plan(family, numbers)
+            bias = folded_bias(numbers.weight, np.zeros_like(numbers.bias), layer.span, offset)
+            channels = [pack_channels(plan, values) for values in (bias, np.ones_like(numbers.multiplier))]
+            arguments = [numbers.x, pack_weights(plan, numbers.weight), *channels, numbers.limits]
+            jobs.append((direct_conv(plan, offset, "int8"), arguments))
+    results = family.run(folder, jobs)
+    for at, conv in enumerate(PLAIN_SHAPES):
+        acc, *blocked = results[at * (1 + chains) :][: 1 + chains]
+        for got in blocked:
+            np.testing.assert_array_equal(got, acc.reshape(conv.out_shape).astype("float32"), err_msg=repr(conv))
 
 
 @given(st.data())

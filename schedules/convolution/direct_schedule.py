@@ -1,0 +1,302 @@
+"""The loops of a direct convolution: one schedule for each kind of instruction, of steps that they share.
+
+What all kinds make of the blocked form (`direct_conv`):
+
+    for group, place, block:          shared among threads; a place is a chunk of rows (of tiles in a single row)
+        for row, tile in the place:
+            acc = 0                   a tile of pixels by a block of channels, in registers
+            for kh, tap, step:
+                for pixel, vector in the tile:
+                    acc += products
+            out = epilogue(acc)
+
+Loops are called after the axes of the blocked form, see `common.loops`: `w` is a pixel of a tile, `i` a place in a
+block of channels, which vectors split into `v` and `lane`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import LoopRV
+
+from ..common.loops import along, loops
+from ..common.lowered import lowered
+from ..common.prefetch import prefetch
+from ..common.sizes import largest_divisor
+from ..processor import packing
+from ..processor.neon import sum_of_parts
+from ..processor.ordered import ordered_function, ordered_intrinsic
+from .direct_plan import TILES, DirectPlan
+
+
+def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimFunc:
+    """The blocked form of a convolution as plain loops.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        Of `direct_conv`, unscheduled: blocks ["prepared", ["patches",]] ["sums",] "acc", ["total",] "out", where the
+        result is packed also ["wide",] "requantized" and "packed".
+    plan : DirectPlan
+    copied : bool
+        Whether there is a block "prepared".
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        With the same arguments.
+    """
+    sch = s_tir.Schedule(func)
+    if copied:
+        _copy_activations(sch, plan)
+    _kind(plan)(sch, plan)
+    return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
+
+
+def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
+    ins = plan.instruction
+    if ins.activation == "float32":
+        return _float
+    if ins.chains:
+        return _assembly
+    return _int16_chains if ins.staged else _one_instruction
+
+
+def _float(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """A vector multiplication and an addition, of which LLVM makes one instruction."""
+    nest = _hold_accumulators(sch, plan)
+    acc = _multiply_by_vectors(sch, plan)
+    _fetch_weights(sch, plan, nest, acc)
+    _share_among_threads(sch, plan, nest)
+    sch.vectorize(acc.lane)
+    _start_from_zero(sch, acc)
+    _store(sch, plan)
+
+
+def _one_instruction(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """An instruction that adds its products to int32 accumulators."""
+    nest = _hold_accumulators(sch, plan)
+    acc = _multiply_by_vectors(sch, plan)
+    _fetch_weights(sch, plan, nest, acc)
+    _share_among_threads(sch, plan, nest)
+    _write_out(sch, plan, acc)
+    _start_from_zero(sch, acc)
+    sch.tensorize(acc.lane, plan.instruction.intrinsic)
+    _store(sch, plan)
+
+
+def _int16_chains(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """A chain of instructions that add in int16, whose sums then are widened and added to the accumulators."""
+    nest = _hold_accumulators(sch, plan)
+    acc = _multiply_by_vectors(sch, plan)
+    _fetch_weights(sch, plan, nest, acc)
+    _hold_sums(sch, acc)
+    _share_among_threads(sch, plan, nest)
+    _write_out(sch, plan, acc)
+    _multiply_link_by_link(sch, plan)
+    _start_from_zero(sch, acc)
+    sch.tensorize(acc.lane, plan.instruction.intrinsic)
+    if plan.instruction.parts > 1:
+        _add_parts(sch)
+    _store(sch, plan)
+
+
+def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """A function in assembly that multiplies a tile by a block (see `ordered`); its lanes are parts of a channel."""
+    nest = _hold_accumulators(sch, plan)
+    acc = loops(sch, "acc")
+    sch.reorder(acc.kh, acc.tap, acc.step, acc.w, acc.i)
+    _share_among_threads(sch, plan, nest)
+    _start_from_zero(sch, acc)
+    _call_assembly(sch, plan, acc)
+    _add_parts(sch)
+    _store(sch, plan)
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """Loops around a tile, outermost first: those that threads share, the last over blocks, and those over tiles."""
+
+    shared: list[LoopRV]
+    tiles: list[LoopRV]
+
+
+def _copy_activations(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """Threads share the rows of the copy; its pixels are copied by vectors of channels."""
+    copy = loops(sch, "prepared")
+    sch.parallel(sch.fuse(copy.n, copy.h))
+    if plan.row != plan.group_in:  # rows: what lies inside is copied at once
+        sch.annotate(copy.i, "pragma_loop_partition_hint", True)
+        return
+    extent = int(sch.get(copy.k).extent)
+    width = next((w for w in (64, 32, 16, 8, 4) if extent % w == 0), None)
+    if width:
+        sch.vectorize(sch.split(copy.k, [None, width])[1])
+
+
+def _hold_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
+    """Compute a tile's accumulators in registers, and store its results before the next tile's."""
+    sch.set_scope(sch.get_sblock("acc"), 0, "local")
+    return _nest_of_result(sch, plan) if plan.packs else _nest_of_accumulators(sch, plan)
+
+
+def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
+    """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
+    acc = loops(sch, "acc")
+    tile, w = sch.split(acc.w, [None, plan.tiling.tile])
+    places, tiles = _cut_into_places(sch, plan, acc.h, tile)
+    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, w, acc.i)
+    stored = tiles[-1]
+    if plan.instruction.parts > 1:  # few results: several tiles' are stored together, so that none waits for another
+        stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
+        tiles = [*tiles[:-1], stored, last]
+        sch.set_scope(sch.get_sblock("total"), 0, "local")
+        sch.reverse_compute_at(sch.get_sblock("total"), last, preserve_unit_loops=True)
+    sch.reverse_compute_at(sch.get_sblock("out"), stored, preserve_unit_loops=True)
+    return _Nest([acc.n, acc.g, *places, acc.b], tiles)
+
+
+def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
+    """The same around the result, where it consists of whole blocks."""
+    out = loops(sch, "out")
+    tile, w = sch.split(out.w, [None, plan.tiling.tile])
+    b, c = sch.split(out.c, [None, packing.BLOCK])
+    places, tiles = _cut_into_places(sch, plan, out.h, tile)
+    group = [out.g] if plan.conv.groups > 1 else []
+    sch.reorder(out.n, *group, *places, b, *tiles, w, c)
+    for name in _packing_blocks(plan):
+        sch.compute_at(sch.get_sblock(name), w)
+    sch.compute_at(sch.get_sblock("acc"), tiles[-1], preserve_unit_loops=True)
+    return _Nest([out.n, *group, *places, b], tiles)
+
+
+def _cut_into_places(
+    sch: s_tir.Schedule, plan: DirectPlan, row: LoopRV, tile: LoopRV
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Loops over chunks of rows (of tiles in a single row), and loops over the tiles of a chunk."""
+    if plan.conv.out_height > 1:
+        chunk, row = sch.split(row, [None, plan.tiling.chunk])
+        return [chunk], [row, tile]
+    chunk, tile = sch.split(tile, [None, plan.tiling.chunk])
+    return [row, chunk], [tile]
+
+
+def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespace:
+    """Let each step of the reduction go over a tile's pixels and vectors; returns the loops of "acc"."""
+    acc = loops(sch, "acc")
+    acc.v, acc.lane = sch.split(acc.i, [None, plan.instruction.lanes])
+    sch.reorder(acc.kh, acc.tap, acc.step, acc.w, acc.v, acc.lane)
+    sch.unroll(acc.w)
+    sch.unroll(acc.v)
+    return acc
+
+
+def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: SimpleNamespace) -> None:
+    """Let each step fetch weights that are read later."""
+    if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
+        prefetch(sch, acc.step, nest.tiles, plan.far)
+
+
+def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:
+    """Before the reduction is decomposed, as TVM asks. Patches serve all blocks of channels of a thread's places."""
+    patches = plan.tiling.patches
+    shared = sch.fuse(*(nest.shared[:-1] if patches else nest.shared))
+    sch.parallel(shared)
+    if patches:
+        sch.compute_at(sch.get_sblock("patches"), shared)
+        sch.split(loops(sch, "patches").k, [None, plan.row])
+
+
+def _write_out(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
+    """Unroll all that a tile multiplies, where that pays: see `DirectPlan.unrolled`."""
+    if plan.unrolled:
+        for loop in (acc.kh, acc.tap, acc.step):
+            sch.unroll(loop)
+
+
+def _hold_sums(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
+    """Compute the int16 sums of a step in registers."""
+    sch.set_scope(sch.get_sblock("sums"), 0, "local")
+    sch.compute_at(sch.get_sblock("sums"), acc.step, preserve_unit_loops=True)
+
+
+def _multiply_link_by_link(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """All of a tile's first links, then the second ones: few weights and activations are in registers at once."""
+    sums = loops(sch, "sums")
+    v, lane = sch.split(sums.i, [None, plan.instruction.lanes])
+    pair = [sums.pair] if plan.instruction.pairs > 2 else []
+    sch.reorder(sums.link, sums.w, v, lane, sums.half, *pair)
+    init = sch.decompose_reduction(sch.get_sblock("sums"), sums.link)
+    zero, (*_, zero_v, zero_lane) = loops(sch, init), along(sch, init, "i")
+    sch.vectorize(sch.fuse(zero_lane, zero.half))
+    for loop in (zero.w, zero_v, sums.link, sums.w, v):
+        sch.unroll(loop)
+    sch.tensorize(lane, plan.instruction.link)
+
+
+def _start_from_zero(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
+    """Set a tile's accumulators to zero, vector by vector (the whole block at once, if it is not split)."""
+    init = sch.decompose_reduction(sch.get_sblock("acc"), acc.kh)
+    *vectors, lane = along(sch, init, "i")
+    for loop in (loops(sch, init).w, *vectors):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+
+
+def _call_assembly(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
+    """Replace all that is inside of a step by the function that multiplies two pixels by four vectors."""
+    ins, patches = plan.instruction, plan.tiling.patches
+    flat = plan.by_row and not patches
+    distance = 1 if patches else plan.conv.strides[1] * (plan.conv.in_channels if flat else 1)
+    alone = plan.kernel_rows * plan.taps * plan.steps == 1
+    sch.annotate(acc.kh, "pragma_import_llvm", ordered_function(ins, alone))
+    sch.tensorize(acc.w, ordered_intrinsic(ins, distance, flat, alone))
+
+
+def _add_parts(sch: s_tir.Schedule) -> None:
+    """Add the lanes of each channel, four channels at a time."""
+    total = loops(sch, "total")
+    four, c = sch.split(total.c, [None, 4])
+    sch.unroll(total.w)
+    sch.unroll(four)
+    sch.tensorize(c, sum_of_parts())
+
+
+def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """From accumulators to the result, one pixel after the other."""
+    out = loops(sch, "out")
+    sch.unroll(out.w)
+    if plan.packs:
+        sch.vectorize(out.c)
+        _pack(sch, plan)
+        return
+    vector, lane = sch.split(out.c, [None, _vector_width(plan)])
+    sch.unroll(vector)
+    sch.vectorize(lane)
+
+
+def _pack(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """From four vectors of accumulators to one of bytes."""
+    for name in _packing_blocks(plan):
+        sch.set_scope(sch.get_sblock(name), 0, "local")
+    vector, lane = sch.split(loops(sch, "requantized").i, [None, plan.instruction.lanes])
+    sch.unroll(vector)
+    sch.vectorize(lane)
+    sch.tensorize(loops(sch, "packed").i, packing.pack_intrinsic(plan.output.dtype))
+    if plan.output.residual:
+        sch.tensorize(loops(sch, "wide").i, packing.unpack_intrinsic())
+
+
+def _packing_blocks(plan: DirectPlan) -> list[str]:
+    """What is between the accumulators and a packed result, the last first."""
+    return ["packed", "requantized", *(["wide"] if plan.output.residual else [])]
+
+
+def _vector_width(plan: DirectPlan) -> int:
+    """Channels stored at once: as many as always stand together in a block."""
+    width = min(16, plan.block)
+    while plan.group_out % width:
+        width //= 2
+    return width
