@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import TILES, DirectPlan, DirectTiling
-from ..convolution.winograd_plan import Winograd, WinogradTiling
+from ..convolution.winograd_form import Winograd
+from ..convolution.winograd_plan import WinogradTiling
 from ..processor import ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
