@@ -7,7 +7,7 @@ from typing import Any
 
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import Progress, QuantizeOptions
+from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
 from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
@@ -35,13 +35,14 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     UserError
         As `eq_tvm.compile`.
     """
-    progress: Progress = options.progress or (lambda done, message: None)
     how = Quantization.checked(options)
     if how.scheme == "float32":
         raise UserError("--scheme float32 quantizes nothing: analyze int7, int8 or int6")
+    from eq_tvm import passes, pipeline
+
+    progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
     module, inputs, _ = import_canonical(how.model, options.input_shapes)
-    from eq_tvm import passes, pipeline
 
     arrays, held_out = read_images(how, inputs)
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))

@@ -17,7 +17,7 @@ from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import CompileOptions, Progress
+from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, read_images
 from eq_tvm.targets import TargetSpec, get_target
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.building.tuning import Tuner
+    from eq_tvm.passes import Progress
     from eq_tvm.standalone import Standalone
 
 
@@ -54,11 +55,11 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     if options.dump_passes is not None:
         _make_directory(Path(options.dump_passes))
 
-    progress: Progress = options.progress or (lambda done, message: None)
+    from eq_tvm import passes, pipeline
+
+    progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
     module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes)
-    from eq_tvm import pipeline
-
     record = None
     if how.scheme != "float32":
         module, record = quantize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eq_tvm import data as datasets
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import Progress
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
 from eq_tvm.running.runtime import Board, load
 from eq_tvm.scores import Scores
+
+if TYPE_CHECKING:
+    from eq_tvm.passes import Progress
 
 
 def evaluate(

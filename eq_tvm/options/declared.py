@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,8 @@ from eq_tvm.methods import DEFAULT, HELP, METHODS
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
+    from eq_tvm.passes import Progress
     from eq_tvm.preprocess import Preprocess
-
-Progress = Callable[[float, str], None]  # takes what is done, 0 to 1, and a message
 
 SCHEMES = ("int6", "int7", "int8", "float32")
 

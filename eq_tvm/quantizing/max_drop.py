@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import Progress
+from eq_tvm.passes import Progress
 from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
 from eq_tvm.scores import Scores
 
