@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 import detection
-import machine
-from accuracy_entrants import DEFAULT, Entrant, Task, entrants
-from accuracy_report import table, write_table
-from cache import cached, key_of
-from models import HERE
-from trained import DATA, FACES, trained
+from peers import machine
+from peers.accuracy_entrants import DEFAULT, Entrant, Task, entrants
+from peers.cache import cached, key_of
+from peers.models import HERE
+from peers.trained import DATA, FACES, trained
+from reports.accuracy_report import table, write_table
 
 DOCUMENT = HERE.parent / "docs" / "accuracy.md"
 

@@ -8,15 +8,13 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import arm_report
-import cycles
-import machine
-import models
-from arm_cpus import CPUS, Cpu
-from arm_report import Cost, Result
-from emulation import Emulation, EmulationError
-from engines import ENGINES, USUAL, Engine
-from functions import Addresses, functions
+from emulated import arm_report, cycles
+from emulated.arm_cpus import CPUS, Cpu
+from emulated.arm_report import Cost, Result
+from emulated.emulation import Emulation, EmulationError
+from emulated.functions import Addresses, functions
+from peers import machine, models
+from peers.engines import ENGINES, USUAL, Engine
 
 NETWORKS = ("real-resnet20_cifar10", "real-squeezenet1_1", "real-mobilenet_v1_075", "resnet18")
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.library != "openvino"]

@@ -11,15 +11,15 @@ import argparse
 import numpy as np
 import tvm
 
-from arm_cpus import CPUS, Cpu
-from arm_report import markdown
-from cycles import cycles_per_run
+from emulated.arm_cpus import CPUS, Cpu
+from emulated.arm_report import markdown
+from emulated.cycles import cycles_per_run
+from emulated.loops import busiest_loop, macs, multiply_cycles
 from eq_tvm.passes import COMPILE_CONFIG
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.targets import get_target
-from loops import busiest_loop, macs, multiply_cycles
 
 # Height and width, input channels, output channels, kernel.
 LAYERS = ((56, 64, 64, 3), (28, 128, 128, 3), (14, 256, 256, 3), (7, 512, 512, 3), (28, 128, 128, 1), (14, 256, 256, 1))

@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from machine import describe
-from models import HERE, float_model
-from networks import NETWORKS
-from trained import DATA, trained
+from peers.machine import describe
+from peers.models import HERE, float_model
+from peers.networks import NETWORKS
+from peers.trained import DATA, trained
 
 ASKED = {"squeezenet1_1": 30, "mobilenet_v1_075": 30, "resnet56_cifar10": 20, "resnet50": 180}  # seconds, at most
 

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import machine
+from peers import machine
 
 SECONDS = 0.2
 

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import machine
 from accuracy import DOCUMENT
-from accuracy_report import put_between, table_line
-from trained import DATA, Trained, trained
+from peers import machine
+from peers.trained import DATA, Trained, trained
+from reports.accuracy_report import put_between, table_line
 
 _BEGIN = "<!-- table: benchmarks/simulation.py --write -->"
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import machine
 from accuracy import DOCUMENT
-from accuracy_report import put_between, table_line
-from trained import DATA, FACES, Trained, trained
+from peers import machine
+from peers.trained import DATA, FACES, Trained, trained
+from reports.accuracy_report import put_between, table_line
 
 _BEGIN = "<!-- table: benchmarks/steps.py --write -->"
 

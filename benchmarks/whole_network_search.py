@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-import machine
 from eq_tvm.passes import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from eq_tvm.passes.calibrate.histogram_calibration import threshold_scales
 from eq_tvm.passes.calibrate.kl_calibrate import kl_threshold
@@ -27,7 +26,8 @@ from eq_tvm.passes.quantized.parallel import single_threaded_blas
 from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.quantizers import smallest_weight_scale
 from eq_tvm.passes.quantized.simulation import Simulation
-from trained import DATA, trained
+from peers import machine
+from peers.trained import DATA, trained
 
 
 class WholeNetworkSearch:

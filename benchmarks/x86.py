@@ -9,13 +9,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import machine
-import models
-import networks
-from contest import contest
-from engines import ENGINES, USUAL, Engine
-from report import ISA_TITLES, Result, instructions, table, write_json
-from worker import Worker, WorkerError
+from peers import machine, models, networks
+from peers.contest import contest
+from peers.engines import ENGINES, USUAL, Engine
+from peers.worker import Worker, WorkerError
+from reports.report import ISA_TITLES, Result, instructions, table, write_json
 
 # By instruction set: the processor feature it is, what eq_tvm compiles for, and what OpenVINO's oneDNN is told.
 FEATURES = {"vnni": "avx512_vnni", "avx2": "avx2"}

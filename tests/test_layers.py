@@ -101,15 +101,24 @@ def test_only_the_program_imports_the_command_line():
     assert {name for name in above if not name.startswith("eq_tvm.cli")} == {"eq_tvm.__main__"}
 
 
-def folders():
-    found = [folder for package in PACKAGES for folder in [ROOT / package, *(ROOT / package).rglob("*")]]
-    return [folder for folder in found if folder.is_dir() and folder.name != "__pycache__"]
+def folders(*tops):
+    found = [folder for top in tops for folder in [ROOT / top, *(ROOT / top).rglob("*")] if folder.is_dir()]
+    made = {"__pycache__", "work"}  # by Python, and by benchmarks
+    return [folder for folder in found if made.isdisjoint(folder.relative_to(ROOT).parts)]
 
 
-@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(ROOT)))
-def test_folders(folder):
-    """So small that one sees what is there; the first lines of its __init__ say what may be."""
+def by_name(folder):
+    return str(folder.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("folder", folders(*PACKAGES, "benchmarks", "tests", "docs"), ids=by_name)
+def test_folders_are_small(folder):
+    """So small that one sees what is there."""
     assert len([file for file in folder.iterdir() if file.is_file()]) <= FILES
+
+
+@pytest.mark.parametrize("folder", folders(*PACKAGES), ids=by_name)
+def test_packages_say_what_may_live_there(folder):
     assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or "") > 40
 
 

@@ -3,8 +3,8 @@
 import json
 
 import accuracy
-import accuracy_report
 import numpy as np
+from reports import accuracy_report
 
 RESULTS = {
     "net": {

@@ -5,11 +5,11 @@ import platform
 import subprocess
 
 import pytest
-from arm_cpus import CPUS, files
-from arm_report import Cost, Result, summary, write_json
-from cycles import Block, Estimate
-from functions import Addresses, Function, functions
-from loops import busiest_loop, macs, multiply_cycles
+from emulated.arm_cpus import CPUS, files
+from emulated.arm_report import Cost, Result, summary, write_json
+from emulated.cycles import Block, Estimate
+from emulated.functions import Addresses, Function, functions
+from emulated.loops import busiest_loop, macs, multiply_cycles
 
 from eq_tvm import host
 
@@ -62,7 +62,7 @@ def test_functions(tmp_path, monkeypatch):
     kernel = {"function": "conv", "macs": 640, "cycles": 100, "kernel": "direct"}
     (tmp_path / "bundle.json").write_text(json.dumps({"kernels": [kernel]}))
     symbols = "0000 t $x\n0100 T __tvm_ffi_conv\n0200 t conv_compute_\n0300 t pool_compute_\n"
-    monkeypatch.setattr("functions.tool", lambda name: name)
+    monkeypatch.setattr("emulated.functions.tool", lambda name: name)
     monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: symbols)
     base = 0x5500030000
     blocks = [

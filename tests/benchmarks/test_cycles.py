@@ -3,12 +3,12 @@
 import shutil
 import subprocess
 
-import cycles
 import pytest
-from arm_cpus import CPUS
-from cycles import Block
-from emulation import plugin
-from loops import multiply_cycles
+from emulated import cycles
+from emulated.arm_cpus import CPUS
+from emulated.cycles import Block
+from emulated.emulation import plugin
+from emulated.loops import multiply_cycles
 
 COMPILER = "aarch64-linux-gnu-gcc"
 TURNS = 1000

@@ -1,9 +1,9 @@
 """What the converter to ncnn writes for operators that ncnn has under other names."""
 
-import ncnn_model
 import numpy as np
 import pytest
 from onnx_models import write_model
+from peers import ncnn_model
 
 
 def test_residual_of_every_other_pixel(tmp_path):

@@ -21,7 +21,7 @@ from pathlib import Path
 import aarch64 as emulation
 
 PACKAGES = ("python3", "libstdc++6", "zlib1g")
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def command(folder: Path) -> tuple[list[str], dict[str, str]]:

@@ -1,7 +1,7 @@
 """Runs compiled aarch64 code on this machine, under qemu-user.
 
-One emulated process (:class:`Machine`) serves many calls: `tests/aarch64_runner.cc`, built with the cross compiler
-against the libraries of the aarch64 wheels of apache-tvm and apache-tvm-ffi (same versions as installed here), which
+One emulated process (:class:`Machine`) serves many calls: `aarch64_runner.cc`, built with the cross compiler against
+the libraries of the aarch64 wheels of apache-tvm and apache-tvm-ffi (same versions as installed here), which
 pip downloads once into the user's cache folder. The process is an argument of the tests as the fixture `aarch64`.
 """
 

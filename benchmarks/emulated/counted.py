@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from engines import ENGINES, load
+from peers.engines import ENGINES, load
 
 WARM_UP = 1  # the first run allocates memory
 MARK, START, STOP = 4242, 1, 2  # as in blockcount.c

@@ -6,14 +6,12 @@ import functools
 import importlib.util
 from pathlib import Path
 
-import ncnn_model
-import networks
-import qdq
-from cache import cached, key_of
-from engines import Engine
-from machine import cpu
+from peers import ncnn_model, networks, qdq
+from peers.cache import cached, key_of
+from peers.engines import Engine
+from peers.machine import cpu
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]  # the benchmarks
 REAL = HERE.parent.parent / "shared" / "data" / "models"
 
 # Scales don't matter to speed: the quickest way to find some is good enough.
@@ -30,7 +28,7 @@ def float_model(name: str, real: Path, work: Path) -> Path:
     """
     path = work / f"{name}.onnx"
     if name in networks.NETWORKS:
-        key = key_of(name, files=[HERE / "networks.py"], packages=["onnx", "numpy"])
+        key = key_of(name, files=[HERE / "peers" / "networks.py"], packages=["onnx", "numpy"])
         return cached(path, key, lambda: networks.write(name, path))
     source = real / f"{name.removeprefix('real-')}.onnx"
     if not source.is_file():
@@ -62,7 +60,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         return _bundle(engine, model, source, target, fresh, optimize)
     if engine.library == "ncnn":
         param = model.with_suffix(".param")
-        key = key_of(source, files=[HERE / "ncnn_model.py"], packages=["onnxruntime"])
+        key = key_of(source, files=[HERE / "peers" / "ncnn_model.py"], packages=["onnxruntime"])
         return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
     if engine.scheme == "int8":
         path = model.with_name(f"{model.stem}_int8.onnx")

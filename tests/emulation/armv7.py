@@ -1,6 +1,6 @@
 """Runs compiled 32-bit ARM kernels on this machine, under qemu-user.
 
-There is no TVM for 32-bit ARM: kernels are linked with `tests/armv7_runner.c`, which has the little that they call.
+There is no TVM for 32-bit ARM: kernels are linked with `armv7_runner.c`, which has the little that they call.
 """
 
 from __future__ import annotations

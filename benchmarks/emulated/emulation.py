@@ -12,14 +12,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import arm_cpus
-from arm_cpus import Cpu
-from cache import cached, key_of
-from engines import Engine
-from worker import THREAD_VARIABLES
+from emulated import arm_cpus
+from emulated.arm_cpus import Cpu
+from peers.cache import cached, key_of
+from peers.engines import Engine
+from peers.worker import THREAD_VARIABLES
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # before tests, whose eq_tvm is not the package
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "emulation"))
 
 import aarch64_python
 from aarch64 import Unavailable
@@ -69,7 +68,7 @@ class Emulation:
         folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}"
         counts = Counts(folder / "blocks", folder / "maps", inferences)
         source = model.with_name(f"{model.name}.key").read_text()
-        files = [PLUGIN, HERE / "engines.py", HERE / "counted.py"]
+        files = [PLUGIN, HERE.parent / "peers" / "engines.py", HERE / "counted.py"]
         key = key_of(source, engine.name, cpu.qemu, arm_cpus.files(cpu), inferences, _packages(), files=files)
         cached(folder, key, lambda: self._run(engine, model, cpu, counts))
         return counts
@@ -84,7 +83,7 @@ class Emulation:
             command = ["qemu-aarch64", "-cpu", cpu.qemu, "-L", str(system)]
             command += ["-plugin", f"{plugin(self._folder)},out={made / counts.blocks.name}", str(python)]
             command += [str(HERE / "counted.py"), engine.name, str(model.resolve()), str(counts.inferences)]
-            environment = {"PYTHONPATH": f"{modules}:{home}/site", "TVM_USE_RUNTIME_LIB": "1"}
+            environment = {"PYTHONPATH": f"{modules}:{home}/site:{HERE.parent}", "TVM_USE_RUNTIME_LIB": "1"}
             environment |= dict.fromkeys(THREAD_VARIABLES, "1")
             done = subprocess.run(
                 [*command, str(made / counts.maps.name)], env=os.environ | environment, capture_output=True, text=True

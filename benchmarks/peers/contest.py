@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from worker import Worker
+from peers.worker import Worker
 
 WARM_UP = 0.05  # seconds before what is measured: caches, clock, and threads that have fallen asleep
 

@@ -79,7 +79,7 @@ def main(engine: str, model: str, threads: str) -> None:
     """The child's side."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    from engines import ENGINES, load
+    from peers.engines import ENGINES, load
 
     loaded = load(ENGINES[engine], Path(model), int(threads))
     print(json.dumps(loaded.ran_as), file=answers, flush=True)
@@ -93,4 +93,5 @@ def main(engine: str, model: str, threads: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
     main(*sys.argv[1:])

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from contest import Times
-from engines import ENGINES
+from peers.contest import Times
+from peers.engines import ENGINES
 
 ISA_TITLES = {"vnni": "AVX-512 VNNI", "avx2": "AVX2"}
 

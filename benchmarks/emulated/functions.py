@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cycles import Block, Estimate, tool
+from emulated.cycles import Block, Estimate, tool
 
 
 @dataclass

@@ -15,9 +15,9 @@ from unittest import mock
 
 import numpy as np
 
-from cache import cached, key_of
-from machine import cpu
-from models import HERE, compiler_sources
+from peers.cache import cached, key_of
+from peers.machine import cpu
+from peers.models import HERE, compiler_sources
 
 if TYPE_CHECKING:
     import onnx
@@ -43,7 +43,7 @@ class Task:
 
     def key(self, *parts: object, packages: tuple[str, ...] = ()) -> str:
         """Of everything that the quantized network depends on."""
-        files = [self.model, self.preprocess, self.calibration, HERE / "accuracy_entrants.py"]
+        files = [self.model, self.preprocess, self.calibration, HERE / "peers" / "accuracy_entrants.py"]
         return key_of(self.images, *parts, files=files, packages=packages)
 
     def inputs(self) -> list[np.ndarray]:

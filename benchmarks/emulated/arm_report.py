@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from arm_cpus import CPUS
-from engines import ENGINES
-from functions import Function
+from emulated.arm_cpus import CPUS
+from emulated.functions import Function
+from peers.engines import ENGINES
 
 BASELINE = "eq_tvm-int7"
 PEERS = ("onnxruntime-int8", "ncnn-float32")  # the fastest of them is what a person would use instead

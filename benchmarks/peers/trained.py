@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from accuracy_entrants import Task
-from models import HERE
+from peers.accuracy_entrants import Task
+from peers.models import HERE
 
 DATA = HERE.parent.parent / "shared" / "data"
 FACES = "faces"

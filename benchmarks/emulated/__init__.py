@@ -1,0 +1,1 @@
+"""What an ARM processor would take: instructions counted under qemu, and cycles estimated from them."""

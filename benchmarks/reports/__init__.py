@@ -1,0 +1,1 @@
+"""Tables in Markdown of what was measured."""
