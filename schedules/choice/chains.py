@@ -54,7 +54,7 @@ def longer_chains(
 
 
 def ordered(
-    instruction: Instruction, conv: Conv2D, runs: Runs, activation_range: tuple[int, int], patches: bool
+    instruction: Instruction, conv: Conv2D, runs: Runs, activation_range: tuple[int, int], im2col: bool
 ) -> Iterator[Instruction]:
     """The same instruction in an order of its own, with the longest chains that provably fit a layer's weights.
 
@@ -67,7 +67,7 @@ def ordered(
         As for `longer_chains`.
     activation_range : (int, int)
         As the instruction reads them, offset included.
-    patches : bool
+    im2col : bool
         See `DirectTiling`.
     """
     if instruction.parts == 1 or conv.groups > 1:
@@ -75,7 +75,7 @@ def ordered(
     size, channels = instruction.parts * instruction.pairs, conv.in_channels
     rows = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
     uses = [row // size for row in rows if row % size == 0]
-    if patches:  # what is behind the last is multiplied by 0
+    if im2col:  # what is behind the last is multiplied by 0
         uses = [-(-channels * conv.kernel[0] * conv.kernel[1] // size)]
     for links in dict.fromkeys(largest_divisor(count, LINKS) for count in uses):
         if links > 1:

@@ -14,7 +14,7 @@ from ..processor.machine import Machine
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 
-# Activations that are copied: bytes per cycle to pad them, instructions for a kernel row of a patch.
+# Activations that are copied: bytes per cycle to pad them, instructions for a kernel row of a window (im2col).
 COPIED_BYTES, ROW_COPIED = 4.0, 5.0
 
 # The innermost loop.
@@ -50,7 +50,7 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied: float = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
-    if tiling.patches:
+    if tiling.im2col:
         tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
         copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
     whole = plan.block_bytes * plan.blocks * conv.groups

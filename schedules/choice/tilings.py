@@ -12,15 +12,15 @@ from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 
 WIDEST_TILE = 28  # pixels
-PATCHED = 16  # channels from which a tap's run is long enough by itself
+FEW_CHANNELS = 16  # from here on a tap's run is long enough by itself
 NEON_ROOM = {1: 10, 2: 3}  # by vectors; with more, LLVM loads Winograd's weights so early that accumulators are spilled
 
 
 def direct_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[DirectTiling]:
     """Tilings of a direct convolution."""
-    ins, patched = instruction, layouts(conv, instruction)
+    ins, orders = instruction, layouts(conv, instruction)
     if ins.chains:
-        yield from (DirectTiling(ordered.VECTORS, ordered.TILE, patches=patches) for patches in patched)
+        yield from (DirectTiling(ordered.VECTORS, ordered.TILE, im2col=im2col) for im2col in orders)
         return
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
     for v in _vectors(ins):
@@ -28,12 +28,12 @@ def direct_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[DirectTil
             continue
         for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
             if _registers(v, tile, ins) <= ins.registers:
-                yield from (DirectTiling(v, tile, patches=patches) for patches in patched)
+                yield from (DirectTiling(v, tile, im2col=im2col) for im2col in orders)
 
 
 def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
-    """Whether to copy patches (see `DirectTiling`): the ways to order activations and weights."""
-    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < PATCHED
+    """Whether to copy windows (`DirectTiling.im2col`): the ways to order activations and weights."""
+    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < FEW_CHANNELS
     return (False, True) if few and instruction.activation != "float32" else (False,)
 
 

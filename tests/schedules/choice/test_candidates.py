@@ -55,7 +55,7 @@ def test_every_candidate_gives_the_same_integers(family, folder, layer):
 @given(st.sampled_from([1, 3, 4]), st.sampled_from([(3, 3), (5, 5), (1, 3)]), activations(), SEEDS)
 @settings(max_examples=20)
 def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, inputs, seed):
-    """Patches put other products side by side than rows do."""
+    """Windows put other products side by side than rows do."""
     layer = Layer(Conv2D(1, 6, 9, channels, 12, kernel), inputs, 63 + seed % 65, seed=seed)
     weight = layer.numbers().weight
     for candidate in _candidates(layer, FAMILIES[name].machine):
