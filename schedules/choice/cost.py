@@ -125,12 +125,12 @@ def throughput(ins: Instruction, machine: Machine) -> float:
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine) -> float:
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
-    halves = 2 if ins.parts > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
+    halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
     uses = ins.chain * halves + ins.int16_step
     if ins.chain > 1 and not ins.staged:
         activations = tile
     issued = products * uses + activations + weights + 3
-    if ins.parts == 1 and (ins.staged or ins.chain == 1):
+    if ins.lanes_per_channel == 1 and (ins.staged or ins.chain == 1):
         issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
         multiply += SPREAD * activations if machine.issue > 3 else 0
     return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
@@ -145,7 +145,7 @@ def _stored(plan: DirectPlan, machine: Machine) -> float:
     """Cycles to store a tile's results."""
     ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile
     if ins.neon:
-        return products * ins.channels / 4 * (NEON_STORE + (ins.parts - 1)) / min(machine.issue, 2)
+        return products * ins.channels / 4 * (NEON_STORE + (ins.lanes_per_channel - 1)) / min(machine.issue, 2)
     return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])
 
 

@@ -224,7 +224,7 @@ def weight_runs(plan: DirectPlan, weight: Array) -> Array:
     w = w.reshape(conv.groups, plan.group_out, rows, plan.taps, plan.run)
     full = np.zeros((*w.shape[:-1], plan.steps * ins.depth), w.dtype)
     full[..., : plan.run] = w
-    return full.reshape(*w.shape[:-1], plan.steps, ins.links, ins.parts * ins.pairs)
+    return full.reshape(*w.shape[:-1], plan.steps, ins.links, ins.lanes_per_channel * ins.pairs)
 
 
 def pack_channels(plan: DirectPlan, values: Array) -> Array:

@@ -98,13 +98,13 @@ def _int16_chains(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _multiply_link_by_link(sch, plan)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
-    if plan.instruction.parts > 1:
+    if plan.instruction.lanes_per_channel > 1:
         _add_parts(sch)
     _store(sch, plan)
 
 
 def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
-    """A function in assembly that multiplies a tile by a block (see `ordered`); its lanes are parts of a channel."""
+    """A function in assembly that multiplies a tile by a block (see `ordered`); several lanes make a channel."""
     nest = _hold_accumulators(sch, plan)
     acc = loops(sch, "acc")
     sch.reorder(acc.kh, acc.tap, acc.step, acc.w, acc.i)
@@ -149,7 +149,8 @@ def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     places, tiles = _cut_into_places(sch, plan, acc.h, tile)
     sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, w, acc.i)
     stored = tiles[-1]
-    if plan.instruction.parts > 1:  # few results: several tiles' are stored together, so that none waits for another
+    if plan.instruction.lanes_per_channel > 1:
+        # Few results: several tiles' are stored together, so that none waits for another.
         stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
         tiles = [*tiles[:-1], stored, last]
         sch.set_scope(sch.get_sblock("total"), 0, "local")

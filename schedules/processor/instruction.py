@@ -47,7 +47,7 @@ class Instruction:
     lengths : tuple of int
         The chains that the ranges of a layer alone may prove, rising, where there is an int16 step; empty: there is
         none. A layer's actual weights may prove others.
-    parts : int
+    lanes_per_channel : int
         Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
     chains : tuple of int
         Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
@@ -68,7 +68,7 @@ class Instruction:
     registers: int
     chain: int = 1
     lengths: tuple[int, ...] = ()
-    parts: int = 1
+    lanes_per_channel: int = 1
     chains: tuple[int, ...] = ()
     fused: bool = False
     rate: float = 1.0
@@ -98,7 +98,7 @@ class Instruction:
     @property
     def staged(self) -> bool:
         """Whether products are added in int16 first, by an intrinsic of its own."""
-        return self.int16_step and (self.chain > 1 or self.parts > 1) and not self.chains
+        return self.int16_step and (self.chain > 1 or self.lanes_per_channel > 1) and not self.chains
 
     @property
     def links(self) -> int:
@@ -108,12 +108,12 @@ class Instruction:
     @property
     def depth(self) -> int:
         """Input channels that one use of the instruction consumes."""
-        return self.pairs * self.links * self.parts
+        return self.pairs * self.links * self.lanes_per_channel
 
     @property
     def channels(self) -> int:
         """Output channels of a vector."""
-        return self.lanes // self.parts
+        return self.lanes // self.lanes_per_channel
 
     @property
     def intrinsic(self) -> str:
@@ -129,11 +129,11 @@ class Instruction:
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weights that one use of the instruction reads.
 
-        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or (chain, parts * pairs) where lanes
-        are parts of a channel.
+        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or
+        (chain, lanes_per_channel * pairs) where lanes hold partial sums of a channel.
         """
-        if self.parts > 1:
-            return (self.links, self.parts * self.pairs)
+        if self.lanes_per_channel > 1:
+            return (self.links, self.lanes_per_channel * self.pairs)
         if self.chain == 1:
             return (self.lanes, self.pairs)
         return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)

@@ -55,12 +55,12 @@ def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) 
 
 
 def parted(body: Body, widen: Widen) -> Register:
-    """The two intrinsics of one whose lanes are parts of a channel.
+    """The two intrinsics of one whose lanes hold partial sums of a channel.
 
     Parameters
     ----------
     body : callable (A, B, c)
-        The new vector of int16 sums; both operands have parts * pairs elements, all that a link consumes.
+        The new vector of int16 sums; both operands have lanes_per_channel * pairs elements, all of a link.
     widen : callable (sums, c)
         As for `chained`.
     """
@@ -209,8 +209,8 @@ def _widen(ins: Instruction, body: Widen) -> Pair:
 
 
 def _link_of_parts(ins: Instruction, body: Body) -> Pair:
-    """Lanes are parts of a channel: both operands have all that a link consumes, in two halves of a register."""
-    lanes, size = ins.lanes, ins.parts * ins.pairs
+    """Lanes hold partial sums of a channel: both operands have all of a link, in two halves of a register."""
+    lanes, size = ins.lanes, ins.lanes_per_channel * ins.pairs
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
