@@ -44,8 +44,8 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     v, tile = tiling.vectors, tiling.tile
     steps = plan.kernel_rows * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, machine, plan.far, plan.unrolled)
-    if plan.far:
+    inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled)
+    if plan.beyond_l1:
         inner += plan.block_bytes / L2_BYTES
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
@@ -65,7 +65,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     if tiling.pieces:
         step = 16 * tiling.vectors * tiling.tile + ORDERED_START / tiling.pieces + 2
     else:
-        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.far) / EFFICIENCY
+        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     if instruction.neon:
@@ -86,7 +86,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
 
 
 def step_cycles(
-    vectors: int, tile: int, ins: Instruction, machine: Machine, far: bool, unrolled: bool = False
+    vectors: int, tile: int, ins: Instruction, machine: Machine, beyond_l1: bool, unrolled: bool = False
 ) -> float:
     """Cycles of one step of the innermost loop.
 
@@ -96,7 +96,7 @@ def step_cycles(
         See `DirectTiling`.
     ins : Instruction
     machine : Machine
-    far : bool
+    beyond_l1 : bool
         Whether the step fetches its weights: see `prefetch`.
     unrolled : bool
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
@@ -110,7 +110,7 @@ def step_cycles(
     if ins.int16_step:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
     uses = 1 if ins.fused else 2 * ins.chain + ins.int16_step
-    issued = products * uses + activations + 3 + far * weights
+    issued = products * uses + activations + 3 + beyond_l1 * weights
     if not unrolled:
         issued += weights
     return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)

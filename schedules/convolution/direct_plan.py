@@ -150,7 +150,7 @@ class DirectPlan:
         return math.prod(self.weight_shape[2:]) * np.dtype(self.instruction.weight).itemsize
 
     @property
-    def far(self) -> bool:
+    def beyond_l1(self) -> bool:
         """Whether a block of weights does not stay in the first cache."""
         return self.block_bytes > CACHED
 

@@ -197,7 +197,7 @@ def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespa
 def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: SimpleNamespace) -> None:
     """Let each step fetch weights that are read later."""
     if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
-        prefetch(sch, acc.step, nest.tiles, plan.far)
+        prefetch(sch, acc.step, nest.tiles, plan.beyond_l1)
 
 
 def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:
