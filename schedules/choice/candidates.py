@@ -124,12 +124,12 @@ def _direct(
     def runs(im2col: bool, instruction: Instruction) -> Array:
         return weight_runs(DirectPlan(conv, instruction, output, DirectTiling(1, 1, im2col=im2col)), weight)
 
-    for form in instructions.forms(ins):
-        for im2col in layouts(conv, form):  # which products an int16 adds up depends on it
+    for variant in instructions.variants(ins):
+        for im2col in layouts(conv, variant):  # which products an int16 adds up depends on it
             proof = functools.partial(runs, im2col), (span[0] + offset, span[1] + offset)
-            found = [form, *longer_chains(form, *proof, lengths(conv, form))]
+            found = [variant, *longer_chains(variant, *proof, lengths(conv, variant))]
             if machine.in_order:
-                found += ordered(form, conv, *proof, im2col)
+                found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
                 yield from _tilings(
                     conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier), im2col

@@ -26,7 +26,7 @@ class Instruction:
 
     Parameters
     ----------
-    form : str
+    base_name : str
         What it is called, without the length of its chain: "pmaddubsw_256".
     isa : str
         The architecture: "x86", "aarch64" or "armv7", which is 32-bit ARM with NEON.
@@ -58,7 +58,7 @@ class Instruction:
         Its multiply-accumulates per cycle, relative to the figure of its family.
     """
 
-    form: str
+    base_name: str
     isa: Isa
     family: str
     lanes: int
@@ -77,8 +77,8 @@ class Instruction:
     def name(self) -> str:
         """What it is called where kernels are recorded, as "pmaddubsw_256_x4": see `instructions.named`."""
         if self.chains:
-            return f"{self.form}_x{''.join(DIGITS[links] for links in self.chains)}"
-        return f"{self.form}_x{self.chain}" if self.int16_step else self.form
+            return f"{self.base_name}_x{''.join(DIGITS[links] for links in self.chains)}"
+        return f"{self.base_name}_x{self.chain}" if self.int16_step else self.base_name
 
     @property
     def neon(self) -> bool:
@@ -118,12 +118,12 @@ class Instruction:
     @property
     def intrinsic(self) -> str:
         """Name of the tensor intrinsic that adds to accumulators: products, or the int16 sums of a chain of them."""
-        return f"eq_tvm.{self.form}_widen" if self.staged else f"eq_tvm.{self.form}"
+        return f"eq_tvm.{self.base_name}_widen" if self.staged else f"eq_tvm.{self.base_name}"
 
     @property
     def link(self) -> str:
         """Name of the tensor intrinsic that multiplies and adds in int16, where it is `staged`."""
-        return f"eq_tvm.{self.form}_link"
+        return f"eq_tvm.{self.base_name}_link"
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -149,10 +149,10 @@ class Definition:
         With the shortest of its chains.
     register : callable (instruction)
         Registers its tensor intrinsics, for chains of every length, unless that was done before: see `intrinsics`.
-    alternatives : tuple of Definition
+    variants : tuple of Definition
         Those that multiply and prove alike, but read activations differently.
     """
 
     instruction: Instruction
     register: Callable[[Instruction], None]
-    alternatives: tuple[Definition, ...] = ()
+    variants: tuple[Definition, ...] = ()

@@ -38,7 +38,7 @@ from eq_tvm.schedules.convolution.direct_plan import (
     pack_weights,
     weight_runs,
 )
-from eq_tvm.schedules.processor.instructions import choose, fma, forms, named
+from eq_tvm.schedules.processor.instructions import choose, fma, named, variants
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class Case(Layer):
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
             (chain, im2col)
-            for form in forms(chosen)
-            for im2col in tilings.layouts(conv, form)
+            for variant in variants(chosen)
+            for im2col in tilings.layouts(conv, variant)
             for chain in (
-                form,
-                *longer_chains(form, partial(runs, im2col), span),
-                *(ordered(form, conv, partial(runs, im2col), span, im2col) if family.in_order else ()),
+                variant,
+                *longer_chains(variant, partial(runs, im2col), span),
+                *(ordered(variant, conv, partial(runs, im2col), span, im2col) if family.in_order else ()),
             )
         ]
         instruction, im2col = chains[self.chain % len(chains)]
