@@ -123,8 +123,8 @@ def _measure(problem: Problem, coupled: CoupledChannels) -> tuple[list[_Activati
     """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
     net, points = problem.net, problem.points
     found = {
-        i: _Activation(i, g, points.groups[g].range.hi, coupled.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
-        for i, g in points.group_of.items()
+        i: _Activation(i, g, points.scale_groups[g].range.hi, coupled.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
+        for i, g in points.scale_group_of.items()
         if i in coupled.classes
     }
     powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
@@ -167,7 +167,7 @@ def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: fl
 
 
 def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float]:
-    """The largest magnitude of each group of activations."""
+    """The largest magnitude of each scale group."""
     ranges: dict[int, float] = {}
     for activation in together:
         largest = np.max(activation.largest * factors[activation.classes])
