@@ -100,7 +100,7 @@ class WholeNetworkSearch:
         return [found[layer] for layer in layers]
 
     def _group(self, layer: int) -> int:
-        return self.problem.points.group_of[self.problem.net.nodes[layer].inputs[0]]
+        return self.problem.points.scale_group_of[self.problem.net.nodes[layer].inputs[0]]
 
 
 def main() -> int:

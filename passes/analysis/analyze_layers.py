@@ -149,9 +149,9 @@ class _Layer:
             self.by_inputs.add(expected, sim.alone(i, weights=False))
             self.by_weights.add(expected, sim.alone(i, inputs=False))
         for j in dict.fromkeys(self.node.inputs):
-            if j not in sim.points.group_of:
+            if j not in sim.points.scale_group_of:
                 continue
-            x, q, range_ = sim.float(j), sim.quantized(j), sim.points.groups[sim.points.group_of[j]].range
+            x, q, range_ = sim.float(j), sim.quantized(j), sim.points.scale_groups[sim.points.scale_group_of[j]].range
             self.largest[j] = np.maximum(self.largest.get(j, 0), _by_channel(np.abs(x)).max(axis=(0, 2)))
             at_end = (q == range_.hi) | (q == range_.lo if range_.lo < 0 else False)
             self.saturated.setdefault(j, []).append(float(at_end.mean()))
@@ -161,7 +161,7 @@ class _Layer:
 
     def add_activation(self, sim: Simulation, end: int) -> None:
         """Take what is behind the bias and the relu or clip of the layer."""
-        result = sim.quantized(end) if end in sim.points.group_of else sim.unquantized(end)
+        result = sim.quantized(end) if end in sim.points.scale_group_of else sim.unquantized(end)
         results = result, sim.float(end)
         self.filled = [f | (_by_channel(x) != 0).any(axis=(0, 2)) for f, x in zip(self.filled, results, strict=True)]
 
@@ -189,8 +189,8 @@ class _Layer:
         return found
 
     def _input(self, problem: Problem, scales: Scales, start: Scales, j: int) -> dict[str, Any]:
-        group = problem.points.group_of[j]
-        range_ = problem.points.groups[group].range
+        group = problem.points.scale_group_of[j]
+        range_ = problem.points.scale_groups[group].range
         return {
             "tensor": problem.net.nodes[j].name,
             "low": range_.lo,

@@ -161,20 +161,20 @@ class EasyQuantCalibrate(Calibration):
                 late[term] if term in late else self._sample(sim, term, sim.unquantized(term[1]), sim.float(term[1]))
                 for term in _terms(net, points, group)
             ]
-            begin, range_ = start.activations[group], points.groups[group].range
+            begin, range_ = start.activations[group], points.scale_groups[group].range
             sim.scales.activations[group] = search_activation_scale(samples, begin, self.activations.factors, range_)
 
         def search_inputs(i: int) -> None:
             progress(i / len(net.nodes), net.nodes[i].name)
             for j in net.nodes[i].inputs:
-                if j in points.group_of:
-                    search(points.group_of[j])
+                if j in points.scale_group_of:
+                    search(points.scale_group_of[j])
 
         cosines = {}
         for i in sim.walk(search_inputs):
             cosines.update(_layer_cosine(sim, i))
-            if i in points.group_of and not net.users[i]:  # the network's output, quantized because it is an addition
-                search(points.group_of[i])
+            if i in points.scale_group_of and not net.users[i]:  # the output, quantized because it is an addition
+                search(points.scale_group_of[i])
         return cosines
 
     def _sample(self, sim: Simulation, term: tuple[int, int], x: np.ndarray, x_float: np.ndarray) -> ActivationSample:
@@ -201,7 +201,8 @@ class EasyQuantCalibrate(Calibration):
         A group may contain results that depend on its own scale (a concatenation with an earlier part of itself). These
         consumers see the float network's input instead.
         """
-        late = [t for g in range(len(sim.points.groups)) for t in _terms(sim.net, sim.points, g) if _is_late(sim, g, t)]
+        groups = range(len(sim.points.scale_groups))
+        late = [t for g in groups for t in _terms(sim.net, sim.points, g) if _is_late(sim, g, t)]
         samples = {}
         if late:
             for i, value in sim.executor.run(sim.net, sim.inputs):
@@ -213,15 +214,15 @@ def _terms(net: Network, points: QuantizationPoints, group: int) -> list[tuple[i
     """What a group's objective averages: pairs of a layer and its input, or of -1 and a tensor read as it is."""
     terms = [
         (consumer if net.nodes[consumer].op in ("conv2d", "dense") else -1, j)
-        for consumer in points.groups[group].consumers
+        for consumer in points.scale_groups[group].consumers
         for j in net.nodes[consumer].inputs
-        if points.group_of.get(j) == group
+        if points.scale_group_of.get(j) == group
     ]
-    return list(dict.fromkeys(terms)) or [(-1, i) for i in points.groups[group].producers]
+    return list(dict.fromkeys(terms)) or [(-1, i) for i in points.scale_groups[group].producers]
 
 
 def _is_late(sim: Simulation, group: int, term: tuple[int, int]) -> bool:
-    members = {i for i, g in sim.points.group_of.items() if g == group}
+    members = {i for i, g in sim.points.scale_group_of.items() if g == group}
     readers = {u for i in members for u in sim.net.users[i] if u not in members}
     return bool(readers) and max(sim.producers_of(term[1])) > min(readers)
 

@@ -21,7 +21,7 @@ class HistogramCalibration(Calibration):
     def find_scales(self, problem: Problem) -> Found:
         """From histograms of all images."""
         histograms = collect(problem, Histogram, self.progress)
-        limits = np.array([group.range.hi for group in problem.points.groups])
+        limits = np.array([group.range.hi for group in problem.points.scale_groups])
         largest = max_abs_scale(np.array([histogram.max_abs for histogram in histograms]), limits)
         clipped = clipped_scales(problem, histograms, self.threshold)
         return Found(
@@ -39,12 +39,12 @@ class HistogramCalibration(Calibration):
 
 
 def threshold_scales(problem: Problem, threshold: Threshold, progress: Progress) -> np.ndarray:
-    """The scale of each group of activations (G,), by a function of its histogram and range."""
+    """The scale of each scale group (G,), by a function of its histogram and range."""
     return clipped_scales(problem, collect(problem, Histogram, progress), threshold)
 
 
 def clipped_scales(problem: Problem, histograms: list[Histogram], threshold: Threshold) -> np.ndarray:
     """The same from histograms that are there already."""
-    ranges = [group.range for group in problem.points.groups]
+    ranges = [group.range for group in problem.points.scale_groups]
     thresholds = map_threads(lambda pair: threshold(*pair), zip(histograms, ranges, strict=True))
     return max_abs_scale(np.array(thresholds), np.array([range_.hi for range_ in ranges]))

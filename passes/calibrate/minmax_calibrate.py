@@ -28,7 +28,7 @@ def max_abs_scales(problem: Problem, progress: Progress) -> Scales:
     """Scales that map the largest magnitude over all images (weights: of each channel) to the range's end."""
     weights = max_abs_weight_scales(problem)
     max_abs = [statistic.max_abs for statistic in collect(problem, MaxAbs, progress)]
-    limits = [group.range.hi for group in problem.points.groups]
+    limits = [group.range.hi for group in problem.points.scale_groups]
     return problem.scales(max_abs_scale(np.array(max_abs), np.array(limits)), weights)
 
 

@@ -69,7 +69,7 @@ class Histogram(MaxAbs):
 
 
 def collect(problem: Problem, statistic: type[Statistic], progress: Progress) -> list[Statistic]:
-    """One such statistic for each group of activations, over all images.
+    """One such statistic for each scale group, over all images.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
         For NaN or infinity in activations; names the layer.
     """
     net, points = problem.net, problem.points
-    statistics = [statistic() for _ in points.groups]
-    producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
+    statistics = [statistic() for _ in points.scale_groups]
+    producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported with the layer's name
         done = 0
         for chunk in problem.chunks():

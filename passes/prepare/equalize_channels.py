@@ -10,7 +10,7 @@ from ..graph.rebuild import replace_constants
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.quantizers import check_scheme
-from .channel_ties import ChannelTies
+from .coupled_channels import CoupledChannels
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
@@ -22,10 +22,10 @@ class EqualizeChannels:
     """Scale channels between layers of a canonical module: what they compute stays the same, but for rounding.
 
     Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
-    divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); channels that `ChannelTies`
-    ties together, as in residual networks, have one factor. As each output channel of weights has a scale of its own,
-    it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights. And
-    the nearer channels come to the end of the range, the more of them saturate in images other than those seen: one
+    divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); coupled channels
+    (`CoupledChannels`), as in residual networks, have one factor. As each output channel of weights has a scale of its
+    own, it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights.
+    And the nearer channels come to the end of the range, the more of them saturate in images other than those seen: one
     half of the images (every second one) tells how far they go beyond the other.
 
     Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
@@ -54,13 +54,13 @@ class EqualizeChannels:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace weights and biases."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
-        net, ties = problem.net, ChannelTies(problem.net)
+        net, coupled = problem.net, CoupledChannels(problem.net)
         with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
-            activations, powers = _measure(problem, ties)
+            activations, powers = _measure(problem, coupled)
         activations = [a for a in activations if np.isfinite(a.squares).all()]
-        factors, self.record = np.ones(len(ties)), []
+        factors, self.record = np.ones(len(coupled)), []
         for together in _components(activations):
-            tried = [_factors(together, ties, *how) for how in _TRIED]
+            tried = [_factors(together, coupled, *how) for how in _TRIED]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
             if best:
@@ -68,7 +68,7 @@ class EqualizeChannels:
                 name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, _TRIED[best]
                 noise = float(noises[best] / noises[0])
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
-        return replace_constants(mod, net, _scaled(net, ties, factors))
+        return replace_constants(mod, net, _scaled(net, coupled, factors))
 
 
 @dataclass
@@ -119,13 +119,13 @@ class _Activation:
         self.filled += share * (x != 0).mean(axis=(0, 2))
 
 
-def _measure(problem: Problem, ties: ChannelTies) -> tuple[list[_Activation], dict[int, float]]:
+def _measure(problem: Problem, coupled: CoupledChannels) -> tuple[list[_Activation], dict[int, float]]:
     """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
     net, points = problem.net, problem.points
     found = {
-        i: _Activation(i, g, points.groups[g].range.hi, ties.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
-        for i, g in points.group_of.items()
-        if i in ties.classes
+        i: _Activation(i, g, points.scale_groups[g].range.hi, coupled.classes[i], *np.zeros((4, net.nodes[i].shape[1])))
+        for i, g in points.scale_group_of.items()
+        if i in coupled.classes
     }
     powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
     count = problem.count
@@ -155,19 +155,19 @@ def _components(activations: list[_Activation]) -> list[list[_Activation]]:
     return [together for _, together in components]
 
 
-def _factors(together: list[_Activation], ties: ChannelTies, exponent: float, margin: float) -> np.ndarray:
+def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float) -> np.ndarray:
     """For all classes, 1 for those of other activations."""
-    ranges = np.zeros(len(ties))
-    whole = _ranges(together, np.ones(len(ties)))
+    ranges = np.zeros(len(coupled))
+    whole = _ranges(together, np.ones(len(coupled)))
     for activation in together:
         np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
-    ranges[list(ties.frozen)] = 0
+    ranges[list(coupled.frozen)] = 0
     ranges = np.minimum(ranges * (1 + margin), 1)
     return np.where(ranges > 0, np.maximum(ranges, 1 / _LARGEST_FACTOR) ** -exponent, 1.0)
 
 
 def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float]:
-    """The largest magnitude of each group of activations."""
+    """The largest magnitude of each scale group."""
     ranges: dict[int, float] = {}
     for activation in together:
         largest = np.max(activation.largest * factors[activation.classes])
@@ -233,14 +233,14 @@ def _by_input(node: Node) -> np.ndarray:
     return node.constant.reshape(*node.constant.shape[:2], -1).astype(np.float64)
 
 
-def _scaled(net: Network, ties: ChannelTies, factors: np.ndarray) -> dict[int, np.ndarray]:
+def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict[int, np.ndarray]:
     """The network's constants with factors taken up."""
     constants = {}
     for i, node in enumerate(net.nodes):
-        if node.op == "bias_add" and i in ties.classes:
-            constants[i] = node.constant * factors[ties.classes[i]].reshape(node.constant.shape)
+        if node.op == "bias_add" and i in coupled.classes:
+            constants[i] = node.constant * factors[coupled.classes[i]].reshape(node.constant.shape)
         elif node.op in ("conv2d", "dense"):
-            made, read = (factors[ties.classes[j]] if j in ties.classes else None for j in (i, node.inputs[0]))
+            made, read = (factors[coupled.classes[j]] if j in coupled.classes else None for j in (i, node.inputs[0]))
             out, into = ((-1, 1, 1, 1), (1, -1, 1, 1)) if node.op == "conv2d" else ((1, -1), (-1, 1))
             weight = node.constant.astype(np.float64)
             if made is not None:

@@ -21,7 +21,7 @@ class Scales:
     Attributes
     ----------
     activations : numpy.ndarray (G,) float32
-        One scale per group of activations.
+        One scale per scale group.
     weights : dict of int to numpy.ndarray (O,) float32
         For each conv2d and dense node one scale per output channel.
     constants : dict of int to numpy.ndarray float32
@@ -42,7 +42,7 @@ class Scales:
 
     def input_scale(self, net: Network, points: QuantizationPoints, layer: int) -> np.float32:
         """Scale of the activation that a layer reads."""
-        return self.activations[points.group_of[net.nodes[layer].inputs[0]]]
+        return self.activations[points.scale_group_of[net.nodes[layer].inputs[0]]]
 
 
 def annotate(
@@ -53,7 +53,7 @@ def annotate(
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
     `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
-    producers = {i: g for g, group in enumerate(points.groups) for i in group.producers}
+    producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
 
     def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
         node = net.nodes[i]
@@ -72,7 +72,7 @@ def annotate(
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
         if i not in producers:
             return var
-        scale, range_ = scales.activations[producers[i]], points.groups[producers[i]].range
+        scale, range_ = scales.activations[producers[i]], points.scale_groups[producers[i]].range
         return _quantize_dequantize(builder, var, scale, range_, node.name)
 
     return rebuild(mod, net, bind)

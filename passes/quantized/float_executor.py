@@ -81,7 +81,7 @@ def _compiled(mod: StructuralKey) -> relax.VirtualMachine:
     return relax.VirtualMachine(tvm.compile(mod.key, "llvm"), tvm.cpu())
 
 
-def patches(x: np.ndarray, node: Node) -> np.ndarray:
+def sliding_windows(x: np.ndarray, node: Node) -> np.ndarray:
     """Windows that a conv2d node sees, as a view where it needs no padding.
 
     Parameters
@@ -109,7 +109,7 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.nd
     convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
 
     def some(start: int) -> None:
-        windows = patches(x[start : start + _IMAGES].astype(np.float32, copy=False), node)
+        windows = sliding_windows(x[start : start + _IMAGES].astype(np.float32, copy=False), node)
         for window, result in zip(windows, out[start : start + _IMAGES], strict=True):
             convolve(window, weight, groups, result)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.network import Node
-from .float_executor import patches
+from .float_executor import sliding_windows
 
 
 def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:
@@ -20,10 +20,10 @@ def positions(node: Node) -> int:
 
 
 def columns(node: Node, x: np.ndarray, at: np.ndarray | slice) -> np.ndarray:
-    """Patches (G, K, P) float32 of one image (1, ...) at some output positions."""
+    """Windows (G, K, P) float32 of one image (1, ...) at some output positions."""
     if node.op == "dense":
         return x.reshape(1, -1, 1).astype(np.float32)
-    windows = patches(x, node)[0]
+    windows = sliding_windows(x, node)[0]
     if isinstance(at, np.ndarray):
         windows = windows[(..., *np.unravel_index(at, windows.shape[-2:]))]
     return windows.reshape(int(node.expr.attrs.groups), node.constant[0].size, -1).astype(np.float32, copy=False)

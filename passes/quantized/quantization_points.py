@@ -16,8 +16,8 @@ _KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
 
 
 @dataclass(frozen=True)
-class Group:
-    """Activations tied by pass-through operators: one scale and one range.
+class ScaleGroup:
+    """Activations that pass-through operators join: one scale and one range (*unified scales*).
 
     Attributes
     ----------
@@ -34,10 +34,10 @@ class Group:
 
 @dataclass(frozen=True)
 class QuantizationPoints:
-    """The groups, and the group of each node whose result is a quantized tensor (producer or pass-through)."""
+    """The scale groups, and that of each node whose result is a quantized tensor (producer or pass-through)."""
 
-    groups: list[Group]
-    group_of: dict[int, int]
+    scale_groups: list[ScaleGroup]
+    scale_group_of: dict[int, int]
 
 
 def quantization_points(
@@ -72,8 +72,8 @@ def quantization_points(
         members.setdefault(find(i), []).append(i)
 
     non_negative = _non_negative(net)
-    groups: list[Group] = []
-    group_of: dict[int, int] = {}
+    scale_groups: list[ScaleGroup] = []
+    scale_group_of: dict[int, int] = {}
     for nodes in members.values():
         producers = tuple(i for i in nodes if net.nodes[i].op not in PASS_THROUGH)
         users = {user for i in nodes for user in net.users[i]}
@@ -87,9 +87,9 @@ def quantization_points(
             activation_range,
             all(non_negative[i] for i in producers),
         )
-        group_of.update(dict.fromkeys(nodes, len(groups)))
-        groups.append(Group(producers, consumers, range_))
-    return QuantizationPoints(groups, group_of)
+        scale_group_of.update(dict.fromkeys(nodes, len(scale_groups)))
+        scale_groups.append(ScaleGroup(producers, consumers, range_))
+    return QuantizationPoints(scale_groups, scale_group_of)
 
 
 def _quantized(net: Network) -> set[int]:

@@ -27,16 +27,16 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     """
     net, points = problem.net, problem.points
     constants: dict[relax.Var, tuple[np.ndarray, np.ndarray]] = {}
-    scales = Scales(np.zeros(len(points.groups), np.float32), {})
+    scales = Scales(np.zeros(len(points.scale_groups), np.float32), {})
     node = sum(n.op == "input" for n in net.nodes)
     producer: dict[relax.Var, int | None] = {param: i for i, param in enumerate(mod["main"].params)}
     for binding in mod["main"].body.blocks[0].bindings:
         value, name = binding.value, operator_name(binding.value)
         if name == "relax.quantize":
             quantized = producer.get(value.args[0])
-            if quantized not in points.group_of:
+            if quantized not in points.scale_group_of:
                 raise ValueError(f"{binding.var.name} quantizes what calibration does not")
-            scales.activations[points.group_of[quantized]] = value.args[1].value.numpy().item()
+            scales.activations[points.scale_group_of[quantized]] = value.args[1].value.numpy().item()
             producer[binding.var] = None
         elif name in _PAIR and (values := array(value.args[0])) is not None:
             constants[binding.var] = values, value.args[1].value.numpy()

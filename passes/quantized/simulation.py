@@ -70,7 +70,7 @@ class Simulation:
         """
         node = self.net.nodes[i]
         operands = [
-            self._requantized(j) if inputs and j in self.points.group_of else self.float(j) for j in node.inputs
+            self._requantized(j) if inputs and j in self.points.scale_group_of else self.float(j) for j in node.inputs
         ]
         if node.op in _LAYERS:
             compute, _ = _LAYERS[node.op]
@@ -117,21 +117,21 @@ class Simulation:
         return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
 
     def _dequantized(self, i: int) -> np.ndarray:
-        if i not in self.points.group_of:
+        if i not in self.points.scale_group_of:
             return self._simulated[i]
-        return self.quantized(i).astype(np.float32) * self.scales.activations[self.points.group_of[i]]
+        return self.quantized(i).astype(np.float32) * self.scales.activations[self.points.scale_group_of[i]]
 
     def _requantized(self, i: int) -> np.ndarray:
         """The float network's result of a node as quantization would leave it."""
-        group = self.points.group_of[i]
+        group = self.points.scale_group_of[i]
         scale = self.scales.activations[group]
-        return quantize(self.float(i), scale, self.points.groups[group].range) * scale
+        return quantize(self.float(i), scale, self.points.scale_groups[group].range) * scale
 
     def _quantize_producer(self, i: int) -> np.ndarray:
         value = self._simulated[i]
         if value.dtype == np.float32:
-            group = self.points.group_of[i]
-            value = quantize(value, self.scales.activations[group], self.points.groups[group].range)
+            group = self.points.scale_group_of[i]
+            value = quantize(value, self.scales.activations[group], self.points.scale_groups[group].range)
             self._simulated[i] = value
         return value
 
@@ -142,7 +142,7 @@ class Simulation:
         return self.executor.evaluate(node, *(self._evaluate(j, result) for j in node.inputs))
 
     def _is_passed_through(self, i: int) -> bool:
-        return i in self.points.group_of and self.net.nodes[i].op in PASS_THROUGH
+        return i in self.points.scale_group_of and self.net.nodes[i].op in PASS_THROUGH
 
     def _accumulator_scale(self, layer: int) -> np.ndarray:
         return accumulator_scale(self.scales.input_scale(self.net, self.points, layer), self.scales.weights[layer])

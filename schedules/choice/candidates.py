@@ -121,18 +121,18 @@ def _direct(
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
     folded = folded_bias(weight, bias, span, offset)
 
-    def runs(patches: bool, instruction: Instruction) -> Array:
-        return weight_runs(DirectPlan(conv, instruction, output, DirectTiling(1, 1, patches=patches)), weight)
+    def runs(im2col: bool, instruction: Instruction) -> Array:
+        return weight_runs(DirectPlan(conv, instruction, output, DirectTiling(1, 1, im2col=im2col)), weight)
 
-    for form in instructions.forms(ins):
-        for patches in layouts(conv, form):  # which products an int16 adds up depends on it
-            proof = functools.partial(runs, patches), (span[0] + offset, span[1] + offset)
-            found = [form, *longer_chains(form, *proof, lengths(conv, form))]
+    for variant in instructions.variants(ins):
+        for im2col in layouts(conv, variant):  # which products an int16 adds up depends on it
+            proof = functools.partial(runs, im2col), (span[0] + offset, span[1] + offset)
+            found = [variant, *longer_chains(variant, *proof, lengths(conv, variant))]
             if machine.in_order:
-                found += ordered(form, conv, *proof, patches)
+                found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
                 yield from _tilings(
-                    conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier), patches
+                    conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier), im2col
                 )
 
 
@@ -144,15 +144,15 @@ def _tilings(
     output: Output,
     machine: Machine,
     constants: tuple[Array, ...],
-    patches: bool = False,
+    im2col: bool = False,
 ) -> Iterator[Candidate]:
     for tiling in direct_tilings(conv, ins):
-        if tiling.patches != patches:
+        if tiling.im2col != im2col:
             continue
         plan = DirectPlan(conv, ins, output, tiling)
         plan = replace(plan, tiling=replace(tiling, chunk=chunk_of(plan, machine)))
         yield Candidate(
-            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' patches' * tiling.patches}",
+            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' im2col' * tiling.im2col}",
             "direct",
             cost.direct_cycles(plan, machine),
             ins.name,

@@ -54,28 +54,28 @@ def longer_chains(
 
 
 def ordered(
-    instruction: Instruction, conv: Conv2D, runs: Runs, activation_range: tuple[int, int], patches: bool
+    instruction: Instruction, conv: Conv2D, runs: Runs, activation_range: tuple[int, int], im2col: bool
 ) -> Iterator[Instruction]:
     """The same instruction in an order of its own, with the longest chains that provably fit a layer's weights.
 
     Parameters
     ----------
     instruction : Instruction
-        One whose lanes are parts of a channel, or nothing comes of it.
+        One whose lanes hold partial sums of a channel, or nothing comes of it.
     conv : Conv2D
     runs : callable
         As for `longer_chains`.
     activation_range : (int, int)
         As the instruction reads them, offset included.
-    patches : bool
+    im2col : bool
         See `DirectTiling`.
     """
-    if instruction.parts == 1 or conv.groups > 1:
+    if instruction.lanes_per_channel == 1 or conv.groups > 1:
         return
-    size, channels = instruction.parts * instruction.pairs, conv.in_channels
+    size, channels = instruction.lanes_per_channel * instruction.pairs, conv.in_channels
     rows = [channels, channels * conv.kernel[1]] if conv.dilation[1] == 1 else [channels]
     uses = [row // size for row in rows if row % size == 0]
-    if patches:  # what is behind the last is multiplied by 0
+    if im2col:  # what is behind the last is multiplied by 0
         uses = [-(-channels * conv.kernel[0] * conv.kernel[1] // size)]
     for links in dict.fromkeys(largest_divisor(count, LINKS) for count in uses):
         if links > 1:
@@ -88,10 +88,12 @@ def ordered(
 def lengths(conv: Conv2D, instruction: Instruction) -> Sequence[int]:
     """Chains to consider for a layer."""
     channels = conv.in_channels // conv.groups
-    if instruction.parts == 1:  # a kernel row of a few channels may fill chains of three or six links better
+    if instruction.lanes_per_channel == 1:
+        # A kernel row of a few channels may fill chains of three or six links better.
         return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
     row = channels * conv.kernel[1]
-    links = [-(-run // (instruction.parts * instruction.pairs)) for run in (channels, row, row * conv.kernel[0])]
+    size = instruction.lanes_per_channel * instruction.pairs
+    links = [-(-run // size) for run in (channels, row, row * conv.kernel[0])]
     return [length for length in range(2, 17) if any(run % length == 0 for run in links)]
 
 
@@ -132,7 +134,7 @@ def longest_chains(weights: Weights, activation_range: tuple[int, int], group: i
 def _by_lane(instruction: Instruction, weights: Weights) -> Weights:
     """Weights (..., link, input) as (..., link, product, lane): by the int16 lanes that add them up."""
     shape = weights.shape[:-1]
-    if instruction.parts > 1:  # both halves of a register
+    if instruction.lanes_per_channel > 1:  # both halves of a register
         return weights.reshape(*shape, instruction.products, -1)
     return weights.reshape(*shape, -1, instruction.products).swapaxes(-1, -2)
 

@@ -14,7 +14,7 @@ from ..processor.machine import Machine
 L2_BYTES, L3_BYTES, FAR_BYTES, SPILLED_BYTES, COLD_BYTES = 64.0, 24.0, 12.0, 12.0, 5.0
 EXPOSED = 0.4  # of the time that cold weights take, or the multiplications, the part that does not overlap
 
-# Activations that are copied: bytes per cycle to pad them, instructions for a kernel row of a patch.
+# Activations that are copied: bytes per cycle to pad them, instructions for a kernel row of a window (im2col).
 COPIED_BYTES, ROW_COPIED = 4.0, 5.0
 
 # The innermost loop.
@@ -44,13 +44,13 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     v, tile = tiling.vectors, tiling.tile
     steps = plan.kernel_rows * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, machine, plan.far, plan.unrolled)
-    if plan.far:
+    inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled)
+    if plan.beyond_l1:
         inner += plan.block_bytes / L2_BYTES
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied: float = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
-    if tiling.patches:
+    if tiling.im2col:
         tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
         copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
     whole = plan.block_bytes * plan.blocks * conv.groups
@@ -65,7 +65,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     if tiling.pieces:
         step = 16 * tiling.vectors * tiling.tile + ORDERED_START / tiling.pieces + 2
     else:
-        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.far) / EFFICIENCY
+        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
     into, out = TRANSFORMS[winograd.m]
     if instruction.neon:
@@ -86,7 +86,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
 
 
 def step_cycles(
-    vectors: int, tile: int, ins: Instruction, machine: Machine, far: bool, unrolled: bool = False
+    vectors: int, tile: int, ins: Instruction, machine: Machine, beyond_l1: bool, unrolled: bool = False
 ) -> float:
     """Cycles of one step of the innermost loop.
 
@@ -96,7 +96,7 @@ def step_cycles(
         See `DirectTiling`.
     ins : Instruction
     machine : Machine
-    far : bool
+    beyond_l1 : bool
         Whether the step fetches its weights: see `prefetch`.
     unrolled : bool
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
@@ -110,7 +110,7 @@ def step_cycles(
     if ins.int16_step:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
     uses = 1 if ins.fused else 2 * ins.chain + ins.int16_step
-    issued = products * uses + activations + 3 + far * weights
+    issued = products * uses + activations + 3 + beyond_l1 * weights
     if not unrolled:
         issued += weights
     return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
@@ -125,12 +125,12 @@ def throughput(ins: Instruction, machine: Machine) -> float:
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine) -> float:
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
-    halves = 2 if ins.parts > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
+    halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
     uses = ins.chain * halves + ins.int16_step
     if ins.chain > 1 and not ins.staged:
         activations = tile
     issued = products * uses + activations + weights + 3
-    if ins.parts == 1 and (ins.staged or ins.chain == 1):
+    if ins.lanes_per_channel == 1 and (ins.staged or ins.chain == 1):
         issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
         multiply += SPREAD * activations if machine.issue > 3 else 0
     return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
@@ -145,7 +145,7 @@ def _stored(plan: DirectPlan, machine: Machine) -> float:
     """Cycles to store a tile's results."""
     ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile
     if ins.neon:
-        return products * ins.channels / 4 * (NEON_STORE + (ins.parts - 1)) / min(machine.issue, 2)
+        return products * ins.channels / 4 * (NEON_STORE + (ins.lanes_per_channel - 1)) / min(machine.issue, 2)
     return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])
 
 

@@ -26,7 +26,7 @@ def peak_kernel(instruction: Instruction, machine: Machine) -> tuple[tirx.PrimFu
 
     def per_product(tiling: DirectTiling) -> tuple[float, int]:
         products = tiling.vectors * tiling.tile
-        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, machine, far=False)
+        step = cost.step_cycles(tiling.vectors, tiling.tile, instruction, machine, beyond_l1=False)
         return step / products, -products
 
     tiling = min(tilings.direct_tilings(widest, instruction), key=per_product)

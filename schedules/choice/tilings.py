@@ -12,28 +12,28 @@ from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 
 WIDEST_TILE = 28  # pixels
-PATCHED = 16  # channels from which a tap's run is long enough by itself
+FEW_CHANNELS = 16  # from here on a tap's run is long enough by itself
 NEON_ROOM = {1: 10, 2: 3}  # by vectors; with more, LLVM loads Winograd's weights so early that accumulators are spilled
 
 
 def direct_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[DirectTiling]:
     """Tilings of a direct convolution."""
-    ins, patched = instruction, layouts(conv, instruction)
+    ins, orders = instruction, layouts(conv, instruction)
     if ins.chains:
-        yield from (DirectTiling(ordered.VECTORS, ordered.TILE, patches=patches) for patches in patched)
+        yield from (DirectTiling(ordered.VECTORS, ordered.TILE, im2col=im2col) for im2col in orders)
         return
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
     for v in _vectors(ins):
-        if v > max(vectors, 1 if ins.parts == 1 else 4):
+        if v > max(vectors, 1 if ins.lanes_per_channel == 1 else 4):
             continue
         for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
             if _registers(v, tile, ins) <= ins.registers:
-                yield from (DirectTiling(v, tile, patches=patches) for patches in patched)
+                yield from (DirectTiling(v, tile, im2col=im2col) for im2col in orders)
 
 
 def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
-    """Whether to copy patches (see `DirectTiling`): the ways to order activations and weights."""
-    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < PATCHED
+    """Whether to copy windows (`DirectTiling.im2col`): the ways to order activations and weights."""
+    few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < FEW_CHANNELS
     return (False, True) if few and instruction.activation != "float32" else (False,)
 
 
@@ -45,7 +45,7 @@ def chunk_of(plan: DirectPlan, machine: Machine) -> int:
     conv = plan.conv
     places = conv.out_height if conv.out_height > 1 else plan.padded_columns // plan.tiling.tile
     if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
-        few = plan.instruction.parts > 1 and conv.out_height == 1  # tiles whose results are stored together
+        few = plan.instruction.lanes_per_channel > 1 and conv.out_height == 1  # tiles whose results are stored together
         return largest_divisor(places, TILES) if few else 1
     activations = conv.height * conv.width * conv.in_channels
     fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
@@ -73,8 +73,8 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
 
 
 def _vectors(ins: Instruction) -> Sequence[int]:
-    """Of output channels: four channels' parts are added together; LLVM keeps three vectors of NEON in memory."""
-    if ins.parts > 1:
+    """Of output channels: four channels' lanes are added together; LLVM keeps three vectors of NEON in memory."""
+    if ins.lanes_per_channel > 1:
         return (4, 8)
     return (1, 2, 4) if ins.neon else (1, 2, 3, 4)
 
@@ -82,7 +82,7 @@ def _vectors(ins: Instruction) -> Sequence[int]:
 def _registers(v: int, tile: int, ins: Instruction) -> int:
     """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
     products = v * tile
-    if ins.parts > 1:
+    if ins.lanes_per_channel > 1:
         return 2 * products + v + tile + 2
     if ins.isa == "armv7":
         return 2 * products + 8 if ins.staged else products + v + 7

@@ -15,7 +15,7 @@ _LINE, _AHEAD = 64, 4096  # bytes of a cache line, and how far ahead: what is re
 _FIRST, _SECOND = 3, 2  # the caches, in LLVM's words
 
 
-def prefetch(sch: s_tir.Schedule, loop: LoopRV, passes: Sequence[LoopRV], far: bool, stream: str = "") -> None:
+def prefetch(sch: s_tir.Schedule, loop: LoopRV, passes: Sequence[LoopRV], beyond_l1: bool, stream: str = "") -> None:
     """Let each iteration of a reduction fetch a share of the `weights` that are read later.
 
     Weights are cold: the network's other layers have driven them out of the near caches since the last run. A block of
@@ -29,14 +29,14 @@ def prefetch(sch: s_tir.Schedule, loop: LoopRV, passes: Sequence[LoopRV], far: b
         The reduction, whose iterations go along an axis of the buffer "weights", (group, block, ...).
     passes : sequence of tvm.s_tir.schedule.LoopRV
         Loops around it that read the same block of weights, weights[group, block], in each iteration.
-    far : bool
+    beyond_l1 : bool
         A block does not stay in the first cache: what is read some iterations later is fetched into that, too, as what
         a processor fetches by itself ends with each page.
     stream : str
         Name of a buffer, (..., row, element), of which each pass reads the rows that follow those of the pass before:
         they are fetched, too. A processor does not recognize several neighbouring rows as streams.
     """
-    sch.annotate(loop, _PREFETCH, int(far))
+    sch.annotate(loop, _PREFETCH, int(beyond_l1))
     sch.annotate(loop, _STREAM, stream)
     for outer in passes:
         sch.annotate(outer, _PASS, 1)

@@ -27,7 +27,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
     Read
         Elements of the dtype that the instruction takes. It reads `x` itself; or its copy "prepared", (N, padded H,
         padded W, [groups,] run), or, where a run is a kernel row or several, (N, padded H, pixels side by side); or
-        "patches", gathered from the latter: (N, OH, padded OW, run).
+        "im2col", gathered from the latter: (N, OH, padded OW, run).
     """
     conv = plan.conv
 
@@ -61,18 +61,18 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
         lambda n, h, i: _padded(x, plan, offset, n, h, i // channels, i % channels),
         "prepared",
     )
-    if not plan.tiling.patches:
+    if not plan.tiling.im2col:
         return lambda n, h, w, kh, _tap, _g, k: copy[n, row_of(h, kh), column_of(w, 0) * channels + k]
     # What is behind the last row meets weights of zero.
     rows = -(-length // plan.row)
-    patches = te.compute(
+    im2col = te.compute(
         (conv.batch, conv.out_height, plan.padded_columns, rows * plan.row),
         lambda n, h, w, k: copy[
             n, row_of(h, te.min(k // plan.row, conv.kernel[0] - 1)), column_of(w, 0) * channels + k % plan.row
         ],
-        "patches",
+        "im2col",
     )
-    return lambda n, h, w, _kh, _tap, _g, k: patches[n, h, w, k]
+    return lambda n, h, w, _kh, _tap, _g, k: im2col[n, h, w, k]
 
 
 def _padded(x: te.Tensor, plan: DirectPlan, offset: int, n: Expr, h: Expr, w: Expr, c: Expr, *inside: Expr) -> Expr:

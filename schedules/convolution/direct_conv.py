@@ -80,14 +80,14 @@ def _accumulate(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) ->
     Their channels are in the order of the weights'.
     """
     ins = plan.instruction
-    if ins.parts == 1:
+    if ins.lanes_per_channel == 1:
         return _through_int16(read, weights, plan) if ins.staged else _at_once(read, weights, plan, total)
     acc = _through_int16(read, weights, plan) if ins.staged else _ordered(read, weights, plan)
     return te.compute(
         (*_tiles(plan), plan.block),
         lambda n, g, b, h, w, c: sum(
-            (acc[n, g, b, h, w, c * ins.parts + part] for part in range(1, ins.parts)),
-            acc[n, g, b, h, w, c * ins.parts],
+            (acc[n, g, b, h, w, c * ins.lanes_per_channel + part] for part in range(1, ins.lanes_per_channel)),
+            acc[n, g, b, h, w, c * ins.lanes_per_channel],
         ),
         "total",
     )
@@ -114,16 +114,16 @@ def _through_int16(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tenso
     kh, tap, step = taps = _reduction(plan)
     link, half, count = te.reduce_axis((0, ins.links), "link"), te.reduce_axis((0, 2), "half"), ins.pairs // 2
     pair = [te.reduce_axis((0, count), "pair")] if count > 1 else []  # an axis of extent 1 would vanish
-    lanes = plan.block * ins.parts
+    lanes = plan.block * ins.lanes_per_channel
 
     def chain(
         n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, kh: Expr, tap: Expr, step: Expr, i: Expr, half: Expr
     ) -> Expr:
-        if ins.parts > 1:
+        if ins.lanes_per_channel > 1:
             element, lane = _of_part(plan, i, half, pair[0]), []
         else:
             element, lane = half * count + sum(pair), [i % ins.lanes]
-        activation = read(n, h, w, kh, tap, g, step * ins.depth + link * (ins.parts * ins.pairs) + element)
+        activation = read(n, h, w, kh, tap, g, step * ins.depth + link * (ins.lanes_per_channel * ins.pairs) + element)
         weight = weights[(g, b, kh, tap, step, i // ins.lanes, link, *lane, element)]
         return te.sum(activation.astype("int16") * weight.astype("int16"), axis=[link, *pair])
 
@@ -144,11 +144,11 @@ def _ordered(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tensor:
 
     def accumulator(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
         element = _of_part(plan, i, pair, half)
-        activation = read(n, h, w, kh, tap, g, step * ins.depth + link * (ins.parts * ins.pairs) + element)
+        activation = read(n, h, w, kh, tap, g, step * ins.depth + link * (ins.lanes_per_channel * ins.pairs) + element)
         weight = weights[g, b, kh, tap, step, link, i // ins.lanes, element]
         return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[kh, tap, step, link, half, pair])
 
-    return te.compute((*_tiles(plan), plan.block * ins.parts), accumulator, "acc")
+    return te.compute((*_tiles(plan), plan.block * ins.lanes_per_channel), accumulator, "acc")
 
 
 def _of_part(plan: DirectPlan, i: Expr, inner: Expr, outer: Expr) -> Expr:

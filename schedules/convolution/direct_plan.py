@@ -37,14 +37,14 @@ class DirectTiling:
     chunk : int
         Rows of pixels (tiles, where there is one row) that a thread computes with one block's weights, before the
         next block.
-    patches : bool
-        The whole kernel is one run: what a row of results reads is copied, patch by patch.
+    im2col : bool
+        The whole kernel is one run: what a row of results reads is copied, window by window.
     """
 
     vectors: int
     tile: int
     chunk: int = 1
-    patches: bool = False
+    im2col: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class DirectPlan:
         return (
             conv.groups == 1
             and conv.dilation[1] == 1
-            and (self.tiling.patches or self.group_in % self.instruction.depth != 0)
+            and (self.tiling.im2col or self.group_in % self.instruction.depth != 0)
         )
 
     @property
     def kernel_rows(self) -> int:
         """Runs one below the other, of `taps` side by side."""
-        return 1 if self.tiling.patches else self.conv.kernel[0]
+        return 1 if self.tiling.im2col else self.conv.kernel[0]
 
     @property
     def taps(self) -> int:
@@ -102,7 +102,7 @@ class DirectPlan:
     @property
     def run(self) -> int:
         """Elements of a run: see the module."""
-        return self.row * (self.conv.kernel[0] if self.tiling.patches else 1)
+        return self.row * (self.conv.kernel[0] if self.tiling.im2col else 1)
 
     @property
     def steps(self) -> int:
@@ -150,7 +150,7 @@ class DirectPlan:
         return math.prod(self.weight_shape[2:]) * np.dtype(self.instruction.weight).itemsize
 
     @property
-    def far(self) -> bool:
+    def beyond_l1(self) -> bool:
         """Whether a block of weights does not stay in the first cache."""
         return self.block_bytes > CACHED
 
@@ -208,7 +208,7 @@ def weight_runs(plan: DirectPlan, weight: Array) -> Array:
     Parameters
     ----------
     plan : DirectPlan
-        Of its tiling, only `patches` matters.
+        Of its tiling, only `im2col` matters.
     weight : numpy.ndarray
         As for `pack_weights`.
 
@@ -224,7 +224,7 @@ def weight_runs(plan: DirectPlan, weight: Array) -> Array:
     w = w.reshape(conv.groups, plan.group_out, rows, plan.taps, plan.run)
     full = np.zeros((*w.shape[:-1], plan.steps * ins.depth), w.dtype)
     full[..., : plan.run] = w
-    return full.reshape(*w.shape[:-1], plan.steps, ins.links, ins.parts * ins.pairs)
+    return full.reshape(*w.shape[:-1], plan.steps, ins.links, ins.lanes_per_channel * ins.pairs)
 
 
 def pack_channels(plan: DirectPlan, values: Array) -> Array:

@@ -37,7 +37,7 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     Parameters
     ----------
     func : tvm.tirx.PrimFunc
-        Of `direct_conv`, unscheduled: blocks ["prepared", ["patches",]] ["sums",] "acc", ["total",] "out", where the
+        Of `direct_conv`, unscheduled: blocks ["prepared", ["im2col",]] ["sums",] "acc", ["total",] "out", where the
         result is packed also ["wide",] "requantized" and "packed".
     plan : DirectPlan
     copied : bool
@@ -98,13 +98,13 @@ def _int16_chains(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _multiply_link_by_link(sch, plan)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
-    if plan.instruction.parts > 1:
+    if plan.instruction.lanes_per_channel > 1:
         _add_parts(sch)
     _store(sch, plan)
 
 
 def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
-    """A function in assembly that multiplies a tile by a block (see `ordered`); its lanes are parts of a channel."""
+    """A function in assembly that multiplies a tile by a block (see `ordered`); several lanes make a channel."""
     nest = _hold_accumulators(sch, plan)
     acc = loops(sch, "acc")
     sch.reorder(acc.kh, acc.tap, acc.step, acc.w, acc.i)
@@ -149,7 +149,8 @@ def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     places, tiles = _cut_into_places(sch, plan, acc.h, tile)
     sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, w, acc.i)
     stored = tiles[-1]
-    if plan.instruction.parts > 1:  # few results: several tiles' are stored together, so that none waits for another
+    if plan.instruction.lanes_per_channel > 1:
+        # Few results: several tiles' are stored together, so that none waits for another.
         stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
         tiles = [*tiles[:-1], stored, last]
         sch.set_scope(sch.get_sblock("total"), 0, "local")
@@ -196,17 +197,17 @@ def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespa
 def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: SimpleNamespace) -> None:
     """Let each step fetch weights that are read later."""
     if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
-        prefetch(sch, acc.step, nest.tiles, plan.far)
+        prefetch(sch, acc.step, nest.tiles, plan.beyond_l1)
 
 
 def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:
-    """Before the reduction is decomposed, as TVM asks. Patches serve all blocks of channels of a thread's places."""
-    patches = plan.tiling.patches
-    shared = sch.fuse(*(nest.shared[:-1] if patches else nest.shared))
+    """Before the reduction is decomposed, as TVM asks. Copied windows serve all of a thread's blocks."""
+    im2col = plan.tiling.im2col
+    shared = sch.fuse(*(nest.shared[:-1] if im2col else nest.shared))
     sch.parallel(shared)
-    if patches:
-        sch.compute_at(sch.get_sblock("patches"), shared)
-        sch.split(loops(sch, "patches").k, [None, plan.row])
+    if im2col:
+        sch.compute_at(sch.get_sblock("im2col"), shared)
+        sch.split(loops(sch, "im2col").k, [None, plan.row])
 
 
 def _write_out(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
@@ -247,9 +248,9 @@ def _start_from_zero(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
 
 def _call_assembly(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
     """Replace all that is inside of a step by the function that multiplies two pixels by four vectors."""
-    ins, patches = plan.instruction, plan.tiling.patches
-    flat = plan.by_row and not patches
-    distance = 1 if patches else plan.conv.strides[1] * (plan.conv.in_channels if flat else 1)
+    ins, im2col = plan.instruction, plan.tiling.im2col
+    flat = plan.by_row and not im2col
+    distance = 1 if im2col else plan.conv.strides[1] * (plan.conv.in_channels if flat else 1)
     alone = plan.kernel_rows * plan.taps * plan.steps == 1
     sch.annotate(acc.kh, "pragma_import_llvm", ordered_function(ins, alone))
     sch.tensorize(acc.w, ordered_intrinsic(ins, distance, flat, alone))

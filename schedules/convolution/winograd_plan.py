@@ -113,7 +113,7 @@ class WinogradPlan:
         return 2 * self.channels * self.block
 
     @property
-    def far(self) -> bool:
+    def beyond_l1(self) -> bool:
         """Whether they do not stay in the first cache."""
         return self.block_bytes > CACHED
 

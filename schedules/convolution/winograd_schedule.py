@@ -126,7 +126,7 @@ def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back
     step, several = sch.split(at.step, [None, many])
     sch.reorder(at.p, group, step, several, tile, vector, lane, at.pair)
     if not ins.neon:
-        prefetch(sch, step, [group], plan.far, "v" if plan.v_bytes > SPILLED else "")
+        prefetch(sch, step, [group], plan.beyond_l1, "v" if plan.v_bytes > SPILLED else "")
     _place_write_back(sch, write_back, group, ins.lanes)
     *_, zero_tile, zero_vector, zero_lane = sch.get_loops(sch.decompose_reduction(product, step))
     sch.vectorize(zero_lane)

@@ -26,7 +26,7 @@ class Instruction:
 
     Parameters
     ----------
-    form : str
+    base_name : str
         What it is called, without the length of its chain: "pmaddubsw_256".
     isa : str
         The architecture: "x86", "aarch64" or "armv7", which is 32-bit ARM with NEON.
@@ -47,7 +47,7 @@ class Instruction:
     lengths : tuple of int
         The chains that the ranges of a layer alone may prove, rising, where there is an int16 step; empty: there is
         none. A layer's actual weights may prove others.
-    parts : int
+    lanes_per_channel : int
         Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
     chains : tuple of int
         Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
@@ -58,7 +58,7 @@ class Instruction:
         Its multiply-accumulates per cycle, relative to the figure of its family.
     """
 
-    form: str
+    base_name: str
     isa: Isa
     family: str
     lanes: int
@@ -68,7 +68,7 @@ class Instruction:
     registers: int
     chain: int = 1
     lengths: tuple[int, ...] = ()
-    parts: int = 1
+    lanes_per_channel: int = 1
     chains: tuple[int, ...] = ()
     fused: bool = False
     rate: float = 1.0
@@ -77,8 +77,8 @@ class Instruction:
     def name(self) -> str:
         """What it is called where kernels are recorded, as "pmaddubsw_256_x4": see `instructions.named`."""
         if self.chains:
-            return f"{self.form}_x{''.join(DIGITS[links] for links in self.chains)}"
-        return f"{self.form}_x{self.chain}" if self.int16_step else self.form
+            return f"{self.base_name}_x{''.join(DIGITS[links] for links in self.chains)}"
+        return f"{self.base_name}_x{self.chain}" if self.int16_step else self.base_name
 
     @property
     def neon(self) -> bool:
@@ -98,7 +98,7 @@ class Instruction:
     @property
     def staged(self) -> bool:
         """Whether products are added in int16 first, by an intrinsic of its own."""
-        return self.int16_step and (self.chain > 1 or self.parts > 1) and not self.chains
+        return self.int16_step and (self.chain > 1 or self.lanes_per_channel > 1) and not self.chains
 
     @property
     def links(self) -> int:
@@ -108,32 +108,32 @@ class Instruction:
     @property
     def depth(self) -> int:
         """Input channels that one use of the instruction consumes."""
-        return self.pairs * self.links * self.parts
+        return self.pairs * self.links * self.lanes_per_channel
 
     @property
     def channels(self) -> int:
         """Output channels of a vector."""
-        return self.lanes // self.parts
+        return self.lanes // self.lanes_per_channel
 
     @property
     def intrinsic(self) -> str:
         """Name of the tensor intrinsic that adds to accumulators: products, or the int16 sums of a chain of them."""
-        return f"eq_tvm.{self.form}_widen" if self.staged else f"eq_tvm.{self.form}"
+        return f"eq_tvm.{self.base_name}_widen" if self.staged else f"eq_tvm.{self.base_name}"
 
     @property
     def link(self) -> str:
         """Name of the tensor intrinsic that multiplies and adds in int16, where it is `staged`."""
-        return f"eq_tvm.{self.form}_link"
+        return f"eq_tvm.{self.base_name}_link"
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weights that one use of the instruction reads.
 
-        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or (chain, parts * pairs) where lanes
-        are parts of a channel.
+        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or
+        (chain, lanes_per_channel * pairs) where lanes hold partial sums of a channel.
         """
-        if self.parts > 1:
-            return (self.links, self.parts * self.pairs)
+        if self.lanes_per_channel > 1:
+            return (self.links, self.lanes_per_channel * self.pairs)
         if self.chain == 1:
             return (self.lanes, self.pairs)
         return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)
@@ -149,10 +149,10 @@ class Definition:
         With the shortest of its chains.
     register : callable (instruction)
         Registers its tensor intrinsics, for chains of every length, unless that was done before: see `intrinsics`.
-    alternatives : tuple of Definition
+    variants : tuple of Definition
         Those that multiply and prove alike, but read activations differently.
     """
 
     instruction: Instruction
     register: Callable[[Instruction], None]
-    alternatives: tuple[Definition, ...] = ()
+    variants: tuple[Definition, ...] = ()

@@ -8,7 +8,7 @@ import numpy as np
 from ..common.overflow import INT16_MAX
 from . import neon, x86
 from .instruction import DIGITS, Definition, Instruction, Isa
-from .ordered import FORM, with_chains
+from .ordered import BASE_NAME, with_chains
 
 # Fastest first, each for whoever has its family. Of bytes; a wider operand takes a layer that bytes do not.
 FOR_BYTES: Sequence[Definition] = (*x86.FOR_BYTES, *neon.FOR_BYTES)
@@ -57,10 +57,10 @@ def choose_int16(features: Collection[str]) -> Instruction | None:
     return next((_ready(definition, definition.instruction.chain) for definition in found), None)
 
 
-def forms(instruction: Instruction) -> Iterator[Instruction]:
+def variants(instruction: Instruction) -> Iterator[Instruction]:
     """The instruction, and those that multiply and prove alike, but read activations differently."""
     yield instruction
-    for definition in _DEFINITIONS[instruction.form].alternatives:
+    for definition in _DEFINITIONS[instruction.base_name].variants:
         other, chain = definition.instruction, definition.instruction.chain
         if other.int16_step:  # as many products in an int16
             chain = instruction.chain * instruction.products // other.products
@@ -82,10 +82,10 @@ def named(name: str, features: Collection[str] = ()) -> Instruction:
     if name in _DEFINITIONS:
         definition = _DEFINITIONS[name]
         return _ready(definition, definition.instruction.chain)
-    form, _, length = name.rpartition("_x")
-    if form == FORM:
+    base_name, _, length = name.rpartition("_x")
+    if base_name == BASE_NAME:
         return with_chains(neon.SMLAL_PARTS.instruction, [DIGITS.index(digit) for digit in length])
-    return _ready(_DEFINITIONS[form], int(length))
+    return _ready(_DEFINITIONS[base_name], int(length))
 
 
 def fma(lanes: int, features: Collection[str] = ()) -> Instruction:
@@ -135,8 +135,8 @@ def _ready(definition: Definition, chain: int) -> Instruction:
 
 
 _DEFINITIONS = {
-    each.instruction.form: each
+    each.instruction.base_name: each
     for definition in (*FOR_BYTES, *FOR_INT16)
-    for each in (definition, *definition.alternatives)
+    for each in (definition, *definition.variants)
 }
 _FLOAT_LANES = {f"fma_{32 * lanes}": lanes for lanes in (4, 8, 16)}

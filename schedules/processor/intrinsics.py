@@ -1,4 +1,4 @@
-"""Multiply-accumulate instructions as TIR tensor intrinsics: the forms that `instruction` describes.
+"""Multiply-accumulate instructions as TIR tensor intrinsics: the kinds that `instruction` describes.
 
 Each is a description, plain arithmetic for TVM to recognize, and an implementation around a vector operation, which
 comes from where the instruction is defined.
@@ -32,7 +32,7 @@ def multiplying(body: Body) -> Register:
         The new vector of int32 accumulators, with products of the buffers of activations (pairs,) and of weights
         (lanes, pairs) added to `c`.
     """
-    return lambda ins: _register(f"eq_tvm.{ins.form}", _multiply, ins, body)
+    return lambda ins: _register(f"eq_tvm.{ins.base_name}", _multiply, ins, body)
 
 
 def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) -> Register:
@@ -48,26 +48,26 @@ def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) 
 
     def register(ins: Instruction) -> None:
         _register(ins.link, _link, ins, lambda A, B, c: c + multiply(A, B))
-        _register(f"eq_tvm.{ins.form}_widen", _widen, ins, widen)
-        _register(f"eq_tvm.{ins.form}", _multiply, ins, lambda A, B, c: widen(multiply(A, B), c))
+        _register(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
+        _register(f"eq_tvm.{ins.base_name}", _multiply, ins, lambda A, B, c: widen(multiply(A, B), c))
 
     return register
 
 
 def parted(body: Body, widen: Widen) -> Register:
-    """The two intrinsics of one whose lanes are parts of a channel.
+    """The two intrinsics of one whose lanes hold partial sums of a channel.
 
     Parameters
     ----------
     body : callable (A, B, c)
-        The new vector of int16 sums; both operands have parts * pairs elements, all that a link consumes.
+        The new vector of int16 sums; both operands have lanes_per_channel * pairs elements, all of a link.
     widen : callable (sums, c)
         As for `chained`.
     """
 
     def register(ins: Instruction) -> None:
         _register(ins.link, _link_of_parts, ins, body)
-        _register(f"eq_tvm.{ins.form}_widen", _widen, ins, widen)
+        _register(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
 
     return register
 
@@ -81,7 +81,7 @@ def shared(body: Body) -> Register:
         As for `multiplying`, with activations (chain * pairs,) and weights (chain, lanes, pairs), (chain, lanes) where
         there are no pairs.
     """
-    return lambda ins: _register(f"eq_tvm.{ins.form}", _shared if ins.pairs > 1 else _shared_single, ins, body)
+    return lambda ins: _register(f"eq_tvm.{ins.base_name}", _shared if ins.pairs > 1 else _shared_single, ins, body)
 
 
 def llvm(name: str, dtype: str, *args: Expr) -> Expr:
@@ -209,8 +209,8 @@ def _widen(ins: Instruction, body: Widen) -> Pair:
 
 
 def _link_of_parts(ins: Instruction, body: Body) -> Pair:
-    """Lanes are parts of a channel: both operands have all that a link consumes, in two halves of a register."""
-    lanes, size = ins.lanes, ins.parts * ins.pairs
+    """Lanes hold partial sums of a channel: both operands have all of a link, in two halves of a register."""
+    lanes, size = ins.lanes, ins.lanes_per_channel * ins.pairs
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:

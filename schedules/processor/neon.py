@@ -1,7 +1,8 @@
 """ARM's multiply instructions, in vectors of 128 bits: the record of each, and its words in LLVM's language.
 
-Lanes may be parts of one output channel, each with activations of its own (smlal_parts, added by `sum_of_parts`), or
-several vectors of weights share a register of activations, element by element (sdot_element, smlal_int16).
+Lanes may hold partial sums of one output channel, each with activations of its own (smlal_parts, added by
+`sum_of_parts`), or several vectors of weights share a register of activations, element by element (sdot_element,
+smlal_int16).
 
 To add one, define it here and put it where it belongs in `FOR_BYTES` or `FOR_INT16`; ``targets.yaml`` says who has it,
 and `eq_tvm.host` what a processor needs to have for it.
@@ -89,7 +90,17 @@ SDOT = Definition(
 )
 SMLAL_PARTS = Definition(
     Instruction(
-        "smlal_parts", "aarch64", "smlal", 4, 4, "int8", "int8", REGISTERS, lengths=(1, 2, 4), parts=4, fused=True
+        "smlal_parts",
+        "aarch64",
+        "smlal",
+        4,
+        4,
+        "int8",
+        "int8",
+        REGISTERS,
+        lengths=(1, 2, 4),
+        lanes_per_channel=4,
+        fused=True,
     ),
     parted(_smlal_parts, _sadalp),
 )
@@ -129,7 +140,7 @@ def load_ahead(sch: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> None:
 
 
 def sum_of_parts() -> str:
-    """Name of the tensor intrinsic C[i] = A[4 i] + ... + A[4 i + 3] for four channels' accumulators in four parts."""
+    """Name of the tensor intrinsic C[i] = A[4 i] + ... + A[4 i + 3]: four channels' accumulators, four lanes each."""
     name = "eq_tvm.sum_of_parts"
     if TensorIntrin.get(name, allow_missing=True) is None:
         TensorIntrin.register(name, *_sum_of_parts())

@@ -20,7 +20,7 @@ from .instruction import Instruction
 from .intrinsics import Pair
 
 LINKS = 32  # at most, for the cache of instructions
-FORM = "smlal_ordered"
+BASE_NAME = "smlal_ordered"
 VECTORS, TILE = 4, 2  # output channels and pixels: sixteen registers for their sums
 GROUP = 4  # registers that an instruction loads
 _SUMS, _WEIGHTS, _ACTIVATIONS = 8, 16, 24  # the first of these registers; 0 to 7 are left to LLVM
@@ -28,7 +28,7 @@ _SUMS, _WEIGHTS, _ACTIVATIONS = 8, 16, 24  # the first of these registers; 0 to 
 
 def with_chains(instruction: Instruction, chains: Sequence[int]) -> Instruction:
     """The instruction, one use of which consumes chains of so many links, for four channels and two pixels together."""
-    return replace(instruction, form=FORM, chains=tuple(chains))
+    return replace(instruction, base_name=BASE_NAME, chains=tuple(chains))
 
 
 def ordered_intrinsic(instruction: Instruction, distance: int, flat: bool, alone: bool) -> str:

@@ -125,7 +125,7 @@ def test_equalization_before_a_depthwise_layer():
 
 
 def test_equalization_of_a_stage_with_residuals():
-    """All that additions tie together has the same factors, into a dense layer behind."""
+    """All that additions couple has the same factors, into a dense layer behind."""
     weight = random(6, 3, 3, 3) * np.float32([1, 0.1, 10, 2, 0.5, 0.2]).reshape(-1, 1, 1, 1)
 
     def make(emit, x):

@@ -55,7 +55,7 @@ def test_every_candidate_gives_the_same_integers(family, folder, layer):
 @given(st.sampled_from([1, 3, 4]), st.sampled_from([(3, 3), (5, 5), (1, 3)]), activations(), SEEDS)
 @settings(max_examples=20)
 def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, inputs, seed):
-    """Patches put other products side by side than rows do."""
+    """Windows put other products side by side than rows do."""
     layer = Layer(Conv2D(1, 6, 9, channels, 12, kernel), inputs, 63 + seed % 65, seed=seed)
     weight = layer.numbers().weight
     for candidate in _candidates(layer, FAMILIES[name].machine):
@@ -68,7 +68,7 @@ def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, input
                 assert ends.max(0).sum((1, 3)).max() <= INT16_MAX and ends.min(0).sum((1, 3)).min() >= -INT16_MAX
         elif ins.chain > 1 and ins.int16_step:
             w = pack_weights(plan, weight).astype("int32")
-            if ins.parts > 1:
+            if ins.lanes_per_channel > 1:
                 w, axes = w.reshape(-1, ins.chain, ins.products, 8), (1, 2)
             else:
                 w, axes = w.reshape(-1, ins.chain, 2 * ins.lanes, ins.products), (1, 3)

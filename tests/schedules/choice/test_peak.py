@@ -3,13 +3,13 @@
 import numpy as np
 
 from eq_tvm.schedules.choice.peak import peak_kernel
-from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, forms, named
+from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, named, variants
 
 
 def test_every_instruction_has_a_peak(family, folder):
     """Which computes what it says it does: sums of as many ones as it claims to multiply."""
     features = family.features
-    found = [*forms(choose(features, (0, 127), 63)[0]), choose_int16(features), fma(family.bits // 32, features)]
+    found = [*variants(choose(features, (0, 127), 63)[0]), choose_int16(features), fma(family.bits // 32, features)]
     if family.in_order:
         found.append(named("smlal_ordered_x46"))
     jobs, depths = [], []

@@ -11,10 +11,10 @@ from eq_tvm.schedules.common.lowered import lowered
 from eq_tvm.schedules.common.prefetch import prefetch
 
 
-@pytest.mark.parametrize("passes, far, hints", [(True, True, [2, 3]), (True, False, [2]), (False, False, [3])])
+@pytest.mark.parametrize("passes, beyond_l1, hints", [(True, True, [2, 3]), (True, False, [2]), (False, False, [3])])
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_prefetch(cpu, folder, blocks, passes, far, hints):
-    """The next block of weights where there are several, and passes; weights ahead where they are far. Same results.
+def test_prefetch(cpu, folder, blocks, passes, beyond_l1, hints):
+    """The next block of weights where there are several, and passes; weights ahead if they are beyond L1. Same results.
 
     What is ahead of the end is fetched, too, where there is nothing: that is no fault.
     """
@@ -24,7 +24,7 @@ def test_prefetch(cpu, folder, blocks, passes, far, hints):
     sch = s_tir.Schedule(te.create_prim_func([x, weights, out]))
     t, i, step = sch.get_loops(sch.get_sblock("out"))[-3:]
     sch.reorder(t, step, i)
-    prefetch(sch, step, [t] if passes else [], far)
+    prefetch(sch, step, [t] if passes else [], beyond_l1)
     sch.decompose_reduction(sch.get_sblock("out"), step)
     func = lowered(sch.mod["main"])
     found = [int(hint) for hint in re.findall(r"T.prefetch\(.*?, 0, (\d), 1\)", func.script())]
@@ -47,7 +47,7 @@ def test_all_passes_together_fetch_the_next_block(monkeypatch):
     sch = s_tir.Schedule(te.create_prim_func([x, weights, out]))
     _, _, t, i, tap, step = sch.get_loops(sch.get_sblock("out"))
     sch.reorder(t, tap, step, i)
-    prefetch(sch, step, [t], far=False)
+    prefetch(sch, step, [t], beyond_l1=False)
     lowered(sch.mod["main"])
     (load,) = places
     *block, _, _, element = load.indices

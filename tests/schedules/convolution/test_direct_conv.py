@@ -38,7 +38,7 @@ from eq_tvm.schedules.convolution.direct_plan import (
     pack_weights,
     weight_runs,
 )
-from eq_tvm.schedules.processor.instructions import choose, fma, forms, named
+from eq_tvm.schedules.processor.instructions import choose, fma, named, variants
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,26 @@ class Case(Layer):
         conv = self.conv
         chosen, offset = choose(family.features, self.span, int(np.abs(numbers.weight.astype("int32")).max()))
 
-        def runs(patches, instruction):
-            plan = DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1, patches=patches))
+        def runs(im2col, instruction):
+            plan = DirectPlan(conv, instruction, numbers.output, DirectTiling(1, 1, im2col=im2col))
             return weight_runs(plan, numbers.weight)
 
         span = self.span[0] + offset, self.span[1] + offset
         chains = [
-            (chain, patches)
-            for form in forms(chosen)
-            for patches in tilings.layouts(conv, form)
+            (chain, im2col)
+            for variant in variants(chosen)
+            for im2col in tilings.layouts(conv, variant)
             for chain in (
-                form,
-                *longer_chains(form, partial(runs, patches), span),
-                *(ordered(form, conv, partial(runs, patches), span, patches) if family.in_order else ()),
+                variant,
+                *longer_chains(variant, partial(runs, im2col), span),
+                *(ordered(variant, conv, partial(runs, im2col), span, im2col) if family.in_order else ()),
             )
         ]
-        instruction, patches = chains[self.chain % len(chains)]
+        instruction, im2col = chains[self.chain % len(chains)]
         plans = [
             DirectPlan(conv, instruction, numbers.output, tiling)
             for tiling in tilings.direct_tilings(conv, instruction)
-            if tiling.patches == patches
+            if tiling.im2col == im2col
         ]
         if self.packed:
             plans = [plan for plan in plans if plan.packs] or plans
@@ -142,7 +142,7 @@ def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
 
 
-# Pointwise, strided, padded and dilated, a few channels in patches, grouped.
+# Pointwise, strided, padded and dilated, a few channels by im2col, grouped.
 PLAIN_SHAPES = [
     Conv2D(1, 5, 6, 16, 20),
     Conv2D(2, 6, 7, 8, 16, (3, 3), (2, 1), (1, 0, 1, 2), (1, 2)),
@@ -259,7 +259,7 @@ def test_one_link_more_would_overflow(family, folder, inputs, limit):
     assert (got != accumulators(conv, numbers.x, numbers.weight, numbers.bias)).all()
 
 
-# Rows and pixels of activations, strides, what is read where it is, single runs and patches.
+# Rows and pixels of activations, strides, what is read where it is, single runs and im2col.
 ORDERED = [
     Conv2D(1, 5, 6, 64, 10, (3, 3), padding=(1, 1, 1, 1)),
     Conv2D(1, 6, 9, 192, 4, (1, 3), strides=(2, 2)),
@@ -295,13 +295,13 @@ def test_ordered(family, folder, drawn):
             conv, Activations(0, 127, "int8", inputs), limit, weights, Epilogue("float32", -np.inf, np.inf), seed=seed
         )
         numbers = case.numbers()
-        for patches in tilings.layouts(conv, named("smlal_parts_x1")):
-            plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, patches=patches))
+        for im2col in tilings.layouts(conv, named("smlal_parts_x1")):
+            plan = DirectPlan(conv, named("smlal_parts_x1"), numbers.output, DirectTiling(4, 2, im2col=im2col))
 
             def runs(instruction, plan=plan, weight=numbers.weight):
                 return weight_runs(replace(plan, instruction=instruction), weight)
 
-            for instruction in ordered(plan.instruction, conv, runs, case.span, patches):
+            for instruction in ordered(plan.instruction, conv, runs, case.span, im2col):
                 assert named(instruction.name) == instruction
                 plan = replace(plan, instruction=instruction)
                 arguments = numbers.arguments(

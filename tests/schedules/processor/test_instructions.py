@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eq_tvm import host
 from eq_tvm.schedules.common.overflow import INT16_MAX
-from eq_tvm.schedules.processor.instructions import FOR_BYTES, choose, choose_int16, fma, forms, named, vector_bits
+from eq_tvm.schedules.processor.instructions import FOR_BYTES, choose, choose_int16, fma, named, variants, vector_bits
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
 LINKS = {"pmaddubsw": 2, "smlal": 1, "vmlal": 1}  # products that one link adds up in an int16
@@ -101,7 +101,7 @@ def test_no_choice_for_int16():
 def test_parts_only_where_a_link_of_them_fits():
     """It adds up two products."""
     for limit, count in ((127, 2), (128, 1)):
-        assert len(list(forms(choose({"smlal"}, (-128, 127), limit)[0]))) == count
+        assert len(list(variants(choose({"smlal"}, (-128, 127), limit)[0]))) == count
 
 
 def test_int7_has_the_longest_chains():

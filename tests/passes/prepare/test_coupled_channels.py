@@ -1,21 +1,21 @@
-"""Which channels are tied together, and which can't be scaled."""
+"""Which channels are coupled, and which can't be scaled."""
 
 import numpy as np
 from small_networks import build, conv, random, relu
 from tvm import relax
 
 from eq_tvm.passes.graph.network import read_network
-from eq_tvm.passes.prepare.channel_ties import ChannelTies
+from eq_tvm.passes.prepare.coupled_channels import CoupledChannels
 
 
-def ties_of(make):
+def coupled_of(make):
     net = read_network(build(make))
-    ties = ChannelTies(net)
-    return ties, {node.name: ties.classes.get(i) for i, node in enumerate(net.nodes)}
+    coupled = CoupledChannels(net)
+    return coupled, {node.name: coupled.classes.get(i) for i, node in enumerate(net.nodes)}
 
 
-def free(ties, classes):
-    return not ties.frozen & set(classes.tolist())
+def free(coupled, classes):
+    return not coupled.frozen & set(classes.tolist())
 
 
 def test_layers_separate_channels_and_the_rest_passes_them_on():
@@ -24,11 +24,11 @@ def test_layers_separate_channels_and_the_rest_passes_them_on():
         b = emit(relax.op.clip(conv(emit, a, "bb", weight=random(8, 1, 3, 3), groups=8), 0, 6), "rb")
         return [conv(emit, b, "c")]
 
-    ties, classes = ties_of(make)
-    assert (classes["a"] == classes["pool"]).all() and free(ties, classes["a"])
-    assert (classes["bb"] == classes["rb"]).all() and free(ties, classes["bb"])
+    coupled, classes = coupled_of(make)
+    assert (classes["a"] == classes["pool"]).all() and free(coupled, classes["a"])
+    assert (classes["bb"] == classes["rb"]).all() and free(coupled, classes["bb"])
     assert not set(classes["a"]) & set(classes["bb"])
-    assert not free(ties, classes["x"]) and not free(ties, classes["c"])
+    assert not free(coupled, classes["x"]) and not free(coupled, classes["c"])
 
 
 def test_additions_tie_and_concatenations_append():
@@ -39,11 +39,11 @@ def test_additions_tie_and_concatenations_append():
         padded = emit(relax.op.nn.pad(total, [0, 0, 2, 1, 0, 0, 0, 0]), "padded")
         return [conv(emit, padded, "d", weight=random(4, 11, 3, 3))]
 
-    ties, classes = ties_of(make)
+    coupled, classes = coupled_of(make)
     assert (np.concatenate([classes["ra"], classes["rbb"]]) == classes["both"]).all()
     assert (classes["c"] == classes["both"]).all() and (classes["total"] == classes["both"]).all()
     assert (classes["padded"][2:10] == classes["total"]).all() and len(set(classes["padded"])) == 11
-    assert free(ties, classes["padded"])
+    assert free(coupled, classes["padded"])
 
 
 def test_flattened_channels_stand_side_by_side():
@@ -52,8 +52,8 @@ def test_flattened_channels_stand_side_by_side():
         flat = emit(relax.op.reshape(a, (1, 4 * 64)), "flat")
         return [emit(relax.op.matmul(flat, relax.const(random(256, 5))), "fc")]
 
-    ties, classes = ties_of(make)
-    assert (classes["flat"].reshape(4, 64) == classes["ra"][:, None]).all() and free(ties, classes["flat"])
+    coupled, classes = coupled_of(make)
+    assert (classes["flat"].reshape(4, 64) == classes["ra"][:, None]).all() and free(coupled, classes["flat"])
 
 
 def test_what_no_factor_commutes_with_is_frozen():
@@ -66,6 +66,6 @@ def test_what_no_factor_commutes_with_is_frozen():
         grouped = conv(emit, d, "grouped", weight=random(4, 4, 3, 3), groups=2)
         return [conv(emit, curved, "e"), conv(emit, grouped, "f"), permuted]
 
-    ties, classes = ties_of(make)
+    coupled, classes = coupled_of(make)
     for name in ("a", "bb", "c", "d", "curved"):
-        assert not free(ties, classes[name])
+        assert not free(coupled, classes[name])

@@ -7,11 +7,12 @@ from ..graph.network import Network, Node
 _SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "resize"}
 
 
-class ChannelTies:
+class CoupledChannels:
     """Channels of activations, in classes that one factor can scale: positive factors commute with what is between.
 
     A convolution or dense layer separates its input's channels from its output's: its weights take up both factors.
-    Additions tie channels together, from operand to operand and through whole stages of a residual network.
+    Additions couple channels, from operand to operand and through whole stages of a residual network, as the literature
+    on pruning calls it.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class ChannelTies:
         if node.op in _SAME or (node.op == "clip" and float(node.expr.args[1].value) == 0):
             return inputs[0]
         if node.op == "add" and shapes[0] == shapes[1]:
-            return self._tied(*inputs)
+            return self._couple(*inputs)
         if node.op == "concat" and int(node.expr.attrs.axis) % len(node.shape) == 1:
             return np.concatenate(inputs)
         if node.op == "strided_slice" and node.shape[1] == shapes[0][1]:
@@ -73,7 +74,7 @@ class ChannelTies:
             self._parent[c] = c = self._parent[self._parent[c]]
         return c
 
-    def _tied(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _couple(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         for x, y in zip(a, b, strict=True):
             self._parent[self._root(x)] = self._root(y)
         return a
