@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["UserError", "compile", "connect", "load"]
 
+_HOMES = {"compile": "eq_tvm.compiler", "connect": "eq_tvm.boards.session", "load": "eq_tvm.running.runtime"}
+_MODULES = {"analysis", "bench", "evaluate", "passes"}
+
 
 def __getattr__(name: str) -> Any:
     """Import what needs NumPy and TVM only when it is asked for."""
-    home = {"compile": "eq_tvm.compiler", "connect": "eq_tvm.boards.session", "load": "eq_tvm.running.runtime"}.get(
-        name
-    )
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"eq_tvm.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

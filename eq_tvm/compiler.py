@@ -108,8 +108,8 @@ def _check_max_drop(options: CompileOptions) -> None:
     drop = options.max_drop
     if drop is not None and options.scheme == "float32":
         raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
-    if drop is not None and not drop >= 0:
-        raise UserError(f"--max-drop is in points that the network may lose, 0 or more, not {drop:g}")
+    if drop is not None and not 0 <= drop <= 100:
+        raise UserError(f"--max-drop is in points that the network may lose, from 0 to 100, not {drop:g}")
 
 
 def quantize(

@@ -68,11 +68,14 @@ class Preprocess:
         if missing := [key for key in ("channels", "mean", "std") if key not in values]:
             raise UserError(f"{source} lacks {', '.join(missing)}; it needs channels, mean and std")
         channels, resize = values["channels"], values.get("resize")
-        if channels not in _CHANNELS:
+        if not isinstance(channels, str) or channels not in _CHANNELS:
             raise UserError(f"{source}: channels must be one of {', '.join(_CHANNELS)}, not {channels!r}")
         for key in ("mean", "std"):
-            if not _is_list(values[key], (int, float), _CHANNELS[channels]) or (key == "std" and 0 in values[key]):
-                raise UserError(f"{source}: {key} must be one number per channel of {channels}, not {values[key]!r}")
+            numbers = values[key]
+            if not _is_list(numbers, (int, float), _CHANNELS[channels]) or not all(map(math.isfinite, numbers)):
+                raise UserError(f"{source}: {key} must be one number per channel of {channels}, not {numbers!r}")
+            if key == "std" and 0 in numbers:
+                raise UserError(f"{source}: std must have no 0, as pixels are divided by it, but is {numbers!r}")
         if resize is not None and not (_is_list(resize, int, 2) and min(resize) > 0):
             raise UserError(f"{source}: resize must be [height, width], not {resize!r}")
         mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))

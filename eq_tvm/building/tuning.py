@@ -57,6 +57,8 @@ class Tuner:
         self.target, self.processor, self.file, self.measure = target, processor, file, measure
         self.progress = progress or (lambda message: None)
         self.known = _read(file) if file else {}
+        if file and measure:
+            _write(file, self.known)  # before time is spent on what it could not keep
 
     def __call__(self, key: str, candidates: Sequence[Candidate]) -> Candidate:
         """The candidate to use for the layer that `key` describes."""
@@ -156,11 +158,14 @@ def _random(parameter: tvm.tirx.Var, random: np.random.Generator) -> np.ndarray:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(entries, dict) or not all(isinstance(layers, dict) for layers in entries.values()):
+            raise ValueError("it is not a mapping of processors to layers")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
         raise UserError(f"can't read the tuning file {file} ({e}): delete it, or name another by --tuning-file") from e
+    return entries
 
 
 def _write(file: Path, entries: dict[str, Any]) -> None:

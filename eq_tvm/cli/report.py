@@ -114,13 +114,14 @@ def bundle_layers_report(bundle: Bundle) -> str:
         "",
         f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}",
     ]
+    others = "" if bundle.is_example else f" {bundle.model}.onnx --calibration DATA --preprocess FILE"
     lines += [_layer_line(layer, width) for layer in layers]
     lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
     return "\n".join(
         [
             *map(str.rstrip, lines),
             "",
-            f"More: python -m eq_tvm analyze {bundle.model}.onnx --calibration DATA --preprocess FILE",
+            f"More: python -m eq_tvm analyze{others}",
         ]
     )
 

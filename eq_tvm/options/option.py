@@ -92,7 +92,7 @@ def check_choices(options: Any) -> None:
     """UserError where an option with a few values has another one."""
     for each in options_of(type(options)):
         value = getattr(options, each.name)
-        if each.choices and value is not None and value not in each.choices:
+        if each.choices and value not in each.choices and (value is not None or each.default is not None):
             raise UserError(f"{each.flag} must be one of {', '.join(each.choices)}, not {value}")
 
 
@@ -108,6 +108,9 @@ def keywords_of(declared: Callable[P, Options]) -> Callable[[Callable[[Options],
     def decorate(function: Callable[[Options], Result]) -> Callable[P, Result]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            known = inspect.signature(declared).parameters
+            if unknown := [name for name in kwargs if name not in known]:
+                raise TypeError(f"{function.__name__}() has no option '{unknown[0]}'; there are {', '.join(known)}")
             return function(declared(*args, **kwargs))
 
         returns = inspect.signature(function).return_annotation

@@ -216,7 +216,13 @@ def test_bad_options(refused):
     compile_ = ("compile", "net.onnx", *common())
     refused("--keep is for layers of quantized networks", *compile_, "--scheme", "float32", "--keep", "n2=float")
     refused("--max-drop is for quantized networks", *compile_, "--scheme", "float32", "--max-drop", 1)
-    refused("--max-drop is in points that the network may lose, 0 or more, not -1", *compile_, "--max-drop", -1)
+    for points in (-1, "inf", "nan"):
+        refused(
+            f"--max-drop is in points that the network may lose, from 0 to 100, not {points}",
+            *compile_,
+            "--max-drop",
+            points,
+        )
     refused("--max-drop measures on calibration images that find no scales", *compile_[:-1], 60, "--max-drop", 1)
     refused(
         "--max-drop measures on calibration images that find no scales",

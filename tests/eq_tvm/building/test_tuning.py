@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -80,11 +81,17 @@ def test_what_is_remembered_must_still_exist(tmp_path):
     assert tuning.Tuner(None, "another cpu", file, measure=False)("other", [slow, fast]) is fast
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("text", ["{", "[1]", '{"cpu": 1}'])
+def test_a_damaged_file_is_named(tmp_path, text):
     file = tmp_path / "tuning.json"
-    file.write_text("{")
+    file.write_text(text)
     with pytest.raises(UserError, match=r"tuning\.json .*delete it"):
         tuning.Tuner(None, "cpu", file, measure=False)
+
+
+def test_a_file_that_cant_be_written_is_refused_before_anything_is_measured():
+    with pytest.raises(UserError, match="can't write the tuning file"):
+        tuning.Tuner(None, "cpu", Path("/proc/nowhere/tuning.json"), measure=True)
 
 
 def test_no_home(monkeypatch):

@@ -1,6 +1,8 @@
 """Options are declared once: functions, their help and the command line have the same."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -55,3 +57,18 @@ def test_what_is_wrong_with_them():
         with pytest.raises(UserError, match=message):
             eq_tvm.compile(**options)
     check_choices(CompileOptions(method=None, scheme="int8"))
+
+
+def test_unknown_keywords_are_named():
+    with pytest.raises(TypeError, match=r"compile\(\) has no option 'foo'; there are model, "):
+        eq_tvm.compile(foo=1)
+
+
+def test_none_is_no_choice_where_there_is_a_default():
+    with pytest.raises(UserError, match="--scheme must be one of int6, int7, int8, float32, not None"):
+        eq_tvm.compile(scheme=None)
+
+
+def test_documented_modules_come_with_the_package():
+    code = "import eq_tvm; eq_tvm.analysis.analyze, eq_tvm.evaluate.evaluate, eq_tvm.bench.bench, eq_tvm.passes"
+    subprocess.run([sys.executable, "-c", code], check=True)
