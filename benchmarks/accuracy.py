@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-import detection
-from peers import machine
+from peers import detection, machine
 from peers.accuracy_entrants import DEFAULT, Entrant, Task, entrants
 from peers.cache import cached, key_of
 from peers.models import HERE

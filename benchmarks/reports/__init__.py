@@ -1,1 +1,4 @@
-"""Tables in Markdown of what was measured."""
+"""Tables in Markdown, and JSON, of what was measured on this machine.
+
+No measuring and no engines here: see `peers`.
+"""

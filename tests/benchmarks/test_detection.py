@@ -1,9 +1,9 @@
 """Faces found by a detector, compared with those that another one finds."""
 
-import detection
 import numpy as np
 import pytest
-from detection import Faces
+from peers import detection
+from peers.detection import Faces
 
 from eq_tvm import data
 from eq_tvm.preprocess import Preprocess

@@ -1,4 +1,4 @@
-// Runs TVM modules for tests/aarch64.py: reads commands from stdin, writes answers to stdout.
+// Runs TVM modules for tests/emulation/aarch64.py: reads commands from stdin, writes answers to stdout.
 //
 //   load PATH             the shared object that the next calls use    -> "ok 0"
 //   kernel NAME COUNT     calls a PrimFunc on COUNT tensors            -> "ok COUNT", then the tensors after the call

@@ -1,5 +1,5 @@
 /*
- * Calls compiled 32-bit ARM functions for tests/armv7.py: linked with them, it reads calls from stdin, and writes the
+ * Calls compiled 32-bit ARM functions for armv7.py: linked with them, it reads calls from stdin, and writes the
  * last argument of each to stdout as it is after the call.
  *
  * A call is a line "NAME COUNT" and COUNT tensors; a tensor is a line "DTYPE DIM...", and its bytes.
