@@ -1,4 +1,4 @@
-"""A bundle small enough to make again for each test: relu(-x) and its mean over the pixels."""
+"""What the tests here share: a bundle small enough to make again for each, and the command line in a folder."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tiny import SHAPE, write_tiny
 from tvm import relax
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,29 @@ def tiny_onnx(tmp_path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, tmp_path / "tiny.onnx")
     return tmp_path / "tiny.onnx"
+
+
+@pytest.fixture
+def cli(folder, capsys):
+    """Run a command in the test module's `folder`; give the exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(cli, folder):
+    """Run a command that must give one line of error that has `message`, and leave the folder as it was."""
+
+    def run(message, *arguments):
+        before = sorted(folder.rglob("*"))
+        code, out, err = cli(*arguments)
+        assert (code, out) == (2, ""), err
+        assert err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+        assert sorted(folder.rglob("*")) == before
+
+    return run

@@ -11,7 +11,6 @@ from onnx import numpy_helper
 from onnx_models import write_model
 
 from eq_tvm.artifacts import bundle as bundles
-from eq_tvm.cli import main
 
 CLASSES, CHANNEL, COUNT = 4, 2, 60
 
@@ -63,28 +62,6 @@ def folder(tmp_path, monkeypatch):
     np.savez("images.npz", images=images)
     np.savez("labelled.npz", images=images, labels=labels)
     return tmp_path
-
-
-@pytest.fixture
-def cli(folder, capsys):
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def refused(cli, folder):
-    def run(message, *arguments):
-        before = sorted(folder.rglob("*"))
-        code, out, err = cli(*arguments)
-        assert (code, out) == (2, ""), err
-        assert err.startswith("error: ") and err.count("\n") == 1 and message in err, err
-        assert sorted(folder.rglob("*")) == before
-
-    return run
 
 
 def common(images="images.npz"):

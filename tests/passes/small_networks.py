@@ -63,3 +63,17 @@ def run_all(mod, images):
     machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
     results = [machine["main"](tvm.runtime.tensor(image[None])) for image in images]
     return [r.numpy() if hasattr(r, "numpy") else [field.numpy() for field in r] for r in results]
+
+
+LAYERS = ["a", "bb", "c", "add", "d", "mean", "fc"]  # of `network`
+
+
+def network(emit, x):
+    """One of every kind of layer: convolutions, a depthwise one, a residual, an average and a dense layer."""
+    a = relu(emit, conv(emit, x, "a", out=8), "ra")
+    b = emit(relax.op.clip(conv(emit, a, "bb", weight=random(8, 1, 3, 3, seed=3), groups=8), 0, 6), "rb")
+    c = relu(emit, emit(relax.op.add(conv(emit, b, "c", out=8), a), "add"), "rc")
+    d = relu(emit, conv(emit, emit(relax.op.nn.max_pool2d(c, (2, 2), (2, 2)), "pool"), "d", bias=False), "rd")
+    flat = emit(relax.op.reshape(emit(relax.op.mean(d, [2, 3], keepdims=True), "mean"), (1, 4)), "flat")
+    logits = emit(relax.op.matmul(flat, relax.const(random(4, 5))), "fc")
+    return [emit(relax.op.add(logits, relax.const(random(5))), "y")]

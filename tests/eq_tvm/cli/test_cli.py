@@ -61,33 +61,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def cli(folder, capsys):
-    """Run a command; give the exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def refused(cli, folder):
-    """Run a command that must give one line of error that has `message`, and leave the directory as it was."""
-
-    def run(message, *arguments):
-        before = sorted(folder.rglob("*"))
-        code, out, err = cli(*arguments)
-        assert (code, out) == (2, ""), err
-        assert err.startswith("error: ") and err.count("\n") == 1, err
-        assert message in err
-        assert sorted(folder.rglob("*")) == before
-
-    return run
-
-
 COMPILE = ("compile", "net.onnx", "--calibration", "images.npz", "--preprocess", "net.yaml", "--method", "minmax")
 
 

@@ -2,23 +2,11 @@
 
 import numpy as np
 import pytest
-from small_networks import bindings, build, conv, pairs, random, relu, run_all
+from small_networks import LAYERS, bindings, build, conv, network, pairs, random, relu, run_all
 from tvm import relax
 
 from eq_tvm.passes import EasyQuantCalibrate, MinMaxCalibrate, analyze_layers, compare_outputs
 from eq_tvm.passes.quantized import problem
-
-LAYERS = ["a", "bb", "c", "add", "d", "mean", "fc"]
-
-
-def network(emit, x):
-    a = relu(emit, conv(emit, x, "a", out=8), "ra")
-    b = emit(relax.op.clip(conv(emit, a, "bb", weight=random(8, 1, 3, 3, seed=3), groups=8), 0, 6), "rb")
-    c = relu(emit, emit(relax.op.add(conv(emit, b, "c", out=8), a), "add"), "rc")
-    d = relu(emit, conv(emit, emit(relax.op.nn.max_pool2d(c, (2, 2), (2, 2)), "pool"), "d", bias=False), "rd")
-    flat = emit(relax.op.reshape(emit(relax.op.mean(d, [2, 3], keepdims=True), "mean"), (1, 4)), "flat")
-    logits = emit(relax.op.matmul(flat, relax.const(random(4, 5))), "fc")
-    return [emit(relax.op.add(logits, relax.const(random(5))), "y")]
 
 
 def images(count=16):

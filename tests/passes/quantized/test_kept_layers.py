@@ -8,7 +8,7 @@ import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import run_annotated
-from small_networks import bindings, build, conv, pairs, random, relu, run, run_all
+from small_networks import LAYERS, bindings, build, conv, network, pairs, random, relu, run, run_all
 from tvm import relax
 
 from eq_tvm import pipeline
@@ -17,18 +17,6 @@ from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
 from eq_tvm.targets import get_target
-
-LAYERS = ["a", "bb", "c", "add", "d", "mean", "fc"]
-
-
-def network(emit, x):
-    a = relu(emit, conv(emit, x, "a", out=8), "ra")
-    b = emit(relax.op.clip(conv(emit, a, "bb", weight=random(8, 1, 3, 3, seed=3), groups=8), 0, 6), "rb")
-    c = relu(emit, emit(relax.op.add(conv(emit, b, "c", out=8), a), "add"), "rc")
-    d = relu(emit, conv(emit, emit(relax.op.nn.max_pool2d(c, (2, 2), (2, 2)), "pool"), "d", bias=False), "rd")
-    flat = emit(relax.op.reshape(emit(relax.op.mean(d, [2, 3], keepdims=True), "mean"), (1, 4)), "flat")
-    logits = emit(relax.op.matmul(flat, relax.const(random(4, 5))), "fc")
-    return [emit(relax.op.add(logits, relax.const(random(5))), "y")]
 
 
 def images(count=20):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from small_networks import bindings, build, conv, pairs, random, relu
+from small_networks import bindings, build, conv, network, pairs, random, relu
 from tvm import relax
 
 from eq_tvm.passes import CorrectBias, EqualizeChannels, MinMaxCalibrate, RoundWeights
@@ -11,17 +11,6 @@ from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
 from eq_tvm.passes.refine.refinement import Refinement
-
-
-def network(emit, x):
-    a = relu(emit, conv(emit, x, "a", out=8), "ra")
-    depthwise = conv(emit, a, "bb", weight=random(8, 1, 3, 3, seed=3), groups=8)
-    b = emit(relax.op.clip(depthwise, 0, 6), "rb")
-    c = relu(emit, emit(relax.op.add(conv(emit, b, "c", out=8), a), "add"), "rc")
-    d = relu(emit, conv(emit, emit(relax.op.nn.max_pool2d(c, (2, 2), (2, 2)), "pool"), "d", bias=False), "rd")
-    flat = emit(relax.op.reshape(emit(relax.op.mean(d, [2, 3], keepdims=True), "mean"), (1, 4)), "flat")
-    logits = emit(relax.op.matmul(flat, relax.const(random(4, 5))), "fc")
-    return [emit(relax.op.add(logits, relax.const(random(5))), "y")]
 
 
 def images(count=40, seed=7):
