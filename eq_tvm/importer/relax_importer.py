@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import tvm
@@ -14,6 +15,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_convert_map
 
 from eq_tvm.errors import UserError
+from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.onnx_model import node_name, opset, read_onnx
 
 
@@ -53,7 +55,7 @@ def import_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
 
 
 def _check_operators(path: str | Path, model: onnx.ModelProto) -> None:
-    known = _get_convert_map().keys() | {"Constant"}
+    known = _get_convert_map().keys() | CONVERTERS.keys() | {"Constant"}
     missing = {node.op_type: node for node in reversed(model.graph.node) if node.op_type not in known}
     if missing:
         what = ", ".join(f"{kind} (node {node_name(node)!r})" for kind, node in sorted(missing.items()))
@@ -89,6 +91,15 @@ class _NamingImporter(ONNXGraphImporter):
             super()._construct_nodes(SimpleNamespace(node=[self.node]))
             for output in self.node.output:
                 self._bind(output)
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """`_check_operators` did, with our own converters in view."""
+
+    def _convert_operator(self, op_name: str, inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> Any:
+        if op_name not in CONVERTERS:
+            return super()._convert_operator(op_name, inputs, attrs, opset)
+        call = OnnxCall(self.node, tuple(inputs), self.bb, opset)
+        return self.bb.normalize(CONVERTERS[op_name](call))
 
     def _bind(self, output: str) -> None:
         value = self._nodes.get(output)

@@ -1,0 +1,10 @@
+"""Our own conversions of ONNX operators to Relax, where TVM's importer has none, or a wrong one.
+
+One file per family of operators; `CONVERTERS` is the table of them all, which the importer asks before TVM's.
+"""
+
+from eq_tvm.importer.converters.call import Converter, OnnxCall
+
+CONVERTERS: dict[str, Converter] = {}
+
+__all__ = ["CONVERTERS", "Converter", "OnnxCall"]
