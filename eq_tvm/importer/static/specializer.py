@@ -83,7 +83,7 @@ class Specializer:
         """Leave a node to be computed; UserError where the shapes of its results aren't static."""
         for name, ty in self.infer(node).items():
             if not is_static(ty):
-                raise self.refusal(node, "gives a shape that depends on the data; only static shapes can be compiled")
+                raise self.refusal(node, self._why_dynamic(node))
             self.types[name] = ty
         self.nodes.append(node)
 
@@ -167,9 +167,10 @@ class Specializer:
         """To raise: what can't be done with a node."""
         return UserError(f"{self.path}: {described(node)} {reason}")
 
-    def sources(self, name: str) -> list[str]:
-        """The model's inputs that a tensor is computed from."""
-        found, pending, made = [], [name], {out: node for node in self.nodes for out in node.output}
+    def sources(self, *names: str) -> list[str]:
+        """The model's inputs that tensors are computed from."""
+        found, made = [], {out: node for node in self.nodes for out in node.output}
+        pending = list(names)
         seen: set[str] = set()
         while pending:
             current = pending.pop()
@@ -205,6 +206,17 @@ class Specializer:
             ],
         )
         return helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+
+    def _why_dynamic(self, node: NodeProto) -> str:
+        """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
+        reason = "gives a shape that depends on the data; only static shapes can be compiled"
+        inputs = self.sources(*node.input[1:]) if len(node.input) > 1 else []
+        given = " ".join(f"--constant {name}=VALUE" for name in inputs)
+        return (
+            f"{reason}: if it is always the same, fix it with {given}"
+            if given
+            else f"{reason}: cut the model before it"
+        )
 
     def _renamed(self, node: NodeProto, scope: dict[str, str], prefix: str) -> NodeProto:
         renamed = NodeProto()
