@@ -94,7 +94,8 @@ def _strided_slice(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
     if source is None:
         return None
-    axes, begin, end, strides = ([int(v.value) for v in arg.fields] for arg in call.args[1:5])
+    axes, begin, end, *given = ([int(v.value) for v in arg.fields] for arg in call.args[1:5])
+    strides = given[0] if given else [1] * len(axes)
     if source.nhwc:
         axes = [NHWC_OF_NCHW.index(axis % 4) for axis in axes]
     expr = relax.op.strided_slice(source.expr, axes, begin, end, strides, assume_inbound=False)
@@ -103,8 +104,7 @@ def _strided_slice(low: Lowering, call: relax.Call) -> Tensor | None:
 
 def _pad(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
-    value = float(call.args[1].value) if len(call.args) > 1 else 0.0
-    if source is None or str(call.attrs.pad_mode) != "constant" or value != 0.0:
+    if source is None or str(call.attrs.pad_mode) != "constant" or float(call.attrs.pad_value) != 0.0:
         return None
     width = [int(v) for v in call.attrs.pad_width]
     if source.nhwc:

@@ -190,7 +190,8 @@ def _pad(node: Node, x: np.ndarray) -> np.ndarray:
 
 
 def _concat(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    axis = int(node.expr.attrs.axis)
+    axis, count = int(node.expr.attrs.axis), _count(list(inputs))
+    inputs = tuple(np.broadcast_to(x, (count, *x.shape[1:])) for x in inputs)
     return np.concatenate(inputs, axis=axis + 1 if axis >= 0 else axis)
 
 
