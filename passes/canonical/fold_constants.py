@@ -77,7 +77,7 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
         return None
     known = [_known_shape(arg) for arg in value.args]
     if name == "relax.shape_to_tensor" and known[0] is not None:
-        return {var: relax.const(np.array(known[0].values, "int64"))}
+        return {var: relax.const(np.array(known[0].values, "int64"), "int64")}
     if any(found is not None and not found.same_as(arg) for found, arg in zip(known, value.args, strict=True)):
         args = [arg if found is None else found for found, arg in zip(known, value.args, strict=True)]
         return {var: relax.Call(value.op, args, value.attrs, value.ty_args)}
@@ -89,7 +89,8 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
         return None
     with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
         result = evaluate(value, *operands)
-    return {var: relax.const(np.ascontiguousarray(result, dtype=str(value.ty.dtype)).reshape(shape(value)))}
+    dtype = str(value.ty.dtype)  # said again: `relax.const` makes 32 bits of 64
+    return {var: relax.const(np.ascontiguousarray(result, dtype).reshape(shape(value)), dtype)}
 
 
 def _known_shape(expr: relax.Expr) -> relax.ShapeExpr | None:

@@ -70,6 +70,8 @@ def _linear(
     source, weight = low.tensor(call.args[0]), low.value(call.args[1])
     if source is None:
         return None
+    if any(conv.padding):  # kernels are proven for what they read
+        source = replace(source, low=min(source.low, 0), high=max(source.high, 0))
     channels = conv.out_channels
     by_channel = isinstance(weight, Weights) and (weight.axis == channel_axis or weight.scales.size == 1)
     if isinstance(weight, Weights) and by_channel and source.quantized and weight.values.dtype == np.int8:
