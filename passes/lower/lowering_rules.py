@@ -71,7 +71,7 @@ def _reshape(low: Lowering, call: relax.Call) -> Tensor | None:
     if source is None:
         return None
     if not source.nhwc or source.shape[1:3] == (1, 1):
-        nhwc = source.nhwc and len(target) == 4
+        nhwc = source.nhwc and target[2:] == (1, 1)
         stored = tuple(target[axis] for axis in NHWC_OF_NCHW) if nhwc else target
         return replace(source, expr=low.kernels.reshape(source.expr, stored), nhwc=nhwc)
     source = low.layout(source, False)
@@ -82,7 +82,7 @@ def _permute_dims(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
     if source is None or call.attrs.axes is None:
         return None
-    axes = [int(axis) for axis in call.attrs.axes]
+    axes = [int(axis) % len(source.shape) for axis in call.attrs.axes]
     if source.nhwc:
         axes = [NHWC_OF_NCHW.index(axis) for axis in axes]
     if axes == sorted(axes):
