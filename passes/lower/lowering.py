@@ -131,6 +131,19 @@ class Lowering:
             self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
         return self._layouts[key][1]
 
+    def stored_plainly(self, tensor: Tensor) -> Tensor | None:
+        """`tensor` stored with the annotated module's axes, if that takes no copy; None otherwise.
+
+        One that was transposed when it was quantized is quantized anew.
+        """
+        if not tensor.nhwc:
+            return tensor
+        made = next(((key, value) for key, (value, found) in self._quantized.items() if found is tensor), None)
+        if made is None or not isinstance(made[1], Tensor) or made[1].quantized or made[1].nhwc:
+            return None
+        (_, _, low, high), value = made
+        return replace(self.emit.quantized(replace(value, nhwc=True), tensor.scale, low, high), nhwc=False)
+
     def generic(self, call: relax.Expr) -> Value:
         """An operator that is kept as it is, on float tensors."""
         if isinstance(call, relax.TupleGetItem):

@@ -16,7 +16,7 @@ from .lower_layers import add, conv2d, matmul, multiply
 from .lower_pointwise import pointwise
 from .lower_pooling import avg_pool2d, max_pool2d, mean
 from .lowered_values import NHWC_OF_NCHW, Activation, Joined, Quantizing, Tensor, Value, Weights, clipped
-from .lowering import Lowering
+from .lowering import NCHW_OF_NHWC, Lowering
 
 Rule = Callable[[Lowering, relax.Call], Value | None]
 
@@ -83,6 +83,8 @@ def _permute_dims(low: Lowering, call: relax.Call) -> Tensor | None:
     if source is None or call.attrs.axes is None:
         return None
     axes = [int(axis) % len(source.shape) for axis in call.attrs.axes]
+    if axes == list(NCHW_OF_NHWC) and (stored := low.stored_plainly(source)) is not None:
+        return replace(stored, nhwc=True)
     if source.nhwc:
         axes = [NHWC_OF_NCHW.index(axis) for axis in axes]
     if axes == sorted(axes):
