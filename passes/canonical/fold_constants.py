@@ -1,6 +1,7 @@
 """Evaluate operators whose operands are all constants."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import tvm
@@ -14,8 +15,8 @@ class FoldConstants:
     """Evaluate calls on constants with numpy.
 
     ``relax.transform.FoldConstant`` compiles and runs each of them, which takes long for the biases and clip bounds of
-    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays. Shapes that are
-    known are constants, too, in place and as tensors.
+    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays. Known shapes
+    are constants, too, in place and as tensors.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -23,8 +24,16 @@ class FoldConstants:
         return rewrite(mod, _fold)
 
 
+_TAKE_MODES: dict[str, Literal["raise", "wrap", "clip"]] = {"fast": "raise", "wrap": "wrap", "clip": "clip"}
+
+
 def _reshape(call: relax.Call, x: np.ndarray) -> np.ndarray:
     return x.reshape(shape(call))
+
+
+def _take(call: relax.Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    return np.take(x, indices, axis, mode=_TAKE_MODES[str(call.attrs.mode)])
 
 
 _Evaluate = Callable[..., np.ndarray]  # (call, *operands)
@@ -68,7 +77,7 @@ _EVALUATE: dict[str | None, _Evaluate] = {
     "relax.permute_dims": lambda call, x: x.transpose(call.attrs.axes and [int(axis) for axis in call.attrs.axes]),
     "relax.reshape": _reshape,
     "relax.squeeze": _reshape,
-    "relax.take": lambda call, x, i: np.take(x, i, None if call.attrs.axis is None else int(call.attrs.axis)),
+    "relax.take": _take,
 }
 
 

@@ -138,11 +138,11 @@ class Lowering:
         """
         if not tensor.nhwc:
             return tensor
-        made = next(((key, value) for key, (value, found) in self._quantized.items() if found is tensor), None)
-        if made is None or not isinstance(made[1], Tensor) or made[1].quantized or made[1].nhwc:
-            return None
-        (_, _, low, high), value = made
-        return replace(self.emit.quantized(replace(value, nhwc=True), tensor.scale, low, high), nhwc=False)
+        for (_, _, low, high), (value, found) in self._quantized.items():
+            if found is tensor and isinstance(value, Tensor) and not value.quantized and not value.nhwc:
+                anew = self.emit.quantized(replace(value, nhwc=True), np.float32(tensor.unit), low, high)
+                return replace(anew, nhwc=False)
+        return None
 
     def generic(self, call: relax.Expr) -> Value:
         """An operator that is kept as it is, on float tensors."""

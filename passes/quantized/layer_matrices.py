@@ -33,12 +33,13 @@ def positions(node: Node) -> int:
 def columns(node: Node, x: np.ndarray, at: np.ndarray | slice) -> np.ndarray:
     """Windows (G, K, P) float32 of one image, (batch, ...) as the layer reads it, at some output positions."""
     if node.op == "dense":
-        return x.T[None][..., at].astype(np.float32)
+        return x.reshape(-1, len(node.constant)).T[None][..., at].astype(np.float32)
     windows = sliding_windows(x, node)
     batch, *taps, height, width = windows.shape
     windows = windows[0] if batch == 1 else windows.transpose(1, 2, 3, 0, 4, 5).reshape(*taps, batch * height, width)
     if isinstance(at, np.ndarray):
-        windows = windows[(..., *np.unravel_index(at, windows.shape[-2:]))]
+        row, column = np.unravel_index(at, windows.shape[-2:])
+        windows = windows[..., row, column]
     return windows.reshape(int(node.expr.attrs.groups), node.constant[0].size, -1).astype(np.float32, copy=False)
 
 

@@ -1,6 +1,6 @@
 """Depthwise convolution by large kernels: loops over the window, where `depthwise` would write thousands of products.
 
-`depthwise.textbook` on a padded copy, a few neighbouring pixels by a vector of channels in registers, then the epilogue.
+`depthwise.textbook` on a padded copy: neighbouring pixels by a vector of channels in registers, then the epilogue.
 """
 
 from tvm import s_tir, te, tirx
@@ -49,7 +49,9 @@ def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output) -> tir
         row, column = h * conv.strides[0] + kh * conv.dilation[0], w * conv.strides[1] + kw * conv.dilation[1]
         return padded[n, row, column, c].astype(total) * weights[kh * conv.kernel[1] + kw, c].astype(total)
 
-    acc = te.compute(conv.nhwc_shape, lambda *at: te.sum(product(*at), axis=[kh, kw]), "acc", varargs_names=list("nhwc"))
+    acc = te.compute(
+        conv.nhwc_shape, lambda *at: te.sum(product(*at), axis=[kh, kw]), "acc", varargs_names=list("nhwc")
+    )
 
     def store(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         added = None if residual is None else residual[n, h, w, c]
