@@ -47,7 +47,7 @@ class Node:
     expr : relax.Expr
         The bound expression (for an input, the parameter).
     shape : tuple of int
-        Shape of the result, the model's batch axis (1) included; empty for a tuple (see `is_tensor`).
+        Shape of the result, the model's batch axis included; empty for a tuple (see `is_tensor`).
     constant : numpy.ndarray
         Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add; of no elements for others.
     source : int, optional
