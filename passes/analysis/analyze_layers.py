@@ -12,7 +12,7 @@ from ..graph.network import BOUNDS, QUANTIZED_OPS, Network
 from ..quantized.annotate import Scales
 from ..quantized.calibration_images import calibration_inputs
 from ..quantized.closeness import mean_cosine
-from ..quantized.layer_matrices import grouped_weight
+from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
@@ -249,8 +249,8 @@ def _end(net: Network, layer: int) -> int:
 
 
 def _by_channel(x: np.ndarray) -> np.ndarray:
-    """(N, 1, C, ...) as (N, C, rest)."""
-    return x.reshape(len(x), x.shape[2] if x.ndim > 2 else 1, -1)
+    """(N, batch, C, ...) as (N, C, rest); one channel where there are none."""
+    return by_channel(x) if x.ndim > 2 else x.reshape(len(x), 1, -1)
 
 
 def _channel_ratio(largest: np.ndarray) -> float:

@@ -29,8 +29,8 @@ def compare_outputs(
     ----------
     module : tvm.IRModule
         The canonical module that was annotated.
-    batches : iterable of dict of input name to float32 array (N, ...)
-        Images without the model's batch axis.
+    batches : iterable of dict of input name to array (N, ...)
+        Images as calibration takes them.
     scheme, activation_range, kept
         As for the calibration that did it: see `Calibration`.
 

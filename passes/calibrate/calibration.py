@@ -41,8 +41,8 @@ class Calibration:
 
     Parameters
     ----------
-    images : dict of input name to float32 array (N, ...)
-        N calibration images, without the model's batch axis.
+    images : dict of input name to array (N, ...)
+        N calibration images, each of the input's shape but for a batch axis of 1.
     scheme : str
         "int6" (weights in [-31, 31]), "int7" ([-63, 63]) or "int8" ([-127, 127]).
     activation_range : str

@@ -223,8 +223,9 @@ def _terms(net: Network, points: QuantizationPoints, group: int) -> list[tuple[i
 
 def _is_late(sim: Simulation, group: int, term: tuple[int, int]) -> bool:
     members = {i for i, g in sim.points.scale_group_of.items() if g == group}
-    readers = {u for i in members for u in sim.net.users[i] if u not in members}
-    return bool(readers) and max(sim.producers_of(term[1])) > min(readers)
+    producers = sim.points.scale_groups[group].producers
+    readers = {u for i in members for u in sim.net.users[i] if u not in members or u in producers}
+    return bool(readers) and max(sim.producers_of(term[1])) >= min(readers)
 
 
 def _layer_cosine(sim: Simulation, i: int) -> dict[int, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.network import BOUNDS, Network, Node
-from ..quantized.layer_matrices import columns, grouped_weight, positions
+from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
 from ..quantized.quantizers import quantize_weight
 from .scale_search import Activation, ActivationSample, WeightSample, weight_sample
 
@@ -59,7 +59,7 @@ def layer_weight_sample(
     for x, o in zip(quantized, output, strict=True):
         at = slice(None) if compress or rows >= count else rng.choice(count, rows, replace=False)
         windows.append(columns(node, x, at) * np.float32(scale))
-        outputs.append(o.reshape(groups, per_group, -1)[..., at])
+        outputs.append(output_columns(node, o, at))
     return weight_sample(windows, outputs, compress and k < count, activation, alone)
 
 

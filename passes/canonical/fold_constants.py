@@ -1,6 +1,7 @@
 """Evaluate operators whose operands are all constants."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import tvm
@@ -14,7 +15,8 @@ class FoldConstants:
     """Evaluate calls on constants with numpy.
 
     ``relax.transform.FoldConstant`` compiles and runs each of them, which takes long for the biases and clip bounds of
-    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays.
+    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays. Known shapes
+    are constants, too, in place and as tensors.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -22,8 +24,16 @@ class FoldConstants:
         return rewrite(mod, _fold)
 
 
+_TAKE_MODES: dict[str, Literal["raise", "wrap", "clip"]] = {"fast": "raise", "wrap": "wrap", "clip": "clip"}
+
+
 def _reshape(call: relax.Call, x: np.ndarray) -> np.ndarray:
     return x.reshape(shape(call))
+
+
+def _take(call: relax.Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    return np.take(x, indices, axis, mode=_TAKE_MODES[str(call.attrs.mode)])
 
 
 _Evaluate = Callable[..., np.ndarray]  # (call, *operands)
@@ -35,6 +45,15 @@ _ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "divide": np.divide,
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_not": np.logical_not,
     "negative": np.negative,
     "abs": np.abs,
     "exp": np.exp,
@@ -58,11 +77,20 @@ _EVALUATE: dict[str | None, _Evaluate] = {
     "relax.permute_dims": lambda call, x: x.transpose(call.attrs.axes and [int(axis) for axis in call.attrs.axes]),
     "relax.reshape": _reshape,
     "relax.squeeze": _reshape,
+    "relax.take": _take,
 }
 
 
 def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
-    if (evaluate := _EVALUATE.get(operator_name(value))) is None:
+    if (name := operator_name(value)) is None:
+        return None
+    known = [_known_shape(arg) for arg in value.args]
+    if name == "relax.shape_to_tensor" and known[0] is not None:
+        return {var: relax.const(np.array(known[0].values, "int64"), "int64")}
+    if any(found is not None and not found.same_as(arg) for found, arg in zip(known, value.args, strict=True)):
+        args = [arg if found is None else found for found, arg in zip(known, value.args, strict=True)]
+        return {var: relax.Call(value.op, args, value.attrs, value.ty_args)}
+    if (evaluate := _EVALUATE.get(name)) is None:
         return None
     operands = [x for arg in value.args for x in (arg.fields if isinstance(arg, relax.Tuple) else [arg])]
     operands = [array(x) for x in operands if isinstance(x.ty, relax.TensorType)]
@@ -70,4 +98,13 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
         return None
     with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
         result = evaluate(value, *operands)
-    return {var: relax.const(np.ascontiguousarray(result, dtype=str(value.ty.dtype)).reshape(shape(value)))}
+    dtype = str(value.ty.dtype)  # said again: `relax.const` makes 32 bits of 64
+    return {var: relax.const(np.ascontiguousarray(result, dtype).reshape(shape(value)), dtype)}
+
+
+def _known_shape(expr: relax.Expr) -> relax.ShapeExpr | None:
+    """A static shape, itself or the variable bound to it; None for everything else."""
+    if isinstance(expr, relax.ShapeExpr) or not isinstance(expr.ty, relax.ShapeType) or expr.ty.values is None:
+        return expr if isinstance(expr, relax.ShapeExpr) else None
+    values = list(expr.ty.values)
+    return relax.ShapeExpr(values) if all(isinstance(value, tvm.tirx.IntImm) for value in values) else None

@@ -18,7 +18,7 @@ class NormalizeShapes:
     - ``split`` becomes ``strided_slice``; begin and end lie within the shape, and slices of different axes become one
       (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
-    - ``max`` over height and width is ``max_pool2d``.
+    - ``max`` over height and width of float32 is ``max_pool2d``.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -51,7 +51,7 @@ def _mean(_graph: Graph, call: relax.Call) -> relax.Expr | None:
 
 
 def _max(_graph: Graph, call: relax.Call) -> relax.Expr | None:
-    if _image_axes(call) is None:
+    if _image_axes(call) is None or str(call.ty.dtype) != "float32":
         return None
     pool = relax.op.nn.max_pool2d(call.args[0], shape(call.args[0])[2:])
     return pool if call.attrs.keepdims else relax.op.reshape(pool, shape(call))

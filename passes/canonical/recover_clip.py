@@ -12,7 +12,7 @@ from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, sha
 class RecoverClip:
     """Write everything that bounds a tensor from below, above or both by numbers as ``nn.relu`` or ``clip``.
 
-    A missing bound is infinite; bounds (0, infinity) are a relu; bounds without effect are removed.
+    Of float32 tensors. A missing bound is infinite; bounds (0, infinity) are a relu; bounds without effect are removed.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -24,7 +24,9 @@ _BOUNDING = ("relax.maximum", "relax.minimum", "relax.clip", "relax.nn.relu")
 
 
 def _recover(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
-    if operator_name(value) not in _BOUNDING or (bounded := _bounds(value)) is None:
+    if operator_name(value) not in _BOUNDING or str(value.ty.dtype) != "float32":
+        return None
+    if (bounded := _bounds(value)) is None:
         return None
     data, low, high = bounded
     inner_call = graph.sole_call(data, *_BOUNDING)

@@ -20,7 +20,6 @@ _SAME_SHAPE = {
     "relax.broadcast_to",
     "relax.expand_dims",
     "relax.flatten",
-    "relax.nn.pad",
     "relax.reshape",
     "relax.squeeze",
     "relax.strided_slice",
@@ -38,6 +37,8 @@ def _remove(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None
     if name == "relax.permute_dims":
         axes = value.attrs.axes
         identity = axes is not None and [int(axis) for axis in axes] == list(range(len(axes)))
+    elif name == "relax.nn.pad":
+        identity = not any(int(width) for width in value.attrs.pad_width)
     elif name == "relax.astype":
         identity = value.ty.dtype == value.args[0].ty.dtype
     elif name == "relax.strided_slice" and any(int(stride) < 0 for arg in value.args[4:] for stride in arg):

@@ -21,7 +21,7 @@ _OPERATORS = {
     "relax.permute_dims": "permute_dims",
     "relax.strided_slice": "strided_slice",
 }
-_LAYOUTS = ("NCHW", "OIHW")
+_LAYOUTS = {"data_layout": "NCHW", "kernel_layout": "OIHW", "layout": "NCHW", "out_layout": "NCHW"}
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
 QUANTIZED_OPS = {"conv2d", "dense", "add", "multiply", "avg_pool2d", "mean"}
 BOUNDS = {"relu", "clip"}
@@ -47,7 +47,7 @@ class Node:
     expr : relax.Expr
         The bound expression (for an input, the parameter).
     shape : tuple of int
-        Shape of the result, the model's batch axis (1) included; empty for a tuple (see `is_tensor`).
+        Shape of the result, the model's batch axis included; empty for a tuple (see `is_tensor`).
     constant : numpy.ndarray
         Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add; of no elements for others.
     source : int, optional
@@ -164,7 +164,7 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
     inputs = tuple(net.var_node[v] for v in _variables(expr))
     node = Node(var.name, "float", inputs, expr, _shape(var))
     name = operator_name(expr)
-    if name is None or not node.is_tensor or str(var.ty.dtype) != "float32":
+    if name is None or not node.is_tensor or str(var.ty.dtype) != "float32" or not _is_canonical(expr):
         return node
     args, attrs = expr.args, expr.attrs
     constant = array(args[1]) if len(args) == 2 and len(inputs) == 1 else None
@@ -172,7 +172,7 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
         node.op = _OPERATORS[name]
     elif name == "relax.concat" and isinstance(args[0], relax.Tuple) and len(args[0].fields) == len(inputs):
         node.op = "concat"
-    elif name == "relax.nn.conv2d" and constant is not None and (attrs.data_layout, attrs.kernel_layout) == _LAYOUTS:
+    elif name == "relax.nn.conv2d" and constant is not None:
         node.op, node.constant = "conv2d", constant
     elif name == "relax.matmul" and constant is not None and constant.ndim == len(shape(args[0])) == 2:
         node.op, node.constant = "dense", constant
@@ -183,10 +183,15 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
     elif name == "relax.mean" and len(node.shape) == 4 and _axes(attrs.axis) == [2, 3] and attrs.keepdims:
         node.op = "mean"
     elif name == "relax.nn.pad" and attrs.pad_mode == "constant" and float(attrs.pad_value) == 0.0:
-        node.op = "pad"
+        node.op = "pad" if min(map(int, attrs.pad_width)) >= 0 else "float"
     elif name == "relax.image.resize2d" and is_exact(expr):
         node.op = "resize"
     return node
+
+
+def _is_canonical(call: relax.Call) -> bool:
+    """Whether all layouts that it speaks of are the canonical ones."""
+    return all(getattr(call.attrs, name, layout) == layout for name, layout in _LAYOUTS.items())
 
 
 def _mark_biases(net: Network) -> None:

@@ -12,6 +12,7 @@ from eq_tvm.schedules.choice.candidates import Candidate
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
 from eq_tvm.schedules.convolution import depthwise, depthwise_columns_plan
+from eq_tvm.schedules.convolution.depthwise_large import LARGE
 from eq_tvm.schedules.processor.instructions import vector_bits
 from eq_tvm.schedules.processor.machine import Machine
 
@@ -124,6 +125,8 @@ def _layer_key(item: Linear, output: Output) -> str:
 
 def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, machine: Machine) -> LayerKernel:
     conv, dtype, features = item.conv, item.source.dtype, machine.instructions.keys()
+    if item.weight[0].size > LARGE:
+        return _depthwise_large(item, output, multiplier, vector_bits(features) // 32)
     multiply = depthwise.byte_multiply(features) if dtype == "int8" else None
     weight = depthwise.pack_depthwise(item.weight, "int8" if multiply else "int16")
     lanes = vector_bits(features) // (32 if multiplier is None else 16)
@@ -137,6 +140,15 @@ def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, mach
     bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
     function = named_kernels.depthwise_conv(conv, dtype, chain, lanes, output, 0, multiply)
     return LayerKernel(function, [weight, bias, multiplier], conv.nhwc_shape)
+
+
+def _depthwise_large(item: Linear, output: Output, multiplier: np.ndarray | None, lanes: int) -> LayerKernel:
+    function = named_kernels.depthwise_large(item.conv, item.source.dtype, lanes, output)
+    weight = depthwise.pack_depthwise(item.weight)
+    if multiplier is None:
+        return LayerKernel(function, [weight, item.bias], item.conv.nhwc_shape)
+    bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
+    return LayerKernel(function, [weight, bias, multiplier], item.conv.nhwc_shape)
 
 
 def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, machine: Machine) -> LayerKernel | None:

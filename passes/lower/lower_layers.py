@@ -70,6 +70,8 @@ def _linear(
     source, weight = low.tensor(call.args[0]), low.value(call.args[1])
     if source is None:
         return None
+    if any(conv.padding):  # kernels are proven for what they read
+        source = replace(source, low=min(source.low, 0), high=max(source.high, 0))
     channels = conv.out_channels
     by_channel = isinstance(weight, Weights) and (weight.axis == channel_axis or weight.scales.size == 1)
     if isinstance(weight, Weights) and by_channel and source.quantized and weight.values.dtype == np.int8:
@@ -83,19 +85,23 @@ def _linear(
 
 
 def _with_bias(linear: Linear, other: Value) -> Linear | None:
-    if linear.biased or not is_open(linear):
+    values = other.values if isinstance(other, Weights) else array(other)
+    if linear.biased or not is_open(linear) or values is None or not _is_per_channel(linear, values):
         return None
-    if isinstance(other, Weights) and other.values.size == linear.conv.out_channels and linear.source.quantized:
+    if isinstance(other, Weights) and linear.source.quantized:
         unit = linear.multiplier(1.0)
         matches = np.array_equal(np.broadcast_to(other.scales, unit.shape), unit)
         return replace(linear, bias=other.values.reshape(-1).astype("int32"), biased=True) if matches else None
     constant = _constant(other)
-    if constant is None or linear.source.quantized or constant.size != linear.conv.out_channels:
-        return None
-    channel_axis = constant.ndim - (3 if len(linear.source.shape) == 4 else 1)
-    if constant.ndim and constant.shape[channel_axis] != linear.conv.out_channels:
+    if constant is None or linear.source.quantized:
         return None
     return replace(linear, bias=constant.reshape(-1).astype("float32"), biased=True)
+
+
+def _is_per_channel(linear: Linear, values: np.ndarray) -> bool:
+    """Whether there is one for each output channel, along the axis of channels."""
+    channels, axis = linear.conv.out_channels, values.ndim - (3 if len(linear.source.shape) == 4 else 1)
+    return values.size == channels and (values.ndim == 0 or (axis >= 0 and values.shape[axis] == channels))
 
 
 def _with_residual(low: Lowering, first: Activation, second: Activation) -> Accumulated | None:

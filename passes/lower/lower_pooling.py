@@ -16,7 +16,7 @@ from .lowering import Lowering
 def mean(low: Lowering, call: relax.Call) -> Average | None:
     """`mean` over height and width. See `lowering_rules`."""
     axes = sorted(int(axis) % len(shape(call.args[0])) for axis in call.attrs.axis or [])
-    source = low.tensor(call.args[0])
+    source = _source(low, call)
     if source is None or len(source.shape) != 4 or axes != [2, 3]:
         return None
     source = low.layout(source, True)
@@ -41,9 +41,15 @@ def max_pool2d(low: Lowering, call: relax.Call) -> Tensor | None:
     return found and replace(found[0], expr=low.kernels.maximum(*found))
 
 
+def _source(low: Lowering, call: relax.Call) -> Tensor | None:
+    """What is pooled, if kernels can read it: integers that stand for numbers, or float32."""
+    source = low.tensor(call.args[0])
+    return source if source is not None and (source.quantized or source.dtype == "float32") else None
+
+
 def _pool(low: Lowering, call: relax.Call) -> tuple[Tensor, Pool2D] | None:
     """The tensor as NHWC, and the pooling's shape."""
-    attrs, source = call.attrs, low.tensor(call.args[0])
+    attrs, source = call.attrs, _source(low, call)
     if source is None or attrs.layout != "NCHW":
         return None
     source = low.layout(source, True)

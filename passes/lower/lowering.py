@@ -131,6 +131,19 @@ class Lowering:
             self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
         return self._layouts[key][1]
 
+    def stored_plainly(self, tensor: Tensor) -> Tensor | None:
+        """`tensor` stored with the annotated module's axes, if that takes no copy; None otherwise.
+
+        One that was transposed when it was quantized is quantized anew.
+        """
+        if not tensor.nhwc:
+            return tensor
+        for (_, _, low, high), (value, found) in self._quantized.items():
+            if found is tensor and isinstance(value, Tensor) and not value.quantized and not value.nhwc:
+                anew = self.emit.quantized(replace(value, nhwc=True), np.float32(tensor.unit), low, high)
+                return replace(anew, nhwc=False)
+        return None
+
     def generic(self, call: relax.Expr) -> Value:
         """An operator that is kept as it is, on float tensors."""
         if isinstance(call, relax.TupleGetItem):

@@ -16,7 +16,7 @@ from .lower_layers import add, conv2d, matmul, multiply
 from .lower_pointwise import pointwise
 from .lower_pooling import avg_pool2d, max_pool2d, mean
 from .lowered_values import NHWC_OF_NCHW, Activation, Joined, Quantizing, Tensor, Value, Weights, clipped
-from .lowering import Lowering
+from .lowering import NCHW_OF_NHWC, Lowering
 
 Rule = Callable[[Lowering, relax.Call], Value | None]
 
@@ -71,7 +71,7 @@ def _reshape(low: Lowering, call: relax.Call) -> Tensor | None:
     if source is None:
         return None
     if not source.nhwc or source.shape[1:3] == (1, 1):
-        nhwc = source.nhwc and len(target) == 4
+        nhwc = source.nhwc and target[2:] == (1, 1)
         stored = tuple(target[axis] for axis in NHWC_OF_NCHW) if nhwc else target
         return replace(source, expr=low.kernels.reshape(source.expr, stored), nhwc=nhwc)
     source = low.layout(source, False)
@@ -82,7 +82,9 @@ def _permute_dims(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
     if source is None or call.attrs.axes is None:
         return None
-    axes = [int(axis) for axis in call.attrs.axes]
+    axes = [int(axis) % len(source.shape) for axis in call.attrs.axes]
+    if axes == list(NCHW_OF_NHWC) and (stored := low.stored_plainly(source)) is not None:
+        return replace(stored, nhwc=True)
     if source.nhwc:
         axes = [NHWC_OF_NCHW.index(axis) for axis in axes]
     if axes == sorted(axes):
@@ -94,7 +96,8 @@ def _strided_slice(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
     if source is None:
         return None
-    axes, begin, end, strides = ([int(v.value) for v in arg.fields] for arg in call.args[1:5])
+    axes, begin, end, *given = ([int(v.value) for v in arg.fields] for arg in call.args[1:5])
+    strides = given[0] if given else [1] * len(axes)
     if source.nhwc:
         axes = [NHWC_OF_NCHW.index(axis % 4) for axis in axes]
     expr = relax.op.strided_slice(source.expr, axes, begin, end, strides, assume_inbound=False)
@@ -103,8 +106,7 @@ def _strided_slice(low: Lowering, call: relax.Call) -> Tensor | None:
 
 def _pad(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.tensor(call.args[0])
-    value = float(call.args[1].value) if len(call.args) > 1 else 0.0
-    if source is None or str(call.attrs.pad_mode) != "constant" or value != 0.0:
+    if source is None or str(call.attrs.pad_mode) != "constant" or float(call.attrs.pad_value) != 0.0:
         return None
     width = [int(v) for v in call.attrs.pad_width]
     if source.nhwc:

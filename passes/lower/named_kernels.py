@@ -12,6 +12,7 @@ from tvm import tirx
 
 from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
 from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
+from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
@@ -85,6 +86,11 @@ def _pool_name(kind: str) -> Callable[..., str]:
 depthwise_conv = _kernel(
     depthwise_kernels.depthwise_conv,
     lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
+depthwise_large = _kernel(
+    large_kernel.depthwise_large,
+    lambda conv, _dtype, _lanes, output: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
 depthwise_columns = _kernel(

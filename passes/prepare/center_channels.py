@@ -5,7 +5,7 @@ import tvm
 
 from ..graph.network import Network, Node
 from ..graph.rebuild import replace_constants
-from ..quantized.layer_matrices import grouped_weight
+from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.quantizers import check_scheme
@@ -75,7 +75,7 @@ def _middles(problem: Problem, free: set[int]) -> dict[int, np.ndarray]:
     for chunk in problem.chunks():
         for i, value in chunk.evaluated():
             if i in free:
-                x = value.reshape(len(value), value.shape[2], -1)
+                x = by_channel(value)
                 least[i] = np.minimum(least.get(i, np.inf), x.min(axis=(0, 2)))
                 largest[i] = np.maximum(largest.get(i, -np.inf), x.max(axis=(0, 2)))
                 mean[i] = mean.get(i, 0) + x.mean(axis=(0, 2), dtype=np.float64) * len(x) / problem.count

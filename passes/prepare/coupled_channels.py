@@ -55,7 +55,7 @@ class CoupledChannels:
             return self._couple(*inputs)
         if node.op == "concat" and int(node.expr.attrs.axis) % len(node.shape) == 1:
             return np.concatenate(inputs)
-        if node.op == "strided_slice" and node.shape[1] == shapes[0][1]:
+        if node.op == "strided_slice" and not any(int(axis.value) % len(node.shape) == 1 for axis in node.expr.args[1]):
             return inputs[0]
         if node.op == "pad":
             before, after = (int(w) for w in list(node.expr.attrs.pad_width)[2:4])

@@ -7,6 +7,7 @@ import tvm
 
 from ..graph.network import Network, Node
 from ..graph.rebuild import replace_constants
+from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.quantizers import check_scheme
@@ -134,9 +135,9 @@ def _measure(problem: Problem, coupled: CoupledChannels) -> tuple[list[_Activati
             for i, value in chunk.evaluated():
                 if i in powers:
                     squares = np.square(value, dtype=np.float64).sum()
-                    powers[i] += float(squares) / count / np.prod(net.nodes[i].shape[2:])
+                    powers[i] += float(squares) / count / positions(net.nodes[i])
                 if i in found:
-                    found[i].add(np.abs(value.reshape(len(value), value.shape[2], -1)), len(value) / count, second)
+                    found[i].add(np.abs(by_channel(value)), len(value) / count, second)
     return list(found.values()), powers
 
 
@@ -217,11 +218,8 @@ def _layer_noise(
 ) -> float:
     """By the errors of its input's channels (C,), and by those of its weights, on inputs of such mean squares."""
     weight = np.square(_by_input(node))
-    per_channel = [factors, from_activation, squares]
-    if len(factors) == weight.shape[1]:
-        factors, from_activation, squares = (x[:, None] for x in per_channel)
-    else:  # depthwise
-        factors, from_activation, squares = (np.repeat(x, len(weight) // len(x))[:, None, None] for x in per_channel)
+    channels = read_channels(node, len(factors))
+    factors, from_activation, squares = (x[channels][..., None] for x in (factors, from_activation, squares))
     steps = (weight / factors**2).max(axis=(1, 2), keepdims=True) / limit**2
     return float(np.sum(weight * from_activation) + np.sum(np.broadcast_to(steps * squares, weight.shape)))
 
@@ -241,13 +239,12 @@ def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict
             constants[i] = node.constant * factors[coupled.classes[i]].reshape(node.constant.shape)
         elif node.op in ("conv2d", "dense"):
             made, read = (factors[coupled.classes[j]] if j in coupled.classes else None for j in (i, node.inputs[0]))
-            out, into = ((-1, 1, 1, 1), (1, -1, 1, 1)) if node.op == "conv2d" else ((1, -1), (-1, 1))
+            out = (-1, 1, 1, 1) if node.op == "conv2d" else (1, -1)
             weight = node.constant.astype(np.float64)
             if made is not None:
                 weight = weight * made.reshape(out)
-            if read is not None and weight.shape[1 if node.op == "conv2d" else 0] == len(read):
-                weight = weight / read.reshape(into)
-            elif read is not None and weight.shape[1] == 1:
-                weight = weight / np.repeat(read, len(weight) // len(read)).reshape(out)
+            if read is not None:
+                read = read[read_channels(node, len(read))]
+                weight = weight / (read.T if node.op == "dense" else read[..., None, None])
             constants[i] = weight
     return constants

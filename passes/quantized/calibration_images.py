@@ -12,12 +12,12 @@ def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int,
 
     Parameters
     ----------
-    images : dict of input name to float32 array (N, ...)
-        N images each, without the model's batch axis (1).
+    images : dict of input name to array (N, ...)
+        N images each, of the input's shape and dtype. A first axis of 1, the model's batch, is left out.
 
     Returns
     -------
-    dict of input node to float32 array (N, 1, ...)
+    dict of input node to array (N, *shape)
 
     Raises
     ------
@@ -33,12 +33,13 @@ def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int,
         raise ValueError(f"calibration needs the same number of images, at least one, for each input: got {counts}")
     result = {}
     for i, node in inputs.items():
-        x = np.asarray(images[node.name], np.float32)
-        if x.shape[1:] != node.shape[1:] or node.shape[0] != 1:
+        x = np.asarray(images[node.name], str(node.expr.ty.dtype))
+        expected = node.shape[1:] if node.shape[:1] == (1,) else node.shape
+        if x.shape[1:] != expected:
             raise ValueError(f"calibration images of shape {x.shape[1:]} for input '{node.name}' of shape {node.shape}")
         if not np.isfinite(x).all():
             raise ValueError(f"NaN or infinity in the calibration images for input '{node.name}'")
-        result[i] = x[:, None]
+        result[i] = x.reshape(len(x), *node.shape)
     return result
 
 

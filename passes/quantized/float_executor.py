@@ -1,6 +1,6 @@
 r"""Evaluate the nodes of a canonical network on numpy arrays, for many images at once.
 
-An activation of N images is one array (N, \*shape): the images stand in front of the shape in the model (batch 1).
+An activation of N images is one array (N, \*shape): the images stand in front of the shape in the model.
 The same functions serve the float network and the simulated integer network (whole numbers in float32, or int8 for the
 operators that only move or select values).
 """
@@ -101,7 +101,7 @@ def sliding_windows(x: np.ndarray, node: Node) -> np.ndarray:
 
 
 def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Convolution of (N, 1, C, H, W) by the node's weight, or by another of its shape; float32."""
+    """Convolution of (N, batch, C, H, W) by the node's weight, or by another of its shape; float32."""
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
     groups = int(node.expr.attrs.groups)
     x = x.reshape(-1, *x.shape[-3:])
@@ -131,7 +131,7 @@ def _convolve_depthwise(windows: np.ndarray, weight: np.ndarray, groups: int, ou
 
 
 def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Product of (N, 1, K) by the node's weight (K, O), or by another of its shape; float32."""
+    """Product of (N, rows, K) by the node's weight (K, O), or by another of its shape; float32."""
     weight = node.constant if weight is None else weight
     return np.matmul(x.reshape(-1, x.shape[-1]).astype(np.float32, copy=False), weight.astype(np.float32)).reshape(
         len(x), *node.shape
@@ -190,7 +190,8 @@ def _pad(node: Node, x: np.ndarray) -> np.ndarray:
 
 
 def _concat(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    axis = int(node.expr.attrs.axis)
+    axis, count = int(node.expr.attrs.axis), _count(list(inputs))
+    inputs = tuple(np.broadcast_to(x, (count, *x.shape[1:])) for x in inputs)
     return np.concatenate(inputs, axis=axis + 1 if axis >= 0 else axis)
 
 

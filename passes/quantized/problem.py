@@ -19,11 +19,11 @@ _CHUNK = 8
 
 @dataclass
 class Problem:
-    """A canonical network, what of it is to be quantized, and the images to do it with.
+    r"""A canonical network, what of it is to be quantized, and the images to do it with.
 
     Attributes
     ----------
-    inputs : dict of input node to numpy.ndarray (N, 1, ...)
+    inputs : dict of input node to numpy.ndarray (N, \*shape)
         The calibration images.
     schemes : dict of int to str
         The scheme of each node that reads quantized activations: "int6", "int7" or "int8".

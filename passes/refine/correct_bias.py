@@ -3,6 +3,7 @@
 import numpy as np
 import tvm
 
+from ..quantized.layer_matrices import by_channel
 from ..quantized.simulation import Simulation
 from .input_moments import image_shares
 from .refinement import Refinement
@@ -22,6 +23,6 @@ class CorrectBias(Refinement):
         if node.op == "bias_add":
             layer = node.inputs[0]
             shift = sim.float(layer) - sim.unquantized(layer)
-            shift = shift.reshape(len(shift), node.constant.size, -1).mean(axis=2)
+            shift = by_channel(shift).mean(axis=2)
             mean = np.average(shift, axis=0, weights=image_shares(sim.float(layer))).astype(np.float32)
             sim.scales.constants[i] = node.constant + mean.reshape(node.constant.shape)

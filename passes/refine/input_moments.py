@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph.network import Node
-from ..quantized.layer_matrices import columns, grouped_weight, positions
+from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
 
 # Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow.
 _WORK = 2**27
@@ -64,7 +64,7 @@ def input_moments(
     mean, mean_output = np.zeros((groups, k)), np.zeros((groups, per_group))
     for x, o, i, share in zip(quantized, output, at, shares, strict=True):
         mean += share * columns(node, x, i).mean(axis=2, dtype=np.float64)
-        mean_output += share * o.reshape(groups, per_group, -1)[..., i].mean(axis=2, dtype=np.float64)
+        mean_output += share * output_columns(node, o, i).mean(axis=2, dtype=np.float64)
     mean, mean_output = mean / shares.sum(), mean_output / shares.sum()
 
     center = (mean if centered else np.zeros_like(mean)).astype(np.float32)[..., None]

@@ -42,7 +42,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
     length = plan.steps * plan.instruction.depth
     height = row_of(conv.out_height - 1, conv.kernel[0] - 1) + 1
     width = column_of(plan.padded_columns - 1, conv.kernel[1] - 1) + 1
-    if plan.row == plan.group_in:
+    if plan.row == plan.group_in and not plan.tiling.im2col:
         grouped = conv.groups > 1
         copy = te.compute(
             (conv.batch, height, width, *([conv.groups] if grouped else []), length),

@@ -127,7 +127,7 @@ def _copy_activations(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """Threads share the rows of the copy; its pixels are copied by vectors of channels."""
     copy = loops(sch, "prepared")
     sch.parallel(sch.fuse(copy.n, copy.h))
-    if plan.row != plan.group_in:  # rows: what lies inside is copied at once
+    if plan.row != plan.group_in or plan.tiling.im2col:  # rows: what lies inside is copied at once
         sch.annotate(copy.i, "pragma_loop_partition_hint", True)
         return
     extent = int(sch.get(copy.k).extent)

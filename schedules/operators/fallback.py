@@ -15,7 +15,8 @@ def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
     Parameters
     ----------
     func : tvm.tirx.PrimFunc
-        Unscheduled: each block stands in its own loops, one loop for each block axis.
+        Unscheduled: each block stands in its own loops, one loop for each block axis. One without a root, as TVM writes
+        scatter_elements, stays as it is.
     lanes : int
         Elements per vector.
 
@@ -23,6 +24,8 @@ def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
     -------
     tvm.tirx.PrimFunc
     """
+    if not isinstance(func.body, s_tir.SBlockRealize) or func.body.block.name_hint != "root":
+        return func
     sch = s_tir.Schedule(func)
     blocks = sch.get_child_blocks(sch.get_sblock("root"))
     for block in blocks[:-1]:

@@ -117,6 +117,20 @@ def test_group_that_depends_on_itself():
     assert min(r.cosine_after for r in calibration.record) > 0.995
 
 
+def test_group_one_of_which_is_made_of_another():
+    """Of a concatenation, both a layer and the relu behind it."""
+
+    def make(emit, x):
+        a = conv(emit, x, "a")
+        joined = emit(relax.op.concat([relu(emit, a, "ra"), a], 2), "joined")
+        return [conv(emit, joined, "bb")]
+
+    calibration = EasyQuantCalibrate({"x": random(3, 3, 8, 8)})
+    found = pairs(calibration(build(make)))
+    assert found["ra"] == found["a_sum"]
+    assert min(r.cosine_after for r in calibration.record) > 0.995
+
+
 def test_float_island_and_output_of_an_addition():
     def make(emit, x):
         a = conv(emit, x, "a")

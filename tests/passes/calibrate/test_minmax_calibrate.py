@@ -6,6 +6,8 @@ from small_networks import bindings, build, conv, pairs, random, relu, run
 from tvm import relax
 
 from eq_tvm.passes import MinMaxCalibrate
+from eq_tvm.passes.graph.network import read_network
+from eq_tvm.passes.quantized.calibration_images import calibration_inputs
 
 
 def calibrate(mod, images=None, **options):
@@ -234,6 +236,25 @@ def test_record():
 def test_unfit_images(images, message):
     with pytest.raises(ValueError, match=message):
         MinMaxCalibrate(images)(build(lambda emit, x: [conv(emit, x, "a")]))
+
+
+@pytest.mark.parametrize("shape, images", [((1, 4), (5, 4)), ((1,), (5,)), ((3, 4), (5, 3, 4)), ((3,), (5, 3))])
+def test_images_lack_a_batch_of_one_only(shape, images):
+    mod = build(lambda emit, x: [emit(relax.op.nn.relu(x), "y")], shape)
+    net = read_network(mod)
+    assert calibration_inputs(net, {"x": random(*images)})[0].shape == (5, *shape)
+    with pytest.raises(ValueError, match="shape"):
+        calibration_inputs(net, {"x": random(*images, 2)})
+
+
+def test_images_are_of_the_type_of_the_input():
+    builder, x = relax.BlockBuilder(), relax.Var("x", relax.TensorType((1, 4), "int64"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit_output(relax.op.take(relax.const(random(9, 5)), x, axis=0))
+        builder.emit_func_output(y)
+    inputs = calibration_inputs(read_network(builder.get()), {"x": np.array([[2**40, 1, 2, 3]])})
+    assert inputs[0].tolist() == [[[2**40, 1, 2, 3]]] and inputs[0].dtype == np.int64
 
 
 def test_unknown_names():

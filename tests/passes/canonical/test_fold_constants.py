@@ -17,6 +17,11 @@ EXPRESSIONS = {
     "where isnan": lambda: relax.op.where(relax.op.isnan(const(1)), relax.const(np.float32(np.inf)), const(1)),
     "division by zero": lambda: relax.op.divide(const(1), relax.const(np.zeros(1, "float32"))),
     "concat": lambda: relax.op.concat([const(2, 1, 1), const(4, 1, 1)], axis=0),
+    "comparison": lambda: relax.op.astype(relax.op.less(const(6, 1, 1), const(1)), "float32"),
+    "take": lambda: relax.op.take(
+        const(9, 1, 1), relax.const(np.array([8, 0, 3, -1, 5, 12]), "int64"), axis=0, mode="wrap"
+    ),
+    "64 bits": lambda: relax.op.astype(relax.const(np.array([2**40]), "int64"), "float32"),
     "astype": lambda: relax.op.astype(relax.const(random(6, 1, 1).astype("float16")), "float32"),
 }
 
@@ -24,6 +29,15 @@ EXPRESSIONS = {
 @pytest.mark.parametrize("make", EXPRESSIONS.values(), ids=EXPRESSIONS)
 def test_constant_expressions(make):
     assert apply(module(lambda x: relax.op.add(x, make()), (1, 6, 3, 3)), FoldConstants()) == ["add"]
+
+
+def test_known_shapes():
+    def make(x):
+        channels = relax.op.take(relax.op.shape_to_tensor(relax.op.shape_of(x)), relax.const(1, "int64"), axis=0)
+        index = relax.op.subtract(channels, relax.const(np.array([1, 6]), "int64"))
+        return relax.op.take(x, index, axis=1)
+
+    assert apply(module(make, (1, 6, 3, 3)), FoldConstants()) == ["take"]
 
 
 def test_dequantize_stays():

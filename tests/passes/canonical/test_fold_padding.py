@@ -1,4 +1,5 @@
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from rewriting import apply, const, module
@@ -22,6 +23,10 @@ def pool(x, **attrs):
     return relax.op.nn.avg_pool2d(x, (3, 3), (2, 2), **attrs)
 
 
+def max_pool(x, **attrs):
+    return relax.op.nn.max_pool2d(x, (3, 3), (2, 2), **attrs)
+
+
 CASES = {
     "conv": (lambda x: conv(pad(x, 0, 1, 0, 1), strides=2), ["nn.conv2d"]),
     "conv with padding": (lambda x: conv(pad(x, 2, 0, 1, 3), padding=(1, 0, 2, 1)), ["nn.conv2d"]),
@@ -30,6 +35,11 @@ CASES = {
     "channels": (lambda x: relax.op.nn.conv2d(pad(x, 1, 1, 1, 1, channels=(1, 1)), const(2, 6, 3, 3)), None),
     "reflection": (lambda x: conv(pad(x, 1, 1, 1, 1, mode="reflect")), ["nn.pad", "nn.conv2d"]),
     "max pool": (lambda x: relax.op.nn.max_pool2d(pad(x, 1, 1, 1, 1), (3, 3)), ["nn.pad", "nn.max_pool2d"]),
+    "max pool of lowest": (
+        lambda x: max_pool(pad(x, 1, 1, 0, 2, value=-np.inf), padding=(1, 0, 0, 0)),
+        ["nn.max_pool2d"],
+    ),
+    "windows of padding": (lambda x: max_pool(pad(x, 3, 1, 0, 2, value=-np.inf)), ["nn.pad", "nn.max_pool2d"]),
     "mean": (lambda x: pool(pad(x, 1, 1, 0, 1)), ["nn.avg_pool2d"]),
     "mean that counts": (lambda x: pool(pad(x, 1, 1, 0, 1), padding=1, count_include_pad=True), ["nn.avg_pool2d"]),
     "mean that does not": (lambda x: pool(pad(x, 1, 1, 0, 1), padding=1), ["nn.pad", "nn.avg_pool2d"]),

@@ -30,6 +30,12 @@ CASES = {
     "unbounded": (lambda x: relax.op.nn.relu(clip(x, -math.inf, math.inf)), ["nn.relu"]),
     "relu of relu": (lambda x: relax.op.nn.relu(relax.op.nn.relu(x)), ["nn.relu"]),
     "a bound per channel": (lambda x: relax.op.maximum(x, const(3, 1, 1)), ["maximum"]),
+    "integers": (
+        lambda x: relax.op.astype(
+            relax.op.maximum(relax.op.astype(x, "int32"), relax.const(np.array([0], "int32"))), "float32"
+        ),
+        ["astype", "maximum", "astype"],
+    ),
     "two tensors": (lambda x: relax.op.maximum(x, relax.op.negative(x)), ["negative", "maximum"]),
 }
 

@@ -21,6 +21,7 @@ NO_IDENTITIES = {
     "transpose": lambda x: relax.op.permute_dims(x, [0, 1, 3, 2]),
     "transpose of a square": lambda x: relax.op.permute_dims(relax.op.strided_slice(x, [2], [0], [4]), [0, 1, 3, 2]),
     "concat": lambda x: relax.op.concat([x, x], axis=1),
+    "shift": lambda x: relax.op.nn.pad(x, [0, 0, 0, 0, 1, -1, 0, 0]),
 }
 
 

@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes, pipeline
+from eq_tvm.passes.graph.rewrite import Graph, operator_name
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import get_target
 
@@ -94,6 +95,49 @@ def _grouped(emit, x):
     return [conv(emit, y, "grouped", bias=False, weight=random(18, 4, 3, 3), groups=3, dilation=(2, 1), strides=(1, 2))]
 
 
+def _padded_by_a_number(emit, x):
+    y = emit(relax.op.nn.pad(relu(emit, conv(emit, x, "a"), "ra"), (0, 0, 0, 1, 1, 0, 2, 0), "constant", 0.5), "pad")
+    return [conv(emit, y, "last")]
+
+
+def _pixel_reshaped_to_an_image(emit, x):
+    mean = emit(relax.op.mean(relu(emit, conv(emit, x, "a", out=16), "ra"), [2, 3], keepdims=True), "mean")
+    pixel = relu(emit, conv(emit, mean, "bb", out=16), "rb")
+    return [conv(emit, emit(relax.op.reshape(pixel, (1, 4, 2, 2)), "image"), "last")]
+
+
+def _below_zero(emit, x):
+    """Padding adds zeros that the tensor itself has not."""
+    return [conv(emit, emit(relax.op.clip(conv(emit, x, "a", out=8), -0.4, -0.1), "ca"), "last")]
+
+
+def _tall_kernels(emit, x):
+    y = relu(emit, conv(emit, x, "a", weight=random(33, 3, 7, 1)), "ra")
+    return [conv(emit, y, "last", weight=random(5, 33, 2, 1), strides=(2, 1))]
+
+
+def _rows_of_a_dense_layer(emit, x):
+    rows = emit(relax.op.reshape(x, (12, 16)), "rows")
+    y = relu(emit, emit(relax.op.add(emit(relax.op.matmul(rows, relax.const(random(16, 9))), "a"), _CONST), "sum"), "r")
+    return [emit(relax.op.matmul(y, relax.const(random(9, 5))), "dense")]
+
+
+def _nhwc(emit, x):
+    image = emit(relax.op.permute_dims(emit(relax.op.reshape(x, (1, 8, 8, 3)), "nhwc"), [0, 3, 1, 2]), "nchw")
+    return [emit(relax.op.permute_dims(relu(emit, conv(emit, image, "a"), "ra"), [0, -2, -1, 1]), "back")]
+
+
+def _unequal_groups(emit, x):
+    y = relu(emit, conv(emit, x, "a", out=12), "ra")
+    y = relu(emit, conv(emit, y, "grouped", weight=random(8, 6, 3, 3), groups=2), "rg")
+    shuffled = emit(
+        relax.op.permute_dims(emit(relax.op.reshape(y, (1, 2, 4, 8, 8)), "split"), [0, 2, 1, 3, 4]), "turned"
+    )
+    y = emit(relax.op.reshape(shuffled, (1, 8, 8, 8)), "joined")
+    return [conv(emit, y, "last", weight=random(16, 2, 3, 3), groups=4)]
+
+
+_CONST = relax.const(random(9))
 NETWORKS = [
     _residual_of_two_convs,
     _residual_of_activations,
@@ -107,6 +151,13 @@ NETWORKS = [
     _dilated_poolings,
     _concat_along_the_height,
     _grouped,
+    _padded_by_a_number,
+    _pixel_reshaped_to_an_image,
+    _below_zero,
+    _tall_kernels,
+    _rows_of_a_dense_layer,
+    _nhwc,
+    _unequal_groups,
 ]
 
 
@@ -133,6 +184,32 @@ def test_a_region_stays_integer_from_end_to_end():
     lowered = passes.LowerToInteger(Machine({"smlal": 8.0}))(passes.MinMaxCalibrate({"x": images})(module))
     real = [str(b.var.ty.dtype) == "float32" for b in lowered["main"].body.blocks[0].bindings]
     assert real.index(True) == 5 and all(real[real.index(True) :])  # float only from the last convolution's result on
+
+
+@pytest.mark.parametrize("calibrate", [passes.MinMaxCalibrate, None])
+def test_an_nhwc_input_is_not_copied(calibrate):
+    def make(emit, x):
+        return [conv(emit, emit(relax.op.permute_dims(x, [0, 3, 1, 2]), "nchw"), "a")]
+
+    module = build(make, (1, 8, 8, 3))
+    annotated = module if calibrate is None else calibrate({"x": random(2, 8, 8, 3)})(module)
+    lowered = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)
+    permuted = [value for value in Graph(lowered).values.values() if operator_name(value) == "relax.permute_dims"]
+    assert len(permuted) == 1  # of the result
+
+
+@pytest.mark.parametrize(
+    "make", [_residual_of_activations, _mean_without_its_axes, _grouped], ids=lambda make: make.__name__.strip("_")
+)
+@pytest.mark.parametrize("method", ["easyquant+", "mse+"])
+def test_batches(make, method):
+    """Three images at a time, in calibration as well: as the interpreter, and close to the float network."""
+    module, images = build(make, (3, 3, 8, 8)), random(4, 3, 3, 8, 8)
+    annotated, _ = pipeline.calibrate(module, {"x": images}, scheme="int8", method=method)
+    (got,) = _run(pipeline.build(annotated, get_target(X86))[0], images[0])
+    np.testing.assert_array_equal(got, run_annotated(annotated, {"x": images[0]})[0], strict=True)
+    (real,) = _run(pipeline.build(module, get_target(X86))[0], images[0])
+    assert np.vdot(real, got) > 0.99 * np.linalg.norm(real) * np.linalg.norm(got)
 
 
 def test_passes_work_inside_a_flow_of_ones_own():

@@ -62,10 +62,12 @@ def test_what_no_factor_commutes_with_is_frozen():
         low = emit(relax.op.clip(a, -1, 6), "low")
         curved = emit(relax.op.sigmoid(b), "curved")
         permuted = emit(relax.op.permute_dims(c, [0, 2, 1, 3]), "permuted")
+        e = conv(emit, x, "eeeee")
+        mirrored = conv(emit, emit(relax.op.strided_slice(e, [1], [3], [-9], [-1]), "mirrored"), "mm")
         d = conv(emit, low, "d", out=8)
         grouped = conv(emit, d, "grouped", weight=random(4, 4, 3, 3), groups=2)
-        return [conv(emit, curved, "e"), conv(emit, grouped, "f"), permuted]
+        return [conv(emit, curved, "e"), conv(emit, grouped, "f"), permuted, mirrored]
 
     coupled, classes = coupled_of(make)
-    for name in ("a", "bb", "c", "d", "curved"):
+    for name in ("a", "bb", "c", "d", "curved", "eeeee", "mirrored"):
         assert not free(coupled, classes[name])
