@@ -170,10 +170,9 @@ def run(
     results = []
     with _board(rpc, tracker, key) as board:
         model = load(bundle, board=board)
-        for file in files:
-            for name, inputs in read_inputs(file, model.inputs, model.preprocess):
-                results.append(model.run(inputs))
-                print(top_report(name, results[-1], top))
+        for name, inputs in read_inputs(files, model.inputs, model.preprocess):
+            results.append(model.run(inputs))
+            print(top_report(name, results[-1], top))
     if output is not None:
         arrays: dict[str, Any] = {key: np.concatenate([result[key] for result in results]) for key in results[0]}
         _write(output, lambda file: np.savez(file, **arrays))

@@ -149,11 +149,17 @@ def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
     for output, values in outputs.items():
         scores = np.squeeze(values)
         if scores.ndim == 1:
-            best = np.argsort(-scores, kind="stable")[:top]
-            lines += [f"  {output}", *(f"    {index:5d}  {scores[index]:.4f}" for index in best)]
+            best = np.argsort(-scores.astype(np.float64), kind="stable")[:top]
+            lines += [f"  {output}", *(f"    {index:5d}  {_value(scores[index])}" for index in best)]
+        elif scores.ndim == 0:
+            lines.append(f"  {output}  {_value(scores[()])}")
         else:
-            lines.append(f"  {output}  {values.shape}, from {values.min():.4f} to {values.max():.4f}")
+            lines.append(f"  {output}  {values.shape}, from {_value(values.min())} to {_value(values.max())}")
     return "\n".join(lines)
+
+
+def _value(number: Any) -> str:
+    return f"{number:.4f}" if number.dtype.kind == "f" else str(number)
 
 
 def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
