@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -115,6 +116,14 @@ def read_array(path: str | Path) -> np.ndarray:
         if not isinstance(array, np.ndarray):
             raise UserError(f"can't read {path}: it is not an .npy file")
         return array
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file as `np.savez` does, which refuses an array of the name `file`."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:

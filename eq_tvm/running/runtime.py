@@ -148,6 +148,7 @@ def _load_library(path: Path) -> tvm.runtime.Module:
 
     So a bundle that was compiled again to the same place is loaded anew. (TVM's `load_module` resolves links.)
     """
+    import tvm  # noqa: F401  (knows how to read what is in it)
     import tvm_ffi
 
     with tempfile.TemporaryDirectory(prefix="eq_tvm-") as folder:
