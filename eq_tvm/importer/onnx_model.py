@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper, shape_inference, version_converter
+from onnx import TensorProto, numpy_helper, shape_inference, version_converter
 
 from eq_tvm.errors import UserError
 
@@ -85,6 +85,9 @@ def _set_input_shapes(path: str | Path, model: onnx.ModelProto, shapes: Mapping[
         raise UserError(f"{path}: no input {unknown[0]!r} (--input); the model's inputs are {', '.join(inputs)}")
     for name, value in inputs.items():
         tensor = value.type.tensor_type
+        if tensor.elem_type != TensorProto.FLOAT:
+            kind = TensorProto.DataType.Name(tensor.elem_type).lower()
+            raise UserError(f"{path}: input {name!r} is {kind}; float32 is expected: export the model in float32")
         declared = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
         shape = list(shapes.get(name, [1 if i == 0 and axis is None else axis for i, axis in enumerate(declared)]))
         if not shape:
