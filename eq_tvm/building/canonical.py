@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def import_canonical(
-    model: Path, shapes: Mapping[str, tuple[int, ...]] | None = None, dump: str | Path | None = None
+    model: Path,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    dump: str | Path | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """The canonical module, and its inputs and outputs by the names in the ONNX file."""
     from tvm import ir
@@ -25,7 +28,7 @@ def import_canonical(
     from eq_tvm import pipeline
     from eq_tvm.importer import import_onnx
 
-    imported = import_onnx(model, shapes)
+    imported = import_onnx(model, shapes, constants)
     names = imported["main"].attrs
     with pass_errors():
         module = pipeline.canonicalize(imported, dump=dump)

@@ -16,17 +16,20 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_conver
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
-from eq_tvm.importer.onnx_model import node_name, opset, read_onnx
+from eq_tvm.importer.names import described, node_name, opset
+from eq_tvm.importer.onnx_model import Constants, Shapes, read_onnx
 
 
-def import_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> tvm.IRModule:
-    """Import a float32 network.
+def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Constants | None = None) -> tvm.IRModule:
+    """Import a network.
 
     Parameters
     ----------
     path : path of the ONNX file
     shapes : mapping of input name to shape, optional
         As ``--input`` gives them; a symbolic batch becomes 1 without.
+    constants : mapping of input name to value, optional
+        As ``--constant`` gives them.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def import_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
     UserError
         As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
     """
-    model = read_onnx(path, shapes)
+    model = read_onnx(path, shapes, constants)
     _check_operators(path, model)
     mod, results = _from_onnx(path, model)
     mod = _rename(mod, results)
@@ -73,7 +76,7 @@ def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, 
         with contextlib.suppress(RuntimeError):
             importer.bb._end_block()  # else TVM complains on stderr about the block left open
         node = importer.node
-        what = f"can't import {node.op_type} (node {node_name(node)!r})" if node else "can't import the model"
+        what = f"can't import {described(node)}" if node else "can't import the model"
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{path}: {what}: {reason}") from error
 

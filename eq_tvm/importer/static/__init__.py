@@ -1,0 +1,9 @@
+"""From an ONNX model to one whose shapes are all static, by the shapes of its inputs.
+
+`specialize` visits the nodes in order with a `Specializer`, which knows the types and the constants so far; a table per
+file says what becomes of operators that are not left to be computed.
+"""
+
+from eq_tvm.importer.static.specialize import specialize
+
+__all__ = ["specialize"]

@@ -1,0 +1,120 @@
+"""If, Loop and Scan, which static shapes let us write out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from eq_tvm.importer.static.specializer import Handler, Specializer
+
+_MOST_ITERATIONS = 4096
+
+
+def _if(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
+    """The branch of a constant condition; else both, if they give tensors of the same types, and a choice."""
+    branches = {attribute.name: attribute.g for attribute in node.attribute}
+    condition = specializer.value(node.input[0])
+    if condition is not None:
+        taken = branches["then_branch" if condition.all() else "else_branch"]
+        for name, result in zip(node.output, _run_graph(specializer, node, taken, scope), strict=True):
+            specializer.alias(name, result)
+        return True
+    then, other = (_run_graph(specializer, node, branches[f"{name}_branch"], scope) for name in ("then", "else"))
+    choice = specializer.reshape(node.input[0], [])
+    for name, one, two in zip(node.output, then, other, strict=True):
+        types = [specializer.types.get(result) for result in (one, two)]
+        if types[0] is None or types[0] != types[1]:
+            decided = ", ".join(specializer.sources(node.input[0]))
+            reason = f"gives tensors of different types, and the data decides ({decided}): fix it with --constant"
+            raise specializer.refusal(node, f"{reason} {decided.split(', ')[0]}=VALUE")
+        specializer.call("Where", choice, one, two, output=name)
+    return True
+
+
+def _loop(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
+    """Iteration by iteration; the standard's section Loop."""
+    (body,) = (attribute.g for attribute in node.attribute)
+    trips = specializer.value(node.input[0]) if node.input[0] else np.int64(_MOST_ITERATIONS + 1)
+    condition = node.input[1] if len(node.input) > 1 and node.input[1] else specializer.constant(np.bool_(True))
+    if trips is None or condition not in specializer.constants:
+        raise _endless(specializer, node)
+    carried, count = list(node.input[2:]), 0
+    gathered: list[list[str]] = [[] for _ in body.output[1 + len(carried) :]]
+    while count < trips and np.all(specializer.value(condition)):
+        iteration = specializer.constant(np.int64(count))
+        operands = dict(zip((value.name for value in body.input), [iteration, condition, *carried], strict=False))
+        condition, *results = _run_graph(specializer, node, body, scope | operands)
+        if condition not in specializer.constants or count >= _MOST_ITERATIONS:
+            raise _endless(specializer, node)
+        carried, scanned = results[: len(carried)], results[len(carried) :]
+        for all_of_it, one in zip(gathered, scanned, strict=True):
+            all_of_it.append(one)
+        count += 1
+    for name, result in zip(node.output, carried, strict=False):
+        specializer.alias(name, result)
+    for name, parts in zip(node.output[len(carried) :], gathered, strict=False):
+        _stack(specializer, node, parts, 0, name)
+    return True
+
+
+def _scan(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
+    """Slice by slice; the standard's section Scan, since operator set 9."""
+    if specializer.opset < 9:
+        raise specializer.refusal(node, "of operator sets before 9 can't be imported; export the model anew")
+    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    body, count = given["body"], given["num_scan_inputs"]
+    state, scanned = list(node.input[:-count]), list(node.input[-count:])
+    axes = given.get("scan_input_axes", [0] * count)
+    backwards = given.get("scan_input_directions", [0] * count)
+    length = specializer.shape(scanned[0])[axes[0]]
+    gathered: list[list[str]] = [[] for _ in body.output[len(state) :]]
+    for step in range(length):
+        slices = [
+            specializer.call(
+                "Gather", name, specializer.constant(np.int64(length - 1 - step if back else step)), axis=i
+            )
+            for name, i, back in zip(scanned, axes, backwards, strict=True)
+        ]
+        operands = dict(zip((value.name for value in body.input), state + slices, strict=True))
+        results = _run_graph(specializer, node, body, scope | operands)
+        state = results[: len(state)]
+        for all_of_it, one in zip(gathered, results[len(state) :], strict=True):
+            all_of_it.append(one)
+    for name, result in zip(node.output, state, strict=False):
+        specializer.alias(name, result)
+    axes = given.get("scan_output_axes", [0] * len(gathered))
+    backwards = given.get("scan_output_directions", [0] * len(gathered))
+    for name, parts, axis, back in zip(node.output[len(state) :], gathered, axes, backwards, strict=True):
+        _stack(specializer, node, parts[::-1] if back else parts, axis, name)
+    return True
+
+
+HANDLERS: dict[str, Handler] = {"If": _if, "Loop": _loop, "Scan": _scan}
+
+
+def _run_graph(specializer: Specializer, node: NodeProto, graph: onnx.GraphProto, scope: dict[str, str]) -> list[str]:
+    """Visit a subgraph's nodes; the names of its results. It sees the names around it, which see none of its own."""
+    inside, prefix = dict(scope), specializer.prefix(node)
+    for tensor in graph.initializer:
+        inside[tensor.name] = prefix + tensor.name
+        specializer.set_constant(prefix + tensor.name, tensor)
+    specializer.run(graph.node, inside, prefix)
+    return [specializer.resolve(inside.get(value.name, value.name)) for value in graph.output]
+
+
+def _stack(specializer: Specializer, node: NodeProto, parts: Sequence[str], axis: int, output: str) -> None:
+    if not output:
+        return
+    if not parts:
+        raise specializer.refusal(node, "runs no iteration, and its result is empty")
+    shape = specializer.shape(parts[0])
+    place = axis % (len(shape) + 1)
+    rows = [specializer.reshape(part, [*shape[:place], 1, *shape[place:]]) for part in parts]
+    specializer.call("Concat", *rows, output=output, axis=place)
+
+
+def _endless(specializer: Specializer, node: NodeProto) -> Exception:
+    return specializer.refusal(
+        node, f"does not iterate a fixed number of times (at most {_MOST_ITERATIONS}); only such loops can be compiled"
+    )

@@ -1,0 +1,84 @@
+"""Operators by the functions that the ONNX standard defines them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx
+from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
+
+# Neither TVM's importer nor ours has these, or TVM's is wrong.
+EXPANDED = {
+    "AffineGrid",
+    "Attention",
+    "BlackmanWindow",
+    "CausalConvWithState",
+    "CenterCropPad",
+    "DynamicQuantizeLinear",
+    "FlexAttention",
+    "GroupNormalization",
+    "HammingWindow",
+    "HannWindow",
+    "LayerNormalization",
+    "LinearAttention",
+    "MeanVarianceNormalization",
+    "NegativeLogLikelihoodLoss",
+    "RMSNormalization",
+    "Range",
+    "RotaryEmbedding",
+    "SequenceMap",
+    "SoftmaxCrossEntropyLoss",
+    "SwiGLU",
+    "Swish",
+}
+
+
+def body_of(node: NodeProto, opset: int, types: Sequence[TypeProto | None]) -> FunctionProto | None:
+    """What a node stands for: nodes in its place, with its attributes.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    opset : int
+        Of the model.
+    types : sequence of onnx.TypeProto or None
+        Of the node's inputs; some functions depend on them.
+
+    Returns
+    -------
+    onnx.FunctionProto or None
+        None for operators that are compiled as they are.
+    """
+    if node.op_type not in EXPANDED or node.domain not in ("", "ai.onnx"):
+        return None
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    if schema.has_function:
+        version = max(v for v in schema.function_opset_versions if v <= opset)
+        text = schema.get_function_with_opset_version(version)
+    elif schema.has_context_dependent_function:
+        version = max(v for v in schema.context_dependent_function_opset_versions if v <= opset)
+        given = [(ty or TypeProto()).SerializeToString() for ty in types]
+        text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), given)
+    else:
+        return None
+    body = FunctionProto.FromString(text) if isinstance(text, bytes) else text
+    defaults = {name: each.default_value for name, each in schema.attributes.items() if each.default_value.type}
+    _bind(body.node, defaults | {attribute.name: attribute for attribute in node.attribute})
+    return body
+
+
+def _bind(nodes: Iterable[NodeProto], given: dict[str, AttributeProto]) -> None:
+    """Replace references to the function's attributes by their values."""
+    for node in nodes:
+        attributes = list(node.attribute)
+        del node.attribute[:]
+        for attribute in attributes:
+            name = attribute.ref_attr_name
+            if name and name in given:
+                bound = node.attribute.add()
+                bound.CopyFrom(given[name])
+                bound.name = attribute.name
+            elif not name:
+                if attribute.type == AttributeProto.GRAPH:
+                    _bind(attribute.g.node, given)
+                node.attribute.append(attribute)

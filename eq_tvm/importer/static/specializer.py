@@ -1,0 +1,288 @@
+"""What is known of a model while its nodes are visited, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from eq_tvm.errors import UserError
+from eq_tvm.importer.names import described, graph_inputs, one_line, opset
+from eq_tvm.importer.static.expand import body_of
+
+# Of an operator that is not left to be computed: what a node is replaced by; True where nothing is left to do with it.
+# The last argument is the scope, for operators with subgraphs.
+Handler = Callable[["Specializer", NodeProto, dict[str, str]], bool]
+
+
+class Specializer:
+    """What is known while the nodes of a model are visited in order.
+
+    Attributes
+    ----------
+    types : dict of str to onnx.TypeProto
+        Of each tensor.
+    constants : dict of str to onnx.TensorProto
+    sequences : dict of str to list of str
+        The tensors in each sequence, and the tensor in each optional that has one.
+    aliases : dict of str to str
+        Tensors that are another one.
+    nodes : list of onnx.NodeProto
+        What is left to be computed.
+    """
+
+    def __init__(self, path: str | Path, model: onnx.ModelProto, handlers: Mapping[str, Handler]) -> None:
+        self.path = path
+        self._handlers = handlers
+        self.opset = opset(model)
+        self.domains = {entry.domain: entry.version for entry in model.opset_import}
+        self.types: dict[str, TypeProto] = {value.name: value.type for value in graph_inputs(model)}
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.sequences: dict[str, list[str]] = {}
+        self.aliases: dict[str, str] = {}
+        self.nodes: list[NodeProto] = []
+        self._names = 0
+        for tensor in model.graph.initializer:
+            self.set_constant(tensor.name, tensor)
+
+    def run(self, nodes: Iterable[NodeProto], scope: dict[str, str], prefix: str = "") -> None:
+        """Visit nodes.
+
+        Parameters
+        ----------
+        scope : dict of str to str
+            What the names in these nodes are called here; those of the nodes' results are added.
+        prefix : str
+            Of the names that results get: subgraphs and functions may be visited several times.
+        """
+        for node in nodes:
+            self.visit(self._renamed(node, scope, prefix), scope)
+
+    def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
+        """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
+        handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if handler is not None and handler(self, node, scope or {}):
+            return
+        if any(name in self.sequences for name in node.input):
+            raise self.refusal(node, "reads a sequence, which only sequence operators can")
+        known = all(name in self.constants for name in node.input if name)
+        if known and not _is_random(node) and self._fold(node):
+            return
+        body = body_of(node, self.opset, [self.types.get(name) for name in node.input])
+        if body is not None:
+            self.run_function(node, body)
+            return
+        self.keep(node)
+
+    def keep(self, node: NodeProto) -> None:
+        """Leave a node to be computed; UserError where the shapes of its results aren't static."""
+        for name, ty in self.infer(node).items():
+            if not is_static(ty):
+                raise self.refusal(node, "gives a shape that depends on the data; only static shapes can be compiled")
+            self.types[name] = ty
+        self.nodes.append(node)
+
+    def infer(self, node: NodeProto) -> dict[str, TypeProto]:
+        """Types of a node's results, empty for operators beyond the standard."""
+        schema = schema_of(node, self.domains)
+        types = {name: self.types[name] for name in node.input if name in self.types}
+        if schema is None or len(types) < len({name for name in node.input if name}):
+            return {}
+        small = {name: self.constants[name] for name in node.input if _is_small(self.constants.get(name))}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in self.domains.items()]
+        try:
+            inferred = shape_inference.infer_node_outputs(schema, node, types, small, opset_imports=opsets)
+        except (shape_inference.InferenceError, RuntimeError) as error:
+            raise UserError(f"{self.path}: the shapes do not fit: {described(node)}: {one_line(error)}") from None
+        return {name: ty for name, ty in inferred.items() if name}
+
+    def run_function(self, node: NodeProto, body: onnx.FunctionProto) -> None:
+        """Visit what a node stands for."""
+        given = dict(zip(body.input, node.input, strict=False))
+        scope = {name: given.get(name, "") for name in body.input}
+        self.run(body.node, scope, self.prefix(node))
+        for name, result in zip(node.output, body.output, strict=False):
+            self.alias(name, self.resolve(scope[result]))
+
+    def call(self, op_type: str, *operands: str, output: str = "", **attributes: Any) -> str:
+        """Visit one more node; the name of its result."""
+        output = output or self.new_name(op_type)
+        self.visit(helper.make_node(op_type, operands, [output], name=output, **attributes))
+        return self.resolve(output)
+
+    def constant(self, value: Any, output: str = "") -> str:
+        """A new constant; its name."""
+        output = output or self.new_name("constant")
+        self.set_constant(output, numpy_helper.from_array(np.asarray(value), output))
+        return output
+
+    def reshape(self, name: str, shape: Iterable[int]) -> str:
+        """A tensor in another static shape."""
+        return self.call("Reshape", name, self.constant(np.array(list(shape), np.int64)))
+
+    def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
+        """Note the value of a tensor."""
+        self.constants[name] = tensor
+        self.types[name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+
+    def value(self, name: str) -> np.ndarray | None:
+        """Of a constant; None where a tensor is computed from the data, or left out."""
+        return numpy_helper.to_array(self.constants[name]) if name in self.constants else None
+
+    def shape(self, name: str) -> list[int]:
+        """Static shape of a tensor; UserError where onnx does not know it."""
+        ty = self.types.get(name)
+        if ty is None or not is_static(ty):
+            raise UserError(f"{self.path}: the shape of {name!r} is not known; only static shapes can be compiled")
+        return [axis.dim_value for axis in ty.tensor_type.shape.dim]
+
+    def alias(self, name: str, other: str) -> None:
+        """Note that a tensor or a sequence is another one."""
+        if name:
+            self.aliases[name] = other
+            if other in self.sequences:
+                self.sequences[name] = self.sequences[other]
+
+    def resolve(self, name: str) -> str:
+        """The tensor that a name stands for."""
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
+
+    def prefix(self, node: NodeProto) -> str:
+        """Of new names for what is visited in place of a node."""
+        return f"{self.new_name(node.name or next(filter(None, node.output), node.op_type))}/"
+
+    def new_name(self, stem: str) -> str:
+        """A name that no tensor has."""
+        self._names += 1
+        return f"{stem}:{self._names}"
+
+    def refusal(self, node: NodeProto, reason: str) -> UserError:
+        """To raise: what can't be done with a node."""
+        return UserError(f"{self.path}: {described(node)} {reason}")
+
+    def sources(self, name: str) -> list[str]:
+        """The model's inputs that a tensor is computed from."""
+        found, pending, made = [], [name], {out: node for node in self.nodes for out in node.output}
+        seen: set[str] = set()
+        while pending:
+            current = pending.pop()
+            if current in seen or current in self.constants or not current:
+                continue
+            seen.add(current)
+            if current in made:
+                pending += made[current].input
+            else:
+                found.append(current)
+        return found
+
+    def result(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The model of what is left to be computed."""
+        outputs = [value.name for value in model.graph.output]
+        for name in outputs:
+            if name in self.sequences:
+                raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
+            if (source := self.resolve(name)) != name:
+                self.keep(helper.make_node("Identity", [source], [name], name=name))
+        read = {name for node in self.nodes for name in node.input} | set(outputs)
+        graph = helper.make_graph(
+            self.nodes,
+            model.graph.name or "main",
+            graph_inputs(model),
+            [helper.make_value_info(name, self.types.get(name, TypeProto())) for name in outputs],
+            [_named(tensor, name) for name, tensor in self.constants.items() if name in read],
+            value_info=[
+                helper.make_value_info(name, self.types[name])
+                for node in self.nodes
+                for name in node.output
+                if name in self.types and name not in outputs
+            ],
+        )
+        return helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+
+    def _renamed(self, node: NodeProto, scope: dict[str, str], prefix: str) -> NodeProto:
+        renamed = NodeProto()
+        renamed.CopyFrom(node)
+        renamed.name = prefix + node.name if prefix and node.name else node.name
+        renamed.input[:] = [self.resolve(scope.get(name, name)) for name in node.input]
+        scope.update((name, prefix + name) for name in node.output if name)
+        renamed.output[:] = [name and prefix + name for name in node.output]
+        return renamed
+
+    def _fold(self, node: NodeProto) -> bool:
+        types = self.infer(node)
+        sizes = [np.prod([axis.dim_value for axis in ty.tensor_type.shape.dim]) for ty in types.values()]
+        if not types or max(sizes) > _LARGEST:
+            return False
+        values = evaluate(node, {name: self.value(name) for name in node.input if name}, self.domains)
+        if values is None:
+            return False
+        for name, value in values.items():
+            tensor = numpy_helper.from_array(np.asarray(value), name)
+            if tensor.data_type != types[name].tensor_type.elem_type:
+                return False
+            self.set_constant(name, tensor)
+        return True
+
+
+_LARGEST = 1 << 24  # elements of a constant that is computed while importing
+_SMALL = 1 << 12  # elements of a constant whose value may decide a shape
+
+
+def is_static(ty: TypeProto) -> bool:
+    """Whether a type is a tensor's whose every extent is known."""
+    tensor = ty.tensor_type
+    return tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim)
+
+
+def schema_of(node: NodeProto, domains: Mapping[str, int]) -> Any | None:
+    """What onnx knows of a node's operator, in the model's operator set."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = next((domains[name] for name in (domain, "ai.onnx") if name in domains), 1)
+    try:
+        return onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def evaluate(
+    node: NodeProto, values: Mapping[str, np.ndarray | None], domains: Mapping[str, int]
+) -> dict[str, Any] | None:
+    """Results of a node, by onnx's reference evaluator; None where that can't."""
+    names = [name for name in node.output if name]
+    graph = helper.make_graph(
+        [node],
+        "node",
+        [helper.make_value_info(name, TypeProto()) for name in values],
+        [helper.make_value_info(name, TypeProto()) for name in names],
+    )
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    try:
+        with np.errstate(all="ignore"):
+            model = helper.make_model(graph, opset_imports=opsets)
+            return dict(zip(names, ReferenceEvaluator(model).run(names, dict(values)), strict=True))
+    except Exception:  # it raises whatever it likes; the node is then left to be compiled
+        return None
+
+
+def _is_small(tensor: onnx.TensorProto | None) -> bool:
+    return tensor is not None and np.prod(tensor.dims) <= _SMALL
+
+
+def _is_random(node: NodeProto) -> bool:
+    return node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
+
+
+def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    if tensor.name == name:
+        return tensor
+    named = onnx.TensorProto()
+    named.CopyFrom(tensor)
+    named.name = name
+    return named
