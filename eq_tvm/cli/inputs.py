@@ -62,7 +62,7 @@ def _samples(files: list[Path], expected: tuple[TensorInfo, ...], preprocess: Pr
     elif files[0].suffix.lower() == ".npy":
         samples = Samples.of_arrays(files[0], {expected[0].name: datasets.read_array(files[0])}, expected, preprocess)
     else:
-        samples = Samples.of_images(files[-1], datasets.of_files(files), expected[0], preprocess)
+        samples = Samples.of_images(", ".join(map(str, files)), datasets.of_files(files), expected[0], preprocess)
     if left := samples.left_over:
         raise UserError(f"{samples.source}: the network takes {samples.images_each} images at a time; {left} are left")
     return samples

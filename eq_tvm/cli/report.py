@@ -181,11 +181,12 @@ def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
 def evaluation_report(result: Mapping[str, float | int | None]) -> str:
     """Accuracy and closeness to the reference."""
     top1, agreement, cosine = (result[key] for key in ("top1", "agreement", "cosine"))
+    none = "no --reference" if cosine is None else "the first output decides nothing"
     return _aligned(
         {
             "images": str(result["n"]),
-            "top-1": "no labels" if top1 is None else f"{top1:.2%}",
-            "agreement": "no --reference" if agreement is None else f"{agreement:.2%} with the float32 reference",
+            "top-1": "no labels, or no scores" if top1 is None else f"{top1:.2%}",
+            "agreement": f"{agreement:.2%} with the float32 reference" if agreement is not None else none,
             "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
         }
     )

@@ -108,8 +108,8 @@ class InputForm:
         cast = values.astype(self.info.dtype)
         if np.dtype(self.info.dtype).kind != "f" and not (cast == values).all():
             raise UserError(
-                f"{name}: the network takes pixels as {self.info.dtype}, which can't hold what the mean and std of the "
-                "preprocessing make of them: mean 0 and std 1 leave them as they are"
+                f"{name}: the network takes pixels as {self.info.dtype}, which can't hold what the preprocessing makes "
+                "of them: for uint8 give mean 0 and std 1, for int8 mean 128 and std 1"
             )
         return cast
 
