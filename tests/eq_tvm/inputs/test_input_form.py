@@ -70,9 +70,7 @@ def test_pixels_for_networks_of_integers():
         converted(PIXELS, SHAPE, centered, "int8")[0], PIXELS.astype(int).transpose(2, 0, 1) - 128
     )
     for preprocess, dtype in ((BGR, "uint8"), (centered, "uint8"), (None, "int8")):
-        with pytest.raises(
-            UserError, match=f"the network takes pixels as {dtype}, .* for uint8 give mean 0"
-        ):
+        with pytest.raises(UserError, match=f"the network takes pixels as {dtype}, .* for uint8 give mean 0"):
             converted(PIXELS, SHAPE, preprocess, dtype)
 
 
