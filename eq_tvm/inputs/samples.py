@@ -108,9 +108,9 @@ class Samples:
         return {form.info.name: form.joined(_items(form, dataset, index)) for form, dataset in self.parts}
 
     def name(self, index: int) -> str:
-        """What people call a sample."""
+        """What people call a sample: its file, and the place where that has several."""
         form, dataset = self.parts[0]
-        if len(self.parts) > 1:
+        if isinstance(dataset.images, np.ndarray):
             return self.source if len(self) == 1 else f"{self.source}[{index}]"
         more = f" and {form.count - 1} more" if form.count > 1 else ""
         return f"{dataset.names[index * form.count]}{more}"

@@ -24,7 +24,7 @@ def saved(folder, **arrays):
 def test_images(tmp_path):
     samples = Samples.read(saved(tmp_path, images=PIXELS, labels=np.arange(5)), [IMAGE], None)
     assert len(samples) == 5 and samples.labels(3).tolist() == [3]
-    assert samples.name(3) == f"image 3 of {tmp_path / 'd.npz'}"
+    assert samples.name(3) == f"{tmp_path / 'd.npz'}[3]"
     np.testing.assert_array_equal(samples[3]["x"][0], PIXELS[3].transpose(2, 0, 1))
 
 
