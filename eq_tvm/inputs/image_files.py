@@ -35,6 +35,10 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "I" and image.format == "TIFF" and image.getextrema()[1] < 256:
+        raise ValueError(
+            "its pixels have 32 bits and none is above 255, so white may be 255 or 65535: save it in 8 bits"
+        )
     if image.mode.startswith(("I", "F")):
         return np.repeat(_grey(np.asarray(image))[:, :, np.newaxis], 3, axis=2)
     if image.has_transparency_data:

@@ -151,8 +151,12 @@ def _load_library(path: Path) -> tvm.runtime.Module:
     import tvm  # noqa: F401  (knows how to read what is in it)
     import tvm_ffi
 
-    with tempfile.TemporaryDirectory(prefix="eq_tvm-") as folder:
-        link = Path(folder) / path.name
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="eq_tvm-")
+    except OSError:  # nothing can be written here, so perhaps the bundle can't be replaced either
+        return tvm_ffi.load_module(str(path))
+    with folder as name:
+        link = Path(name) / path.name
         link.symlink_to(path.absolute())
         return tvm_ffi.load_module(str(link))
 

@@ -14,6 +14,7 @@ from tvm import relax
 import eq_tvm
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.running import runtime
 
 X = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
 
@@ -74,6 +75,14 @@ def test_a_folder_that_is_only_read(tiny):
         assert list(eq_tvm.load(tiny.path).run(X)) == ["mean", "y"]
     finally:
         tiny.path.chmod(0o755)
+
+
+def test_a_system_that_is_only_read(tiny, monkeypatch):
+    def refuse(**_):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(runtime.tempfile, "TemporaryDirectory", refuse)
+    assert list(eq_tvm.load(tiny.path).run(X)) == ["mean", "y"]
 
 
 def test_threads_take_turns(tiny):
