@@ -29,18 +29,17 @@ def read_image(path: str | Path) -> np.ndarray:
         with Image.open(path) as image:
             if getattr(image, "is_animated", False) and image.format != "MPO":  # whose others are previews, or depth
                 warnings.warn("animations and files of several pages: the first one is taken", stacklevel=2)
-            return _rgb(ImageOps.exif_transpose(image))
+            return _rgb(ImageOps.exif_transpose(image), image.format)
     except Exception as e:  # Pillow's decoders raise whatever they like
         raise UserError(f"can't read the image {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode == "I" and image.format == "TIFF" and image.getextrema()[1] < 256:
-        raise ValueError(
-            "its pixels have 32 bits and none is above 255, so white may be 255 or 65535: save it in 8 bits"
-        )
+def _rgb(image: Image.Image, file: str | None) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
-        return np.repeat(_grey(np.asarray(image))[:, :, np.newaxis], 3, axis=2)
+        values = np.asarray(image)
+        if file == "TIFF" and values.dtype == np.int32 and values.max() < 256:
+            raise ValueError("its pixels have 32 bits, but none is above 255: what is white? Save it in 8 or 16 bits")
+        return np.repeat(_grey(values)[:, :, np.newaxis], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)

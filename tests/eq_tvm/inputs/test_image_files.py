@@ -76,7 +76,7 @@ def test_floats(tmp_path):
         (np.float32([[np.nan, 1]]), "its pixels are from nan to nan"),
         (np.int32([[0, 70000]]), "from 0 to 70000, but integers of more than 8 bits must be from 0 to 65535"),
         (np.int32([[-1, 700]]), "from -1 to 700"),
-        (np.int32([[0, 255]]), "have 32 bits and none is above 255, so white may be 255 or 65535"),
+        (np.int32([[0, 255]]), "its pixels have 32 bits, but none is above 255: what is white"),
     ],
 )
 def test_values_without_a_white(tmp_path, values, message):
