@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.random_inputs import random_inputs
 from eq_tvm.running.runtime import Board, Model, load
 
 
@@ -83,13 +82,8 @@ def _check_positive(threads: int | None, seconds: float) -> None:
         raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
 
 
-def _random_inputs(model: Model) -> list[np.ndarray]:
-    random = np.random.default_rng(0)
-    return [random.standard_normal(i.shape).astype(i.dtype) for i in model.inputs]
-
-
 def _measure(model: Model, seconds: float) -> list[float]:
-    return model.measure(_random_inputs(model), seconds)
+    return model.measure(random_inputs(model.inputs), seconds)
 
 
 @contextmanager

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import zipfile
-import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.preprocess import Preprocess, network_input
+from eq_tvm.inputs.image_files import read_image
+from eq_tvm.inputs.input_form import network_input
+from eq_tvm.preprocess import Preprocess
 
 Item = TypeVar("Item", covariant=True)
 
@@ -33,7 +37,7 @@ class Dataset:
     Attributes
     ----------
     images : Indexed
-        Each uint8 (H, W, C) or float32 (C, H, W).
+        Each uint8 (H, W, C), or numbers as the network takes them.
     names : Indexed of str
         What messages call each image.
     labels : np.ndarray, optional
@@ -49,7 +53,20 @@ class Dataset:
 
     def input(self, index: int, shape: tuple[int, ...], preprocess: Preprocess | None) -> np.ndarray:
         """Image `index` as a network's float32 input of that shape (1, C, H, W); see `network_input`."""
-        return network_input(self.images[index], shape, preprocess, self.names[index])
+        return network_input(self.images[index], TensorInfo("", shape, "float32"), preprocess, self.names[index])
+
+
+class Numbered:
+    """Names for what is in one file."""
+
+    def __init__(self, what: str, path: str | Path, count: int):
+        self._what, self._path, self._count = what, path, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> str:
+        return f"{self._what} {index} of {self._path}" if self._count > 1 else f"{self._what} in {self._path}"
 
 
 def read(path: str | Path) -> Dataset:
@@ -58,10 +75,10 @@ def read(path: str | Path) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        ``.npz`` with `images` (uint8 NHWC or float32 NCHW) and perhaps `labels`; ``.csv`` with the columns `file`
-        (relative to it) and perhaps `label`; or a directory of images, whose class subfolders give labels (folders
-        named by numbers those numbers, others their place in alphabetical order). Of subfolders the first images
-        come first, so that a part from the start has all classes.
+        ``.npz`` with `images` (uint8 NHWC, or as the network takes them) and perhaps `labels`; ``.csv`` with the
+        columns `file` (relative to it) and perhaps `label`; or a directory of images, whose class subfolders give
+        labels (folders named by numbers those numbers, others their place in alphabetical order). Of subfolders the
+        first images come first, so that a part from the start has all classes.
 
     Raises
     ------
@@ -71,11 +88,12 @@ def read(path: str | Path) -> Dataset:
     path = Path(path)
     if not path.exists():
         raise UserError(f"no such file or directory: {path}")
-    readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.is_dir():
         dataset = _read_directory(path)
-    elif path.suffix.lower() in readers:
-        dataset = readers[path.suffix.lower()](path)
+    elif path.suffix.lower() == ".npz":
+        dataset = of_arrays(read_arrays(path), path)
+    elif path.suffix.lower() == ".csv":
+        dataset = _read_csv(path)
     else:
         raise UserError(f"{path}: images come as an .npz file, a .csv file (columns file,label) or a directory")
     if not len(dataset):
@@ -83,31 +101,69 @@ def read(path: str | Path) -> Dataset:
     return dataset
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Decode one image file to uint8 RGB (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:  # what Pillow's decoders raise
-        raise UserError(f"can't read the image {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
-
-
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file."""
-    try:
-        archive = np.load(path, allow_pickle=False)
+    with _load(path) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is not an .npz archive")
+            raise UserError(f"can't read {path}: it is not an .npz archive")
         with archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """The array of an .npy file."""
+    with _load(path) as array:
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"can't read {path}: it is not an .npy file")
+        return array
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file as `np.savez` does, which refuses an array of the name `file`."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def of_arrays(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
+    """What an .npz file with `images`, and perhaps `labels`, is read to."""
+    if "images" not in arrays:
+        raise UserError(f"{path} lacks the array `images`; it has: {', '.join(arrays) or 'nothing'}")
+    images = arrays["images"]
+    if not images.ndim or images.dtype.kind not in "biuf":
+        raise UserError(f"{path}: `images` must be uint8 NHWC or the network's inputs, not {images.dtype}")
+    labels = checked_labels(arrays["labels"], len(images), path) if "labels" in arrays else None
+    return Dataset(images, Numbered("image", path, len(images)), labels)
+
+
+def of_files(files: Sequence[Path], labels: Sequence[int] | None = None) -> Dataset:
+    """Image files, decoded one at a time, and perhaps their labels."""
+    return Dataset(_Files(files), list(map(str, files)), None if labels is None else np.array(labels, np.int64))
+
+
+def checked_labels(labels: np.ndarray, count: int, path: str | Path) -> np.ndarray:
+    """The labels of so many images in an .npz file, as int64."""
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise UserError(f"{path}: `labels` must be {count} integers, not {labels.dtype} {labels.shape}")
+    return labels.astype(np.int64)
+
+
+@contextmanager
+def _load(path: str | Path) -> Iterator[Any]:
+    """What numpy loads, with a UserError for what fails until the context ends."""
+    try:
+        yield np.load(path, allow_pickle=False)
+    except UserError:
+        raise
+    except Exception as e:  # of a damaged file numpy and zipfile raise whatever they like
         raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
 
 
 class _Files:
     """Image files, decoded one at a time."""
 
-    def __init__(self, paths: list[Path]):
+    def __init__(self, paths: Sequence[Path]):
         self._paths = paths
 
     def __len__(self) -> int:
@@ -115,33 +171,6 @@ class _Files:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return read_image(self._paths[index])
-
-
-class _Numbered:
-    """Names for the images of one file."""
-
-    def __init__(self, path: Path, count: int):
-        self._path, self._count = path, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> str:
-        return f"image {index} of {self._path}"
-
-
-def _read_npz(path: Path) -> Dataset:
-    arrays = read_arrays(path)
-    if "images" not in arrays:
-        raise UserError(f"{path} lacks the array `images`; it has: {', '.join(arrays) or 'nothing'}")
-    images, labels = arrays["images"], arrays.get("labels")
-    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
-        raise UserError(f"{path}: `images` must be uint8 NHWC or float32 NCHW, not {images.dtype} {images.shape}")
-    if labels is not None:
-        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-            raise UserError(f"{path}: `labels` must be {len(images)} integers, not {labels.dtype} {labels.shape}")
-        labels = labels.astype(np.int64)
-    return Dataset(images, _Numbered(path, len(images)), labels)
 
 
 def _read_csv(path: Path) -> Dataset:
@@ -158,12 +187,12 @@ def _read_csv(path: Path) -> Dataset:
         if not file.is_file():
             raise UserError(f"{path}, line {line}: no such file: {file}")
     labels = [_label(row["label"], path, line) for line, row in rows] if "label" in columns else None
-    return _of_files(files, labels)
+    return of_files(files, labels)
 
 
 def _read_directory(path: Path) -> Dataset:
     if files := _image_files(path):
-        return _of_files(files, None)
+        return of_files(files, None)
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
     numbered = all(folder.name.isdecimal() for folder in folders)
     found = [
@@ -172,15 +201,11 @@ def _read_directory(path: Path) -> Dataset:
         for rank, file in enumerate(_image_files(folder))
     ]
     found.sort()
-    return _of_files([file for *_, file in found], [label for _, label, _ in found])
-
-
-def _of_files(files: list[Path], labels: list[int] | None) -> Dataset:
-    return Dataset(_Files(files), list(map(str, files)), None if labels is None else np.array(labels, np.int64))
+    return of_files([file for *_, file in found], [label for _, label, _ in found])
 
 
 def _image_files(folder: Path) -> list[Path]:
-    suffixes = Image.registered_extensions()
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith("."))
 
 

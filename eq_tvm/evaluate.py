@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eq_tvm import data as datasets
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
 from eq_tvm.running.runtime import Board, load
@@ -33,7 +33,7 @@ def evaluate(
     model : str or Path
         A bundle, or an ONNX file, which the float engine runs (see `eq_tvm.running.float_network.float_engine`).
     data : str or Path
-        What `eq_tvm.data.read` takes.
+        What `Samples.read` takes. Images at the end that do not fill the network's batch are left out.
     preprocess : Preprocess or path of a YAML file, optional
         Instead of the bundle's own.
     reference : path of an ONNX file, optional
@@ -54,26 +54,29 @@ def evaluate(
     """
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)
-    dataset = datasets.read(data)
     if not _is_bundle(model) and board is not None:
         raise UserError(f"a board runs bundles only: compile {model} for it, or leave --rpc and --tracker out")
     runner: Runner = load(model, board=board) if _is_bundle(model) else load_float(model, preprocess)
-    original = load_float(reference, preprocess) if reference is not None else None
     preprocess = preprocess or runner.preprocess
-    if len(runner.inputs) != 1 or (original and len(original.inputs) != 1):
-        raise UserError(f"{model} has {len(runner.inputs)} inputs: evaluate can run networks with one image input only")
+    samples = Samples.read(data, runner.inputs, preprocess)
+    original = None if reference is None else load_float(reference, preprocess, runner.inputs)
+    if original and [(i.shape, i.dtype) for i in original.inputs] != [(i.shape, i.dtype) for i in runner.inputs]:
+        raise UserError(f"{reference} is not the float network of {model}: its inputs have other shapes or dtypes")
 
-    n = min(len(dataset), limit or len(dataset))
+    n = min(len(samples), max(1, (limit or len(samples) * samples.images_each) // samples.images_each))
     scores = Scores()
     for i in range(n):
-        image = dataset.input(i, runner.inputs[0].shape, preprocess)
-        outputs = list(runner.run({runner.inputs[0].name: image}).values())
-        expected = list(original.run({original.inputs[0].name: image}).values()) if original else None
+        inputs = samples[i]
+        outputs = list(runner.run(inputs).values())
+        expected = None
+        if original:
+            named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
+            expected = list(original.run(dict(named)).values())
         if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
             raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
-        scores.add(outputs, None if dataset.labels is None else dataset.labels[i], expected)
+        scores.add(outputs, samples.labels(i), expected, samples.images_each)
         if progress:
-            progress((i + 1) / n, f"{i + 1} of {n} images")
+            progress((i + 1) / n, f"{(i + 1) * samples.images_each} of {n * samples.images_each} images")
     return scores.result()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Scores:
-    """Counts what `eq_tvm.evaluate.evaluate` returns, image by image."""
+    """Counts what `eq_tvm.evaluate.evaluate` returns, run by run."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -14,14 +14,21 @@ class Scores:
         self._agreeing: list[float] = []
         self._cosines: list[float] = []
 
-    def add(self, outputs: list[np.ndarray], label: int | None, expected: list[np.ndarray] | None) -> None:
-        """Take the outputs for one image, and the reference's, of the same shapes."""
-        self._count += 1
-        decisions = _decisions(outputs[0])
-        if label is not None and decisions.size == 1:
-            self._correct.append(float(decisions[0] == label))
+    def add(
+        self,
+        outputs: list[np.ndarray],
+        labels: np.ndarray | int | None,
+        expected: list[np.ndarray] | None,
+        images: int = 1,
+    ) -> None:
+        """Take the outputs of one run, the labels of its images, and the reference's outputs, of the same shapes."""
+        self._count += images
+        decisions = _decisions(outputs[0], images)
+        if labels is not None and decisions.size == images:
+            self._correct += (decisions == labels).astype(float).tolist()
         if expected:
-            self._agreeing.append(float(np.mean(decisions == _decisions(expected[0]))))
+            if decisions.size:
+                self._agreeing.append(float(np.mean(decisions == _decisions(expected[0], images))))
             self._cosines.append(float(np.mean([_cosine(o, e) for o, e in zip(outputs, expected, strict=True)])))
 
     @property
@@ -43,10 +50,17 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _decisions(output: np.ndarray) -> np.ndarray:
-    """The class of each score vector: of the whole output, or along its last axis where it has several vectors."""
+def _decisions(output: np.ndarray, images: int = 1) -> np.ndarray:
+    """The class of each score vector: of the whole output, or along its last axis where it has several vectors.
+
+    Integers of 32 or 64 bits and truth values are decisions themselves; one float is none.
+    """
+    if images > 1 and output.shape[:1] == (images,):
+        return np.concatenate([_decisions(each) for each in output])
     vector = np.squeeze(output)
-    return np.atleast_1d(np.argmax(vector, axis=-1)).ravel()
+    if output.dtype.kind == "b" or (output.dtype.kind in "iu" and output.dtype.itemsize >= 4):
+        return vector.ravel()
+    return np.atleast_1d(np.argmax(vector, axis=-1)).ravel() if vector.ndim else np.empty(0, np.int64)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

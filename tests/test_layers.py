@@ -28,12 +28,13 @@ RANKS = {
         "eq_tvm.options": 0,
         "eq_tvm.importer": 0,
         "eq_tvm.artifacts": 0,
+        "eq_tvm.inputs": 1,
         "eq_tvm.standalone": 1,
-        "eq_tvm.quantizing": 1,
-        "eq_tvm.building": 2,
-        "eq_tvm.running": 3,
-        "eq_tvm.boards": 4,
-        "eq_tvm.cli": 5,
+        "eq_tvm.quantizing": 2,
+        "eq_tvm.building": 3,
+        "eq_tvm.running": 4,
+        "eq_tvm.boards": 5,
+        "eq_tvm.cli": 6,
     },
 }
 

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ class Session(Board):
         from tvm.rpc.client import RPCSession
 
         self.name = str(address)
+        self._turn = threading.RLock()
         self._loaded = 0
         self._lost = ""
         self._session: Any = None
@@ -183,9 +185,10 @@ class Session(Board):
 
     @contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
-        """Turn what calls to the board raise into a UserError."""
+        """Turn what calls to the board raise into a UserError. Threads take turns."""
         try:
-            yield
+            with self._turn:
+                yield
         except UserError:
             raise
         except Exception as e:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupted = _note_interrupts()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
     try:
         return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
     except UserError as e:
@@ -159,6 +161,7 @@ def run(
 
     from eq_tvm.cli.inputs import read_inputs
     from eq_tvm.cli.report import top_report
+    from eq_tvm.data import write_arrays
     from eq_tvm.running.runtime import load
 
     files = [*(input or []), *(more or [])]
@@ -170,13 +173,12 @@ def run(
     results = []
     with _board(rpc, tracker, key) as board:
         model = load(bundle, board=board)
-        for file in files:
-            for name, inputs in read_inputs(file, model.inputs, model.preprocess):
-                results.append(model.run(inputs))
-                print(top_report(name, results[-1], top))
+        for name, inputs in read_inputs(files, model.inputs, model.preprocess):
+            results.append(model.run(inputs))
+            print(top_report(name, results[-1], top))
     if output is not None:
-        arrays: dict[str, Any] = {key: np.concatenate([result[key] for result in results]) for key in results[0]}
-        _write(output, lambda file: np.savez(file, **arrays))
+        joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
+        _write(output, lambda file: write_arrays(file, joined))
 
 
 @app.command(

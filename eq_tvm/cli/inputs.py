@@ -1,8 +1,9 @@
-"""Files for one run of a network: images, or tensors that are its inputs."""
+"""Files for `run`: images, or arrays that are inputs of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,27 @@ import numpy as np
 from eq_tvm import data as datasets
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.preprocess import Preprocess, network_input
+from eq_tvm.inputs.samples import Samples
+from eq_tvm.preprocess import Preprocess
+
+ARRAYS = (".npy", ".npz")
 
 
 def read_inputs(
-    path: str | Path, expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
+    paths: Sequence[Path], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """What one file gives a network to run on.
+    """What files give a network to run on.
 
     Parameters
     ----------
-    path : str or Path
-        An image; an ``.npy`` with one input or image, or several along a further first axis; an ``.npz`` with the
-        inputs by their names, or with `images` as `eq_tvm.data.read` takes it.
+    paths : sequence of Path
+        Images, of which a network takes as many at a time as its batch. An ``.npy`` with one input or image, or several
+        along a further first axis; an ``.npz`` with an array for each input by its name, or with `images`: see
+        `Samples.read`.
     expected : tuple of TensorInfo
         The network's inputs.
     preprocess : Preprocess, optional
-        For pixels (images and uint8 arrays); float32 arrays are taken as they are.
+        For pixels (images and uint8 arrays); other arrays are taken as they are.
 
     Yields
     ------
@@ -36,40 +41,28 @@ def read_inputs(
     Raises
     ------
     UserError
-        The file can't be read, or does not fit the network's inputs.
+        A file can't be read, or does not fit the network's inputs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no such input file: {path}")
-    names = [info.name for info in expected]
-    arrays = datasets.read_arrays(path) if path.suffix.lower() == ".npz" else None
-    if arrays is not None and (len(names) > 1 or "images" not in arrays or names == ["images"]):
-        if set(arrays) != set(names):
-            raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; the inputs are {', '.join(names)}")
-        inputs = {i.name: network_input(arrays[i.name], i.shape, preprocess, f"{i.name} in {path}") for i in expected}
-        yield str(path), inputs
-        return
-    if len(names) > 1:
-        raise UserError(f"{path} is one input; the network has {len(names)}: pass an .npz with {', '.join(names)}")
-    info = expected[0]
-    if arrays is not None:
-        images = datasets.read(path).images
-        named = [(f"{path}[{i}]", images[i]) for i in range(len(images))]
-    elif path.suffix.lower() == ".npy":
-        named = list(_split(path, info))
-    else:
-        named = [(str(path), datasets.read_image(path))]
-    for name, image in named:
-        yield name, {info.name: network_input(image, info.shape, preprocess, name)}
+    if missing := [path for path in paths if not path.is_file()]:
+        raise UserError(f"no such input file: {missing[0]}")
+    for arrays, group in groupby(paths, lambda path: path.suffix.lower() in ARRAYS):
+        for files in [[file] for file in group] if arrays else [list(group)]:
+            samples = _samples(files, expected, preprocess)
+            for index in range(len(samples)):
+                yield samples.name(index), samples[index]
 
 
-def _split(path: Path, info: TensorInfo) -> Iterator[tuple[str, np.ndarray]]:
-    """The inputs in an .npy file, each without the batch axis."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
-        raise UserError(f"can't read {path}: {' '.join(str(e).split())}") from e
-    if array.ndim == len(info.shape):
-        yield from ((f"{path}[{i}]", item) for i, item in enumerate(array))
+def _samples(files: list[Path], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None) -> Samples:
+    """Of one file with arrays, or of some images."""
+    if files[0].suffix.lower() == ".npz":
+        samples = Samples.read(files[0], expected, preprocess)
+    elif len(expected) > 1:
+        names = ", ".join(info.name for info in expected)
+        raise UserError(f"{files[0]} is one input; the network has {len(expected)}: pass an .npz with {names}")
+    elif files[0].suffix.lower() == ".npy":
+        samples = Samples.of_arrays(files[0], {expected[0].name: datasets.read_array(files[0])}, expected, preprocess)
     else:
-        yield str(path), array
+        samples = Samples.of_images(", ".join(map(str, files)), datasets.of_files(files), expected[0], preprocess)
+    if left := samples.left_over:
+        raise UserError(f"{samples.source}: the network takes {samples.images_each} images at a time; {left} are left")
+    return samples

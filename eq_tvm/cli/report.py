@@ -149,11 +149,17 @@ def top_report(name: str, outputs: Mapping[str, np.ndarray], top: int) -> str:
     for output, values in outputs.items():
         scores = np.squeeze(values)
         if scores.ndim == 1:
-            best = np.argsort(-scores, kind="stable")[:top]
-            lines += [f"  {output}", *(f"    {index:5d}  {scores[index]:.4f}" for index in best)]
+            best = np.argsort(-scores.astype(np.float64), kind="stable")[:top]
+            lines += [f"  {output}", *(f"    {index:5d}  {_value(scores[index])}" for index in best)]
+        elif scores.ndim == 0:
+            lines.append(f"  {output}  {_value(scores[()])}")
         else:
-            lines.append(f"  {output}  {values.shape}, from {values.min():.4f} to {values.max():.4f}")
+            lines.append(f"  {output}  {values.shape}, from {_value(values.min())} to {_value(values.max())}")
     return "\n".join(lines)
+
+
+def _value(number: Any) -> str:
+    return f"{number:.4f}" if number.dtype.kind == "f" else str(number)
 
 
 def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -175,11 +181,12 @@ def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
 def evaluation_report(result: Mapping[str, float | int | None]) -> str:
     """Accuracy and closeness to the reference."""
     top1, agreement, cosine = (result[key] for key in ("top1", "agreement", "cosine"))
+    none = "no --reference" if cosine is None else "the first output decides nothing"
     return _aligned(
         {
             "images": str(result["n"]),
-            "top-1": "no labels" if top1 is None else f"{top1:.2%}",
-            "agreement": "no --reference" if agreement is None else f"{agreement:.2%} with the float32 reference",
+            "top-1": "no labels, or no scores" if top1 is None else f"{top1:.2%}",
+            "agreement": f"{agreement:.2%} with the float32 reference" if agreement is not None else none,
             "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
         }
     )

@@ -161,7 +161,7 @@ class _Trials:
             {"layer": layer, "kind": kind, "reason": reasons.get(layer, "asked for")}
             for layer, kind in self._kept(steps).items()
         ]
-        report = {"bound": bound, "drop_before": self.done[0].drop, "images": len(self.held_out)}
+        report = {"bound": bound, "drop_before": self.done[0].drop, "images": self.held_out.images}
         return Kept(trial.annotated, trial.layers, kept, trial.measured | report)
 
     def _kept(self, steps: tuple[Step, ...]) -> dict[str, str]:
@@ -181,16 +181,18 @@ class _Trials:
         )
 
     def _measure(self, annotated: tvm.IRModule, kept: Mapping[str, str]) -> dict[str, Any]:
-        (name,), original, quantized = self.images, Scores(), Scores()
+        original, quantized, images = Scores(), Scores(), self.held_out.samples.images_each
         labels = iter(self.held_out.labels)
-        batches = ({name: images} for images in self.held_out.batches())
+        batches = (dict(zip(self.images, arrays, strict=True)) for arrays in self.held_out.batches())
         for pairs in passes.compare_outputs(self.prepared, annotated, batches, **self.how.options, kept=kept):
             for i in range(len(pairs[0][0])):
-                label = next(labels)
+                given = next(labels)
                 expected, results = ([pair[k][i] for pair in pairs] for k in (0, 1))
-                original.add(expected, label, None)
-                quantized.add(results, label, expected)
-        agreement = 100 * (quantized.agreement or 0.0)
+                original.add(expected, given, None, images)
+                quantized.add(results, given, expected, images)
+        if quantized.agreement is None:
+            raise UserError("--max-drop counts decisions that change, but the network's first output makes none")
+        agreement = 100 * quantized.agreement
         measure, float32 = "agreement", 100.0
         drop = 100 - agreement
         if quantized.top1 is not None and original.top1 is not None:

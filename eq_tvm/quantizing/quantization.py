@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eq_tvm import data as datasets
 from eq_tvm import example
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.data import Dataset
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.input_form import InputForm
+from eq_tvm.inputs.random_inputs import random_numbers
+from eq_tvm.inputs.samples import Samples
 from eq_tvm.methods import DEFAULT
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import check_choices
@@ -20,9 +21,9 @@ from eq_tvm.preprocess import Preprocess
 
 RANDOM = "random"  # instead of images
 
-_HELD_OUT = 500  # images at most
-_ENOUGH = 8  # of them, to tell more than the images that found the scales
-_BATCH = 8  # images simulated at a time
+_HELD_OUT = 500  # samples at most
+_ENOUGH = 8  # of them, to tell more than the samples that found the scales
+_BATCH = 8  # samples simulated at a time
 
 
 @dataclass(frozen=True)
@@ -92,80 +93,98 @@ class Quantization:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Calibration images that took no part in finding the scales.
+    """Calibration samples that took no part in finding the scales.
 
     Attributes
     ----------
+    samples : Samples
+        All of them.
     indices : np.ndarray
-        Their places in `dataset`.
+        The places in it of those that took no part.
     """
 
-    dataset: Dataset
+    samples: Samples
     indices: np.ndarray
-    shape: tuple[int, ...]
-    preprocess: Preprocess | None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     @property
-    def labels(self) -> list[int | None]:
-        """Of each image, if it has one."""
-        return [None if self.dataset.labels is None else self.dataset.labels[i] for i in self.indices]
+    def images(self) -> int:
+        """How many images they are."""
+        return len(self) * self.samples.images_each
+
+    @property
+    def labels(self) -> list[np.ndarray | None]:
+        """For each sample those of its images, if they have any."""
+        return [self.samples.labels(i) for i in self.indices]
 
     def some(self, count: int) -> HeldOut:
         """So many of them, evenly spaced."""
         return replace(self, indices=_evenly(self.indices, count))
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """Some images at a time: float32 (N, ...) without the network's batch axis."""
+    def batches(self) -> Iterator[list[np.ndarray]]:
+        """Some samples at a time: arrays as `read_images` returns them."""
         for start in range(0, len(self), _BATCH):
-            some = self.indices[start : start + _BATCH]
-            yield np.concatenate([self.dataset.input(i, self.shape, self.preprocess) for i in some])
+            yield _stacked(self.samples, self.indices[start : start + _BATCH])
 
 
 def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list[np.ndarray], HeldOut | None]:
-    """The images to find scales with, and those left over.
+    """The samples to find scales with, and those left over.
 
     Returns
     -------
     list of np.ndarray
-        For each input float32 (N, ...): N images without the network's batch axis, evenly spaced over those there are.
+        For each input N samples, evenly spaced over those there are, in the input's dtype: (N, ...) without the
+        network's batch axis where that is 1, else (N, *shape).
     HeldOut, optional
         At most 500 of the others, evenly spaced; None where there are no images, but noise.
     """
-    for info in inputs:
-        if info.shape[:1] != (1,):
-            raise UserError(f"input {info.name} has the shape {info.shape}: only batch 1 can be quantized")
     if how.is_random:
-        return [_random_images(info.shape[1:], how.preprocess, how.images) for info in inputs], None
-    if len(inputs) != 1:
-        names = ", ".join(info.name for info in inputs)
-        raise UserError(f"the network has {len(inputs)} inputs ({names}): images can calibrate networks with one only")
-    dataset, shape = datasets.read(how.calibration), inputs[0].shape
-    chosen = _evenly(np.arange(len(dataset)), how.images)
-    rest = _evenly(np.setdiff1d(np.arange(len(dataset)), chosen), _HELD_OUT)
-    images = np.concatenate([dataset.input(i, shape, how.preprocess) for i in chosen])
-    return [images], HeldOut(dataset, rest, shape, how.preprocess)
+        return _noise(how, inputs), None
+    samples = Samples.read(how.calibration, inputs, how.preprocess)
+    chosen = _evenly(np.arange(len(samples)), how.images)
+    rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
+    return _stacked(samples, chosen), HeldOut(samples, rest)
 
 
 def images_to_analyze(
     held_out: HeldOut | None, calibrated_on: dict[str, np.ndarray], count: int
 ) -> dict[str, np.ndarray]:
-    """By the input's name, so many of the images left over, or those that found the scales where hardly any are."""
+    """By the inputs' names, so many of the samples left over, or those that found the scales where hardly any are."""
     if held_out is None or len(held_out) < _ENOUGH:
         return calibrated_on
-    return dict.fromkeys(calibrated_on, np.concatenate(list(held_out.some(count).batches())))
+    batches = zip(*held_out.some(count).batches(), strict=True)
+    return dict(zip(calibrated_on, map(np.concatenate, batches), strict=True))
 
 
 def _evenly(indices: np.ndarray, count: int) -> np.ndarray:
     return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
 
 
-def _random_images(shape: tuple[int, ...], preprocess: Preprocess | None, count: int) -> np.ndarray:
-    """Seeded noise: pixels if they can be preprocessed, else a normal distribution."""
+def _stacked(samples: Samples, indices: np.ndarray) -> list[np.ndarray]:
+    """For each input, the arrays of some samples."""
+    runs = [samples[i] for i in indices]
+    return [np.stack([_without_batch(run[form.info.name]) for run in runs]) for form, _ in samples.parts]
+
+
+def _noise(how: Quantization, inputs: tuple[TensorInfo, ...]) -> list[np.ndarray]:
+    """Seeded samples for each input: pixels where they can be preprocessed, else a normal distribution."""
     random = np.random.default_rng(0)
-    if preprocess is None:
-        return random.standard_normal((count, *shape), dtype=np.float32)
-    pixels = random.integers(0, 256, (count, *shape[1:], 3), dtype=np.uint8)
-    return np.stack([preprocess(image) for image in pixels])
+    arrays = []
+    for info in inputs:
+        form = InputForm(info, how.preprocess)
+        if how.preprocess is None or not form.layout:
+            shape = _without_batch(np.empty(info.shape)).shape
+            arrays.append(random_numbers(random, (how.images, *shape), info.dtype))
+            continue
+        height, width = (info.shape[form.layout.index(axis)] for axis in "HW")
+        pixels = random.integers(0, 256, (how.images * form.count, height, width, 3), dtype=np.uint8)
+        items = [form.item(image, "--calibration random") for image in pixels]
+        runs = [form.joined(items[i : i + form.count]) for i in range(0, len(items), form.count)]
+        arrays.append(np.stack(list(map(_without_batch, runs))))
+    return arrays
+
+
+def _without_batch(array: np.ndarray) -> np.ndarray:
+    return array[0] if array.shape[:1] == (1,) else array

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,16 +32,24 @@ def float_engine() -> str | None:
     return "ONNX Runtime float32"
 
 
-def load_float(path: str | Path, preprocess: Preprocess | None = None) -> Runner:
-    """An ONNX file, ready to run in float32 on this machine."""
+def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: tuple[TensorInfo, ...] = ()) -> Runner:
+    """An ONNX file, ready to run in float32 on this machine.
+
+    Parameters
+    ----------
+    path : str or Path
+    preprocess : Preprocess, optional
+    inputs : tuple of TensorInfo
+        Of the network that it is to be compared with: what is dynamic in the file gets its extents.
+    """
     if not Path(path).is_file():
         raise UserError(f"no such ONNX file: {path}")
     engine = float_engine()
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
     if engine == "eq_tvm float32":
-        return compile_float(path, preprocess)
-    return _OnnxRuntime(path, preprocess)
+        return compile_float(path, preprocess, {info.name: info.shape for info in inputs})
+    return _OnnxRuntime(path, preprocess, inputs)
 
 
 class Runner(Protocol):
@@ -52,19 +62,21 @@ class Runner(Protocol):
         """The outputs by their names, of inputs by theirs."""
 
 
-def compile_float(model: str | Path, preprocess: Preprocess | None = None) -> Model:
+def compile_float(
+    model: str | Path, preprocess: Preprocess | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Model:
     """Compile a network in float32 for this machine, in memory: the reference that quantized ones are compared with."""
     from eq_tvm import pipeline
 
     spec = get_target("native")
     linker.check(spec)
-    module, inputs, outputs = import_canonical(Path(model))
+    module, inputs, outputs = import_canonical(Path(model), shapes)
     with pass_errors():
         return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
 
 
 class _OnnxRuntime:
-    def __init__(self, path: str | Path, preprocess: Preprocess | None):
+    def __init__(self, path: str | Path, preprocess: Preprocess | None, compared: tuple[TensorInfo, ...]):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -76,16 +88,28 @@ class _OnnxRuntime:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as e:  # it has a dozen unrelated exception classes
             raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
-        self.preprocess = preprocess
-        self.inputs = tuple(_info(path, node.name, node.shape) for node in self._session.get_inputs())
+        self._path, self.preprocess = path, preprocess
+        nodes = self._session.get_inputs()
+        self.inputs = tuple(_info(path, node, other) for node, other in zip_longest(nodes, compared[: len(nodes)]))
         self._outputs = [node.name for node in self._session.get_outputs()]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+        try:
+            return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+        except Exception as e:
+            raise UserError(f"ONNX Runtime can't run {self._path}: {' '.join(str(e).split())}") from e
 
 
-def _info(path: str | Path, name: str, shape: list[int | str | None]) -> TensorInfo:
-    sizes = [size for size in shape[1:] if isinstance(size, int)]
-    if len(sizes) < len(shape) - 1:
-        raise UserError(f"{path}: input {name} has a dynamic shape; evaluate takes static ones (but for the batch)")
-    return TensorInfo(name, (1, *sizes), "float32")
+def _info(path: str | Path, node: Any, compared: TensorInfo | None) -> TensorInfo:
+    """An input as ONNX Runtime describes it; dynamic extents as in another network, and a dynamic batch else 1."""
+    others = compared.shape if compared and len(compared.shape) == len(node.shape) else (1,)
+    shape = [size if isinstance(size, int) else other for size, other in zip_longest(node.shape, others)]
+    if None in shape:
+        raise UserError(
+            f"{path}: input {node.name} has a dynamic shape; evaluate takes static ones (but for the batch)"
+        )
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    return TensorInfo(node.name, tuple(shape[: len(node.shape)]), _DTYPES.get(dtype, dtype))
+
+
+_DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names, where they are not numpy's

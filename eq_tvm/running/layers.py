@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.inputs.random_inputs import random_inputs
 from eq_tvm.running.runtime import Model
 
 
@@ -32,8 +31,7 @@ def time_layers(model: Model, bundle: Bundle, seconds: float) -> list[dict[str, 
     """
     import tvm
 
-    random = np.random.default_rng(0)
-    inputs = [tvm.runtime.tensor(random.standard_normal(i.shape).astype(i.dtype)) for i in model.inputs]
+    inputs = list(map(tvm.runtime.tensor, random_inputs(model.inputs)))
     calls: list[list[Any]] = []
     position, start = 0, 0.0
 

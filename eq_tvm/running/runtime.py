@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -14,7 +16,8 @@ from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.preprocess import Preprocess, network_input
+from eq_tvm.inputs.input_form import network_input
+from eq_tvm.preprocess import Preprocess
 
 if TYPE_CHECKING:
     import tvm
@@ -23,14 +26,16 @@ if TYPE_CHECKING:
 class Model:
     """A compiled network that is ready to run.
 
+    Several threads may call one model: their runs take turns, as TVM's virtual machine has one state.
+
     Attributes
     ----------
     inputs, outputs : tuple of TensorInfo
-        Names, shapes with the batch (1), dtypes.
+        Names, shapes with the batch, dtypes.
     preprocess : Preprocess, optional
         What is done to pixels.
     main : tvm_ffi.Function
-        The compiled function on `tvm.runtime.Tensor`: for code that measures.
+        The compiled function on `tvm.runtime.Tensor`: for code that measures, on one thread.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Model:
         self.inputs, self.outputs, self.preprocess = inputs, outputs, preprocess
         self._machine = VirtualMachine(executable, tvm.cpu())
         self.main = self._machine["main"]
+        self._turn = threading.Lock()
 
     def instrument(self, note: Callable[..., None]) -> None:
         """Call `note(function, name, before, result, *args)` around everything that a run calls, from now on."""
@@ -57,8 +63,9 @@ class Model:
         Parameters
         ----------
         inputs : np.ndarray or mapping from input names to np.ndarray
-            The array alone where the network has one input. float32 in the network's shape, with or without the
-            batch axis: taken as it is. uint8 (H, W, C): an image, which is preprocessed as the bundle says.
+            The array alone where the network has one input. Numbers in the input's shape, with or without a batch
+            axis of 1: taken as they are, in its dtype. Of a network that takes images uint8 (H, W, C), or (N, H, W, C)
+            where its batch is N: pixels, which are preprocessed as the bundle says.
 
         Returns
         -------
@@ -67,7 +74,7 @@ class Model:
         Raises
         ------
         UserError
-            A wrong name, shape or dtype, or NaN or infinity.
+            A wrong name, shape or dtype, numbers that the input's dtype can't hold, or NaN or infinity.
         """
         results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
         return {info.name: result for info, result in zip(self.outputs, results, strict=True)}
@@ -76,26 +83,28 @@ class Model:
         """Run the compiled function once, on the network's inputs in its order, in their shapes."""
         import tvm
 
-        results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
-        results = [results] if isinstance(results, tvm.runtime.Tensor) else results
-        return [result.numpy() for result in results]
+        with self._turn:
+            results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
+            results = [results] if isinstance(results, tvm.runtime.Tensor) else results
+            return [result.numpy() for result in results]
 
     def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
         """Seconds of each run on these inputs, for so long, after a tenth of it to warm up; at least three."""
         import tvm
 
         inputs = [tvm.runtime.tensor(array) for array in arrays]
-        end = time.perf_counter() + seconds / 10
-        self.main(*inputs)
-        while time.perf_counter() < end:
-            self.main(*inputs)
-
         times: list[float] = []
-        end = time.perf_counter() + seconds
-        while len(times) < 3 or time.perf_counter() < end:
-            start = time.perf_counter()
+        with self._turn:
+            end = time.perf_counter() + seconds / 10
             self.main(*inputs)
-            times.append(time.perf_counter() - start)
+            while time.perf_counter() < end:
+                self.main(*inputs)
+
+            end = time.perf_counter() + seconds
+            while len(times) < 3 or time.perf_counter() < end:
+                start = time.perf_counter()
+                self.main(*inputs)
+                times.append(time.perf_counter() - start)
         return times
 
 
@@ -131,10 +140,25 @@ def load(bundle: str | Path | Bundle, *, board: Board | None = None) -> Model:
     if not isinstance(bundle, Bundle):
         bundle = bundles.read(bundle)
     check_machine(bundle, platform.machine(), host.cpu_features())
-    import tvm
+    return Model(_load_library(bundle.library), bundle.inputs, bundle.outputs, bundle.preprocess)
 
-    library = tvm.runtime.load_module(str(bundle.library))
-    return Model(library, bundle.inputs, bundle.outputs, bundle.preprocess)
+
+def _load_library(path: Path) -> tvm.runtime.Module:
+    """Load a shared object by a name that no other had in this process: what has been loaded is found by its name.
+
+    So a bundle that was compiled again to the same place is loaded anew. (TVM's `load_module` resolves links.)
+    """
+    import tvm  # noqa: F401  (knows how to read what is in it)
+    import tvm_ffi
+
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="eq_tvm-")
+    except OSError:  # nothing can be written here, so perhaps the bundle can't be replaced either
+        return tvm_ffi.load_module(str(path))
+    with folder as name:
+        link = Path(name) / path.name
+        link.symlink_to(path.absolute())
+        return tvm_ffi.load_module(str(link))
 
 
 def check_inputs(
@@ -149,7 +173,7 @@ def check_inputs(
     wanted = [info.name for info in expected]
     if set(inputs) != set(wanted):
         raise UserError(f"the network's inputs are {', '.join(wanted)}, not {', '.join(inputs) or 'none'}")
-    return [network_input(np.asarray(inputs[i.name]), i.shape, preprocess, f"input {i.name}") for i in expected]
+    return [network_input(np.asarray(inputs[i.name]), i, preprocess, f"input {i.name}") for i in expected]
 
 
 def check_machine(

@@ -115,6 +115,7 @@ def _comment(network: Bundle, workspace: int) -> list[str]:
             f"An input is (pixel - mean) / std of an image with the channels {pixels.channels}, pixels from 0 to 255:",
             f"mean {pixels.mean}, std {pixels.std}"
             + (f", resized to {pixels.resize[0]} x {pixels.resize[1]}" if pixels.resize else ""),
+            *([f"in the layout {pixels.layout}"] if pixels.layout else []),
         ]
     if not network.calibrated:
         lines += ["", "Its scales are from random images: good for measuring speed only."]

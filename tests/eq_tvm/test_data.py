@@ -64,12 +64,6 @@ def test_folders_named_by_numbers_are_those_labels(tmp_path):
     assert data.read(tmp_path).labels.tolist() == [2, 10]
 
 
-def test_grey_and_palette_files_are_rgb(tmp_path):
-    for mode in ("L", "P", "RGBA", "LA"):
-        Image.fromarray(PIXELS[0]).convert(mode).save(tmp_path / f"{mode}.png")
-        assert data.read_image(tmp_path / f"{mode}.png").shape == (6, 4, 3)
-
-
 def test_images_are_read_one_at_a_time(tmp_path):
     save_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "b.png").write_bytes(b"nonsense")
@@ -79,22 +73,13 @@ def test_images_are_read_one_at_a_time(tmp_path):
         dataset.images[1]
 
 
-def test_truncated_image(tmp_path):
-    big = RANDOM.integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    Image.fromarray(big).save(tmp_path / "a.jpg")
-    content = (tmp_path / "a.jpg").read_bytes()
-    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"can't read the image .*a\.jpg: .*truncated"):
-        data.read_image(tmp_path / "a.jpg")
-
-
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"pictures": PIXELS}, "lacks the array `images`; it has: pictures"),
         ({}, "lacks the array `images`; it has: nothing"),
-        ({"images": PIXELS[0]}, r"`images` must be uint8 NHWC or float32 NCHW, not uint8 \(6, 4, 3\)"),
-        ({"images": PIXELS.astype(np.float64)}, "not float64"),
+        ({"images": PIXELS.astype(str)}, "`images` must be uint8 NHWC or the network's inputs, not <U"),
+        ({"images": np.uint8(3)}, "`images` must be uint8 NHWC or the network's inputs"),
         ({"images": PIXELS[:0]}, "contains no images"),
         ({"images": PIXELS, "labels": np.arange(4)}, r"`labels` must be 5 integers, not int64 \(4,\)"),
         ({"images": PIXELS, "labels": np.arange(5.0)}, "`labels` must be 5 integers, not float64"),

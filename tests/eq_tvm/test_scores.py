@@ -12,6 +12,22 @@ def test_decisions():
     assert _decisions(np.array([[[1.0, 3.0], [4.0, 2.0]]])).tolist() == [1, 0]
 
 
+def test_decisions_of_other_outputs():
+    assert _decisions(np.array([7])).tolist() == [7]  # of ArgMax
+    assert _decisions(np.array([[True, False]])).tolist() == [True, False]
+    assert _decisions(np.array([[3, 200, 90]], np.uint8)).tolist() == [1]  # quantized scores
+    assert _decisions(np.array([[0.5]])).size == 0 == _decisions(np.float32(0.5)).size
+
+
+def test_a_batch_of_images():
+    outputs, expected = np.array([[1.0, 3.0], [4.0, 2.0], [5.0, 6.0]]), np.array([[3.0, 1.0], [4.0, 2.0], [5.0, 6.0]])
+    scores = Scores()
+    scores.add([outputs], np.array([1, 0, 0]), [expected], images=3)
+    assert scores.top1 == scores.agreement == pytest.approx(2 / 3) and scores.result()["n"] == 3
+    scores.add([outputs[:, :1]], np.array([1, 0, 0]), [expected[:, :1]], images=3)  # one number of each image
+    assert scores.top1 == pytest.approx(2 / 3)
+
+
 def test_cosine_of_zero_vectors():
     zero, one = np.zeros(3), np.ones(3)
     assert (_cosine(zero, zero), _cosine(zero, one)) == (1.0, 0.0)

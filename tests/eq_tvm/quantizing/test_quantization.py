@@ -1,0 +1,75 @@
+"""Which samples find scales, and which are left over."""
+
+import numpy as np
+import pytest
+
+from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.options.declared import QuantizeOptions
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
+
+IMAGE, PAIR = (TensorInfo("x", (batch, 3, 6, 4), "float32") for batch in (1, 2))
+IDS, FLAG = TensorInfo("ids", (1, 7), "int64"), TensorInfo("flag", (), "bool")
+PIXELS = np.random.default_rng(1).integers(0, 256, (23, 6, 4, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def how(tmp_path):
+    """How to quantize with what is in these arrays."""
+
+    def make(preprocess=None, /, **arrays):
+        (tmp_path / "net.onnx").touch()
+        np.savez(tmp_path / "d.npz", **arrays)
+        data = tmp_path / "d.npz" if arrays else "random"
+        return Quantization.checked(
+            QuantizeOptions(tmp_path / "net.onnx", calibration=data, images=4, preprocess=preprocess)
+        )
+
+    return make
+
+
+def test_batch_of_one(how):
+    (chosen,), rest = read_images(how(images=PIXELS, labels=np.arange(23)), (IMAGE,))
+    assert chosen.shape == (4, 3, 6, 4) and len(rest) == 19
+    np.testing.assert_array_equal(chosen, PIXELS[[0, 7, 15, 22]].transpose(0, 3, 1, 2))
+    assert [int(*label) for label in rest.labels] == [i for i in range(23) if i not in (0, 7, 15, 22)]
+    batches = [batch for (batch,) in rest.batches()]
+    assert [len(batch) for batch in batches] == [8, 8, 3]
+    np.testing.assert_array_equal(batches[0][0], PIXELS[1].transpose(2, 0, 1))
+
+
+def test_larger_batch(how):
+    (chosen,), rest = read_images(how(images=PIXELS, labels=np.arange(23)), (PAIR,))
+    assert chosen.shape == (4, 2, 3, 6, 4) and len(rest) == 7 and rest.images == 14
+    np.testing.assert_array_equal(chosen[-1], PIXELS[20:22].transpose(0, 3, 1, 2))
+    assert rest.labels[0].tolist() == [2, 3]
+    assert next(rest.batches())[0].shape == (7, 2, 3, 6, 4)
+
+
+def test_several_inputs(how):
+    ids, flags = np.arange(23 * 7).reshape(23, 7), np.arange(23) % 2 == 0
+    given = how(x=PIXELS, ids=ids, flag=flags)
+    arrays, rest = read_images(given, (IMAGE, IDS, FLAG))
+    assert [(a.shape, str(a.dtype)) for a in arrays] == [
+        ((4, 3, 6, 4), "float32"),
+        ((4, 7), "int64"),
+        ((4,), "bool"),
+    ]
+    np.testing.assert_array_equal(arrays[1], ids[[0, 7, 15, 22]])
+    named = dict(zip(("x", "ids", "flag"), arrays, strict=True))
+    analyzed = images_to_analyze(rest, named, 10)
+    assert list(analyzed) == list(named) and {len(a) for a in analyzed.values()} == {10}
+    assert images_to_analyze(rest.some(3), named, 10) is named
+
+
+@pytest.mark.parametrize("preprocess", [None, Preprocess("RGB", (128.0,) * 3, (1.0,) * 3)])
+def test_noise(how, preprocess):
+    byte, nhwc = TensorInfo("b", (1, 5, 5, 5), "uint8"), TensorInfo("i", (1, 6, 4, 3), "int8")
+    infos = (IMAGE, PAIR, IDS, FLAG, byte, nhwc)
+    arrays, rest = read_images(how(preprocess), infos)
+    assert rest is None
+    for array, info in zip(arrays, infos, strict=True):
+        assert array.shape == (4, *(info.shape[1:] if info.shape[:1] == (1,) else info.shape))
+        assert array.dtype == info.dtype
+    assert set(arrays[2].ravel()) == {0, 1} and arrays[4].max() > 200
+    assert not np.array_equal(arrays[0], arrays[1][:, 0])
