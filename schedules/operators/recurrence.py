@@ -216,7 +216,7 @@ def _sequence(this: _Sequence) -> tirx.Stmt:
         return [this.put(name, j, zero if first is None else first[this.at(j)]) for name, first in given.items()]
 
     if "lengths" in this.buffers:
-        length = this.buffers["lengths"][this.n]
+        length = tirx.max(tirx.min(this.buffers["lengths"][this.n], plan.steps), 0)
 
     def element(step: Expr) -> list[tirx.Stmt]:
         t = length - 1 - step if plan.directions[this.direction].reverse else step

@@ -1,17 +1,28 @@
 """LSTM, GRU and RNN: all that ONNX defines of them, and networks around them."""
 
+import warnings
+
+import c_programs
 import numpy as np
 import onnx
 import pytest
+import tvm
+from aarch64 import export
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx_models import canonical, check_against_onnxruntime, operators, random, run_float, write_model
+from tvm import relax
 
+from eq_tvm import pipeline
 from eq_tvm.errors import UserError
 from eq_tvm.importer import import_onnx
 from eq_tvm.schedules.operators.recurrence import GATES
+from eq_tvm.targets import get_target
 
 OUTPUTS = {"LSTM": "y h c", "GRU": "y h", "RNN": "y h"}
+
+with warnings.catch_warnings(action="ignore"):  # collecting computes what all operators are expected to give
+    NODE_TESTS = [case for case in collect_testcases(None) if any(f"_{cell.lower()}_" in case.name for cell in GATES)]
 
 
 @pytest.fixture
@@ -51,11 +62,7 @@ def write(
     return write_model(path, nodes, {"x": x}, [n for n in (outputs or OUTPUTS[cell]).split() if n != "-"], used)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [case for case in collect_testcases(None) if any(f"_{cell}_" in case.name for cell in ("lstm", "gru", "rnn"))],
-    ids=lambda case: case.name,
-)
+@pytest.mark.parametrize("case", NODE_TESTS, ids=lambda case: case.name)
 def test_node_tests_of_onnx(path, case):
     (x, *others), expected = case.data_sets[0]
     names = [value.name for value in case.model.graph.input][1:]
@@ -214,3 +221,72 @@ def test_what_does_not_fit(path, wrong, said):
     with pytest.raises(UserError) as raised:
         import_onnx(path)
     assert "GRU" in str(raised.value) and said in str(raised.value) and "\n" not in str(raised.value)
+
+
+HIDDEN, WIDE = 16, 12  # of the network below, and steps of its sequences
+STATES = {"hidden_size": HIDDEN, "direction": "bidirectional"}
+
+
+@pytest.fixture
+def recognition(path):
+    """Text recognition in small: columns of convolutions' results are the sequence of two bidirectional LSTMs."""
+    nodes = [
+        ("Conv", "x c d", "conv", {"pads": [1, 1, 1, 1]}),
+        ("Relu", "conv", "relu", {}),
+        ("MaxPool", "relu", "pool", {"kernel_shape": [8, 2], "strides": [8, 2]}),
+        ("Squeeze", "pool two", "lines", {}),
+        ("Transpose", "lines", "columns", {"perm": [2, 0, 1]}),
+        ("LSTM", "columns w1 r1 b", "y1 - -", STATES),
+        ("Transpose", "y1", "t1", {"perm": [0, 2, 1, 3]}),
+        ("Reshape", "t1 joined", "z1", {}),
+        ("LSTM", "z1 w2 r2 b", "y2 - -", STATES),
+        ("Transpose", "y2", "t2", {"perm": [0, 2, 1, 3]}),
+        ("Reshape", "t2 rows", "z2", {}),
+        ("Gemm", "z2 g", "y", {"transB": 1}),
+    ]
+    weights = {
+        "c": random(24, 1, 3, 3) / 2,
+        "d": random(24, seed=1) / 4,
+        "w1": random(2, 4 * HIDDEN, 24, seed=2) / 5,
+        "w2": random(2, 4 * HIDDEN, 2 * HIDDEN, seed=3) / 4,
+        "r1": random(2, 4 * HIDDEN, HIDDEN, seed=4) / 4,
+        "r2": random(2, 4 * HIDDEN, HIDDEN, seed=5) / 4,
+        "b": random(2, 8 * HIDDEN, seed=6) / 4,
+        "g": random(11, 2 * HIDDEN, seed=7),
+        "two": np.array([2]),
+        "joined": np.array([0, 0, -1]),
+        "rows": np.array([-1, 2 * HIDDEN]),
+    }
+    write_model(path, nodes, {"x": (1, 1, 8, 2 * WIDE)}, ["y"], weights)
+    return check_against_onnxruntime(path)
+
+
+IMAGE = random(1, 1, 8, 2 * WIDE, seed=9)
+
+
+def test_text_recognition_on_arm(recognition, tmp_path, aarch64):
+    (expected,) = run_float(recognition, IMAGE)
+    library = export(pipeline.build(recognition, get_target("rpi4"))[0], tmp_path / "network.so")
+    np.testing.assert_allclose(aarch64.run_vm(library, [IMAGE])[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("target,cpu", [("x86", None), ("rpi2-32", "cortex-a7")])
+def test_text_recognition_as_a_library(recognition, tmp_path, target, cpu):
+    (expected,) = run_float(recognition, IMAGE)
+    library = c_programs.write(recognition, target, tmp_path / "library")
+    for threads in (1, 3):
+        (result,), _ = c_programs.run(library, get_target(target), [IMAGE], threads=threads, cpu=cpu)
+        np.testing.assert_allclose(result.reshape(expected.shape), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["int7", "int8"])
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_quantized_text_recognition(recognition, scheme, method):
+    """All that has weights becomes integer, but for the products with the state."""
+    (expected,) = run_float(recognition, IMAGE)
+    images = {"x": random(8, 1, 8, 2 * WIDE, seed=10)}
+    annotated, record = pipeline.calibrate(recognition, images, scheme=scheme, method=method)
+    assert [layer.op for layer in record] == ["conv2d", "dense", "dense", "dense"]
+    built, _ = pipeline.build(annotated, get_target("x86"))
+    result = relax.VirtualMachine(built, tvm.cpu())["main"](tvm.runtime.tensor(IMAGE)).numpy()
+    assert (result * expected).sum() > 0.99 * np.sqrt((result**2).sum() * (expected**2).sum())
