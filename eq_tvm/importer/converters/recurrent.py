@@ -12,7 +12,8 @@ from eq_tvm.importer.converters.call import OnnxCall
 from eq_tvm.passes.lower.named_kernels import OPAQUE
 from eq_tvm.passes.lower.schedule_fallback import SCHEDULED
 from eq_tvm.schedules.operators.gate_functions import FUNCTIONS, GateFunction
-from eq_tvm.schedules.operators.recurrence import GATES, OPTIONAL, Direction, Recurrence, recurrence
+from eq_tvm.schedules.operators.recurrence import recurrence
+from eq_tvm.schedules.operators.recurrence_plan import GATES, OPTIONAL, Direction, Recurrence
 
 _DEFAULT_FUNCTIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}

@@ -16,7 +16,7 @@ from tvm import relax
 from eq_tvm import pipeline
 from eq_tvm.errors import UserError
 from eq_tvm.importer import import_onnx
-from eq_tvm.schedules.operators.recurrence import GATES
+from eq_tvm.schedules.operators.recurrence_plan import GATES
 from eq_tvm.targets import get_target
 
 OUTPUTS = {"LSTM": "y h c", "GRU": "y h", "RNN": "y h"}
@@ -100,6 +100,12 @@ def test_layout_with_sequences_first(path, cell, direction):
     np.testing.assert_array_equal(y, z.transpose(2, 0, 1, 3))
     for result, reference in zip(states, expected, strict=True):
         np.testing.assert_array_equal(result, reference.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("batch", [2, 3, 4])
+def test_batches(path, cell, batch):
+    check_against_onnxruntime(write(path, cell, batch=batch, hidden=40, scale=0.2, direction="bidirectional"))
 
 
 @pytest.mark.parametrize("cell", GATES)

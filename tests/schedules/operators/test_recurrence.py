@@ -5,18 +5,25 @@ import pytest
 import tvm
 
 from eq_tvm.schedules.operators.gate_functions import GateFunction
-from eq_tvm.schedules.operators.recurrence import Direction, Recurrence, recurrence
+from eq_tvm.schedules.operators.recurrence import recurrence
+from eq_tvm.schedules.operators.recurrence_plan import Direction, Recurrence
 
 TANH = GateFunction("tanh")
 
 
-def plan(steps=3, hidden=5, **others):
-    return Recurrence("RNN", steps, 2, hidden, (Direction(True, (TANH,)),), **others)
+def plan(steps=3, batch=2, hidden=5, **others):
+    return Recurrence("RNN", steps, batch, hidden, (Direction(True, (TANH,)),), **others)
 
 
-@pytest.mark.parametrize("hidden,width,blocks", [(5, 16, 1), (17, 32, 1), (64, 64, 1), (65, 64, 2), (256, 64, 4)])
-def test_blocks_of_weights(hidden, width, blocks):
-    assert plan(hidden=hidden).weight_shape == (1, 1, blocks, hidden, width)
+@pytest.mark.parametrize("hidden,blocks,width", [(5, 1, 16), (17, 1, 32), (64, 1, 64), (65, 2, 64), (256, 4, 64)])
+def test_blocks_of_weights(hidden, blocks, width):
+    assert plan(batch=1, hidden=hidden).weight_shape == (1, 1, blocks, hidden, width)
+
+
+def test_sequences_share_the_accumulators_where_they_can():
+    assert plan(batch=2, hidden=64).weight_shape == (1, 1, 2, 64, 32)
+    assert plan(batch=3, hidden=64).weight_shape == (1, 1, 1, 64, 64)
+    assert plan(batch=2, hidden=64, optional=frozenset({"lengths"})).weight_shape == (1, 1, 1, 64, 64)
 
 
 def test_size_of_the_code_does_not_depend_on_the_length():
