@@ -17,12 +17,14 @@ from eq_tvm.passes.graph.rewrite import Graph, operator_name
 def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17) -> Path:
     """Write an ONNX file.
 
-    nodes: (operator, inputs, outputs, attributes) with names separated by spaces (`-` is a missing input); they are
+    nodes: (operator, inputs, outputs, attributes) with names separated by spaces (`-` is left out); they are
     called n0, n1, ...
     inputs: dict of name to shape; outputs: names; weights: dict of name to array.
     """
     made = [
-        helper.make_node(kind, [i.strip("-") for i in ins.split()], outs.split(), name=f"n{index}", **attributes)
+        helper.make_node(
+            kind, *([i.strip("-") for i in io.split()] for io in (ins, outs)), name=f"n{index}", **attributes
+        )
         for index, (kind, ins, outs, attributes) in enumerate(nodes)
     ]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]

@@ -4,7 +4,10 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 """
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.recurrent import recurrent
 
-CONVERTERS: dict[str, Converter] = {}
+CONVERTERS: dict[str, Converter] = {
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
+}
 
 __all__ = ["CONVERTERS", "Converter", "OnnxCall"]

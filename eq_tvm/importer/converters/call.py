@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from tvm import relax
 
+from eq_tvm.passes.graph.rewrite import array
+
 
 @dataclass(frozen=True)
 class OnnxCall:
@@ -44,11 +46,9 @@ class OnnxCall:
     def constant(self, index: int) -> np.ndarray | None:
         """The value of an input, None where it is left out; ValueError where it is computed from the data."""
         operand = self.operand(index)
-        if operand is None:
-            return None
-        if not isinstance(operand, relax.Constant):
+        if operand is not None and array(operand) is None:
             raise ValueError(f"its input {self.node.input[index]!r} must be constant")
-        return operand.data.numpy()
+        return None if operand is None else array(operand)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Static shape of an input."""
