@@ -42,7 +42,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
 
     progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
-    module, inputs, _ = import_canonical(how.model, options.input_shapes)
+    module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
     arrays, held_out = read_images(how, inputs)
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))

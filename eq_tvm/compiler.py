@@ -16,10 +16,11 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
+from eq_tvm.building.verify import verify
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
-from eq_tvm.quantizing.quantization import Quantization, read_images
+from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
 from eq_tvm.targets import TargetSpec, get_target
 
 if TYPE_CHECKING:
@@ -59,7 +60,11 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
 
     progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
-    module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes)
+    module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes, options.constants)
+    if options.verify is not False:
+        sample = one_sample(how, inputs)
+        said = verify(how.model, module, sample, options.input_shapes, options.constants, always=bool(options.verify))
+        progress(_IMPORTED, said)
     record = None
     if how.scheme != "float32":
         module, record = quantize(

@@ -57,7 +57,7 @@ def _parameter(each: Option, metavar: str) -> inspect.Parameter:
     described = typer.Option(each.flag, help=each.help, **shown) if each.flag else typer.Argument(**shown)
     kind = {
         list: list[str] | None,
-        bool: bool,
+        bool: bool | None if each.default is None else bool,
         str: str | None,
         int: int | None,
         float: float | None,

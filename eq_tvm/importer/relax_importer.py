@@ -18,6 +18,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.names import described, node_name, opset
 from eq_tvm.importer.onnx_model import Constants, Shapes, read_onnx
+from eq_tvm.importer.static import is_static
 
 
 def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Constants | None = None) -> tvm.IRModule:
@@ -67,7 +68,7 @@ def _check_operators(path: str | Path, model: onnx.ModelProto) -> None:
 
 def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, dict[relax.Var, str]]:
     """The imported module, and the variable that each node's result is bound to, with the node's name."""
-    importer = _NamingImporter()
+    importer = _NamingImporter(_types(model))
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -84,8 +85,9 @@ def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, 
 class _NamingImporter(ONNXGraphImporter):
     """Imports node by node, to know which node a failure and which variables belong to."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
+        self.types = types
         self.node: onnx.NodeProto | None = None
         self.results: dict[relax.Var, str] = {}
 
@@ -94,6 +96,7 @@ class _NamingImporter(ONNXGraphImporter):
             super()._construct_nodes(SimpleNamespace(node=[self.node]))
             for output in self.node.output:
                 self._bind(output)
+                self._check_type(output)
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
         """`_check_operators` did, with our own converters in view."""
@@ -110,6 +113,29 @@ class _NamingImporter(ONNXGraphImporter):
             value = self._nodes[output] = self.bb.emit(value)
         if isinstance(value, relax.Var):
             self.results.setdefault(value, node_name(self.node))
+
+    def _check_type(self, output: str) -> None:
+        """A converter's mistake shows where onnx infers another type than Relax."""
+        value = self._nodes.get(output)
+        if output not in self.types or value is None or not isinstance(value.ty, relax.TensorType):
+            return
+        extents = value.ty.shape if isinstance(value.ty.shape, relax.ShapeExpr) else ("?",)
+        found = value.ty.dtype, tuple(int(n) if isinstance(n, tvm.tirx.IntImm) else str(n) for n in extents)
+        expected = self.types[output]
+        if found != expected:
+            told = [f"{dtype} ({', '.join(map(str, shape))})" for dtype, shape in (found, expected)]
+            raise ValueError(f"TVM makes {told[0]} of {output!r}, where ONNX says {told[1]}")
+
+
+def _types(model: onnx.ModelProto) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Element type and shape that onnx infers, of each tensor that is computed."""
+    found = {}
+    for value in [*model.graph.value_info, *model.graph.output]:
+        tensor = value.type.tensor_type
+        if tensor.elem_type and is_static(value.type):
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+            found[value.name] = str(dtype), tuple(axis.dim_value for axis in tensor.shape.dim)
+    return found
 
 
 def _rename(mod: tvm.IRModule, results: Mapping[relax.Var, str]) -> tvm.IRModule:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.methods import DEFAULT, HELP, METHODS
@@ -39,6 +42,31 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not name or not shape or min(shape) < 1:
         raise UserError(f"--input must look like NAME=1,3,224,224, not {text}")
     return name, shape
+
+
+def _named_values(texts: list[str]) -> dict[str, Any]:
+    return dict(map(_named_value, texts))
+
+
+def _named_value(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    if name and value.endswith(".npy"):
+        try:
+            return name, np.load(value, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as e:
+            raise UserError(f"--constant {name}: can't read {value}: {' '.join(str(e).split())}") from e
+    words = [word.strip() for word in value.strip("[]() ").split(",")]
+    try:
+        numbers = [_WORDS[word.lower()] if word.lower() in _WORDS else ast.literal_eval(word) for word in words]
+        array = np.array(numbers if len(words) > 1 or value.startswith("[") else numbers[0])
+    except (ValueError, SyntaxError):
+        array = np.array(None)
+    if not name or array.dtype.kind not in "biuf":
+        raise UserError(f"--constant must look like NAME=16000, NAME=1,3,20,20 or NAME=values.npy, not {text}")
+    return name, array
+
+
+_WORDS = {"true": True, "false": False, "inf": float("inf"), "-inf": -float("inf")}
 
 
 @dataclass(frozen=True)
@@ -93,6 +121,13 @@ class QuantizeOptions:
         metavar="NAME=1,3,224,224",
         parse=_named_shapes,
     )
+    constants: Mapping[str, Any] | None = option(
+        "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
+        flag="--constant",
+        given_as=list,
+        metavar="NAME=VALUE",
+        parse=_named_values,
+    )
     progress: Progress | None = None
 
 
@@ -130,6 +165,12 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
         "speed",
         given_as=str,
         choices=("speed", "size"),
+    )
+    verify: bool | None = option(
+        "Compare the imported network with ONNX Runtime, if that is installed, or onnx's reference evaluator.",
+        flag="--verify/--no-verify",
+        given_as=bool,
+        unset="where it takes a few seconds at most",
     )
     dump_passes: str | Path | None = option("Write the module after each phase there.", metavar="DIR")
     tune: bool = option(

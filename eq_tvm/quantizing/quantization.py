@@ -148,6 +148,13 @@ def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list
     return _stacked(samples, chosen), HeldOut(samples, rest)
 
 
+def one_sample(how: Quantization, inputs: tuple[TensorInfo, ...]) -> dict[str, np.ndarray]:
+    """One input of the network, by name, in its full shape: of the calibration data where there is some, else noise."""
+    one = replace(how, images=1)
+    arrays, _ = read_images(one, inputs) if how.calibration else (_noise(one, inputs), None)
+    return {info.name: array[0].reshape(info.shape) for info, array in zip(inputs, arrays, strict=True)}
+
+
 def images_to_analyze(
     held_out: HeldOut | None, calibrated_on: dict[str, np.ndarray], count: int
 ) -> dict[str, np.ndarray]:

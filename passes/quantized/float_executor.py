@@ -44,6 +44,10 @@ class FloatExecutor:
             return inputs[0][node.expr.index]
         return self._run_compiled(node, inputs)
 
+    def must_compile(self, node: Node) -> bool:
+        """Whether TVM has to compile a node's operator, which takes a moment."""
+        return isinstance(node.expr, relax.Call) and node.op != "input" and node.computes not in _NUMPY
+
     def run(self, net: Network, inputs: dict[int, np.ndarray]) -> Iterator[tuple[int, Value]]:
         """Evaluate a whole network; yields each node with its result, and keeps a result until its last use."""
         last_use = net.last_uses()

@@ -1,0 +1,203 @@
+"""Whether an imported network computes what the ONNX file says, on one input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from eq_tvm.building.canonical import import_canonical
+from eq_tvm.errors import UserError
+from eq_tvm.importer.names import described, graph_inputs
+from eq_tvm.importer.onnx_model import Constants, Shapes, fix_inputs, load_onnx, read_onnx
+
+if TYPE_CHECKING:
+    import tvm
+
+Arrays = dict[str, np.ndarray]
+
+_AFFORDABLE = 5.0  # seconds
+_MACS = 4e9  # that numpy does in one
+_REFERENCE_MACS = 1e8  # that onnx's reference evaluator does in one
+_COMPILED = 0.08  # seconds that one operator takes to compile
+
+_TOLERANCE = 1e-3  # of the largest value; sums of a thousand float32 products differ by 1e-6
+
+
+def verify(
+    path: Path, module: tvm.IRModule, inputs: Arrays, shapes: Shapes | None, constants: Constants | None, always: bool
+) -> str:
+    """Compare the imported network with ONNX Runtime where that is installed, or onnx's reference evaluator.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    module : tvm.IRModule
+        What `import_canonical` made of it.
+    inputs : dict of str to numpy.ndarray
+        One input of the network, by name, in its full shape.
+    shapes, constants
+        As it was imported with.
+    always : bool
+        Also if it takes longer than a few seconds.
+
+    Returns
+    -------
+    str
+        What it was compared with; why it was not, where it was not.
+
+    Raises
+    ------
+    UserError
+        The results differ; names the first node that computes something else.
+    """
+    from eq_tvm.passes.graph.network import read_network
+    from eq_tvm.passes.quantized.float_executor import FloatExecutor
+
+    net, executor = read_network(module), FloatExecutor(module)
+    name, run, speed = _reference()
+    seconds = _macs(net) * (1 / _MACS + 1 / speed) + _COMPILED * sum(map(executor.must_compile, net.nodes))
+    if seconds > _AFFORDABLE and not always:
+        return f"not verified, which would take about {seconds:.0f} s (--verify does it)"
+    model = load_onnx(path)
+    fix_inputs(path, model, shapes or {}, constants or {})
+    try:
+        expected = run(model, inputs)
+    except Exception as error:  # it raises whatever it likes
+        return f"not verified: {name} can't run it: {' '.join(str(error).split())[:200]}"
+    results = _run_module(net, executor, inputs)
+    if all(is_close(ours, theirs) for ours, theirs in zip(results, expected.values(), strict=True)):
+        return f"verified with {name}"
+    worst = max(_error(ours, theirs) for ours, theirs in zip(results, expected.values(), strict=True))
+    node = _first_different(path, inputs, shapes, constants, run)
+    where = f"the first that does is {described(node)}" if node else "each node by itself agrees"
+    raise UserError(
+        f"{path}: imported, the network computes something else than in {name} (relative error {worst:.2g}); "
+        f"{where}. Please report it; --no-verify compiles it as it is"
+    )
+
+
+def is_close(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two results are equal up to rounding; integers may differ where a decision was close."""
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    return _error(ours, theirs) <= _TOLERANCE
+
+
+def _error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    if ours.shape != theirs.shape:
+        return float("inf")
+    if not ours.size:
+        return 0.0
+    if theirs.dtype.kind != "f":
+        return float(np.mean(ours != theirs)) / 10
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(theirs)
+    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
+        return float("inf")
+    scale = np.sqrt(np.mean(np.square(theirs[finite]))) if finite.any() else 0.0
+    return float(np.sqrt(np.mean(np.square(ours[finite] - theirs[finite]))) / (scale or 1.0)) if finite.any() else 0.0
+
+
+Run = Callable[[onnx.ModelProto, Arrays], Arrays]
+
+
+def _reference() -> tuple[str, Run, float]:
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return "onnx's reference evaluator", _run_reference, _REFERENCE_MACS
+    return "ONNX Runtime", _run_onnxruntime, _MACS
+
+
+def _run_onnxruntime(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Some of its fusions are wrong, and unfused it names the right node
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        onnx.save(model, file, save_as_external_data=True)  # it takes 2 GB at most otherwise
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(None, inputs), strict=True))
+
+
+def _run_reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(model)
+    return dict(zip(evaluator.output_names, map(np.asarray, evaluator.run(None, dict(inputs))), strict=True))
+
+
+def _macs(net: Any) -> float:
+    layers = [node for node in net.nodes if node.op in ("conv2d", "dense")]
+    return float(
+        sum(np.prod(node.shape) * node.constant.size / node.shape[-3 if node.op == "conv2d" else -1] for node in layers)
+    )
+
+
+def _run_module(net: Any, executor: Any, inputs: Arrays) -> list[np.ndarray]:
+    places = [i for i, node in enumerate(net.nodes) if node.op == "input"]
+    given = dict(zip(places, (array[None] for array in inputs.values()), strict=True))
+    results = dict(value for value in executor.run(net, given) if value[0] == len(net.nodes) - 1)
+    (result,) = results.values()
+    return [array[0] for array in result] if isinstance(result, list) else [result[0]]
+
+
+def _first_different(
+    path: Path, inputs: Arrays, shapes: Shapes | None, constants: Constants | None, run: Run
+) -> onnx.NodeProto | None:
+    """The first node, in the file's order, that by itself computes something else on the reference's tensors."""
+    model = read_onnx(path, shapes, constants)
+    everything = onnx.ModelProto()
+    everything.CopyFrom(model)
+    known = {value.name: value for value in [*model.graph.value_info, *model.graph.output]}
+    del everything.graph.output[:]
+    everything.graph.output.extend(known.values())
+    try:
+        tensors = run(everything, inputs) | inputs
+    except Exception:
+        return None
+    return next((node for node in model.graph.node if not _agrees(node, model, tensors)), None)
+
+
+def _agrees(node: onnx.NodeProto, model: onnx.ModelProto, tensors: Mapping[str, np.ndarray]) -> bool:
+    from eq_tvm.passes.graph.network import read_network
+    from eq_tvm.passes.quantized.float_executor import FloatExecutor
+
+    single = _single(node, model)
+    names = [value.name for value in single.graph.input]
+    if not names or not all(name in tensors for name in [*names, *filter(None, node.output)]):
+        return True
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "node.onnx"
+        onnx.save(single, file)
+        module, _, _ = import_canonical(file)
+        results = _run_module(read_network(module), FloatExecutor(module), {name: tensors[name] for name in names})
+    expected = (tensors[name] for name in node.output if name)
+    return all(is_close(ours, theirs) for ours, theirs in zip(results, expected, strict=True))
+
+
+def _single(node: onnx.NodeProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of one node of a static model; constants stay constant."""
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in node.input]
+    types = {value.name: value for value in _values(model)}
+    read = dict.fromkeys(name for name in node.input if name in types)
+    graph = helper.make_graph(
+        [node], "node", [types[name] for name in read], [types[name] for name in node.output if name], constants
+    )
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from (*graph_inputs(model), *model.graph.value_info, *model.graph.output)
