@@ -29,6 +29,15 @@ def shared_data() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small networks that failed once, with the right outputs."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "cases"
+    if not path.is_dir():
+        pytest.skip("../shared/cases (small networks with the right outputs) is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
 def aarch64() -> emulation.Machine:
     """An emulated Raspberry Pi 4 (Cortex-A72, one thread)."""
     return _machine("cortex-a72")

@@ -274,13 +274,18 @@ def evaluate(
         [helper.make_value_info(name, TypeProto()) for name in values],
         [helper.make_value_info(name, TypeProto()) for name in names],
     )
-    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    oldest = _IMPLEMENTED_SINCE.get(node.op_type, 1)
+    opsets = [helper.make_opsetid(domain, max(version, oldest)) for domain, version in domains.items()]
     try:
         with np.errstate(all="ignore"):
             model = helper.make_model(graph, opset_imports=opsets)
             return dict(zip(names, ReferenceEvaluator(model).run(names, dict(values)), strict=True))
     except Exception:  # it raises whatever it likes; the node is then left to be compiled
         return None
+
+
+# Where the reference evaluator has only newer forms of an operator, which mean the same
+_IMPLEMENTED_SINCE = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 
 
 def _is_small(tensor: onnx.TensorProto | None) -> bool:

@@ -1,0 +1,61 @@
+"""What is imported is compared with what the file says."""
+
+import sys
+
+import numpy as np
+import pytest
+from onnx_models import random, write_model
+from tvm import relax
+
+from eq_tvm.building import verify as verification
+from eq_tvm.building.canonical import import_canonical
+from eq_tvm.building.verify import verify
+from eq_tvm.errors import UserError
+from eq_tvm.importer.converters import CONVERTERS
+
+NODES = [("Conv", "x w", "c", {}), ("Elu", "c", "e", {}), ("Sigmoid", "e", "y", {})]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_model(tmp_path / "m.onnx", NODES, {"x": (1, 4, 8, 8)}, ["y"], {"w": random(6, 4, 3, 3)})
+
+
+def check(path, **options):
+    module, _, _ = import_canonical(path)
+    return verify(path, module, {"x": random(1, 4, 8, 8)}, None, None, **{"always": True} | options)
+
+
+def test_right(path):
+    assert check(path) == "verified with ONNX Runtime"
+
+
+def test_the_first_wrong_node_is_named(path, monkeypatch):
+    monkeypatch.setitem(CONVERTERS, "Elu", lambda call: relax.op.nn.relu(call.inputs[0]))
+    with pytest.raises(UserError, match=r"the first that does is Elu \(node 'n1'\).*--no-verify"):
+        check(path)
+
+
+def test_without_onnxruntime(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert check(path) == "verified with onnx's reference evaluator"
+
+
+def test_what_takes_long_is_left_out(path, monkeypatch):
+    monkeypatch.setattr(verification, "_AFFORDABLE", 0.0)
+    assert "--verify does it" in check(path, always=False)
+
+
+def test_a_wrong_type_is_refused_while_importing(path, monkeypatch):
+    monkeypatch.setitem(CONVERTERS, "Elu", lambda call: relax.op.astype(call.inputs[0], "float16"))
+    with pytest.raises(UserError, match=r"Elu \(node 'n1'\): TVM makes float16 .* where ONNX says float32"):
+        import_canonical(path)
+
+
+def test_numbers():
+    one = np.array([1.0, np.nan, np.inf], np.float32)
+    assert verification.is_close(one, one) and not verification.is_close(one, one[:2])
+    assert not verification.is_close(one, np.array([1.0, 0.0, np.inf], np.float32))
+    assert verification.is_close(np.arange(200), np.arange(200)) and not verification.is_close(
+        np.arange(200), np.arange(200)[::-1].copy()
+    )

@@ -1,0 +1,47 @@
+"""Small networks that failed once, each for a kind, with the outputs that ONNX Runtime gives."""
+
+import numpy as np
+import pytest
+
+import eq_tvm
+
+ERROR = {"float32": 1e-5, "int8": 0.04, "int7": 0.08}  # relative, of all outputs together
+
+
+@pytest.mark.parametrize("scheme", ERROR)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arm_conv7x1",
+        "convtranspose_output_shape",
+        "gather_ch",
+        "gemm_M144",
+        "grouped_12_8_g2",
+        "groupnorm21",
+        "hardmax11",
+        "pad_dyn_from_shape",
+        "pad_value",
+        "resize10_linear",
+        "resize_antialias",
+        "resize_axes18",
+        "resize_linear_scale_0p3",
+        "slice_dyn_from_shape",
+        "weight_dq_int8",
+    ],
+)
+def test_breadth(name, scheme, shared_cases, tmp_path):
+    folder = shared_cases / "breadth"
+    expected = np.load(folder / f"{name}.expected.npz")
+    inputs = {key.removeprefix("in_"): expected[key] for key in expected if key.startswith("in_")}
+    calibration = folder / f"{name}.calib.npz"
+    if not calibration.exists():
+        calibration = tmp_path / "calibration.npz"
+        np.savez(calibration, **{key: np.stack([value] * 4) for key, value in inputs.items()})
+    bundle = eq_tvm.compile(
+        folder / f"{name}.onnx", scheme=scheme, calibration=calibration, target="native", output=tmp_path / "out.eqtvm"
+    )
+    results = eq_tvm.load(bundle).run(inputs)
+    for key, value in results.items():
+        reference = expected[f"out_{key}"]
+        assert value.shape == reference.shape and value.dtype == reference.dtype
+        assert np.linalg.norm(value - reference) <= ERROR[scheme] * np.linalg.norm(reference)
