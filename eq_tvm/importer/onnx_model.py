@@ -100,7 +100,8 @@ def _check(model: onnx.ModelProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
+_FLOATS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
+_TYPES = (*_FLOATS, "BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 
 
 def _set_shape(path: str | Path, value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
@@ -121,7 +122,7 @@ def _set_shape(path: str | Path, value: onnx.ValueInfoProto, given: tuple[int, .
     if len(sizes) < len(shape):
         example = ",".join(map(str, [axis or 224 for axis in shape]))
         raise UserError(f"{path}: input {name!r} has the dynamic shape ({axes}); fix it with --input {name}={example}")
-    if (tensor.HasField("shape") and len(sizes) != len(declared)) or min(sizes, default=1) < 1:
+    if (tensor.HasField("shape") and len(sizes) != len(declared)) or min(sizes, default=0) < 0:
         said = ",".join(map(str, sizes))
         raise UserError(f"{path}: --input {name}={said} does not fit the model's shape ({axes})")
     tensor.shape.CopyFrom(onnx.TensorShapeProto(dim=[{"dim_value": axis} for axis in sizes]))

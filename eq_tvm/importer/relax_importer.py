@@ -86,7 +86,8 @@ class _NamingImporter(ONNXGraphImporter):
     """Imports node by node, to know which node a failure and which variables belong to."""
 
     def __init__(self, types: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
+        shapes = {name: list(shape) for name, (_, shape) in types.items()}  # it takes an extent of 0 for unknown
+        super().__init__(shapes, "float32", keep_params_in_input=False, sanitize=False)
         self.types = types
         self.node: onnx.NodeProto | None = None
         self.results: dict[relax.Var, str] = {}
@@ -102,10 +103,11 @@ class _NamingImporter(ONNXGraphImporter):
         """`_check_operators` did, with our own converters in view."""
 
     def _convert_operator(self, op_name: str, inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> Any:
-        if op_name not in CONVERTERS:
-            return super()._convert_operator(op_name, inputs, attrs, opset)
         call = OnnxCall(self.node, tuple(inputs), self.bb, opset)
-        return self.bb.normalize(CONVERTERS[op_name](call))
+        converted = CONVERTERS[op_name](call) if op_name in CONVERTERS else None
+        if converted is None:
+            return super()._convert_operator(op_name, inputs, attrs, opset)
+        return self.bb.normalize(converted)
 
     def _bind(self, output: str) -> None:
         value = self._nodes.get(output)
@@ -128,9 +130,9 @@ class _NamingImporter(ONNXGraphImporter):
 
 
 def _types(model: onnx.ModelProto) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Element type and shape that onnx infers, of each tensor that is computed."""
+    """Element type and shape that onnx infers, of each input and each tensor that is computed."""
     found = {}
-    for value in [*model.graph.value_info, *model.graph.output]:
+    for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]:
         tensor = value.type.tensor_type
         if tensor.elem_type and is_static(value.type):
             dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)

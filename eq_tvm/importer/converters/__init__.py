@@ -4,9 +4,11 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 """
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.recurrent import recurrent
 
 CONVERTERS: dict[str, Converter] = {
+    "Cast": cast,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 

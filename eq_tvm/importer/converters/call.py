@@ -59,8 +59,8 @@ class OnnxCall:
         return str(self.inputs[index].ty.dtype)
 
 
-# Gives the node's results in the node's order: one tensor, or a relax.Tuple of them
-Converter = Callable[[OnnxCall], relax.Expr]
+# Gives the node's results in the node's order: one tensor, or a relax.Tuple of them; None leaves it to TVM's importer
+Converter = Callable[[OnnxCall], relax.Expr | None]
 
 
 def _value(attribute: onnx.AttributeProto) -> Any:

@@ -191,16 +191,20 @@ class Specializer:
                 raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
             if (source := self.resolve(name)) != name:
                 self.keep(helper.make_node("Identity", [source], [name], name=name))
-        read = {name for node in self.nodes for name in node.input} | set(outputs)
+        read, nodes = set(outputs), []
+        for node in reversed(self.nodes):
+            if read & {*node.output}:
+                read |= {*node.input}
+                nodes.insert(0, node)
         graph = helper.make_graph(
-            self.nodes,
+            nodes,
             model.graph.name or "main",
             graph_inputs(model),
             [helper.make_value_info(name, self.types.get(name, TypeProto())) for name in outputs],
             [_named(tensor, name) for name, tensor in self.constants.items() if name in read],
             value_info=[
                 helper.make_value_info(name, self.types[name])
-                for node in self.nodes
+                for node in nodes
                 for name in node.output
                 if name in self.types and name not in outputs
             ],
