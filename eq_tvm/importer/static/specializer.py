@@ -191,7 +191,8 @@ class Specializer:
                 raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
             if (source := self.resolve(name)) != name:
                 self.keep(helper.make_node("Identity", [source], [name], name=name))
-        read, nodes = set(outputs), []
+        read: set[str] = set(outputs)
+        nodes: list[NodeProto] = []
         for node in reversed(self.nodes):
             if read & {*node.output}:
                 read |= {*node.input}
