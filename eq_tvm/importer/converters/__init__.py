@@ -5,10 +5,12 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
 from eq_tvm.importer.converters.float8 import cast
+from eq_tvm.importer.converters.indexing import gather
 from eq_tvm.importer.converters.recurrent import recurrent
 
 CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
+    "Gather": gather,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 

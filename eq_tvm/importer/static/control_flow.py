@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
+from eq_tvm.errors import UserError
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 _MOST_ITERATIONS = 4096
@@ -20,14 +21,18 @@ def _if(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> boo
         for name, result in zip(node.output, _run_graph(specializer, node, taken, scope), strict=True):
             specializer.alias(name, result)
         return True
-    then, other = (_run_graph(specializer, node, branches[f"{name}_branch"], scope) for name in ("then", "else"))
+    decided = specializer.sources(node.input[0])
+    remedy = f"the data decides ({', '.join(decided)}): fix it with --constant {decided[0]}=VALUE"
+    try:
+        then, other = (_run_graph(specializer, node, branches[f"{name}_branch"], scope) for name in ("then", "else"))
+    except UserError as error:
+        reason = str(error).removeprefix(f"{specializer.path}: ")
+        raise specializer.refusal(node, f"has a branch that can't be compiled, and {remedy} ({reason})") from None
     choice = specializer.reshape(node.input[0], [])
     for name, one, two in zip(node.output, then, other, strict=True):
         types = [specializer.types.get(result) for result in (one, two)]
         if types[0] is None or types[0] != types[1]:
-            decided = ", ".join(specializer.sources(node.input[0]))
-            reason = f"gives tensors of different types, and the data decides ({decided}): fix it with --constant"
-            raise specializer.refusal(node, f"{reason} {decided.split(', ')[0]}=VALUE")
+            raise specializer.refusal(node, f"gives tensors of different types, and {remedy}")
         specializer.call("Where", choice, one, two, output=name)
     return True
 
