@@ -7,10 +7,12 @@ from eq_tvm.importer.converters.call import Converter, OnnxCall
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.indexing import gather
 from eq_tvm.importer.converters.recurrent import recurrent
+from eq_tvm.importer.converters.resizing import resize
 
 CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
     "Gather": gather,
+    "Resize": resize,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 
