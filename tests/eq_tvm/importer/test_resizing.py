@@ -35,11 +35,12 @@ def test_nearest(tmp_path, rounding):
     check(tmp_path, (1, 2, 5, 7), [1, 1, 1.7, 0.8], mode="nearest", nearest_mode=rounding)
 
 
-@pytest.mark.parametrize("mode", ["linear", "cubic"])
-@pytest.mark.parametrize("option", ["antialias", "exclude_outside"])
-def test_weights(tmp_path, mode, option):
-    coefficient = -0.5 if mode == "cubic" else None
-    check(tmp_path, (1, 2, 12, 9), [1, 1, 0.4, 0.6], mode=mode, cubic_coeff_a=coefficient, **{option: 1})
+@pytest.mark.parametrize(
+    "mode,antialias,exclude", [("linear", 1, 0), ("linear", 1, 1), ("cubic", 1, 0), ("cubic", 0, 1)]
+)
+def test_weights(tmp_path, mode, antialias, exclude):
+    options = {"antialias": antialias, "exclude_outside": exclude, "cubic_coeff_a": -0.5 if mode == "cubic" else None}
+    check(tmp_path, (1, 2, 12, 9), [1, 1, 0.4, 0.6], mode=mode, **options)
 
 
 @pytest.mark.parametrize(
