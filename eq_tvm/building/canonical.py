@@ -56,8 +56,16 @@ def _check_weights(module: tvm.IRModule) -> None:
 
 @contextmanager
 def pass_errors() -> Iterator[None]:
-    """Passes know no `UserError`: what they find wrong with a network they raise as ValueError."""
+    """Say in one line what passes find wrong with a network, and what TVM can't compile.
+
+    Passes know no `UserError`: they raise ValueError.
+    """
+    from tvm import error, s_tir
+
     try:
         yield
     except ValueError as e:
         raise UserError(" ".join(str(e).split())) from e
+    except (error.InternalError, error.OpError, error.DiagnosticError, s_tir.ScheduleError) as e:
+        reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise UserError(f"TVM can't compile the network: {reason.strip()[:200]}; please report it") from e

@@ -84,6 +84,10 @@ class Specializer:
         for name, ty in self.infer(node).items():
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
+            if (kind := ty.tensor_type.elem_type) in _PACKED:
+                raise self.refusal(
+                    node, f"gives {onnx.TensorProto.DataType.Name(kind).lower()}, which can't be compiled"
+                )
             self.types[name] = ty
         self.nodes.append(node)
 
@@ -248,6 +252,12 @@ class Specializer:
         return True
 
 
+# Types of several numbers to a byte, and those that are no numbers, which constants only may have
+_PACKED = {
+    value
+    for name, value in onnx.TensorProto.DataType.items()
+    if name.endswith(("INT4", "INT2", "E2M1", "E8M0")) or name in ("STRING", "COMPLEX64", "COMPLEX128")
+}
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 
