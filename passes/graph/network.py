@@ -135,6 +135,7 @@ def read_network(mod: tvm.IRModule, left_float: Collection[str] = ()) -> Network
     net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
     _mark_biases(net)
     _mark_pointwise(net, left_float)
+    _leave_islands(net)
     return net
 
 
@@ -233,6 +234,33 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
         else:
             found = set()
         functions_of.append(found)
+
+
+_CARRIERS = PASS_THROUGH | BOUNDS | {"add", "multiply", "pointwise", "mean", "avg_pool2d"}
+
+
+def _leave_islands(net: Network) -> None:
+    """Sums and means between float operators, which no layer and no input is beside: integers would only cost there."""
+    seen: set[int] = set()
+    for start, node in enumerate(net.nodes):
+        if node.op not in _CARRIERS or start in seen:
+            continue
+        island, pending, beside = {start}, [start], set()
+        while pending:
+            i = pending.pop()
+            for j in (*net.nodes[i].inputs, *net.users[i]):
+                if net.nodes[j].op not in _CARRIERS:
+                    beside.add(net.nodes[j].op)
+                elif j not in island:
+                    island.add(j)
+                    pending.append(j)
+        seen |= island
+        if beside <= {"float"}:
+            for each in (net.nodes[i] for i in island):
+                if each.op in QUANTIZED_OPS:
+                    each.op, each.left_float = "float", each.op
+                elif each.op == "pointwise":
+                    each.op, each.source = "float", None
 
 
 def _is_product(node: Node) -> bool:
