@@ -123,6 +123,32 @@ def test_between_convolutions(group, tmp_path):
             assert cosine > {"float32": 0.9999, "int7": 0.98, "int8": 0.99}[scheme], (name, scheme, cosine)
 
 
+# What an input without axes takes part in, and what makes a single number of an activation.
+SCALARS = {
+    "product": [("Mul", "a s", "y", {})],
+    "functions": [("Relu", "s", "t", {}), ("Add", "t s", "u", {}), ("Sigmoid", "u", "v", {}), ("Add", "a v", "y", {})],
+    "mean": [("ReduceMean", "a", "t", {"keepdims": 0}), ("Add", "t s", "u", {}), ("Mul", "a u", "y", {})],
+    "integer": [("Cast", "s", "t", {"to": 7}), ("Cast", "t", "u", {"to": 1}), ("Mul", "a u", "y", {})],
+    "list": [("Reshape", "a n", "t", {}), ("Relu", "t", "u", {}), ("Add", "t u", "v", {}), ("Mul", "v s", "y", {})],
+}
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse+"])
+@pytest.mark.parametrize("name", SCALARS)
+def test_single_numbers(name, method, tmp_path):
+    nodes = [("Conv", "x w", "a", {}), *SCALARS[name]]
+    constants = {"w": random(8, 3, 3, 3), "n": I([-1])}
+    path = write_model(tmp_path / "model.onnx", nodes, {"x": [1, 3, 6, 6], "s": []}, ["y"], constants)
+    x, s = random(8, 3, 6, 6), np.linspace(1, 5, 8, dtype="float32")
+    inputs = {"x": x[:1], "s": np.array(s[4])}
+    (expected,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)
+    mod, _ = pipeline.calibrate(canonical(path), {"x": x, "s": s}, scheme="int8", method=method)
+    main = relax.VirtualMachine(pipeline.build(mod, get_target("x86"))[0], tvm.cpu())["main"]
+    result = main(*map(tvm.runtime.tensor, inputs.values())).numpy()
+    assert result.shape == expected.shape
+    assert np.vdot(result, expected) > 0.999 * np.linalg.norm(result) * np.linalg.norm(expected)
+
+
 def _write(path, operators):
     """A convolution, and behind it each operator and one more convolution."""
     nodes = [("Conv", "x w", "a", {"pads": [1] * 4}), ("Relu", "a", "r", {})]

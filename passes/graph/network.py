@@ -37,9 +37,9 @@ class Node:
     name : str
         Name of the bound variable: the layer's name in messages and records.
     op : str
-        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape), "multiply" (of two that integer
-        operators make, of one shape, or one pixel for a whole image), "relu", "clip", "max_pool2d",
-        "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
+        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
+        "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "relu", "clip",
+        "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
         other expression, and for what is left float.
     inputs : tuple of int
@@ -165,8 +165,8 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
     inputs = tuple(net.var_node[v] for v in _variables(expr))
     node = Node(var.name, "float", inputs, expr, _shape(var))
     name = operator_name(expr)
-    if name is None or not node.is_tensor or str(var.ty.dtype) != "float32" or not _is_canonical(expr):
-        return node
+    if name is None or not node.shape or str(var.ty.dtype) != "float32" or not _is_canonical(expr):
+        return node  # a tuple, or a tensor without axes: single numbers gain nothing from integers
     args, attrs = expr.args, expr.attrs
     constant = array(args[1]) if len(args) == 2 and len(inputs) == 1 else None
     if name in _OPERATORS:
@@ -179,7 +179,7 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
         node.op, node.constant = "dense", constant
     elif name == "relax.add" and constant is not None:
         node.constant = constant  # a bias if _mark_biases finds it behind a layer
-    elif name == "relax.add" and len(inputs) == 2 and shape(args[0]) == shape(args[1]):
+    elif name == "relax.add" and len(inputs) == 2 and len(node.shape) > 1 and shape(args[0]) == shape(args[1]):
         node.op = "add"
     elif name == "relax.mean" and len(node.shape) == 4 and _axes(attrs.axis) == [2, 3] and attrs.keepdims:
         node.op = "mean"

@@ -266,7 +266,7 @@ def _count(inputs: list[Value]) -> int:
 def _to_tvm(x: Value, image: int) -> Any:
     if isinstance(x, list):
         return [_to_tvm(e, image) for e in x]
-    return tvm.runtime.tensor(np.asarray(x[image if len(x) > 1 else 0], order="C"))
+    return tvm.runtime.tensor(np.asarray(x[image if len(x) > 1 else 0], order="C"))  # that keeps a rank of 0
 
 
 def _as_function(node: Node) -> relax.Function:
