@@ -58,6 +58,8 @@ def _transposed_pads(given: dict[str, Any], kernel: list[int], data: list[int]) 
             strides, data, given["output_padding"], kernel, given["dilations"], wanted[-len(kernel) :], strict=True
         )
     ]
+    if "output_shape" not in given:  # what a kernel smaller than its stride leaves out stays left out
+        totals = [max(total, 0) for total in totals]
     return _distribute(totals, smaller_first=mode == b"SAME_UPPER")
 
 

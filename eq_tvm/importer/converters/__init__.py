@@ -3,16 +3,31 @@
 One file per family of operators; `CONVERTERS` is the table of them all, which the importer asks before TVM's.
 """
 
+from eq_tvm.importer.converters.blocks import space_to_depth
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.columns import col2im, deformable_convolution
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.indexing import gather
+from eq_tvm.importer.converters.padding import pad
+from eq_tvm.importer.converters.pooling import lp_pool, max_pool
 from eq_tvm.importer.converters.recurrent import recurrent
+from eq_tvm.importer.converters.regions import roi_align
 from eq_tvm.importer.converters.resizing import resize
+from eq_tvm.importer.converters.sampling import affine_grid, grid_sample
 
 CONVERTERS: dict[str, Converter] = {
+    "AffineGrid": affine_grid,
     "Cast": cast,
+    "Col2Im": col2im,
+    "DeformConv": deformable_convolution,
     "Gather": gather,
+    "GridSample": grid_sample,
+    "LpPool": lp_pool,
+    "MaxPool": max_pool,
+    "Pad": pad,
     "Resize": resize,
+    "RoiAlign": roi_align,
+    "SpaceToDepth": space_to_depth,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 

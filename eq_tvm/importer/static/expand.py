@@ -9,7 +9,6 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 # Neither TVM's importer nor ours has these, or TVM's is wrong.
 EXPANDED = {
-    "AffineGrid",
     "Attention",
     "BlackmanWindow",
     "CausalConvWithState",
