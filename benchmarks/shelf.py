@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import yaml
+
 from peers import machine
 from peers.cache import cached, key_of
 from peers.shelf_inputs import natural
@@ -80,7 +81,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES, help="as eq_tvm's option")
     parser.add_argument("--images", type=int, metavar="N", default=16, help="calibration inputs")
     parser.add_argument("--limit", type=int, metavar="N", default=4, help="compare on N further inputs")
-    parser.add_argument("--cache", type=Path, metavar="DIR", default=Path.home() / ".cache/eq_tvm/shelf", help="packages")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", default=Path.home() / ".cache/eq_tvm/shelf", help="packages"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/networks.md")
     return parser.parse_args()
 
@@ -94,7 +97,8 @@ def _row(name: str, network: Shipped, options: argparse.Namespace) -> str:
     cosines, start = [], time.monotonic()
     for scheme in options.schemes:
         try:
-            found = [_cosine(*pair) for pair in zip(expected, _compiled(path, network, scheme, calibration, held_out))]
+            results = _compiled(path, network, scheme, calibration, held_out)
+            found = [_cosine(*pair) for pair in zip(expected, results, strict=True)]
             cosines.append(", ".join(f"{cosine:.4f}" for cosine in found))
         except ValueError as e:
             cosines.append(f"error: {' '.join(str(e).split())}")

@@ -39,8 +39,8 @@ class Node:
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "relu", "clip",
-        "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
-        "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
+        "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape",
+        "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
         other expression, and for what is left float.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
@@ -240,27 +240,20 @@ _CARRIERS = PASS_THROUGH | BOUNDS | {"add", "multiply", "pointwise", "mean", "av
 
 
 def _leave_islands(net: Network) -> None:
-    """Sums and means between float operators, which no layer and no input is beside: integers would only cost there."""
-    seen: set[int] = set()
-    for start, node in enumerate(net.nodes):
-        if node.op not in _CARRIERS or start in seen:
-            continue
-        island, pending, beside = {start}, [start], set()
-        while pending:
-            i = pending.pop()
-            for j in (*net.nodes[i].inputs, *net.users[i]):
-                if net.nodes[j].op not in _CARRIERS:
-                    beside.add(net.nodes[j].op)
-                elif j not in island:
-                    island.add(j)
-                    pending.append(j)
-        seen |= island
-        if beside <= {"float"}:
-            for each in (net.nodes[i] for i in island):
-                if each.op in QUANTIZED_OPS:
-                    each.op, each.left_float = "float", each.op
-                elif each.op == "pointwise":
-                    each.op, each.source = "float", None
+    """What float operators alone feed stays float until a layer: integers would cost there, and pay nothing.
+
+    Sums of squares under a root, for one, lost all that is small beside the largest.
+    """
+    fed_by_float: list[bool] = []
+    for node in net.nodes:
+        operands = bool(node.inputs) and all(fed_by_float[i] for i in node.inputs)
+        if operands and node.op in QUANTIZED_OPS & _CARRIERS:
+            node.op, node.left_float = "float", node.op
+        elif operands and node.op == "pointwise":
+            node.op, node.source = "float", None
+        elif node.op == "float":
+            operands = not node.left_float
+        fed_by_float.append(operands and node.op in _CARRIERS | {"float"})
 
 
 def _is_product(node: Node) -> bool:
