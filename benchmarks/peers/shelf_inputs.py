@@ -43,7 +43,7 @@ def _text(_i: int, shape: tuple[int, ...], random: np.random.Generator) -> np.nd
 
 
 def _speech(i: int, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """A voiced sound at 16 kHz: harmonics of a pitch under three formants, in noise; each third is noise alone."""
+    """Harmonics of a pitch under three formants, in noise, at 16 kHz; each third input is noise alone."""
     samples = np.prod(shape)
     time = np.arange(samples) / 16000
     pitch, formants = random.uniform(90, 240), random.uniform((300, 900, 2200), (800, 2000, 3000))
