@@ -38,7 +38,7 @@ def max_pool(call: OnnxCall) -> relax.Expr | None:
         return None
     windows = _windows(call)
     shape, dtype = call.shape(0), call.dtype(0)
-    lowest = np.finfo(dtype).min if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min
+    lowest = float(np.finfo(dtype).min if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min)
     values = call.builder.emit(_where(windows, lowest, dtype))
     maxima = call.builder.emit(relax.op.max(values, -1))
     strides = _place_strides(shape[2:], bool(call.attributes.get("storage_order", 0)))
