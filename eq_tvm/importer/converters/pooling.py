@@ -58,6 +58,23 @@ def lp_pool(call: OnnxCall) -> relax.Expr:
     return relax.op.power(sums, relax.const(1 / power, call.dtype(0)))
 
 
+def max_unpool(call: OnnxCall) -> relax.Expr:
+    """MaxUnpool: elements at the flat places of a tensor of zeros."""
+    attributes, (batch, channels, *extents) = call.attributes, call.shape(0)
+    rank = len(extents)
+    strides, pads = attributes.get("strides") or [1] * rank, attributes.get("pads") or [0] * 2 * rank
+    results = [
+        (extent - 1) * strides[axis] + attributes["kernel_shape"][axis] - pads[axis] - pads[rank + axis]
+        for axis, extent in enumerate(extents)
+    ]
+    zeros = np.zeros(batch * channels * int(np.prod(results)), call.dtype(0))
+    places, values = (call.builder.emit(relax.op.reshape(call.operand(i), (-1,))) for i in (1, 0))
+    first, last = (relax.const(place, "int64") for place in (0, zeros.size - 1))
+    places = relax.op.minimum(relax.op.maximum(places, first), last)  # never written outside of the tensor
+    flat = call.builder.emit(relax.op.scatter_elements(relax.const(zeros), places, values, axis=0))
+    return relax.op.reshape(flat, (batch, channels, *results))
+
+
 def _windows(call: OnnxCall) -> _Windows:
     extents = call.shape(0)[2:]
     rank = len(extents)

@@ -42,5 +42,20 @@ def test_averages(tmp_path, attributes, count_include_pad):
     check_against_onnxruntime(write(tmp_path, "AveragePool", attributes | {"count_include_pad": count_include_pad}))
 
 
+@pytest.mark.parametrize(
+    "extents,attributes",
+    [
+        ((9,), {"kernel_shape": [3], "strides": [2]}),
+        ((8, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ((8, 6), {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 0, 1]}),
+        ((7, 5, 6), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [1, 0, 0, 0, 0, 0]}),
+    ],
+)
+def test_back_to_the_places_of_maxima(tmp_path, extents, attributes):
+    nodes = [("MaxPool", "x", "p i", attributes), ("MaxUnpool", "p i", "y", attributes)]
+    write_model(tmp_path / "m.onnx", nodes, {"x": (2, 3, *extents)}, ["y"], opset=22)
+    check_against_onnxruntime(tmp_path / "m.onnx")
+
+
 def test_maxima_alone_stay_what_the_passes_know(tmp_path):
     assert operators(check_against_onnxruntime(write(tmp_path, "MaxPool", POOLS[1]))) == ["nn.max_pool2d"]
