@@ -40,8 +40,8 @@ class Node:
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "relu", "clip",
         "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape",
-        "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
-        other expression, and for what is left float.
+        "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or
+        "float" for any other expression, and for what is left float.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr

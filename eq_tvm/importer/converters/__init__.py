@@ -9,7 +9,7 @@ from eq_tvm.importer.converters.columns import col2im, deformable_convolution
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.indexing import gather
 from eq_tvm.importer.converters.padding import pad
-from eq_tvm.importer.converters.pooling import lp_pool, max_pool
+from eq_tvm.importer.converters.pooling import lp_pool, max_pool, max_unpool
 from eq_tvm.importer.converters.recurrent import recurrent
 from eq_tvm.importer.converters.regions import roi_align
 from eq_tvm.importer.converters.resizing import resize
@@ -24,6 +24,7 @@ CONVERTERS: dict[str, Converter] = {
     "GridSample": grid_sample,
     "LpPool": lp_pool,
     "MaxPool": max_pool,
+    "MaxUnpool": max_unpool,
     "Pad": pad,
     "Resize": resize,
     "RoiAlign": roi_align,

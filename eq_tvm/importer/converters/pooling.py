@@ -38,8 +38,8 @@ def max_pool(call: OnnxCall) -> relax.Expr | None:
         return None
     windows = _windows(call)
     shape, dtype = call.shape(0), call.dtype(0)
-    lowest = np.finfo(dtype).min if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min
-    values = call.builder.emit(_where(windows, float(lowest), dtype))
+    lowest = float(np.finfo(dtype).min if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min)
+    values = call.builder.emit(_where(windows, lowest, dtype))
     maxima = call.builder.emit(relax.op.max(values, -1))
     strides = _place_strides(shape[2:], bool(call.attributes.get("storage_order", 0)))
     places = relax.const((windows.places @ strides)[None, None], "int64")
@@ -56,6 +56,23 @@ def lp_pool(call: OnnxCall) -> relax.Expr:
     magnitudes = relax.op.abs(_where(_windows(call), 0, call.dtype(0)))
     sums = relax.op.sum(relax.op.power(magnitudes, relax.const(power, call.dtype(0))), -1)
     return relax.op.power(sums, relax.const(1 / power, call.dtype(0)))
+
+
+def max_unpool(call: OnnxCall) -> relax.Expr:
+    """MaxUnpool: elements at the flat places of a tensor of zeros."""
+    attributes, (batch, channels, *extents) = call.attributes, call.shape(0)
+    rank = len(extents)
+    strides, pads = attributes.get("strides") or [1] * rank, attributes.get("pads") or [0] * 2 * rank
+    results = [
+        (extent - 1) * strides[axis] + attributes["kernel_shape"][axis] - pads[axis] - pads[rank + axis]
+        for axis, extent in enumerate(extents)
+    ]
+    zeros = np.zeros(batch * channels * int(np.prod(results)), call.dtype(0))
+    places, values = (call.builder.emit(relax.op.reshape(call.operand(i), (-1,))) for i in (1, 0))
+    first, last = (relax.const(place, "int64") for place in (0, zeros.size - 1))
+    places = relax.op.minimum(relax.op.maximum(places, first), last)  # never written outside of the tensor
+    flat = call.builder.emit(relax.op.scatter_elements(relax.const(zeros), places, values, axis=0))
+    return relax.op.reshape(flat, (batch, channels, *results))
 
 
 def _windows(call: OnnxCall) -> _Windows:
