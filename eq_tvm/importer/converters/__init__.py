@@ -4,15 +4,19 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 """
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.indexing import gather
 from eq_tvm.importer.converters.recurrent import recurrent
+from eq_tvm.importer.converters.reductions import REDUCTIONS
 from eq_tvm.importer.converters.resizing import resize
 
 CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
     "Gather": gather,
     "Resize": resize,
+    **ELEMENTWISE,
+    **REDUCTIONS,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 

@@ -47,7 +47,10 @@ class OnnxCall:
         """The value of an input, None where it is left out; ValueError where it is computed from the data."""
         operand = self.operand(index)
         if operand is not None and array(operand) is None:
-            raise ValueError(f"its input {self.node.input[index]!r} must be constant")
+            name = self.node.input[index]
+            is_input = isinstance(operand, relax.Var) and not isinstance(operand, relax.DataflowVar)
+            remedy = f": fix it with --constant {name}=VALUE" if is_input else ""
+            raise ValueError(f"its input {name!r} must be constant{remedy}")
         return None if operand is None else array(operand)
 
     def shape(self, index: int) -> tuple[int, ...]:

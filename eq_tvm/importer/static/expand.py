@@ -13,6 +13,7 @@ EXPANDED = {
     "Attention",
     "BlackmanWindow",
     "CausalConvWithState",
+    "Celu",
     "CenterCropPad",
     "DynamicQuantizeLinear",
     "FlexAttention",

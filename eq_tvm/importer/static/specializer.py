@@ -70,8 +70,12 @@ class Specializer:
             return
         if any(name in self.sequences for name in node.input):
             raise self.refusal(node, "reads a sequence, which only sequence operators can")
+        if node.domain not in ("", "ai.onnx"):
+            raise self.refusal(node, f"is an operator of {node.domain}; only ai.onnx's can be compiled")
+        if _is_random(node):
+            raise self.refusal(node, "is random; export the model for inference")
         known = all(name in self.constants for name in node.input if name)
-        if known and not _is_random(node) and self._fold(node):
+        if known and self._fold(node):
             return
         body = body_of(node, self.opset, [self.types.get(name) for name in node.input])
         if body is not None:
@@ -107,7 +111,8 @@ class Specializer:
         scope = {name: given.get(name, "") for name in body.input}
         self.run(body.node, scope, self.prefix(node))
         for name, result in zip(node.output, body.output, strict=False):
-            self.alias(name, self.resolve(scope[result]))
+            if name:  # else the body may lack what it would be computed from
+                self.alias(name, self.resolve(scope[result]))
 
     def call(self, op_type: str, *operands: str, output: str = "", **attributes: Any) -> str:
         """Visit one more node; the name of its result."""
