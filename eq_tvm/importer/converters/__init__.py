@@ -7,6 +7,7 @@ from eq_tvm.importer.converters.call import Converter, OnnxCall
 from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.indexing import gather
+from eq_tvm.importer.converters.placing import PLACING
 from eq_tvm.importer.converters.recurrent import recurrent
 from eq_tvm.importer.converters.reductions import REDUCTIONS
 from eq_tvm.importer.converters.resizing import resize
@@ -16,6 +17,7 @@ CONVERTERS: dict[str, Converter] = {
     "Gather": gather,
     "Resize": resize,
     **ELEMENTWISE,
+    **PLACING,
     **REDUCTIONS,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }

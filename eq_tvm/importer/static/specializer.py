@@ -49,6 +49,9 @@ class Specializer:
         self._names = 0
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
+        for name, ty in list(self.types.items()):
+            if _is_empty(ty):
+                self._set_empty(name, ty)
 
     def run(self, nodes: Iterable[NodeProto], scope: dict[str, str], prefix: str = "") -> None:
         """Visit nodes.
@@ -89,6 +92,8 @@ class Specializer:
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
             self.types[name] = ty
+            if _is_empty(ty):
+                self._set_empty(name, ty)
         self.nodes.append(node)
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
@@ -217,10 +222,14 @@ class Specializer:
         )
         return helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
 
+    def _set_empty(self, name: str, ty: TypeProto) -> None:
+        dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)
+        self.constant(np.zeros([axis.dim_value for axis in ty.tensor_type.shape.dim], dtype), name)
+
     def _why_dynamic(self, node: NodeProto) -> str:
         """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
         reason = "gives a shape that depends on the data; only static shapes can be compiled"
-        inputs = self.sources(*node.input[1:]) if len(node.input) > 1 else []
+        inputs = self.sources(*node.input[0 if node.op_type in _DECIDED_BY_ALL else 1 :])
         given = " ".join(f"--constant {name}=VALUE" for name in inputs)
         return (
             f"{reason}: if it is always the same, fix it with {given}"
@@ -253,6 +262,8 @@ class Specializer:
         return True
 
 
+# Operators without data: all operands decide the shape
+_DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 
@@ -261,6 +272,10 @@ def is_static(ty: TypeProto) -> bool:
     """Whether a type is a tensor's whose every extent is known."""
     tensor = ty.tensor_type
     return tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim)
+
+
+def _is_empty(ty: TypeProto) -> bool:
+    return is_static(ty) and any(axis.dim_value == 0 for axis in ty.tensor_type.shape.dim)
 
 
 def schema_of(node: NodeProto, domains: Mapping[str, int]) -> Any | None:
