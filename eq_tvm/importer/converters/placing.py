@@ -20,9 +20,7 @@ def _one_hot(call: OnnxCall) -> relax.Expr:
     places = np.arange(depth).reshape(-1, *[1] * (len(shape) - axis))
     hit = builder.emit(relax.op.equal(indices, relax.const(places)))
     hit_from_behind = builder.emit(relax.op.equal(indices, relax.const(places - depth)))
-    off, on = (
-        builder.emit(relax.op.strided_slice(call.inputs[2], [0], [start], [start + 1])) for start in (0, 1)
-    )
+    off, on = (builder.emit(relax.op.strided_slice(call.inputs[2], [0], [start], [start + 1])) for start in (0, 1))
     return relax.op.where(builder.emit(relax.op.logical_or(hit, hit_from_behind)), on, off)
 
 

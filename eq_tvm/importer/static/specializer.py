@@ -73,7 +73,7 @@ class Specializer:
             return
         if any(name in self.sequences for name in node.input):
             raise self.refusal(node, "reads a sequence, which only sequence operators can")
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in _OTHER_DOMAINS:
             raise self.refusal(node, f"is an operator of {node.domain}; only ai.onnx's can be compiled")
         if _is_random(node):
             raise self.refusal(node, "is random; export the model for inference")
@@ -262,6 +262,11 @@ class Specializer:
         return True
 
 
+# That the importer has
+_OTHER_DOMAINS = {
+    ("com.microsoft", name)
+    for name in ("BiasGelu", "EmbedLayerNormalization", "FastGelu", "Gelu", "SkipLayerNormalization")
+}
 # Operators without data: all operands decide the shape
 _DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
