@@ -53,6 +53,11 @@ class OnnxCall:
             raise ValueError(f"its input {name!r} must be constant{remedy}")
         return None if operand is None else array(operand)
 
+    def number(self, index: int, default: int = 0) -> int:
+        """The value of a constant input of one element; ValueError as `constant`."""
+        value = self.constant(index)
+        return default if value is None else int(value.reshape(()))
+
     def shape(self, index: int) -> tuple[int, ...]:
         """Static shape of an input."""
         return tuple(int(extent) for extent in self.inputs[index].ty.shape)

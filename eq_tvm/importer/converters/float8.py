@@ -37,6 +37,7 @@ FLOAT8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
 
 def decode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax.Expr:
+    """From an 8-bit float to float32."""
     values = np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, dtype)).astype(np.float32)
 
     def look_up(x: te.Tensor, table: te.Tensor) -> te.Tensor:
@@ -46,6 +47,7 @@ def decode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax.
 
 
 def encode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str, saturate: bool) -> relax.Expr:
+    """From float32 to the nearest 8-bit float; what is too large becomes the largest one, or infinity or NaN."""
     numbers = np.arange(128, dtype=np.uint8).view(getattr(ml_dtypes, dtype)).astype(np.float32)
     numbers = numbers[np.isfinite(numbers)]
     largest = len(numbers) - 1

@@ -11,14 +11,11 @@ from eq_tvm.importer.converters.call import Converter, OnnxCall
 def _dft(call: OnnxCall) -> relax.Expr:
     """Along one axis; the last one holds real and imaginary parts."""
     rank, builder = len(call.shape(0)), call.builder
-    given = call.constant(2)
-    axis = int(given.reshape(())) if given is not None else call.attributes.get("axis", 1 if call.opset < 20 else -2)
-    axis = axis % rank
-    length = call.constant(1)
+    axis = call.number(2, call.attributes.get("axis", 1 if call.opset < 20 else -2)) % rank
     inverse, onesided = (bool(call.attributes.get(name, 0)) for name in ("inverse", "onesided"))
     extent = call.shape(0)[axis]
     is_half = inverse and onesided  # the other half is the conjugate
-    size = int(length.reshape(())) if length is not None else 2 * (extent - 1) if is_half else extent
+    size = call.number(1, 2 * (extent - 1) if is_half else extent)
     order = [i for i in range(rank) if i not in (axis, rank - 1)] + [axis, rank - 1]
     rows = builder.emit(relax.op.permute_dims(call.inputs[0], order))
     shape = [int(n) for n in rows.ty.shape]
@@ -55,9 +52,8 @@ def _stft(call: OnnxCall) -> relax.Expr:
     builder, shape, dtype = call.builder, call.shape(0), call.dtype(0)
     if len(shape) == 3 and shape[2] == 2:
         raise ValueError("of complex signals can't be compiled")
-    step = int(call.constant(1).reshape(()))
-    size = call.constant(3)
-    size = call.shape(2)[0] if size is None else int(size.reshape(()))
+    step = call.number(1)
+    size = call.shape(2)[0] if call.operand(3) is None else call.number(3)
     onesided = bool(call.attributes.get("onesided", 1))
     frames = (shape[1] - size) // step + 1
     places = (np.arange(frames)[:, None] * step + np.arange(size)).reshape(-1)

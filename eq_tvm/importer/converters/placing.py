@@ -12,7 +12,7 @@ from eq_tvm.importer.converters.call import Converter, OnnxCall
 
 def _one_hot(call: OnnxCall) -> relax.Expr:
     """Indices from behind count from the end; those out of bounds give a row of the value for off."""
-    depth = int(call.constant(1).reshape(()))
+    depth = call.number(1)
     shape, builder = call.shape(0), call.builder
     axis = call.attributes.get("axis", -1) % (len(shape) + 1)
     indices = builder.emit(relax.op.astype(call.inputs[0], "int64"))
@@ -72,7 +72,7 @@ def _top_k(call: OnnxCall) -> relax.Expr | None:
     dtype, builder = call.dtype(0), call.builder
     if dtype not in _SORTED_AS:
         return None
-    k = int(call.constant(1).reshape(()))
+    k = call.number(1)
     axis, largest = call.attributes.get("axis", -1), bool(call.attributes.get("largest", 1))
     wide = _SORTED_AS[dtype]
     value = call.inputs[0]

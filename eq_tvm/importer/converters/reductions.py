@@ -27,8 +27,8 @@ def _reduced(call: OnnxCall) -> relax.Expr | None:
     """By their definition; booleans as bytes, roots and logarithms of integers in float64."""
     kind, dtype, builder = call.node.op_type, call.dtype(0), call.builder
     axes = call.attributes.get("axes")
-    if call.operand(1) is not None:
-        axes = [int(axis) for axis in call.constant(1)]
+    if (given := call.constant(1)) is not None:
+        axes = [int(axis) for axis in given]
     value = call.inputs[0]
     if dtype == "bool":
         value = builder.emit(relax.op.astype(value, "uint8"))
@@ -47,7 +47,7 @@ def _reduced(call: OnnxCall) -> relax.Expr | None:
 def _accumulated(call: OnnxCall) -> relax.Expr:
     """CumSum and CumProd."""
     operator = {"CumSum": relax.op.cumsum, "CumProd": relax.op.cumprod}[call.node.op_type]
-    axis = int(call.constant(1).reshape(())) % len(call.shape(0))
+    axis = call.number(1) % len(call.shape(0))
     exclusive, backwards = (bool(call.attributes.get(name, 0)) for name in ("exclusive", "reverse"))
     value = call.inputs[0]
     if backwards:
