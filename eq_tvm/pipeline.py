@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
+from eq_tvm.legalize import extremes
 from eq_tvm.methods import DEFAULT, REFINED
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
@@ -112,7 +113,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     "4-integer": lambda how: [passes.LowerToInteger(how.machine, how.choose, how.optimize)],
     # what is still a float operator becomes loop nests, fused
     "5-fused": lambda how: [
-        relax.transform.LegalizeOps(),
+        relax.transform.LegalizeOps(extremes()),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FuseOps(),
         relax.transform.FuseTIR(),

@@ -47,8 +47,16 @@ class OnnxCall:
         """The value of an input, None where it is left out; ValueError where it is computed from the data."""
         operand = self.operand(index)
         if operand is not None and array(operand) is None:
-            raise ValueError(f"its input {self.node.input[index]!r} must be constant")
+            name = self.node.input[index]
+            is_input = isinstance(operand, relax.Var) and not isinstance(operand, relax.DataflowVar)
+            remedy = f": fix it with --constant {name}=VALUE" if is_input else ""
+            raise ValueError(f"its input {name!r} must be constant{remedy}")
         return None if operand is None else array(operand)
+
+    def number(self, index: int, default: int = 0) -> int:
+        """The value of a constant input of one element; ValueError as `constant`."""
+        value = self.constant(index)
+        return default if value is None else int(value.reshape(()))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Static shape of an input."""

@@ -18,13 +18,13 @@ from eq_tvm.importer.converters.call import OnnxCall
 def cast(call: OnnxCall) -> relax.Expr | None:
     """Cast with an 8-bit float on one side or both; other casts are TVM's."""
     source, target = call.dtype(0), str(onnx.helper.tensor_dtype_to_np_dtype(call.attributes["to"]))
-    if not {source, target} & {*_FLOAT8}:
+    if not {source, target} & {*FLOAT8}:
         return None
     value = call.inputs[0]
-    if source in _FLOAT8:
-        value = _decode(call.builder, value, source)
-    if target in _FLOAT8:
-        return _encode(
+    if source in FLOAT8:
+        value = decode(call.builder, value, source)
+    if target in FLOAT8:
+        return encode(
             call.builder,
             call.builder.emit(relax.op.astype(value, "float32")),
             target,
@@ -33,10 +33,11 @@ def cast(call: OnnxCall) -> relax.Expr | None:
     return relax.op.astype(value, target)
 
 
-_FLOAT8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+FLOAT8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
 
-def _decode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax.Expr:
+def decode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax.Expr:
+    """From an 8-bit float to float32."""
     values = np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, dtype)).astype(np.float32)
 
     def look_up(x: te.Tensor, table: te.Tensor) -> te.Tensor:
@@ -45,7 +46,8 @@ def _decode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax
     return builder.call_te(look_up, value, relax.const(values))
 
 
-def _encode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str, saturate: bool) -> relax.Expr:
+def encode(builder: relax.BlockBuilder, value: relax.Expr, dtype: str, saturate: bool) -> relax.Expr:
+    """From float32 to the nearest 8-bit float; what is too large becomes the largest one, or infinity or NaN."""
     numbers = np.arange(128, dtype=np.uint8).view(getattr(ml_dtypes, dtype)).astype(np.float32)
     numbers = numbers[np.isfinite(numbers)]
     largest = len(numbers) - 1

@@ -25,5 +25,5 @@ def gather(call: OnnxCall) -> relax.Expr:
         wrapped = relax.op.where(
             relax.op.less(indices, zero), relax.op.add(indices, relax.const(extent, call.dtype(1))), indices
         )
-        flat = relax.op.take(data, relax.op.reshape(wrapped, (-1,)), axis, "clip")
-    return relax.op.reshape(flat, shape[:axis] + call.shape(1) + shape[axis + 1 :])
+        flat = relax.op.take(data, relax.op.reshape(call.builder.normalize(wrapped), (-1,)), axis, "clip")
+    return relax.op.reshape(call.builder.normalize(flat), shape[:axis] + call.shape(1) + shape[axis + 1 :])

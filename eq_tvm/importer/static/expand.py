@@ -12,6 +12,7 @@ EXPANDED = {
     "Attention",
     "BlackmanWindow",
     "CausalConvWithState",
+    "Celu",
     "CenterCropPad",
     "DynamicQuantizeLinear",
     "FlexAttention",

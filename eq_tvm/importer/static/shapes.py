@@ -77,6 +77,15 @@ def _compress(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
     return True
 
 
+def _stft(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
+    """With its default told, which onnx's shape inference takes for another."""
+    if any(attribute.name == "onesided" for attribute in node.attribute):
+        return False
+    told = helper.make_node("STFT", node.input, node.output, name=node.name, onesided=1)
+    specializer.visit(told)
+    return True
+
+
 HANDLERS: dict[str, Handler] = {
     "Shape": _shape,
     "Size": _size,
@@ -86,4 +95,5 @@ HANDLERS: dict[str, Handler] = {
     "Cast": _cast,
     "EyeLike": _eye_like,
     "Compress": _compress,
+    "STFT": _stft,
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 
-from eq_tvm.importer.static import control_flow, sequences, shapes
+from eq_tvm.importer.static import control_flow, empty, sequences, shapes
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -37,4 +37,4 @@ def specialize(path: str | Path, model: onnx.ModelProto) -> onnx.ModelProto:
     return specializer.result(model)
 
 
-_HANDLERS: dict[str, Handler] = {**shapes.HANDLERS, **control_flow.HANDLERS, **sequences.HANDLERS}
+_HANDLERS: dict[str, Handler] = {**shapes.HANDLERS, **control_flow.HANDLERS, **sequences.HANDLERS, **empty.HANDLERS}

@@ -49,6 +49,9 @@ class Specializer:
         self._names = 0
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
+        for name, ty in list(self.types.items()):
+            if _is_empty(ty):
+                self._set_empty(name, ty)
 
     def run(self, nodes: Iterable[NodeProto], scope: dict[str, str], prefix: str = "") -> None:
         """Visit nodes.
@@ -70,8 +73,12 @@ class Specializer:
             return
         if any(name in self.sequences for name in node.input):
             raise self.refusal(node, "reads a sequence, which only sequence operators can")
+        if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in _OTHER_DOMAINS:
+            raise self.refusal(node, f"is an operator of {node.domain}; only ai.onnx's can be compiled")
+        if _is_random(node):
+            raise self.refusal(node, "is random; export the model for inference")
         known = all(name in self.constants for name in node.input if name)
-        if known and not _is_random(node) and self._fold(node):
+        if known and self._fold(node):
             return
         body = body_of(node, self.opset, [self.types.get(name) for name in node.input])
         if body is not None:
@@ -89,6 +96,8 @@ class Specializer:
                     node, f"gives {onnx.TensorProto.DataType.Name(kind).lower()}, which can't be compiled"
                 )
             self.types[name] = ty
+            if _is_empty(ty):
+                self._set_empty(name, ty)
         self.nodes.append(node)
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
@@ -111,7 +120,8 @@ class Specializer:
         scope = {name: given.get(name, "") for name in body.input}
         self.run(body.node, scope, self.prefix(node))
         for name, result in zip(node.output, body.output, strict=False):
-            self.alias(name, self.resolve(scope[result]))
+            if name:  # else the body may lack what it would be computed from
+                self.alias(name, self.resolve(scope[result]))
 
     def call(self, op_type: str, *operands: str, output: str = "", **attributes: Any) -> str:
         """Visit one more node; the name of its result."""
@@ -216,10 +226,14 @@ class Specializer:
         )
         return helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
 
+    def _set_empty(self, name: str, ty: TypeProto) -> None:
+        dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)
+        self.constant(np.zeros([axis.dim_value for axis in ty.tensor_type.shape.dim], dtype), name)
+
     def _why_dynamic(self, node: NodeProto) -> str:
         """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
         reason = "gives a shape that depends on the data; only static shapes can be compiled"
-        inputs = self.sources(*node.input[1:]) if len(node.input) > 1 else []
+        inputs = self.sources(*node.input[0 if node.op_type in _DECIDED_BY_ALL else 1 :])
         given = " ".join(f"--constant {name}=VALUE" for name in inputs)
         return (
             f"{reason}: if it is always the same, fix it with {given}"
@@ -258,6 +272,13 @@ _PACKED = {
     for name, value in onnx.TensorProto.DataType.items()
     if name.endswith(("INT4", "INT2", "E2M1", "E8M0")) or name in ("STRING", "COMPLEX64", "COMPLEX128")
 }
+# That the importer has
+_OTHER_DOMAINS = {
+    ("com.microsoft", name)
+    for name in ("BiasGelu", "EmbedLayerNormalization", "FastGelu", "Gelu", "SkipLayerNormalization")
+}
+# Operators without data: all operands decide the shape
+_DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 
@@ -266,6 +287,10 @@ def is_static(ty: TypeProto) -> bool:
     """Whether a type is a tensor's whose every extent is known."""
     tensor = ty.tensor_type
     return tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim)
+
+
+def _is_empty(ty: TypeProto) -> bool:
+    return is_static(ty) and any(axis.dim_value == 0 for axis in ty.tensor_type.shape.dim)
 
 
 def schema_of(node: NodeProto, domains: Mapping[str, int]) -> Any | None:

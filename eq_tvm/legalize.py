@@ -1,0 +1,42 @@
+"""What TVM makes wrong loops of: its maximum of nothing but -infinity is the smallest finite number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import relax, te, tirx, topi
+
+
+def extremes() -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
+    """For ``relax.transform.LegalizeOps``: maxima and minima of floats along axes, that start from infinity."""
+    return {"relax.max": _legalizer(tirx.max, "-inf", topi.max), "relax.min": _legalizer(tirx.min, "inf", topi.min)}
+
+
+def _legalizer(
+    choose: Callable[[Any, Any], Any], start: str, of_integers: Callable[..., te.Tensor]
+) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:
+    reducer = te.comm_reducer(lambda x, y: choose(x, y), lambda dtype: tirx.const(float(start), dtype), "extreme")
+
+    def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+        axes = [int(axis) for axis in call.attrs.axis] if call.attrs.axis is not None else None
+        if not str(call.ty.dtype).startswith("float"):
+            return builder.call_te(of_integers, call.args[0], axes, call.attrs.keepdims)
+        return builder.call_te(lambda x: _reduced(x, reducer, axes, bool(call.attrs.keepdims)), call.args[0])
+
+    return legalize
+
+
+def _reduced(x: te.Tensor, reducer: Any, axes: list[int] | None, keepdims: bool) -> te.Tensor:
+    rank = len(x.shape)
+    reduced = sorted(axis % rank for axis in (range(rank) if axes is None else axes))
+    rest = [axis for axis in range(rank) if axis not in reduced]
+    along = [te.reduce_axis((0, x.shape[axis]), f"k{axis}") for axis in reduced]
+
+    def at(*indices: Any) -> Any:
+        kept = [indices[axis] for axis in rest] if keepdims else indices
+        places = dict(zip([*reduced, *rest], [*along, *kept], strict=True))
+        return reducer(x(*[places[axis] for axis in range(rank)]), axis=along)
+
+    shape = [1 if axis in reduced else x.shape[axis] for axis in range(rank) if keepdims or axis not in reduced]
+    return te.compute(shape, at, "extreme")
