@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx_models import check_against_onnxruntime, write_model
 
-REGIONS = np.float32([[0, 0, 6, 5], [1.5, 2.25, 9, 7], [-3, -1, 4, 12]])
+REGIONS = np.float32([[0, 0, 6, 5], [1.5, 2.25, 9, 7], [-3, -1, 4, 12], [3, 3, 3, 3]])
 
 
 @pytest.mark.parametrize("mode", ["avg", "max"])
@@ -14,7 +14,7 @@ REGIONS = np.float32([[0, 0, 6, 5], [1.5, 2.25, 9, 7], [-3, -1, 4, 12]])
 def test_roi_align(tmp_path, mode, coordinates, ratio, scale):
     attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "sampling_ratio": ratio}
     attributes |= {"spatial_scale": scale, "output_height": 2, "output_width": 3}
-    operands = {"r": REGIONS, "i": np.array([1, 0, 1])}
+    operands = {"r": REGIONS, "i": np.array([1, 0, 1, 0])}
     nodes = [("RoiAlign", "x r i", "y", attributes)]
     write_model(tmp_path / "m.onnx", nodes, {"x": (2, 3, 8, 9)}, ["y"], operands)
     check_against_onnxruntime(tmp_path / "m.onnx")
