@@ -43,6 +43,13 @@ def _is_infinite(call: OnnxCall) -> relax.Expr | None:
     return found if signs else relax.op.zeros(call.shape(0), "bool")
 
 
+def _equal(call: OnnxCall) -> relax.Expr | None:
+    """Of booleans, which TVM compares as floats."""
+    if call.dtype(0) != "bool":
+        return None
+    return relax.op.logical_not(call.builder.emit(relax.op.logical_xor(*call.inputs)))
+
+
 def _hyperbolic(call: OnnxCall) -> relax.Expr:
     """Cosh and Sinh, which have no instruction in LLVM."""
     is_sine = call.node.op_type == "Sinh"
@@ -110,6 +117,7 @@ ELEMENTWISE: dict[str, Converter] = {
     "BitCast": _reinterpreted,
     "Cosh": _hyperbolic,
     "Elu": _elu,
+    "Equal": _equal,
     "IsInf": _is_infinite,
     "Mod": _modulo,
     "Pow": _power,
