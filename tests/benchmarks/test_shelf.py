@@ -32,10 +32,6 @@ def test_inputs_are_many_and_the_same_each_time(kind, shape):
     inputs = natural(kind, shape, 3)
     assert inputs.shape == (3, *shape) and inputs.dtype == ("int32" if kind == "source" else "float32")
     assert np.isfinite(inputs).all()
-        inputs.shape == (3, *shape)
-        and inputs.dtype == ("int32" if kind == "source" else "float32")
-        and np.isfinite(inputs).all()
-    )
     assert all(each.std() > 0 for each in inputs)
     np.testing.assert_array_equal(inputs, natural(kind, shape, 3))
 
