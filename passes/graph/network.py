@@ -37,8 +37,7 @@ class Node:
     name : str
         Name of the bound variable: the layer's name in messages and records.
     op : str
-        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels,
-        not both float),
+        "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "relu", "clip",
         "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape",
         "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or
@@ -228,8 +227,6 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
                 node.left_float, found = "multiply", set()
             else:
                 node.op, found = "multiply", {i}
-        elif node.op == "add" and not any(functions_of[j] for j in node.inputs):
-            node.op, node.left_float, found = "float", "add", set()
         elif node.op in QUANTIZED_OPS | {"bias_add"} or (
             node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
         ):
