@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def main() -> int:
     for name in options.networks or shelf:
         lines.append(_row(name, shelf[name], options))
         print(lines[-1], file=sys.stderr, flush=True)
-    text = "\n".join([machine.made_with(), "", *lines])
+    text = "\n".join([f"{machine.made_with()}; {date.today()}", "", *lines])
     print(text)
     if options.write:
         put_between(DOCUMENT, _BEGIN, text)
