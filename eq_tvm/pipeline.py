@@ -14,8 +14,8 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
-from eq_tvm.legalize import extremes
 from eq_tvm.methods import DEFAULT, REFINED
+from eq_tvm.passes.graph.legalize import extremes
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
 

@@ -2,8 +2,9 @@
 
 import json
 
-import accuracy
 import numpy as np
+
+import accuracy
 from reports import accuracy_report
 
 RESULTS = {

@@ -5,12 +5,12 @@ import platform
 import subprocess
 
 import pytest
+
 from emulated.arm_cpus import CPUS, files
 from emulated.arm_report import Cost, Result, summary, write_json
 from emulated.cycles import Block, Estimate
 from emulated.functions import Addresses, Function, functions
 from emulated.loops import busiest_loop, macs, multiply_cycles
-
 from eq_tvm import host
 
 MAPS = """\

@@ -2,8 +2,9 @@
 
 import re
 
-import calibration
 import pytest
+
+import calibration
 
 
 def test_memory_is_that_of_a_process(data, monkeypatch, capsys):

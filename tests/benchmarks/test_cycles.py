@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from emulated import cycles
 from emulated.arm_cpus import CPUS
 from emulated.cycles import Block

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from peers import detection
-from peers.detection import Faces
 
 from eq_tvm import data
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import load_float
+from peers import detection
+from peers.detection import Faces
 
 
 def faces(*found):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from onnx_models import write_model
+
 from peers import ncnn_model
 
 

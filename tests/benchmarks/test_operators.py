@@ -1,6 +1,7 @@
 """A part of ONNX's node tests: each passes, or is refused in one line."""
 
 import pytest
+
 from peers.node_tests import Outcome, names_of_operators, node_tests, run_case
 
 EACH = 8  # all of them take minutes: benchmarks/operators.py

@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 import pytest
-import shelf
 from onnx_models import random, write_model
+
+import shelf
 from peers.shelf_inputs import INPUTS, natural
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_network_search import WholeNetworkSearch
 
 from eq_tvm.passes import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from eq_tvm.passes.calibrate.scale_search import Candidates
 from eq_tvm.passes.quantized.problem import Problem
+from whole_network_search import WholeNetworkSearch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "passes"))
 from small_networks import build, conv, random, relu

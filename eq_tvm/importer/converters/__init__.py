@@ -3,22 +3,22 @@
 One file per family of operators; `CONVERTERS` is the table of them all, which the importer asks before TVM's.
 """
 
-from eq_tvm.importer.converters.blocks import space_to_depth
 from eq_tvm.importer.converters.call import Converter, OnnxCall
-from eq_tvm.importer.converters.columns import col2im, deformable_convolution
 from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.fourier import FOURIER
+from eq_tvm.importer.converters.images.blocks import space_to_depth
+from eq_tvm.importer.converters.images.columns import col2im, deformable_convolution
+from eq_tvm.importer.converters.images.padding import pad
+from eq_tvm.importer.converters.images.pooling import lp_pool, max_pool, max_unpool
+from eq_tvm.importer.converters.images.regions import roi_align
+from eq_tvm.importer.converters.images.resizing import resize
+from eq_tvm.importer.converters.images.sampling import affine_grid, grid_sample
 from eq_tvm.importer.converters.indexing import gather
-from eq_tvm.importer.converters.padding import pad
 from eq_tvm.importer.converters.placing import PLACING
-from eq_tvm.importer.converters.pooling import lp_pool, max_pool, max_unpool
 from eq_tvm.importer.converters.quantization import QUANTIZATION
 from eq_tvm.importer.converters.recurrent import recurrent
 from eq_tvm.importer.converters.reductions import REDUCTIONS
-from eq_tvm.importer.converters.regions import roi_align
-from eq_tvm.importer.converters.resizing import resize
-from eq_tvm.importer.converters.sampling import affine_grid, grid_sample
 
 CONVERTERS: dict[str, Converter] = {
     "AffineGrid": affine_grid,

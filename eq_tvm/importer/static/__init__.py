@@ -5,6 +5,6 @@ file says what becomes of operators that are not left to be computed.
 """
 
 from eq_tvm.importer.static.specialize import specialize
-from eq_tvm.importer.static.specializer import is_static
+from eq_tvm.importer.static.standard import is_static
 
 __all__ = ["is_static", "specialize"]
