@@ -236,8 +236,11 @@ def test_operators_that_can_not_be_imported(path):
 
 
 def test_node_that_can_not_be_imported(path, capfd):
-    write_model(path, [("MaxPool", "x", "y i", {"kernel_shape": [2, 2]})], IMAGE, ["y"])
-    assert "MaxPool (node 'n0')" in error_of(path)
+    write_model(path, [("Einsum", "x x", "y", {"equation": "nchw,nchw->"})], IMAGE, ["y"])
+    model = onnx.load(path)
+    model.graph.node[0].attribute[0].s = b"nchw,nc...w->n"
+    onnx.save(model, path)
+    assert "Einsum (node 'n0')" in error_of(path)
     assert capfd.readouterr() == ("", "")
 
 
