@@ -39,7 +39,8 @@ def test_commands(command):
         parameter = parameters[option.name]
         assert parameter.default == option.default
         if option.flag:
-            assert parameter.opts == [option.flag] and parameter.help == option.help
+            assert [*parameter.opts, *parameter.secondary_opts] == option.flag.split("/")
+            assert parameter.help == option.help
 
 
 def test_what_is_wrong_with_them():
