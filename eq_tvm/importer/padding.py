@@ -3,7 +3,9 @@
 from typing import Any
 
 import onnx
-from onnx import NodeProto, helper
+from onnx import NodeProto
+
+from eq_tvm.importer.protobuf import attributes_of, replace_attributes, shapes_of
 
 
 def make_padding_explicit(model: onnx.ModelProto) -> None:
@@ -12,12 +14,9 @@ def make_padding_explicit(model: onnx.ModelProto) -> None:
     The Relax importer puts a pad operator in front instead, gets SAME_LOWER wrong, and ignores a transposed
     convolution's ``output_shape``. The formulas are those of the ONNX operators.
     """
-    shapes = {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    } | {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    shapes = shapes_of(model)
     for node in model.graph.node:
-        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        given = attributes_of(node)
         if node.op_type in _PADS and ("auto_pad" in given or "output_shape" in given):
             kernel = given.get("kernel_shape") or shapes[node.input[1]][2:]
             ones = [1] * len(kernel)
@@ -80,11 +79,8 @@ def _distribute(totals: list[int], smaller_first: bool) -> list[int]:
 def _set_pads(node: NodeProto, pads: list[int], output_padding: list[int]) -> None:
     """Where a transposed convolution's pads would be negative, what lacks is padding of the output."""
     ours = {"auto_pad", "pads", "output_shape", "output_padding"}
-    kept = [attribute for attribute in node.attribute if attribute.name not in ours]
-    count = len(pads) // 2
+    count, added = len(pads) // 2, {"pads": [max(0, pad) for pad in pads]}
     if node.op_type == "ConvTranspose":
         missing = [max(0, -low) + max(0, -high) for low, high in zip(pads[:count], pads[count:], strict=True)]
-        output_padding = [extra + more for extra, more in zip(output_padding, missing, strict=True)]
-        kept.append(helper.make_attribute("output_padding", output_padding))
-    del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute("pads", [max(0, pad) for pad in pads])])
+        added["output_padding"] = [extra + more for extra, more in zip(output_padding, missing, strict=True)]
+    replace_attributes(node, ours, **added)

@@ -18,6 +18,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.names import described, node_name, opset
 from eq_tvm.importer.onnx_model import Constants, Shapes, read_onnx
+from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static import is_static
 
 
@@ -136,7 +137,7 @@ def _types(model: onnx.ModelProto) -> dict[str, tuple[str, tuple[int, ...]]]:
         tensor = value.type.tensor_type
         if tensor.elem_type and is_static(value.type):
             dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-            found[value.name] = str(dtype), tuple(axis.dim_value for axis in tensor.shape.dim)
+            found[value.name] = str(dtype), tuple(extents(value.type))
     return found
 
 

@@ -7,6 +7,7 @@ from onnx import NodeProto, helper, version_converter
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import one_line, opset
+from eq_tvm.importer.protobuf import attributes_of, replace_attributes, shapes_of
 from eq_tvm.importer.static import specialize
 
 MINIMUM_OPSET = 13  # the Relax importer reads some operators in their newer form only
@@ -38,17 +39,14 @@ def upgrade(path: str | Path, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _flatten_softmax(model: onnx.ModelProto) -> None:
-    shapes = {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    }
+    shapes = shapes_of(model)
     nodes: list[NodeProto] = []
     for node in model.graph.node:
         shape = shapes.get(node.input[0]) if node.op_type in ("Softmax", "LogSoftmax", "Hardmax") else None
         if shape is None:
             nodes.append(node)
             continue
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        axis = attributes_of(node).get("axis", 1)
         rows, result, output = (f"{node.output[0]}:{part}" for part in ("rows", "result", "shape"))
         model.graph.initializer.append(helper.make_tensor(output, onnx.TensorProto.INT64, [len(shape)], shape))
         nodes += [
@@ -64,6 +62,4 @@ def _place_corners(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type == "Resize":
             given = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-            kept = [attribute for attribute in node.attribute if attribute.name not in given]
-            del node.attribute[:]
-            node.attribute.extend([*kept, *(helper.make_attribute(*each) for each in given.items())])
+            replace_attributes(node, given, **given)

@@ -15,6 +15,7 @@ def test_entry(name):
     network = shelf.read_shelf()[name]
     assert re.fullmatch(r"\d+(\.\d+)+", network.version) and network.file.endswith(".onnx")
     assert network.inputs.keys() == network.shapes.keys() and not network.inputs.keys() & network.constants.keys()
+    assert network.rows == sorted(network.rows)
     assert set(network.inputs.values()) <= set(INPUTS)
     assert all(isinstance(size, int) and size > 0 for shape in network.shapes.values() for size in shape)
 
@@ -53,3 +54,9 @@ def test_row_has_the_cosine_of_each_output(tmp_path, monkeypatch, capsys):
     assert cells[:2] == ["small", "3"]
     for cell in cells[2:5]:
         assert [float(cosine) > 0.999 for cosine in cell.split(",")] == [True, True]
+
+
+def test_quantities_of_several_kinds_are_compared_apart():
+    output, other = np.arange(2 * 1 * 6 * 5).reshape(2, 1, 6, 5), np.ones((2, 1, 3))
+    assert [part.shape for part in shelf._parts([output, other], [4])] == [(2, 1, 4, 5), (2, 1, 2, 5), (2, 1, 3)]
+    assert shelf._parts([output, other], [])[0] is output

@@ -7,6 +7,7 @@ import onnx
 from onnx import NodeProto
 
 from eq_tvm.errors import UserError
+from eq_tvm.importer.protobuf import attributes_of
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 _MOST_ITERATIONS = 4096
@@ -14,7 +15,7 @@ _MOST_ITERATIONS = 4096
 
 def _if(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
     """The branch of a constant condition; else both, if they give tensors of the same types, and a choice."""
-    branches = {attribute.name: attribute.g for attribute in node.attribute}
+    branches = attributes_of(node)
     condition = specializer.value(node.input[0])
     if condition is not None:
         taken = branches["then_branch" if condition.all() else "else_branch"]
@@ -39,7 +40,7 @@ def _if(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> boo
 
 def _loop(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
     """Iteration by iteration; the standard's section Loop."""
-    (body,) = (attribute.g for attribute in node.attribute)
+    body = attributes_of(node)["body"]
     trips = specializer.value(node.input[0]) if node.input[0] else np.int64(_MOST_ITERATIONS + 1)
     condition = node.input[1] if len(node.input) > 1 and node.input[1] else specializer.constant(np.bool_(True))
     if trips is None or condition not in specializer.constants:
@@ -67,7 +68,7 @@ def _scan(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> b
     """Slice by slice; the standard's section Scan, since operator set 9."""
     if specializer.opset < 9:
         raise specializer.refusal(node, "of operator sets before 9 can't be imported; export the model anew")
-    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    given = attributes_of(node)
     body, count = given["body"], given["num_scan_inputs"]
     state, scanned = list(node.input[:-count]), list(node.input[-count:])
     axes = given.get("scan_input_axes", [0] * count)

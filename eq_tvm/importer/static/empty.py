@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto, helper
 
+from eq_tvm.importer.protobuf import attributes_of, extents
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -27,7 +28,7 @@ def _split(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) ->
     types = specializer.infer(node)
     if len(types) < len(node.output) or node.input[0] in specializer.constants:
         return False
-    shapes = [[axis.dim_value for axis in types[name].tensor_type.shape.dim] for name in node.output]
+    shapes = [extents(types[name]) for name in node.output]
     kept = [name for name, shape in zip(node.output, shapes, strict=True) if 0 not in shape]
     if len(kept) in (0, len(node.output)):
         return False
@@ -38,7 +39,7 @@ def _split(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) ->
     if len(kept) == 1:
         specializer.alias(kept[0], node.input[0])
         return True
-    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+    axis = attributes_of(node).get("axis", 0)
     sizes = [shape[axis] for name, shape in zip(node.output, shapes, strict=True) if name in kept]
     if specializer.opset >= 13:
         split = specializer.constant(np.array(sizes, np.int64))

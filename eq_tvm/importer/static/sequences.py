@@ -3,6 +3,7 @@
 import numpy as np
 from onnx import NodeProto
 
+from eq_tvm.importer.protobuf import attributes_of
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -36,7 +37,7 @@ def _length(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -
 
 
 def _concat(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    given = {attribute.name: attribute.i for attribute in node.attribute}
+    given = attributes_of(node)
     axis, members = given["axis"], _members(specializer, node)
     if given.get("new_axis"):
         shape = specializer.shape(members[0])
@@ -47,7 +48,7 @@ def _concat(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -
 
 
 def _split(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    given = {attribute.name: attribute.i for attribute in node.attribute}
+    given = attributes_of(node)
     shape = specializer.shape(node.input[0])
     axis = given.get("axis", 0) % len(shape)
     sizes = specializer.value(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(1)

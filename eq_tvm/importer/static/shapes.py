@@ -3,6 +3,7 @@
 import numpy as np
 from onnx import NodeProto, helper
 
+from eq_tvm.importer.protobuf import attributes_of
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -10,7 +11,7 @@ def _shape(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) ->
     if node.input[0] in specializer.sequences:
         return False
     shape = specializer.shape(node.input[0])
-    given = {attribute.name: attribute.i for attribute in node.attribute}
+    given = attributes_of(node)
     specializer.constant(
         np.array(shape[given.get("start", 0) : given.get("end", len(shape))], np.int64), node.output[0]
     )
@@ -51,13 +52,13 @@ def _cast_like(specializer: Specializer, node: NodeProto, _scope: dict[str, str]
 
 def _cast(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     """Nothing, from a type to itself."""
-    (to,) = (attribute.i for attribute in node.attribute if attribute.name == "to")
-    same = node.input[0] in specializer.types and specializer.types[node.input[0]].tensor_type.elem_type == to
+    source = specializer.types.get(node.input[0])
+    same = source is not None and source.tensor_type.elem_type == attributes_of(node)["to"]
     return same and _identity(specializer, node, _scope)
 
 
 def _eye_like(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    given = {attribute.name: attribute.i for attribute in node.attribute}
+    given = attributes_of(node)
     dtype = given.get("dtype", specializer.types[node.input[0]].tensor_type.elem_type)
     rows, columns = specializer.shape(node.input[0])
     value = np.eye(rows, columns, given.get("k", 0), helper.tensor_dtype_to_np_dtype(dtype))
@@ -70,16 +71,17 @@ def _compress(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
     kept = specializer.value(node.input[1])
     if kept is None or node.input[0] in specializer.constants:
         return False
-    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
-    data = node.input[0] if axes else specializer.reshape(node.input[0], [-1])
-    rows = specializer.constant(np.flatnonzero(kept[: specializer.shape(data)[axes[0] if axes else 0]]))
-    specializer.call("Gather", data, rows, output=node.output[0], axis=axes[0] if axes else 0)
+    given = attributes_of(node)
+    data = node.input[0] if "axis" in given else specializer.reshape(node.input[0], [-1])
+    axis = given.get("axis", 0)
+    rows = specializer.constant(np.flatnonzero(kept[: specializer.shape(data)[axis]]))
+    specializer.call("Gather", data, rows, output=node.output[0], axis=axis)
     return True
 
 
 def _stft(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     """With its default told, which onnx's shape inference takes for another."""
-    if any(attribute.name == "onesided" for attribute in node.attribute):
+    if "onesided" in attributes_of(node):
         return False
     told = helper.make_node("STFT", node.input, node.output, name=node.name, onesided=1)
     specializer.visit(told)

@@ -12,6 +12,7 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
+from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
 
@@ -153,7 +154,7 @@ class Specializer:
         ty = self.types.get(name)
         if ty is None or not is_static(ty):
             raise UserError(f"{self.path}: the shape of {name!r} is not known; only static shapes can be compiled")
-        return [axis.dim_value for axis in ty.tensor_type.shape.dim]
+        return extents(ty)
 
     def alias(self, name: str, other: str) -> None:
         """Note that a tensor or a sequence is another one."""
@@ -210,7 +211,8 @@ class Specializer:
         for node in reversed(self.nodes):
             if read & {*node.output}:
                 read |= {*node.input}
-                nodes.insert(0, node)
+                nodes.append(node)
+        nodes.reverse()
         graph = helper.make_graph(
             nodes,
             model.graph.name or "main",
@@ -228,7 +230,7 @@ class Specializer:
 
     def _set_empty(self, name: str, ty: TypeProto) -> None:
         dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)
-        self.constant(np.zeros([axis.dim_value for axis in ty.tensor_type.shape.dim], dtype), name)
+        self.constant(np.zeros(extents(ty), dtype), name)
 
     def _why_dynamic(self, node: NodeProto) -> str:
         """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
@@ -252,7 +254,7 @@ class Specializer:
 
     def _fold(self, node: NodeProto) -> bool:
         types = self.infer(node)
-        sizes = [np.prod([axis.dim_value for axis in ty.tensor_type.shape.dim]) for ty in types.values()]
+        sizes = [np.prod(extents(ty)) for ty in types.values()]
         if not types or max(sizes) > _LARGEST:
             return False
         values = evaluate(node, {name: self.value(name) for name in node.input if name}, self.domains)
@@ -284,7 +286,7 @@ _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 
 
 def _is_empty(ty: TypeProto) -> bool:
-    return is_static(ty) and any(axis.dim_value == 0 for axis in ty.tensor_type.shape.dim)
+    return is_static(ty) and 0 in extents(ty)
 
 
 def _is_small(tensor: onnx.TensorProto | None) -> bool:

@@ -48,8 +48,7 @@ def resize(call: OnnxCall) -> relax.Expr | None:
         elif axis.result != axis.size or not np.array_equal(positions, np.arange(axis.size)):
             value = _multiply(call, value, axis.index, _weights(axis, positions, attributes))
     if outside.any():
-        shape = [axis.result for axis in sorted(axes, key=lambda axis: axis.index)]
-        mask = relax.const(np.broadcast_to(outside, _result_shape(call, axes)).copy()) if shape else None
+        mask = relax.const(np.broadcast_to(outside, _result_shape(call, axes)).copy())
         filling = relax.const(np.float32(attributes["extrapolation_value"]))
         value = relax.op.where(mask, filling, call.builder.emit(relax.op.astype(value, "float32")))
     return relax.op.astype(value, dtype)

@@ -172,3 +172,21 @@ def test_constants_that_do_not_fit(path, constants, message):
     onnx.save(model, path)
     with pytest.raises(UserError, match=message):
         import_onnx(path, constants=constants)
+
+
+def test_a_constant_for_a_sequence(path):
+    write_model(path, [("SequenceLength", "x", "y", {})], {"x": (1,)}, ["y"])
+    model = onnx.load(path)
+    model.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(model.graph.input[0].type))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, path)
+    with pytest.raises(UserError, match="'x' is sequence; only tensors can be inputs"):
+        import_onnx(path, constants={"x": [1.0]})
+
+
+def test_a_constant_where_minus_one_is_dynamic(path):
+    write_model(path, [("Mul", "x s", "y", {})], {"x": (1, 3), "s": (1,)}, ["y"])
+    model = onnx.load(path)
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, path)
+    assert list(import_onnx(path, constants={"s": [1, 2, 3]})["main"].attrs["input_names"]) == ["x"]

@@ -1,0 +1,31 @@
+"""Reading and changing the parts of an ONNX model, where onnx's own helpers end."""
+
+from collections.abc import Collection
+from typing import Any
+
+import onnx
+from onnx import NodeProto, TypeProto, helper
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """A node's attributes by name, as `onnx.helper.get_attribute_value` gives them: strings are bytes."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def replace_attributes(node: NodeProto, names: Collection[str], **added: Any) -> None:
+    """Leave out the attributes of these names, and add some."""
+    kept = [attribute for attribute in node.attribute if attribute.name not in names]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in added.items())])
+
+
+def extents(ty: TypeProto) -> list[int]:
+    """Shape of a tensor's static type."""
+    return [axis.dim_value for axis in ty.tensor_type.shape.dim]
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Of a static model, the shapes of all tensors."""
+    values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
+    constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    return {value.name: extents(value.type) for value in values} | constants
