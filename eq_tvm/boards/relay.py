@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 BLOCK = 1 << 18
 PACE = 1e6  # bytes per second: a slow board needs that long to take in what it was sent
@@ -21,6 +22,8 @@ PACE = 1e6  # bytes per second: a slow board needs that long to take in what it 
 
 def main() -> None:
     """Pass bytes in both directions until one side ends, or an answer takes too long."""
+    if os.fork():
+        os._exit(0)  # TVM kills what it started when the program ends, which would reset the connection: see `_leave`
     connection, reason, seconds, source, sink = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that uses the board
     board = socket.socket(fileno=int(connection))
@@ -31,7 +34,17 @@ def main() -> None:
         why = f"closed {e.strerror}" if e.errno else "silent"  # with a number: the system gave the connection up
     except OSError as e:
         why = f"closed {e.strerror}"
+    if not why:
+        _leave(board)
     os.write(int(reason), why.encode())
+
+
+def _leave(board: socket.socket) -> None:
+    """Take in what the board still sends: unread, it would reset the connection, and TVM's server ends on that."""
+    with suppress(OSError):
+        board.shutdown(socket.SHUT_WR)
+        while board.recv(BLOCK):
+            pass
 
 
 def _pass_on(board: socket.socket, source: int, sink: int, seconds: float) -> str:
@@ -46,8 +59,11 @@ def _pass_on(board: socket.socket, source: int, sink: int, seconds: float) -> st
             if not block:
                 return "closed"
             sent = 0
-            while block:
-                block = block[os.write(sink, block) :]
+            try:
+                while block:
+                    block = block[os.write(sink, block) :]
+            except BrokenPipeError:
+                return ""
         if source in ready:
             block = os.read(source, BLOCK)
             if not block:
