@@ -137,7 +137,7 @@ def _compiled(
         module, _ = pipeline.calibrate(module, images, scheme=scheme)
     model = Model(pipeline.build(module, get_target("native"))[0], ins, outs, None)
     results = [model.run(each) for each in inputs]
-    return [np.stack([result[info.name] for result in results]) for info in outs]
+    return [np.stack([result[name] for result in results]) for name in results[0]]
 
 
 def _without_batch(samples: np.ndarray) -> np.ndarray:

@@ -63,7 +63,9 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes, options.constants)
     if options.verify is not False:
         sample = one_sample(how, inputs)
-        said = verify(how.model, module, sample, options.input_shapes, options.constants, always=bool(options.verify))
+        said = verify(
+            how.model, module, outputs, sample, options.input_shapes, options.constants, always=bool(options.verify)
+        )
         progress(_IMPORTED, said)
     record = None
     if how.scheme != "float32":

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
@@ -72,6 +75,7 @@ def evaluate(
         if original:
             named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
             expected = list(original.run(dict(named)).values())
+            outputs, expected = _with_all_rows(outputs, expected, runner.outputs)
         if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
             raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
         scores.add(outputs, samples.labels(i), expected, samples.images_each)
@@ -86,3 +90,18 @@ def _is_bundle(model: str | Path) -> bool:
     if not Path(model).exists():
         raise UserError(f"no such bundle or ONNX file: {model}")
     return False
+
+
+def _with_all_rows(
+    outputs: list[np.ndarray], expected: list[np.ndarray], infos: tuple[TensorInfo, ...]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Both with as many rows where the data choose how many: what one lacks counts as 0."""
+    filled = [list(outputs), list(expected)]
+    for i, (info, *pair) in enumerate(zip(infos, outputs, expected, strict=False)):
+        if info.rows is not None and pair[0].ndim == pair[1].ndim:
+            axis = info.rows.axis
+            most = max(result.shape[axis] for result in pair)
+            for results, result in zip(filled, pair, strict=True):
+                missing = [(0, most - n if j == axis else 0) for j, n in enumerate(result.shape)]
+                results[i] = np.pad(result, missing)
+    return filled[0], filled[1]

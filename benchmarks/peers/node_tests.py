@@ -71,6 +71,7 @@ def run_case(case: Any, scheme: str) -> Outcome:
 
 def _result(case: Any, scheme: str, path: Path) -> tuple[str, str]:
     from eq_tvm import pipeline
+    from eq_tvm.artifacts.bundle import results_by_name
     from eq_tvm.building.canonical import pass_errors
     from eq_tvm.running.runtime import Model
     from eq_tvm.targets import get_target
@@ -91,7 +92,7 @@ def _result(case: Any, scheme: str, path: Path) -> tuple[str, str]:
     for given, wanted in case.data_sets:
         arrays = dict(zip(names, map(_array, given), strict=False))
         got = model.call([arrays[info.name] for info in inputs])
-        named = dict(zip((info.name for info in outputs), got, strict=True))
+        named = results_by_name(outputs, got)
         for name, value in zip(results, wanted, strict=True):
             _compare(name, named[name], _array(value), case, scheme)
     return "passed", ""

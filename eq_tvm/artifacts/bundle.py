@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eq_tvm import example
 from eq_tvm.artifacts import directory
@@ -24,12 +26,41 @@ DESCRIPTION = "bundle.json"
 
 
 @dataclass(frozen=True)
+class Counted:
+    """An axis with as many rows as the data choose: what is beyond them means nothing.
+
+    Attributes
+    ----------
+    axis : int
+    count : str
+        The output that says how many there are, int64 (1).
+    """
+
+    axis: int
+    count: str
+
+
+@dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of the network: shape with the batch, numpy's name of the dtype."""
+    """An input or output of the network: shape with the batch, numpy's name of the dtype.
+
+    `rows`, where the data choose how many rows an output has: the shape then has room for all that there can be.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    rows: Counted | None = None
+
+
+def results_by_name(outputs: Sequence[TensorInfo], results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """What the compiled function returns, by the names of the file's outputs, with those rows only that there are."""
+    named = {info.name: result for info, result in zip(outputs, results, strict=True)}
+    counted = {info.name: info.rows for info in outputs if info.rows is not None}
+    counts = {rows.count: int(named[rows.count].item()) for rows in counted.values()}
+    for name, rows in counted.items():
+        named[name] = named[name].take(range(counts[rows.count]), rows.axis)
+    return {name: result for name, result in named.items() if name not in counts}
 
 
 @dataclass(frozen=True)
@@ -169,10 +200,15 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 def _restore_description(path: Path, description: dict[str, Any]) -> Bundle:
     values = {name: value for name, value in description.items() if name not in ("schema", "files")}
     for key in ("inputs", "outputs"):
-        values[key] = tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in values[key])
+        values[key] = tuple(map(_tensor, values[key]))
     if values["preprocess"] is not None:
         values["preprocess"] = Preprocess.from_dict(values["preprocess"], f"preprocessing in {path / DESCRIPTION}")
     return Bundle(**values, path=path)
+
+
+def _tensor(values: dict[str, Any]) -> TensorInfo:
+    rows = values.get("rows")
+    return TensorInfo(values["name"], tuple(values["shape"]), values["dtype"], rows and Counted(**rows))
 
 
 def _check_files(path: Path, description: dict[str, Any]) -> None:

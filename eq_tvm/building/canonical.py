@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.artifacts.bundle import Counted, TensorInfo
 from eq_tvm.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ def import_canonical(
     dump: str | Path | None = None,
     constants: Mapping[str, Any] | None = None,
 ) -> tuple[tvm.IRModule, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
-    """The canonical module, and its inputs and outputs by the names in the ONNX file."""
+    """The canonical module, and its inputs and outputs by the names in the ONNX file.
+
+    Outputs that count the rows of others follow those of the file.
+    """
     from tvm import ir
 
     from eq_tvm import pipeline
@@ -36,12 +39,13 @@ def import_canonical(
     function = module["main"]
     results = function.ret_ty.fields if isinstance(function.ret_ty, ir.TupleType) else [function.ret_ty]
     inputs = tuple(_info(n, p.ty) for n, p in zip(names["input_names"], function.params, strict=True))
-    outputs = tuple(_info(n, ty) for n, ty in zip(names["output_names"], results, strict=True))
+    rows = {str(name): Counted(int(axis), str(count)) for name, (axis, count) in names["output_rows"].items()}
+    outputs = tuple(_info(n, ty, rows.get(n)) for n, ty in zip(names["output_names"], results, strict=True))
     return module, inputs, outputs
 
 
-def _info(name: str, ty: Any) -> TensorInfo:
-    return TensorInfo(str(name), tuple(int(size) for size in ty.shape), str(ty.dtype))
+def _info(name: str, ty: Any, rows: Counted | None = None) -> TensorInfo:
+    return TensorInfo(str(name), tuple(int(size) for size in ty.shape), str(ty.dtype), rows)
 
 
 def _check_weights(module: tvm.IRModule) -> None:

@@ -11,10 +11,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from eq_tvm.artifacts.bundle import TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs
 from eq_tvm.importer.onnx_model import Constants, Shapes, fix_inputs, load_onnx, read_onnx
+from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.static import OURS
 
 if TYPE_CHECKING:
     import tvm
@@ -30,7 +33,13 @@ _TOLERANCE = 1e-3  # relative; sums of a thousand float32 products differ by 1e-
 
 
 def verify(
-    path: Path, module: tvm.IRModule, inputs: Arrays, shapes: Shapes | None, constants: Constants | None, always: bool
+    path: Path,
+    module: tvm.IRModule,
+    outputs: tuple[TensorInfo, ...],
+    inputs: Arrays,
+    shapes: Shapes | None,
+    constants: Constants | None,
+    always: bool,
 ) -> str:
     """Compare the imported network with ONNX Runtime where that is installed, or onnx's reference evaluator.
 
@@ -39,6 +48,7 @@ def verify(
     path : Path
         The ONNX file.
     module : tvm.IRModule
+    outputs : tuple of TensorInfo
         What `import_canonical` made of it.
     inputs : dict of str to numpy.ndarray
         One input of the network, by name, in its full shape.
@@ -71,12 +81,12 @@ def verify(
         expected = run(model, inputs)
     except Exception as error:  # it raises whatever it likes
         return f"not verified: {name} can't run it: {' '.join(str(error).split())[:200]}"
-    results = _run_module(net, executor, inputs)
-    worst = max(_error(ours, theirs) for ours, theirs in zip(results, expected.values(), strict=True))
+    results = results_by_name(outputs, _run_module(net, executor, inputs))
+    worst = max(_error(ours, theirs) for ours, theirs in zip(results.values(), expected.values(), strict=True))
     if worst <= _TOLERANCE:
         return f"verified with {name}"
     node = _first_different(path, inputs, shapes, constants, run)
-    where = f"the first that does is {described(node)}" if node else "each node by itself agrees"
+    where = f"the first that does is {described(node)}" if node else "no single node is known to"
     raise UserError(
         f"{path}: imported, the network computes something else than in {name} (relative error {worst:.2g}); "
         f"{where}. Please report it; --no-verify compiles it as it is"
@@ -159,9 +169,14 @@ def _first_different(
     model = read_onnx(path, shapes, constants)
     everything = onnx.ModelProto()
     everything.CopyFrom(model)
+    for node in everything.graph.node:
+        if node.domain == OURS:  # as the standard has it, without a count of rows
+            node.domain = ""
+            del node.output[1:]
     known = {value.name: value for value in [*model.graph.value_info, *model.graph.output]}
     del everything.graph.output[:]
-    everything.graph.output.extend(known.values())
+    computed = {name for node in everything.graph.node for name in node.output}
+    everything.graph.output.extend(value for name, value in known.items() if name in computed)
     try:
         tensors = run(everything, inputs) | inputs
     except Exception:
@@ -175,15 +190,20 @@ def _agrees(node: onnx.NodeProto, model: onnx.ModelProto, tensors: Mapping[str, 
 
     single = _single(node, model)
     names = [value.name for value in single.graph.input]
-    if not names or not all(name in tensors for name in [*names, *filter(None, node.output)]):
+    if not names or not all(_is_complete(value, tensors) for value in single.graph.input):
         return True
     with TemporaryDirectory() as folder:
         file = Path(folder) / "node.onnx"
         onnx.save(single, file)
-        module, _, _ = import_canonical(file)
-        results = _run_module(read_network(module), FloatExecutor(module), {name: tensors[name] for name in names})
-    expected = (tensors[name] for name in node.output if name)
-    return all(is_close(ours, theirs) for ours, theirs in zip(results, expected, strict=True))
+        module, _, outputs = import_canonical(file)
+        run = _run_module(read_network(module), FloatExecutor(module), {name: tensors[name] for name in names})
+    results = results_by_name(outputs, run)
+    return all(is_close(ours, tensors[name]) for name, ours in results.items() if name in tensors)
+
+
+def _is_complete(value: onnx.ValueInfoProto, tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a tensor is known, with all the rows that there can be."""
+    return value.name in tensors and list(tensors[value.name].shape) == extents(value.type)
 
 
 def _single(node: onnx.NodeProto, model: onnx.ModelProto) -> onnx.ModelProto:

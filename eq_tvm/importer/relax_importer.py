@@ -19,7 +19,7 @@ from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.names import described, node_name, opset
 from eq_tvm.importer.onnx_model import Constants, Shapes, read_onnx
 from eq_tvm.importer.protobuf import extents
-from eq_tvm.importer.static import is_static
+from eq_tvm.importer.static import is_static, rows_of
 
 
 def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Constants | None = None) -> tvm.IRModule:
@@ -38,8 +38,9 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
     tvm.IRModule
         ``main`` with weights as constants and static shapes. Its parameters are named as the model's inputs; its
         attributes ``input_names`` and ``output_names`` list those names in the file's order (several outputs are a
-        tuple). The variable bound to a convolution or matrix product is named as its ONNX node (as the node's first
-        output, where that has no name); for other nodes it is the last variable.
+        tuple); ``output_rows`` has, by name, the axis of those that have as many rows as the data choose, and the
+        output that counts them: such follow at the end. The variable bound to a convolution or matrix product is named
+        as its ONNX node (as the node's first output, where that has no name); for other nodes it is the last variable.
 
     Raises
     ------
@@ -51,9 +52,15 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
     mod, results = _from_onnx(path, model)
     mod = _rename(mod, results)
     _check_static(path, mod)
+    rows = rows_of(model)
     names = {
         "input_names": [param.name for param in mod["main"].params],
         "output_names": [value.name for value in model.graph.output],
+        "output_rows": {
+            value.name: [rows[value.name].axis, rows[value.name].count]
+            for value in model.graph.output
+            if value.name in rows
+        },
     }
     mod["main"] = mod["main"].without_attr("num_input").with_attrs(names)
     return relax.transform.CanonicalizeBindings()(mod)

@@ -56,6 +56,7 @@ class Runner(Protocol):
     """What `evaluate` needs of a network: `eq_tvm.running.runtime.Model`, or a float engine."""
 
     inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     preprocess: Preprocess | None
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -89,13 +90,14 @@ class _OnnxRuntime:
         except Exception as e:  # it has a dozen unrelated exception classes
             raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
         self._path, self.preprocess = path, preprocess
+        self.outputs: tuple[TensorInfo, ...] = ()
         nodes = self._session.get_inputs()
         self.inputs = tuple(_info(path, node, other) for node, other in zip_longest(nodes, compared[: len(nodes)]))
-        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._names = [node.name for node in self._session.get_outputs()]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+            return dict(zip(self._names, self._session.run(None, inputs), strict=True))
         except Exception as e:
             raise UserError(f"ONNX Runtime can't run {self._path}: {' '.join(str(e).split())}") from e
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
-from eq_tvm.artifacts.bundle import Bundle, TensorInfo
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.input_form import network_input
 from eq_tvm.preprocess import Preprocess
@@ -31,7 +31,7 @@ class Model:
     Attributes
     ----------
     inputs, outputs : tuple of TensorInfo
-        Names, shapes with the batch, dtypes.
+        Names, shapes with the batch, dtypes; outputs that count the rows of others at the end.
     preprocess : Preprocess, optional
         What is done to pixels.
     main : tvm_ffi.Function
@@ -77,7 +77,7 @@ class Model:
             A wrong name, shape or dtype, numbers that the input's dtype can't hold, or NaN or infinity.
         """
         results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
-        return {info.name: result for info, result in zip(self.outputs, results, strict=True)}
+        return results_by_name(self.outputs, results)
 
     def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run the compiled function once, on the network's inputs in its order, in their shapes."""

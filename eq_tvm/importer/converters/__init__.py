@@ -19,6 +19,7 @@ from eq_tvm.importer.converters.placing import PLACING
 from eq_tvm.importer.converters.quantization import QUANTIZATION
 from eq_tvm.importer.converters.recurrent import recurrent
 from eq_tvm.importer.converters.reductions import REDUCTIONS
+from eq_tvm.importer.converters.selection import SELECTION
 
 CONVERTERS: dict[str, Converter] = {
     "AffineGrid": affine_grid,
@@ -39,6 +40,7 @@ CONVERTERS: dict[str, Converter] = {
     **PLACING,
     **QUANTIZATION,
     **REDUCTIONS,
+    **SELECTION,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 

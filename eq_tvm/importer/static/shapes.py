@@ -66,19 +66,6 @@ def _eye_like(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
     return True
 
 
-def _compress(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    """Gather, where it is known what is kept."""
-    kept = specializer.value(node.input[1])
-    if kept is None or node.input[0] in specializer.constants:
-        return False
-    given = attributes_of(node)
-    data = node.input[0] if "axis" in given else specializer.reshape(node.input[0], [-1])
-    axis = given.get("axis", 0)
-    rows = specializer.constant(np.flatnonzero(kept[: specializer.shape(data)[axis]]))
-    specializer.call("Gather", data, rows, output=node.output[0], axis=axis)
-    return True
-
-
 def _stft(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     """With its default told, which onnx's shape inference takes for another."""
     if "onesided" in attributes_of(node):
@@ -96,6 +83,5 @@ HANDLERS: dict[str, Handler] = {
     "CastLike": _cast_like,
     "Cast": _cast,
     "EyeLike": _eye_like,
-    "Compress": _compress,
     "STFT": _stft,
 }

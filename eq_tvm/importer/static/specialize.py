@@ -4,7 +4,8 @@ from pathlib import Path
 
 import onnx
 
-from eq_tvm.importer.static import control_flow, empty, sequences, shapes
+from eq_tvm.importer.static import control_flow, empty, selection, sequences, shapes
+from eq_tvm.importer.static.rows import follow
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -26,15 +27,22 @@ def specialize(path: str | Path, model: onnx.ModelProto) -> onnx.ModelProto:
     -------
     onnx.ModelProto
         Without subgraphs, functions and sequences; ``value_info`` has the type of every tensor that is not a constant.
+        Where outputs have as many rows as the data choose, more outputs count them, and `rows_of` tells which.
 
     Raises
     ------
     UserError
         Shapes that do not fit, or depend on data; loops without a fixed number of iterations.
     """
-    specializer = Specializer(path, model, _HANDLERS)
+    specializer = Specializer(path, model, _HANDLERS, follow)
     specializer.run(model.graph.node, {})
     return specializer.result(model)
 
 
-_HANDLERS: dict[str, Handler] = {**shapes.HANDLERS, **control_flow.HANDLERS, **sequences.HANDLERS, **empty.HANDLERS}
+_HANDLERS: dict[str, Handler] = {
+    **shapes.HANDLERS,
+    **control_flow.HANDLERS,
+    **sequences.HANDLERS,
+    **selection.HANDLERS,
+    **empty.HANDLERS,
+}

@@ -13,12 +13,15 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.static.counted import Rows, note_rows, rows_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
 
 # Of an operator that is not left to be computed: what a node is replaced by; True where nothing is left to do with it.
 # The last argument is the scope, for operators with subgraphs.
 Handler = Callable[["Specializer", NodeProto, dict[str, str]], bool]
+
+OURS = "eq_tvm"  # domain of nodes that the standard does not have in this form
 
 
 class Specializer:
@@ -35,11 +38,21 @@ class Specializer:
         Tensors that are another one.
     nodes : list of onnx.NodeProto
         What is left to be computed.
+    rows : dict of str to Rows
+        Of tensors with as many rows as the data choose.
+    row_shapes : dict of str to (Rows, numpy.ndarray)
+        Shapes of such tensors.
     """
 
-    def __init__(self, path: str | Path, model: onnx.ModelProto, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        model: onnx.ModelProto,
+        handlers: Mapping[str, Handler],
+        follow: Callable[[Specializer, NodeProto], bool],
+    ) -> None:
         self.path = path
-        self._handlers = handlers
+        self._handlers, self._follow = handlers, follow
         self.opset = opset(model)
         self.domains = {entry.domain: entry.version for entry in model.opset_import}
         self.types: dict[str, TypeProto] = {value.name: value.type for value in graph_inputs(model)}
@@ -47,6 +60,8 @@ class Specializer:
         self.sequences: dict[str, list[str]] = {}
         self.aliases: dict[str, str] = {}
         self.nodes: list[NodeProto] = []
+        self.rows = rows_of(model)  # of one that was specialized before it was converted
+        self.row_shapes: dict[str, tuple[Rows, np.ndarray]] = {}
         self._names = 0
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
@@ -69,7 +84,9 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
-        handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if self._follow(self, node):
+            return
+        handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx", OURS) else None
         if handler is not None and handler(self, node, scope or {}):
             return
         if any(name in self.sequences for name in node.input):
@@ -78,7 +95,7 @@ class Specializer:
             raise self.refusal(node, f"is an operator of {node.domain}; only ai.onnx's can be compiled")
         if _is_random(node):
             raise self.refusal(node, "is random; export the model for inference")
-        known = all(name in self.constants for name in node.input if name)
+        known = all(name in self.constants and name not in self.rows for name in node.input if name)
         if known and self._fold(node):
             return
         body = body_of(node, self.opset, [self.types.get(name) for name in node.input])
@@ -202,10 +219,15 @@ class Specializer:
         """The model of what is left to be computed."""
         outputs = [value.name for value in model.graph.output]
         for name in outputs:
+            if self.resolve(name) in self.row_shapes:
+                raise UserError(f"{self.path}: output {name!r} is a shape that depends on the data: cut the model")
             if name in self.sequences:
                 raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
             if (source := self.resolve(name)) != name:
                 self.keep(helper.make_node("Identity", [source], [name], name=name))
+                self.rows |= {name: self.rows[source]} if source in self.rows else {}
+        counts = dict.fromkeys(self.rows[name].count for name in outputs if name in self.rows)
+        outputs += [count for count in counts if count not in outputs]
         read: set[str] = set(outputs)
         nodes: list[NodeProto] = []
         for node in reversed(self.nodes):
@@ -226,7 +248,10 @@ class Specializer:
                 if name in self.types and name not in outputs
             ],
         )
-        return helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+        opsets = {entry.domain: entry for entry in [*model.opset_import, helper.make_opsetid(OURS, 1)]}
+        result = helper.make_model(graph, opset_imports=[*opsets.values()], ir_version=max(model.ir_version, 4))
+        note_rows(result, self.rows)
+        return result
 
     def _set_empty(self, name: str, ty: TypeProto) -> None:
         dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)

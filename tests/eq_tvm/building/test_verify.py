@@ -22,8 +22,8 @@ def path(tmp_path):
 
 
 def check(path, **options):
-    module, _, _ = import_canonical(path)
-    return verify(path, module, {"x": random(1, 4, 8, 8)}, None, None, **{"always": True} | options)
+    module, _, outputs = import_canonical(path)
+    return verify(path, module, outputs, {"x": random(1, 4, 8, 8)}, None, None, **{"always": True} | options)
 
 
 def test_right(path):

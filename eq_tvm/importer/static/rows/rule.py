@@ -1,0 +1,44 @@
+"""What the rules for operators share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from onnx import NodeProto
+
+from eq_tvm.errors import UserError
+from eq_tvm.importer.static.counted import Rows
+from eq_tvm.importer.static.specializer import Specializer
+
+
+def across(specializer: Specializer, node: NodeProto) -> UserError:
+    """To raise: an operator reads across rows."""
+    reason = "reads across rows whose number depends on the data, which can't be compiled: cut the model before it"
+    return specializer.refusal(node, reason)
+
+
+# Keeps a node, and says which axis of its results has rows; the last argument is what its operands have
+Rule = Callable[[Specializer, NodeProto, Rows], None]
+
+
+def keep(specializer: Specializer, node: NodeProto, rows: Rows, axis: int | None) -> None:
+    """Leave a node to be computed, whose results have the rows on this axis; on None, raise."""
+    if axis is None:
+        raise across(specializer, node)
+    specializer.keep(node)
+    specializer.rows.update((name, replace(rows, axis=axis)) for name in node.output if name)
+
+
+def along(axis_of: Callable[[Specializer, NodeProto, int], int | None]) -> Rule:
+    """A rule of an operator whose first operand alone may have rows."""
+
+    def rule(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
+        first, *others = node.input
+        if first not in specializer.rows or any(name in specializer.rows for name in others):
+            raise across(specializer, node)
+        if any(name in specializer.row_shapes for name in others):
+            raise across(specializer, node)
+        keep(specializer, node, rows, axis_of(specializer, node, specializer.rows[first].axis))
+
+    return rule
