@@ -36,6 +36,32 @@ def test_the_first_wrong_node_is_named(path, monkeypatch):
         check(path)
 
 
+def test_a_constant_among_the_outputs(path):
+    constants = {"w": random(6, 4, 3, 3), "priors": random(3, 4)}
+    nodes = [*NODES, ("Identity", "priors", "z", {})]
+    write_model(path, nodes, {"x": (1, 4, 8, 8)}, ["z", "y"], constants)
+    assert check(path) == "verified with ONNX Runtime"
+
+
+def test_an_output_twice(path):
+    write_model(path, NODES, {"x": (1, 4, 8, 8)}, ["y", "y"], {"w": random(6, 4, 3, 3)})
+    assert check(path) == "verified with ONNX Runtime"
+
+
+def test_rows_that_the_data_choose(path):
+    nodes = [*NODES, ("Greater", "y half", "g", {}), ("NonZero", "g", "n", {}), ("Cast", "n", "z", {"to": 1})]
+    constants = {"w": random(6, 4, 3, 3), "half": np.float32(0.5)}
+    write_model(path, nodes, {"x": (1, 4, 8, 8)}, ["z"], constants)
+    assert check(path) == "verified with ONNX Runtime"
+
+
+def test_a_network_that_enlarges_roundings(path):
+    nodes = [("Conv", "x w", "c", {}), ("Mul", "c large", "m", {}), ("Sin", "m", "y", {})]
+    large = {"w": random(6, 4, 3, 3), "large": np.float32(3e3)}
+    write_model(path, nodes, {"x": (1, 4, 8, 8)}, ["y"], large)
+    assert "the network itself enlarges roundings" in check(path)
+
+
 def test_without_onnxruntime(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert check(path) == "verified with onnx's reference evaluator"

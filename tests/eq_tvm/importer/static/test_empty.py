@@ -15,6 +15,12 @@ def test_split_and_concat(tmp_path):
     check_against_onnxruntime(path)
 
 
+def test_concat_along_an_axis_from_behind(tmp_path):
+    """As PyTorch writes it, before operator set 11 knew such axes."""
+    path = write_model(tmp_path / "m.onnx", [("Concat", "x x", "y", {"axis": -1})], {"x": (2, 5)}, ["y"], opset=9)
+    check_against_onnxruntime(path)
+
+
 @pytest.mark.parametrize("operator", ["RandomNormalLike", "Bernoulli"])
 def test_random(tmp_path, operator):
     write_node(tmp_path / "node.onnx", operator, [np.abs(random(3))])
