@@ -129,6 +129,8 @@ def quantize(
 ) -> tuple[tvm.IRModule, dict[str, Any]]:
     """The annotated module, and the bundle's record of it."""
     from eq_tvm import pipeline
+    from eq_tvm.passes.graph.network import read_network
+    from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
@@ -152,6 +154,7 @@ def quantize(
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
+        "float": [{"layer": name, "op": operator} for name, operator in float_layers(read_network(module))],
         "loss": loss,
     }
 

@@ -82,8 +82,9 @@ class Bundle:
     calibration : dict, optional
         None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
         timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,
-        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), and `loss`: with ``--max-drop`` what it led to,
-        as `eq_tvm.quantizing.max_drop.Kept.report` says.
+        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), `float`, those that no scheme quantizes
+        (`layer`, `op`), and `loss`: with ``--max-drop`` what it led to, as `eq_tvm.quantizing.max_drop.Kept.report`
+        says.
     target : dict
         The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
     versions : dict
