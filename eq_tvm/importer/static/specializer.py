@@ -261,6 +261,7 @@ class Specializer:
         """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
         reason = "gives a shape that depends on the data; only static shapes can be compiled"
         inputs = self.sources(*node.input[0 if node.op_type in _DECIDED_BY_ALL else 1 :])
+        inputs = [name for name in inputs if len(self.shape(name)) < 2]  # images decide no shapes
         given = " ".join(f"--constant {name}=VALUE" for name in inputs)
         return (
             f"{reason}: if it is always the same, fix it with {given}"

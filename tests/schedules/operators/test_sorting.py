@@ -14,9 +14,7 @@ from eq_tvm.schedules.operators.sorting import top_k
 )
 def test_top_k(outer, extent, inner, k, dtype, largest):
     numbers = np.arange(20, dtype=dtype) + np.array(2**64 - 20 if dtype == "uint64" else -10, dtype)
-    ranks = np.random.default_rng(extent).integers(
-        0, min(3 + extent // 3, 20), (outer, extent, inner)
-    )  # equal ones too
+    ranks = np.random.default_rng(extent).integers(0, min(3 + extent // 3, 20), (outer, extent, inner))  # some equal
     data = numbers[ranks]
     order = np.argsort(-ranks if largest else ranks, axis=1, kind="stable")[:, :k]
     run = tvm.compile(top_k(outer, extent, inner, k, dtype, largest).with_attr("global_symbol", "run"), "llvm")
