@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo
@@ -95,6 +97,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             versions=_versions(),
             kernels=kernels,
             optimize=options.optimize,
+            constants={name: np.asarray(value).tolist() for name, value in (options.constants or {}).items()},
         )
         progress(_LOWERED, f"compiling for {options.target}")
         written = kind.write(module, network, spec, output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class Bundle:
         `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
     optimize : str
         ``speed`` or ``size``: what they were chosen for.
+    constants : dict of str to numbers
+        Inputs of the ONNX file that have this value for good (``--constant``).
     path : Path, optional
         The directory, once it is written.
     """
@@ -111,6 +113,7 @@ class Bundle:
     versions: dict[str, str]
     kernels: list[dict[str, Any]]
     optimize: str = "speed"
+    constants: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     @property
