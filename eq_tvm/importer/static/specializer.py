@@ -105,8 +105,9 @@ class Specializer:
         self.keep(node)
 
     def keep(self, node: NodeProto) -> None:
-        """Leave a node to be computed; UserError where the shapes of its results aren't static."""
-        for name, ty in self.infer(node).items():
+        """Leave a node to be computed, unless all results are empty; UserError where their shapes aren't static."""
+        types = self.infer(node)
+        for name, ty in types.items():
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
             if (kind := ty.tensor_type.elem_type) in _PACKED:
@@ -116,7 +117,8 @@ class Specializer:
             self.types[name] = ty
             if _is_empty(ty):
                 self._set_empty(name, ty)
-        self.nodes.append(node)
+        if not types or not all(map(_is_empty, types.values())):
+            self.nodes.append(node)
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's results, empty for operators beyond the standard."""
