@@ -15,14 +15,15 @@ import numpy as np
 
 from eq_tvm import host
 from eq_tvm.artifacts import linker
-from eq_tvm.artifacts.bundle import Bundle, TensorInfo
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
-from eq_tvm.building.verify import verify
+from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
+from eq_tvm.running.runtime import Model
 from eq_tvm.targets import TargetSpec, get_target
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
     module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes, options.constants)
+    verified, sample = Verified("not verified"), {}
     if options.verify is not False:
         sample = one_sample(how, inputs)
-        said = verify(
+        verified = verify(
             how.model, module, outputs, sample, options.input_shapes, options.constants, always=bool(options.verify)
         )
-        progress(_IMPORTED, said)
+        progress(_IMPORTED, verified.said)
     record = None
     if how.scheme != "float32":
         module, record = quantize(
@@ -79,6 +81,13 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             options.dump_passes,
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
+
+    def check(executable: tvm.runtime.Executable) -> None:
+        if how.scheme == "float32" and verified.expected is not None and not _why_not_here(spec):
+            model = Model(executable, inputs, outputs)
+            results = model.call([sample[info.name] for info in inputs])
+            verify_compiled(how.model, results_by_name(outputs, results), verified)
+
     progress(_CALIBRATED, f"choosing kernels for {options.target}")
     choose = _tuner(spec, options, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with pass_errors():
@@ -100,7 +109,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             constants={name: np.asarray(value).tolist() for name, value in (options.constants or {}).items()},
         )
         progress(_LOWERED, f"compiling for {options.target}")
-        written = kind.write(module, network, spec, output)
+        written = kind.write(module, network, spec, output, check)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
     return written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,30 @@ _ROUNDING = 2.0**-22  # by which an input is disturbed
 _CHAOTIC = 10.0  # times what such an input changes: each layer rounds, not the input alone
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What a network was compared with, or why it was not.
+
+    Attributes
+    ----------
+    said : str
+    expected : dict of str to numpy.ndarray, optional
+        The outputs by their names; None where they can't be compared with others.
+    """
+
+    said: str
+    expected: Arrays | None = None
+
+
+def verify_compiled(path: Path, results: Arrays, verified: Verified) -> None:
+    """Compare what was compiled to float32, on the input that `verify` had; UserError for a difference."""
+    if verified.expected is not None and (worst := _worst(results, verified.expected)) > _TOLERANCE:
+        raise UserError(
+            f"{path}: compiled, the network computes something else than imported (relative error {worst:.2g}). "
+            "Please report it; --no-verify compiles it as it is"
+        )
+
+
 def verify(
     path: Path,
     module: tvm.IRModule,
@@ -42,7 +67,7 @@ def verify(
     shapes: Shapes | None,
     constants: Constants | None,
     always: bool,
-) -> str:
+) -> Verified:
     """Compare the imported network with ONNX Runtime where that is installed, or onnx's reference evaluator.
 
     Parameters
@@ -61,8 +86,7 @@ def verify(
 
     Returns
     -------
-    str
-        What it was compared with; why it was not, where it was not.
+    Verified
 
     Raises
     ------
@@ -76,7 +100,7 @@ def verify(
     name, run, speed = _reference()
     seconds = _macs(net) * (1 / _MACS + 1 / speed) + _COMPILED * sum(map(executor.must_compile, net.nodes))
     if seconds > _AFFORDABLE and not always:
-        return f"not verified, which would take about {seconds:.0f} s (--verify does it)"
+        return Verified(f"not verified, which would take about {seconds:.0f} s (--verify does it)")
 
     def reference(inputs: Arrays) -> Arrays:
         model = load_onnx(path)  # anew, as saving takes its weights out
@@ -86,13 +110,13 @@ def verify(
     try:
         expected = reference(inputs)
     except Exception as error:  # it raises whatever it likes
-        return f"not verified: {name} can't run it: {' '.join(str(error).split())[:200]}"
+        return Verified(f"not verified: {name} can't run it: {' '.join(str(error).split())[:200]}")
     worst = _worst(results_by_name(outputs, _run_module(module, net, executor, inputs)), expected)
     if worst <= _TOLERANCE:
-        return f"verified with {name}"
+        return Verified(f"verified with {name}", expected)
     node = _first_different(path, inputs, shapes, constants, run)
     if node is None and worst <= _CHAOTIC * _worst(reference(_disturbed(inputs)), expected):
-        return f"verified with {name}, node by node: the network itself enlarges roundings to {worst:.1g}"
+        return Verified(f"verified with {name}, node by node: the network itself enlarges roundings to {worst:.1g}")
     where = f"the first that does is {described(node)}" if node else "no single node is known to"
     raise UserError(
         f"{path}: imported, the network computes something else than in {name} (relative error {worst:.2g}); "

@@ -7,11 +7,13 @@ import pytest
 from onnx_models import random, write_model
 from tvm import relax
 
+import eq_tvm
 from eq_tvm.building import verify as verification
 from eq_tvm.building.canonical import import_canonical
 from eq_tvm.building.verify import verify
 from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS
+from eq_tvm.passes.lower.lowering_rules import RULES
 
 NODES = [("Conv", "x w", "c", {}), ("Elu", "c", "e", {}), ("Sigmoid", "e", "y", {})]
 
@@ -23,7 +25,7 @@ def path(tmp_path):
 
 def check(path, **options):
     module, _, outputs = import_canonical(path)
-    return verify(path, module, outputs, {"x": random(1, 4, 8, 8)}, None, None, **{"always": True} | options)
+    return verify(path, module, outputs, {"x": random(1, 4, 8, 8)}, None, None, **{"always": True} | options).said
 
 
 def test_right(path):
@@ -76,6 +78,15 @@ def test_a_wrong_type_is_refused_while_importing(path, monkeypatch):
     monkeypatch.setitem(CONVERTERS, "Elu", lambda call: relax.op.astype(call.inputs[0], "float16"))
     with pytest.raises(UserError, match=r"Elu \(node 'n1'\): TVM makes float16 .* where ONNX says float32"):
         import_canonical(path)
+
+
+def test_what_is_compiled_is_compared_too(path, tmp_path, monkeypatch):
+    """Where it is float32, and runs here."""
+    write_model(path, [*NODES[:1], ("Relu", "c", "y", {})], {"x": (1, 4, 8, 8)}, ["y"], {"w": random(6, 4, 3, 3)})
+    monkeypatch.setitem(RULES, "relax.nn.relu", lambda low, call: low.value(call.args[0]))
+    with pytest.raises(UserError, match=r"compiled, the network computes something else than imported"):
+        eq_tvm.compile(path, scheme="float32", output=tmp_path / "net.eqtvm")
+    assert not (tmp_path / "net.eqtvm").exists()
 
 
 def test_numbers():
