@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
@@ -17,6 +17,7 @@ _IMAGES = 50
 
 
 @keywords_of(QuantizeOptions)
+@one_at_a_time
 def analyze(options: QuantizeOptions) -> dict[str, Any]:
     """Quantize a network, and find out what that costs each layer.
 

@@ -16,7 +16,7 @@ import numpy as np
 from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
-from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 
 @keywords_of(CompileOptions)
+@one_at_a_time
 def compile(options: CompileOptions) -> Bundle | Standalone:
     """Quantize a network and compile it to a bundle, or to a standalone library.
 
-    `progress` is called with what is done (0 to 1) and a message.
+    `progress` is called with what is done (0 to 1) and a message. Threads that compile take turns.
 
     Returns
     -------

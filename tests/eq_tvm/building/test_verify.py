@@ -1,6 +1,7 @@
 """What is imported is compared with what the file says."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -96,3 +97,23 @@ def test_numbers():
     assert verification.is_close(np.arange(200), np.arange(200)) and not verification.is_close(
         np.arange(200), np.arange(200)[::-1].copy()
     )
+
+
+def test_outputs_that_are_almost_zero(path):
+    """A detector that sees nothing."""
+    write_model(
+        path,
+        [("Conv", "x w b", "c", {}), ("Sigmoid", "c", "y", {})],
+        {"x": (1, 4, 8, 8)},
+        ["y"],
+        {"w": random(6, 4, 3, 3) / 10, "b": np.full(6, -14, np.float32)},
+    )
+    assert check(path).startswith("verified with ONNX Runtime")
+
+
+def test_threads_take_turns(path, tmp_path):
+    def compiled(number):
+        return eq_tvm.compile(path, scheme="float32", output=tmp_path / f"{number}.eqtvm").outputs
+
+    with ThreadPoolExecutor() as threads:
+        assert len(set(threads.map(compiled, range(3)))) == 1
