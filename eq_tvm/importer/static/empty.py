@@ -5,20 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto, helper
 
-from eq_tvm.importer.protobuf import attributes_of, extents, replace_attributes
+from eq_tvm.importer.protobuf import attributes_of, extents
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
 def _concat(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    """Without operands that have no elements; an axis from behind, as operator sets before 11 do not know it."""
+    """Without operands that have no elements."""
     if any(name not in specializer.types for name in node.input):
         return False
-    axis = attributes_of(node).get("axis", 1)
-    if axis < 0 and specializer.opset < 11:
-        counted = _with(node, node.input, node.output)
-        replace_attributes(counted, ["axis"], axis=axis + len(specializer.shape(node.input[0])))
-        specializer.visit(counted)
-        return True
     kept = [name for name in node.input if 0 not in specializer.shape(name)]
     if len(kept) in (0, len(node.input)):
         return False

@@ -13,6 +13,7 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.static.axes import from_the_front
 from eq_tvm.importer.static.counted import Rows, note_rows, rows_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
@@ -84,6 +85,7 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
+        node = from_the_front(node, self.opset, self._rank(node))
         if self._follow(self, node):
             return
         handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx", OURS) else None
@@ -270,6 +272,10 @@ class Specializer:
             if given
             else f"{reason}: cut the model before it"
         )
+
+    def _rank(self, node: NodeProto) -> int | None:
+        ty = self.types.get(node.input[0]) if node.input else None
+        return None if ty is None or not ty.tensor_type.HasField("shape") else len(ty.tensor_type.shape.dim)
 
     def _renamed(self, node: NodeProto, scope: dict[str, str], prefix: str) -> NodeProto:
         renamed = NodeProto()

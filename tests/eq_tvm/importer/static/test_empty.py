@@ -15,9 +15,12 @@ def test_split_and_concat(tmp_path):
     check_against_onnxruntime(path)
 
 
-def test_concat_along_an_axis_from_behind(tmp_path):
-    """As PyTorch writes it, before operator set 11 knew such axes."""
-    path = write_model(tmp_path / "m.onnx", [("Concat", "x x", "y", {"axis": -1})], {"x": (2, 5)}, ["y"], opset=9)
+@pytest.mark.parametrize("opset", [12, 13, 15, 16])
+@pytest.mark.parametrize("operator", ["GreaterOrEqual", "LessOrEqual"])
+def test_comparisons(tmp_path, operator, opset):
+    """Of which onnx infers no shape before operator set 16."""
+    nodes = [(operator, "x half", "c", {}), ("Where", "c x half", "y", {})]
+    path = write_model(tmp_path / "m.onnx", nodes, {"x": (2, 5)}, ["y"], {"half": np.float32(0.5)}, opset=opset)
     check_against_onnxruntime(path)
 
 
