@@ -94,7 +94,7 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     operands = [array(x) for x in operands if isinstance(x.ty, relax.TensorType)]
     if not operands or any(x is None for x in operands) or name in _STAY or not isinstance(value.ty, relax.TensorType):
         return None
-    evaluate = _EVALUATE.get(name, _compiled)
+    evaluate: _Evaluate = _EVALUATE.get(name) or _compiled
     with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
         result = evaluate(value, *operands)
     dtype = str(value.ty.dtype)  # said again: `relax.const` makes 32 bits of 64
@@ -109,8 +109,8 @@ def _compiled(call: relax.Call, *_operands: np.ndarray) -> np.ndarray:
     builder = relax.BlockBuilder()
     with builder.function("main", []):
         builder.emit_func_output(builder.normalize(call))
-    machine: Any = relax.VirtualMachine(tvm.compile(builder.get(), "llvm"), tvm.cpu())
-    return np.asarray(machine["main"]().numpy())
+    run: Callable[[], Any] = relax.VirtualMachine(tvm.compile(builder.get(), "llvm"), tvm.cpu())["main"]
+    return np.asarray(run().numpy())
 
 
 def _known_shape(expr: relax.Expr) -> relax.ShapeExpr | None:

@@ -28,10 +28,6 @@ GROUPS = {
             {"i": np.full((1, 1, 6, 6), 2, I), "u": random(1, 1, 6, 6)},
         ),
         "top k": ([("TopK", "a k", "m indices", {"axis": 1})], {"k": I([3])}),
-        "one hot": (
-            [("ArgMax", "a", "i", {"axis": 1, "keepdims": 0}), ("OneHot", "i d v", "m", {"axis": 1})],
-            {"d": I(8), "v": np.float32([0, 2])},
-        ),
         "split": ([("Split", "a s", "p q", {"axis": 1}), ("Concat", "q p q", "m", {"axis": 1})], {"s": I([3, 5])}),
         "where": (
             [("Less", "a t", "l", {}), ("Neg", "r", "n", {}), ("Where", "l n a", "m", {})],

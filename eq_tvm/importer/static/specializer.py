@@ -283,7 +283,10 @@ class Specializer:
         renamed.name = prefix + node.name if prefix and node.name else node.name
         renamed.input[:] = [self.resolve(scope.get(name, name)) for name in node.input]
         scope.update((name, prefix + name) for name in node.output if name)
-        renamed.output[:] = [name and prefix + name for name in node.output]
+        outputs = [name and prefix + name for name in node.output]
+        while len(outputs) > 1 and not outputs[-1]:
+            outputs.pop()
+        renamed.output[:] = outputs
         return renamed
 
     def _fold(self, node: NodeProto) -> bool:

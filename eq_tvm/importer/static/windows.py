@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from onnx import NodeProto
+import numpy as np
+from onnx import NodeProto, helper
 
 from eq_tvm.importer.protobuf import attributes_of, replace_attributes
+from eq_tvm.importer.protobuf import extents as extents_of
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
 def _resize(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     """Without operands that have no elements: before operator set 13, there was no other way to leave one out."""
-    if specializer.opset < 13:
+    return _resize_by_scales(specializer, node) or (specializer.opset >= 13 and _resize_to_sizes(specializer, node))
+
+
+def _resize_by_scales(specializer: Specializer, node: NodeProto) -> bool:
+    """To as many pixels as runtimes make of a scale.
+
+    They multiply in float32, where 10 times 0.7 is 7; onnx's shape inference takes float32's 0.7 for less than that.
+    """
+    place = 1 if node.op_type == "Upsample" or specializer.opset < 11 else 2
+    scales = specializer.value(node.input[place]) if place < len(node.input) and node.input[place] else None
+    extents = specializer.shape(node.input[0])
+    if scales is None or len(scales) != len(extents):
         return False
+    (output,) = node.output
+    sizes = [int(n) for n in np.array(extents, np.float32) * scales.astype(np.float32)]
+    if node.input[0] in specializer.constants or 0 in sizes or sizes == extents_of(specializer.infer(node)[output]):
+        return False
+    dtype = specializer.types[node.input[0]].tensor_type.elem_type
+    specializer.types[output] = helper.make_tensor_type_proto(dtype, sizes)
+    specializer.nodes.append(node)
+    return True
+
+
+def _resize_to_sizes(specializer: Specializer, node: NodeProto) -> bool:
     empty = [i > 0 and name in specializer.types and 0 in specializer.shape(name) for i, name in enumerate(node.input)]
     if not any(empty):
         return False
@@ -56,5 +80,6 @@ def _pool(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> 
 
 HANDLERS: dict[str, Handler] = {
     "Resize": _resize,
+    "Upsample": _resize,
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), _pool),
 }

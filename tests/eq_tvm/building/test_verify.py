@@ -111,6 +111,13 @@ def test_outputs_that_are_almost_zero(path):
     assert check(path).startswith("verified with ONNX Runtime")
 
 
+def test_what_a_converter_leaves_of_constants(path):
+    nodes = [*NODES, ("ArgMax", "y", "i", {"axis": 1, "keepdims": 0}), ("OneHot", "i depth values", "z", {"axis": 1})]
+    constants = {"w": random(6, 4, 3, 3), "depth": np.int64(6), "values": np.float32([0, 2])}
+    write_model(path, nodes, {"x": (1, 4, 8, 8)}, ["z"], constants)
+    assert check(path) == "verified with ONNX Runtime"
+
+
 def test_threads_take_turns(path, tmp_path):
     def compiled(number):
         return eq_tvm.compile(path, scheme="float32", output=tmp_path / f"{number}.eqtvm").outputs

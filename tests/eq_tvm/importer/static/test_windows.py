@@ -25,6 +25,17 @@ def test_resize_with_scales_of_no_elements(tmp_path, opset, roi, mode, coordinat
     check_against_onnxruntime(path)
 
 
+@pytest.mark.parametrize("opset", [10, 11, 13, 18])
+@pytest.mark.parametrize("extent,scale", [(10, 0.7), (30, 0.9), (20, 1.15), (10, 2.3), (10, 1.1)])
+def test_resize_by_a_scale_that_is_no_float(tmp_path, opset, extent, scale):
+    """Runtimes round the product where onnx infers the number below."""
+    scales = {"scales": np.float32([1, 1, 1, scale])}
+    nodes = [("Resize", "x scales" if opset < 11 else "x none scales", "y", {"mode": "linear"})]
+    constants = scales if opset < 11 else scales | {"none": NONE}
+    path = write_model(tmp_path / "m.onnx", nodes, {"x": (1, 3, 5, extent)}, ["y"], constants, opset=opset)
+    check_against_onnxruntime(path)
+
+
 @pytest.mark.parametrize("opset", [11, 17, 19])
 @pytest.mark.parametrize(
     "window",
