@@ -8,10 +8,9 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.files.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     import tvm
@@ -94,12 +93,7 @@ def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:
         The file can't be read, or an entry has an unknown key, lacks a field or has a value that makes no sense.
     """
     path = Path(path or DEFAULT_FILE)
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"can't read the targets file {path}: {getattr(e, 'strerror', None) or e}") from e
-    except yaml.YAMLError as e:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
+    entries = read_yaml(path, "targets file")
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{path} must map the names of targets to their descriptions, as {DEFAULT_FILE} does")
 
@@ -215,8 +209,8 @@ def _only_keys(entry: dict[str, Any], known: tuple[str, ...], where: str) -> Non
         raise UserError(f"{where} has the unknown key {unknown[0]}; there are: {_listed(known)}")
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**63  # nor NaN
 
 
 def _listed(names: Any) -> str:

@@ -60,6 +60,8 @@ def test_own_file(tmp_path):
         ({"l1": 0}, "l1 must be a whole number"),
         ({"instructions": {"mmla": 3}}, "unknown instruction mmla; there are: .*sdot"),
         ({"instructions": {"sdot": -3}}, "throughput of sdot must be positive, not -3"),
+        ({"instructions": {"sdot": float("nan")}}, "throughput of sdot must be positive, not nan"),
+        ({"l1": 10**400}, "l1 must be a whole number"),
         ({"instructions": {}}, "instructions must map some of"),
         ({"attrs": "+dotprod"}, "attrs must be a list"),
         ({"cpu": 7}, "cpu must be text, not 7"),
@@ -72,7 +74,9 @@ def test_bad_entry(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: 3", "a: {b: [", "a: {alias: b}", "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "a: 3", "a: {b: [", "a: {alias: b}", "\0", "a: 2001-99-99", "a: 1\na: 2"]
+)
 def test_bad_file(tmp_path, text):
     path = tmp_path / "t.yaml"
     path.write_text(text)
