@@ -256,7 +256,7 @@ def test_bad_preprocessing(refused, folder):
     (folder / "bad.yaml").write_text("{channels: RGB, mean: [1, 2, 3]}")
     refused("bad.yaml lacks std", "compile", "net.onnx", "--calibration", "random", "--preprocess", "bad.yaml")
     (folder / "grey.yaml").write_text("{channels: GRAY, mean: [1], std: [1]}")
-    refused("becomes an input of shape (1, 1, 12, 12)", *COMPILE, "--preprocess", "grey.yaml")
+    refused("channels GRAY does not fit: the network takes (1, 3, 12, 12), NCHW", *COMPILE, "--preprocess", "grey.yaml")
 
 
 @pytest.mark.parametrize("scheme", ["int7", "float32"])
