@@ -17,7 +17,8 @@ from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.building.verify import verify
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
@@ -180,10 +181,9 @@ _IMPORTED, _CALIBRATED, _LOWERED = 0.02, 0.7, 0.8
 
 
 def _make_directory(path: Path) -> None:
-    try:
+    with system_errors(f"write to the directory {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"can't write to the directory {path}: {e.strerror}") from e
+        check_folder(path, "modules")
 
 
 def _versions() -> dict[str, str]:

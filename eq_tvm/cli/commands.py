@@ -8,17 +8,17 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eq_tvm import host
 from eq_tvm.cli.board_options import Key, Rpc, Tracker
 from eq_tvm.cli.declared import changed, takes
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, reason, system_errors
+from eq_tvm.files.whole_file import check_destination, write_whole
 from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted = _note_interrupts()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
     try:
-        return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+        code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+        return 130 if interrupted else code  # what was interrupted may have gone on: an import that could fail
     except UserError as e:
         message = str(e)
+    except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
+        message = ": ".join(filter(None, [e.filename and str(e.filename), reason(e)]))
     except typer.TyperException as e:
         message = e.format_message()
     except Exception:
@@ -110,8 +113,8 @@ def analyze(
     """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
     from eq_tvm.cli import report
 
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"can't write {output}: there is no directory {output.parent}")
+    if output is not None:
+        check_destination(output)
     model = options["model"]
     if model is not None and model.is_dir():
         from eq_tvm.artifacts import bundle as bundles
@@ -132,7 +135,8 @@ def analyze(
             result = analysis.analyze(**options, progress=progress)
         text = report.analysis_report(result)
     if output is not None:
-        _write(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
+        with system_errors(f"write {output}"):
+            write_whole(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
     print(json.dumps(result) if as_json else text)
 
 
@@ -169,6 +173,8 @@ def run(
         raise UserError("nothing to run on: pass --input FILE...")
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")
+    if output is not None:
+        check_destination(output)
     _without_compiler()
     results = []
     with _board(rpc, tracker, key) as board:
@@ -178,7 +184,8 @@ def run(
             print(top_report(name, results[-1], top))
     if output is not None:
         joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
-        _write(output, lambda file: write_arrays(file, joined))
+        with system_errors(f"write {output}"):
+            write_whole(output, lambda file: write_arrays(file, joined))
 
 
 @app.command(
@@ -298,16 +305,3 @@ def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | Non
     if not model.is_dir() or not bundle.read(model).is_example:
         raise UserError("no images: pass --data DATA (an .npz, a .csv or a directory)")
     return example.EVAL, reference or (example.MODEL if float_engine() else None)
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write to a temporary file beside it and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    except OSError as e:
-        raise UserError(f"can't write {path}: {e.strerror}") from e
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The command line, as people use it: what it prints, its exit codes, and what it leaves on the disk."""
 
+import contextlib
 import json
 import os
 import re
@@ -281,6 +282,31 @@ def test_bad_destinations(refused, folder):
     refused("a.png is a file", *COMPILE, "--output", "a.png")
     refused("for the bundle does not exist", *COMPILE, "--output", "none/b")
     refused("can't write to the directory a.png", *COMPILE, "--dump-passes", "a.png")
+    refused("can't write in /proc", *COMPILE, "--output", "/proc/b")
+    refused("can't write in /proc", "run", "b", "--input", "a.png", "--output", "/proc/y.npz")
+    refused("can't write in /proc", "analyze", *COMPILE[1:], "--output", "/proc/y.json")
+    refused("can't write /dev/null: there is something that is no file", "analyze", "--output", "/dev/null")
+    refused("can't write to the directory /proc/dump", *COMPILE, "--dump-passes", "/proc/dump")
+
+
+def test_names_that_are_too_long(refused, folder, tiny_executable):
+    write_tiny(folder / "tiny", tiny_executable)
+    long = "x" * 300
+    for command in (
+        ["compile", long],
+        *([*COMPILE, option, long] for option in ("--calibration", "--preprocess", "--output", "--dump-passes")),
+        [*COMPILE, "--targets", long],
+        ["run", long, "--input", "a.png"],
+        ["run", "tiny", "--input", long],
+        ["run", "tiny", "--input", "a.png", "--output", f"{long}.npz"],
+        ["evaluate", long, "--data", "images.npz"],
+        ["evaluate", "tiny", "--data", long],
+        ["evaluate", "tiny", "--data", "images.npz", "--reference", long],
+        ["bench", long],
+        ["analyze", long],
+        ["analyze", "--output", long],
+    ):
+        refused("File name too long", *command)
 
 
 def test_bad_bundles(refused, folder, tiny_executable):
@@ -319,6 +345,21 @@ def test_as_a_program(tmp_path, monkeypatch):
     assert process.communicate() == ("", "error: no such ONNX file: none.onnx\n") and process.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [
+        (">/dev/full", 2, "error: can't write to the standard output: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| true", 0, ""),
+    ],
+)
+def test_where_nothing_can_be_printed(redirected, code, said):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ["bash", "-c", f"set -o pipefail; {sys.executable} -m eq_tvm targets {redirected}"]
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_help_and_targets_do_not_wait_for_tvm():
     script = (
         "import sys; from eq_tvm.cli import main; main(['targets']); main(['--help']); assert 'tvm' not in sys.modules"
@@ -337,6 +378,16 @@ def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch):
     assert process.returncode == 130, err
     assert "Traceback" not in err and out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_that_an_import_takes_for_a_failure(folder, monkeypatch, capsys):
+    def interrupted_import(*_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr("eq_tvm.targets.load_targets", interrupted_import)
+    assert main(["targets"]) == 130
 
 
 def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys):
