@@ -83,6 +83,11 @@ def cores() -> int:
     return len(siblings)
 
 
+def processors() -> int:
+    """Logical processors of this machine."""
+    return os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones)."""
     for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):

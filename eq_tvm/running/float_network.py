@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,11 +26,9 @@ def float_engine() -> str | None:
 
     None where TVM is loaded without its compiler.
     """
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
-    return "ONNX Runtime float32"
+    if find_spec("onnxruntime"):  # not imported here, as an import that is interrupted may fail with ImportError
+        return "ONNX Runtime float32"
+    return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
 
 
 def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: tuple[TensorInfo, ...] = ()) -> Runner:
