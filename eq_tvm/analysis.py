@@ -45,6 +45,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
     arrays, held_out = read_images(how, inputs)
+    if held_out is not None:
+        held_out.samples.warn_of_raw_pixels()
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     with pass_errors():
         prepared = pipeline.prepare(module, named, method=how.method, **how.options)

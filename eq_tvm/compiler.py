@@ -133,6 +133,8 @@ def quantize(
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
+    if held_out is not None:
+        held_out.samples.warn_of_raw_pixels()
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss = None
     with pass_errors():

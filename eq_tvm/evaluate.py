@@ -81,6 +81,7 @@ def evaluate(
         scores.add(outputs, samples.labels(i), expected, samples.images_each)
         if progress:
             progress((i + 1) / n, f"{(i + 1) * samples.images_each} of {n * samples.images_each} images")
+    samples.warn_of_raw_pixels()
     return scores.result()
 
 

@@ -179,7 +179,7 @@ def read(path: str | Path) -> Bundle:
             raise TypeError
     except OSError as e:
         raise UserError(f"{path} is no bundle, or incomplete: can't read {DESCRIPTION}: {e.strerror}") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} can't be understood; compile it again") from e
     if schema > SCHEMA:
         raise UserError(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm.errors import UserError, system_errors
+from eq_tvm.errors import UserError, reason, system_errors
 from eq_tvm.files.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -163,8 +163,10 @@ def _read(file: Path) -> dict[str, Any]:
             raise ValueError("it is not a mapping of processors to layers")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as e:
-        raise UserError(f"can't read the tuning file {file} ({e}): delete it, or name another by --tuning-file") from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise UserError(
+            f"can't read the tuning file {file} ({reason(e)}): delete it, or name another by --tuning-file"
+        ) from e
     return entries
 
 

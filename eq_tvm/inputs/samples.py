@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,15 @@ class Samples:
         """By their names all inputs of a run, in the network's shapes and dtypes."""
         return {form.info.name: form.joined(_items(form, dataset, index)) for form, dataset in self.parts}
 
+    def warn_of_raw_pixels(self) -> None:
+        """Warn where a network of floats gets pixels as they are only because nothing says how to preprocess them."""
+        if any(_raw_pixels(form, dataset) for form, dataset in self.parts):
+            warnings.warn(
+                f"{self.source} goes into the network as pixels from 0 to 255, in the order RGB: say how it was "
+                "trained by --preprocess FILE (if just so, with mean 0 and std 1)",
+                stacklevel=2,
+            )
+
     def name(self, index: int) -> str:
         """What people call a sample: its file, and the place where that has several."""
         form, dataset = self.parts[0]
@@ -129,6 +139,12 @@ class Samples:
     def left_over(self) -> int:
         """How many images are in no sample."""
         return len(self.parts[0][1]) % self.images_each
+
+
+def _raw_pixels(form: InputForm, dataset: Dataset) -> bool:
+    floats = np.dtype(form.info.dtype).kind == "f"
+    images = not isinstance(dataset.images, np.ndarray) or dataset.images.dtype == np.uint8
+    return form.preprocess is None and form.layout is not None and floats and images
 
 
 def _items(form: InputForm, dataset: Dataset, index: int) -> list[np.ndarray]:

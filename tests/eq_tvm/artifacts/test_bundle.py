@@ -130,7 +130,9 @@ def test_newer_schema(tiny):
         bundles.read(tiny.path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": "1"}', '{"schema": 1}', '{"schema": 1, "files": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema": "1"}', '{"schema": 1}', '{"schema": 1, "files": 3}', "[" * 100000]
+)
 def test_damaged_description(tiny, text):
     (tiny.path / "bundle.json").write_text(text)
     with pytest.raises(UserError, match=r"is damaged: bundle.json .*; compile it again"):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,25 @@ def test_a_bundle_for_32_bit_arm_names_the_other_artifact(cli, folder):
     assert re.search("^next +--artifact standalone: TVM, which runs bundles, has no packages", out, re.M)
 
 
+def test_images_without_preprocessing_are_warned_of(cli, folder):
+    def warned(*arguments):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            code, _, err = cli(*arguments)
+        assert code == 0, err
+        return any("images.npz goes into the network as pixels from 0 to 255" in str(each) for each in caught)
+
+    np.savez("floats.npz", x=RANDOM.standard_normal((8, 3, 12, 12), np.float32))
+    (folder / "as_they_are.yaml").write_text("{channels: RGB, mean: [0, 0, 0], std: [1, 1, 1]}")
+    quantize = ("net.onnx", "--method", "minmax", "--calibration")
+    for command in ("compile", "analyze"):
+        assert warned(command, *quantize, "images.npz")
+        assert not warned(command, *quantize, "floats.npz")
+        assert not warned(command, *quantize, "images.npz", "--preprocess", "as_they_are.yaml")
+    assert not warned("evaluate", "net-native.eqtvm", "--data", "images.npz")
+    assert warned("evaluate", "net.onnx", "--data", "images.npz")
+
+
 def test_standalone(cli, refused, folder):
     code, out, err = cli(*COMPILE, "--artifact", "standalone")
     assert code == 0, err
@@ -197,6 +217,7 @@ def test_usage_errors(refused):
     refused("--artifact must be one of bundle, standalone, not exe", "compile", "--artifact", "exe")
     refused("--optimize must be one of speed, size, not both", "compile", "--optimize", "both")
     refused("--input must look like NAME=1,3,224,224, not x=1,a", "compile", "--input", "x=1,a")
+    refused("--input must look like NAME=1,3,224,224", "compile", "--input", f"x={10**20},3,32,32")
     refused("nothing to run on: pass --input FILE", "run", "b")
     refused("no images: pass --data DATA", "evaluate", "net.onnx")
     refused("--seconds must be positive", "bench", "b", "--seconds", "0")
@@ -316,6 +337,7 @@ def test_bad_bundles(refused, folder, tiny_executable):
         refused("this machine is", *command)
     refused("--output must end with .npz", "run", "tiny", "--input", "a.png", "--output", "y.txt")
     refused("no such input file: c.png", "run", "tiny", "--input", "c.png")
+    refused("foreign is a directory: pass the files in it", "run", "tiny", "--input", "a.png", "foreign")
     refused(f"the network takes {SHAPE}", "run", "tiny", "--input", "a.png")
     np.savez("named.npz", z=np.zeros(SHAPE, np.float32))
     refused("named.npz has the arrays z; the inputs are x", "run", "tiny", "--input", "named.npz")
