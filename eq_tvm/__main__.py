@@ -1,5 +1,6 @@
 """``python -m eq_tvm``"""
 
+import io
 import os
 import sys
 
@@ -8,6 +9,8 @@ from eq_tvm.errors import reason
 
 def run() -> None:
     """Run the command line, and end with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks; as stderr does
     try:
         from eq_tvm.cli import main
 

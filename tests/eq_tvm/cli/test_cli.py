@@ -382,6 +382,13 @@ def test_where_nothing_can_be_printed(redirected, code, said):
     assert (done.returncode, done.stderr) == (code, said)
 
 
+def test_names_that_the_terminal_lacks(tmp_path):
+    (tmp_path / "t.yaml").write_text("pi: {description: nœud, host: true}", encoding="utf-8")
+    command = [sys.executable, "-m", "eq_tvm", "targets", "--targets", str(tmp_path / "t.yaml")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "n\\u0153ud" in done.stdout
+
+
 def test_help_and_targets_do_not_wait_for_tvm():
     script = (
         "import sys; from eq_tvm.cli import main; main(['targets']); main(['--help']); assert 'tvm' not in sys.modules"
