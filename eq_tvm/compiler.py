@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -56,6 +58,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     output = kind.check_destination(options.output or f"{how.model.stem}-{options.target}{kind.suffix}")
     if options.dump_passes is not None:
         _make_directory(Path(options.dump_passes))
+    _check_space(how.model)
 
     from eq_tvm import passes, pipeline
 
@@ -186,6 +189,19 @@ def _make_directory(path: Path) -> None:
     with system_errors(f"write to the directory {path}"):
         path.mkdir(parents=True, exist_ok=True)
         check_folder(path, "modules")
+
+
+def _check_space(model: Path) -> None:
+    """UserError where object files, about as large as the network, don't fit: LLVM would end the process."""
+    needed = model.stat().st_size + (4 << 20)
+    with system_errors("compile without temporary files"):
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free / 1e6:.1f} MB left, but compiling takes about {needed / 1e6:.1f} MB of temporary "
+            "files: set TMPDIR to another directory"
+        )
 
 
 def _versions() -> dict[str, str]:

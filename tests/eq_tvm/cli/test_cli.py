@@ -310,6 +310,12 @@ def test_bad_destinations(refused, folder):
     refused("can't write to the directory /proc/dump", *COMPILE, "--dump-passes", "/proc/dump")
 
 
+def test_no_room_for_temporary_files(refused, folder, monkeypatch):
+    full = shutil.disk_usage(folder)._replace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    refused("has 0.1 MB left, but compiling takes about 4.2 MB of temporary files: set TMPDIR", *COMPILE)
+
+
 def test_names_that_are_too_long(refused, folder, tiny_executable):
     write_tiny(folder / "tiny", tiny_executable)
     long = "x" * 300
