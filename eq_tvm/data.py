@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError, reason
+from eq_tvm.errors import UserError, reason, system_errors
 from eq_tvm.inputs.image_files import read_image
 from eq_tvm.inputs.input_form import network_input
 from eq_tvm.preprocess import Preprocess
@@ -88,9 +88,11 @@ def read(path: str | Path) -> Dataset:
         Nothing there, or not readable, or not of that form. A file that is no image is told when it is read.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"no such file or directory: {path}")
-    if path.is_dir():
+    with system_errors(f"read {path}"):
+        if not path.exists():
+            raise UserError(f"no such file or directory: {path}")
+        is_directory = path.is_dir()
+    if is_directory:
         dataset = _read_directory(path)
     elif path.suffix.lower() == ".npz":
         dataset = of_arrays(read_arrays(path), path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
@@ -86,11 +86,10 @@ def evaluate(
 
 
 def _is_bundle(model: str | Path) -> bool:
-    if Path(model).is_dir():
-        return True
-    if not Path(model).exists():
-        raise UserError(f"no such bundle or ONNX file: {model}")
-    return False
+    with system_errors(f"read {model}"):
+        if not Path(model).exists():
+            raise UserError(f"no such bundle or ONNX file: {model}")
+        return Path(model).is_dir()
 
 
 def _with_all_rows(

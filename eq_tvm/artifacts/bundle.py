@@ -17,7 +17,7 @@ import numpy as np
 
 from eq_tvm import example
 from eq_tvm.artifacts import directory
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 
 SCHEMA = 1
@@ -170,8 +170,9 @@ def read(path: str | Path) -> Bundle:
         It is no bundle, or of a newer schema, or a file is missing or altered (named).
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"no such bundle: {path}")
+    with system_errors(f"read {path}"):
+        if not path.exists():
+            raise UserError(f"no such bundle: {path}")
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         schema = description["schema"]

@@ -62,8 +62,10 @@ def replacing(path: Path, kind: str) -> Iterator[Path]:
             new.mkdir()
             yield new
             _exchange(new, path, temporary)
-    finally:
+    except BaseException:
         _restore(temporary, path)
+        raise
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -82,9 +84,10 @@ def _exchange(new: Path, path: Path, aside: Path) -> None:
 
 
 def _restore(aside: Path, path: Path) -> None:
-    """Put the replaced directory back where the new one did not make it."""
-    if not path.exists() and (old := sorted(aside.glob(f"{_OLD}*"))):
-        old[-1].rename(path)
+    """Put the replaced directory back, unless another process has put one there."""
+    if old := sorted(aside.glob(f"{_OLD}*")):
+        with suppress(OSError):
+            old[-1].rename(path)
 
 
 _OLD = "old"

@@ -12,7 +12,7 @@ import numpy as np
 from eq_tvm import data as datasets
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.data import Dataset
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.preprocess import Preprocess
 
@@ -57,7 +57,9 @@ class Samples:
         single one may do without. `labels` may be beside them.
         """
         path, names = Path(path), [info.name for info in inputs]
-        if path.suffix.lower() == ".npz" and path.is_file():
+        with system_errors(f"read {path}"):
+            archive = path.suffix.lower() == ".npz" and path.is_file()
+        if archive:
             arrays = datasets.read_arrays(path)
             if len(names) > 1 or "images" not in arrays or names == ["images"]:
                 return cls.of_arrays(path, arrays, inputs, preprocess)

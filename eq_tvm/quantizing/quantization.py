@@ -10,7 +10,7 @@ import numpy as np
 
 from eq_tvm import example
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
@@ -54,8 +54,9 @@ class Quantization:
             model, calibration = example.MODEL, calibration or example.CALIBRATION
             preprocess = preprocess or example.PREPROCESS
         model = Path(model)
-        if not model.is_file():
-            raise UserError(f"no such ONNX file: {model}")
+        with system_errors(f"read {model}"):
+            if not model.is_file():
+                raise UserError(f"no such ONNX file: {model}")
         check_choices(options)
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images

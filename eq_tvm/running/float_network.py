@@ -15,7 +15,7 @@ from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
 from eq_tvm.targets import get_target
@@ -41,8 +41,9 @@ def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: t
     inputs : tuple of TensorInfo
         Of the network that it is to be compared with: what is dynamic in the file gets its extents.
     """
-    if not Path(path).is_file():
-        raise UserError(f"no such ONNX file: {path}")
+    with system_errors(f"read {path}"):
+        if not Path(path).is_file():
+            raise UserError(f"no such ONNX file: {path}")
     engine = float_engine()
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")

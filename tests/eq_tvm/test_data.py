@@ -197,6 +197,7 @@ def test_nothing_there(tmp_path):
         ("none", "no such file or directory"),
         ("empty", "contains no images"),
         ("d.txt", "images come as"),
+        ("x" * 300, "can't read .*: File name too long"),
     ]:
         with pytest.raises(UserError, match=message):
             data.read(tmp_path / name)

@@ -101,6 +101,8 @@ def test_several_writers_of_one_place(tmp_path):
 
 
 def test_missing(tiny):
+    with pytest.raises(UserError, match=r"can't read .*: File name too long"):
+        bundles.read("x" * 300)
     with pytest.raises(UserError, match=r"no such bundle: .*none"):
         bundles.read(tiny.path.with_name("none"))
     tiny.library.unlink()
