@@ -18,7 +18,7 @@ def run() -> None:
     except KeyboardInterrupt:  # before `main` is there to see it
         code = 130
     code = _flushed(code)
-    if code == 130:
+    if code > 128:
         # Interrupted while an extension module ran Python code, as TVM's do when they are loaded, Python would remember
         # that and end by the signal, whatever became of the exception.
         os._exit(code)

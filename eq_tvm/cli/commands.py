@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eq_tvm import host
 from eq_tvm.cli.board_options import Key, Rpc, Tracker
 from eq_tvm.cli.declared import changed, takes
-from eq_tvm.errors import UserError, reason, system_errors
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, write_whole
 from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
 
@@ -32,43 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
-    arguments = sys.argv[1:] if arguments is None else arguments
-    interrupted = _note_interrupts()
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
-    try:
-        code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
-        return 130 if interrupted else code  # what was interrupted may have gone on: an import that could fail
-    except UserError as e:
-        message = str(e)
-    except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
-        message = ": ".join(filter(None, [e.filename and str(e.filename), reason(e)]))
-    except typer.TyperException as e:
-        message = e.format_message()
-    except Exception:
-        if interrupted:
-            return 130
-        raise
-    if interrupted:
-        return 130  # the call to a board that it ended, for one, fails with a UserError
-    print("error:", " ".join(message.split()), file=sys.stderr)
-    return 2
-
-
-def _note_interrupts() -> list[int]:
-    """Ctrl-C inside a pass comes back from TVM as a RuntimeError: the list given then tells what it was."""
-    interrupted: list[int] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        interrupted.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    return interrupted
 
 
 def _examples(*commands: str) -> str:

@@ -402,15 +402,16 @@ def test_help_and_targets_do_not_wait_for_tvm():
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     process = start("compile", "--output", "b")
     while "libtvm" not in Path(f"/proc/{process.pid}/maps").read_text():  # it has begun
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err and out == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -425,16 +426,17 @@ def test_ctrl_c_that_an_import_takes_for_a_failure(folder, monkeypatch, capsys):
     assert main(["targets"]) == 130
 
 
-def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys, number):
     from eq_tvm import pipeline
 
     def calibrate(module, *args, **options):
         @tvm.transform.module_pass(opt_level=0)
         def interrupted_pass(module, context):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
         return interrupted_pass(module), []
 
     monkeypatch.setattr(pipeline, "calibrate", calibrate)
-    assert main(list(COMPILE)) == 130
+    assert main(list(COMPILE)) == 128 + number
     assert "Traceback" not in capsys.readouterr().err and not (folder / "net-native.eqtvm").exists()
