@@ -24,7 +24,7 @@ from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
-from eq_tvm.targets import TargetSpec, get_target
+from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
     import tvm
@@ -110,6 +110,7 @@ def _target(options: CompileOptions) -> TargetSpec:
     """The target, where these options can be compiled for it here."""
     spec = get_target(options.target, options.targets_file)
     linker.check(spec)
+    check_llvm(spec)
     if options.tune and (missing := _why_not_here(spec)):
         raise UserError(f"--tune measures on this machine, but target {spec.name} {missing}; leave --tune out")
     return spec

@@ -131,6 +131,31 @@ def get_target(name: str, path: str | Path | None = None) -> TargetSpec:
     return targets[name]
 
 
+def check_llvm(spec: TargetSpec) -> None:
+    """Raise a UserError where LLVM does not know the processor, or knows that it lacks an instruction.
+
+    It would end the process when it comes to code for them.
+    """
+    from tvm.target import codegen
+
+    if spec.triple is None:
+        return
+    for name in spec.instructions:
+        if not spec.architecture.startswith(needed := host.ARCHITECTURES.get(name, "x86_64")):
+            raise UserError(
+                f"target {spec.name}: {name} is an instruction of {needed}, but the triple is {spec.triple}"
+            )
+    if not codegen.llvm_is_valid_cpu(spec.cpu, spec.triple):
+        raise UserError(f"target {spec.name}: LLVM knows no processor {spec.cpu} for {spec.triple}")
+    present = set(map(str, codegen.llvm_get_cpu_features(spec.tvm_target())))
+    for name in spec.instructions:
+        if missing := host.missing_features([name], present):
+            raise UserError(
+                f"target {spec.name}: LLVM has no {name} for {spec.cpu}, which lacks {', '.join(missing)}: take {name} "
+                f"out of instructions, or [{', '.join(f'+{feature}' for feature in missing)}] into attrs if it is there"
+            )
+
+
 _POSITIVE = ("l1", "l2", "threads")
 _KEYS = tuple(f.name for f in fields(TargetSpec) if f.name != "name")
 _REQUIRED = tuple(f.name for f in fields(TargetSpec) if f.name != "name" and f.default_factory is f.default is MISSING)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eq_tvm import example
+from eq_tvm import example, host
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
@@ -49,6 +49,7 @@ class Quantization:
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
         """With what is left out filled in; UserError for what can't be."""
+        host.check_compiler()
         model, calibration, preprocess = options.model, options.calibration, options.preprocess
         if model is None:
             model, calibration = example.MODEL, calibration or example.CALIBRATION

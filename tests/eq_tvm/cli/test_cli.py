@@ -316,6 +316,12 @@ def test_no_room_for_temporary_files(refused, folder, monkeypatch):
     refused("has 0.1 MB left, but compiling takes about 4.2 MB of temporary files: set TMPDIR", *COMPILE)
 
 
+def test_without_tvms_compiler(refused, monkeypatch):
+    monkeypatch.setenv("TVM_USE_RUNTIME_LIB", "1")
+    for command in (COMPILE, ["analyze", *COMPILE[1:]]):
+        refused("TVM is loaded without its compiler here: unset TVM_USE_RUNTIME_LIB", *command)
+
+
 def test_names_that_are_too_long(refused, folder, tiny_executable):
     write_tiny(folder / "tiny", tiny_executable)
     long = "x" * 300
