@@ -23,7 +23,7 @@ from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
-from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
+from eq_tvm.quantizing.quantization import Quantization, images_in, one_sample, read_images
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def quantize(
         "calibrated": not how.is_random,
         "method": how.method,
         "activation_range": how.activation_range,
-        "images": len(arrays[0]),
+        "images": images_in(arrays, held_out),
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,

@@ -137,17 +137,22 @@ def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list
     Returns
     -------
     list of np.ndarray
-        For each input N samples, evenly spaced over those there are, in the input's dtype: (N, ...) without the
-        network's batch axis where that is 1, else (N, *shape).
+        For each input the N samples that have so many images, evenly spaced over those there are, in the input's dtype:
+        (N, ...) without the network's batch axis where that is 1, else (N, *shape).
     HeldOut, optional
         At most 500 of the others, evenly spaced; None where there are no images, but noise.
     """
     if how.is_random:
         return _noise(how, inputs), None
     samples = Samples.read(how.calibration, inputs, how.preprocess)
-    chosen = _evenly(np.arange(len(samples)), how.images)
+    chosen = _evenly(np.arange(len(samples)), max(1, how.images // samples.images_each))
     rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
     return _stacked(samples, chosen), HeldOut(samples, rest)
+
+
+def images_in(arrays: list[np.ndarray], held_out: HeldOut | None) -> int:
+    """How many images the samples have that `read_images` gave to find scales."""
+    return len(arrays[0]) * (held_out.samples.images_each if held_out is not None else 1)
 
 
 def one_sample(how: Quantization, inputs: tuple[TensorInfo, ...]) -> dict[str, np.ndarray]:
