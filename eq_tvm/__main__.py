@@ -1,21 +1,40 @@
 """``python -m eq_tvm``"""
 
+import io
 import os
 import sys
 
-from eq_tvm.cli import main
+from eq_tvm.errors import reason
 
 
 def run() -> None:
     """Run the command line, and end with its exit code."""
-    code = main()
-    if code == 130:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks; as stderr does
+    try:
+        from eq_tvm.cli import main
+
+        code = main()
+    except KeyboardInterrupt:  # before `main` is there to see it
+        code = 130
+    code = _flushed(code)
+    if code > 128:
         # Interrupted while an extension module ran Python code, as TVM's do when they are loaded, Python would remember
         # that and end by the signal, whatever became of the exception.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _flushed(code: int) -> int:
+    """The exit code, with what was printed so far written: here it can be said that it can't."""
+    try:
+        print(end="", flush=True)  # which does nothing where there is no standard output
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again, and says so
+        if not code and not isinstance(e, BrokenPipeError):  # whoever read it wants no more, as `head` does
+            print(f"error: can't write to the standard output: {reason(e)}", file=sys.stderr)
+            return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
-from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
+from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50
@@ -46,6 +46,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
     arrays, held_out = read_images(how, inputs)
+    if held_out is not None:
+        held_out.samples.warn_of_raw_pixels()
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     with pass_errors():
         prepared = pipeline.prepare(module, named, method=how.method, **how.options)
@@ -73,8 +75,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
         "scheme": how.scheme,
         "method": how.method,
         "activation_range": how.activation_range,
-        "images": len(arrays[0]),
-        "analyzed": 0 if analyzed_on is named else len(next(iter(analyzed_on.values()))),
+        "images": images_in(arrays, held_out),
+        "analyzed": 0 if analyzed_on is named else images_in(list(analyzed_on.values()), held_out),
         "source": Path(how.calibration).name,
         "kept": how.kept,
         "cosine": found["cosine"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from eq_tvm import host
@@ -25,7 +27,8 @@ def bench(
     ----------
     bundle : str or Path
     threads : int, optional
-        By default ``TVM_NUM_THREADS``, or else the physical cores; on a board what its server was started with.
+        At most the processors there are. By default ``TVM_NUM_THREADS``, or else the physical cores; on a board what
+        its server was started with.
     seconds : float
         How long to measure, after a tenth of it to warm up; at least three runs.
     board : Board, optional
@@ -73,8 +76,22 @@ def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) ->
     """What `work` returns, with a pool of so many of TVM's threads."""
     threads = host.default_threads() if threads is None else threads
     _check_positive(threads, seconds)
-    with _tvm_threads(threads), ThreadPoolExecutor(1) as new_thread:
-        return new_thread.submit(work).result()
+    if threads > (there := host.processors()):  # TVM would never be done with making 40000
+        raise UserError(f"this machine has {there} processors, not {threads}: pass --threads {there} or less")
+    with _tvm_threads(threads):
+        return _in_new_thread(work)
+
+
+def _in_new_thread(work: Callable[[], Any]) -> Any:
+    """What `work` returns. Ctrl-C, which only the main thread sees, ends it behind the next call of TVM."""
+    with ThreadPoolExecutor(1) as executor:
+        thread = executor.submit(get_ident).result()
+        running = executor.submit(work)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+            raise
 
 
 def _check_positive(threads: int | None, seconds: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,12 +21,13 @@ from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.building.verify import Verified, verify, verify_compiled
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
-from eq_tvm.quantizing.quantization import Quantization, one_sample, read_images
+from eq_tvm.quantizing.quantization import Quantization, images_in, one_sample, read_images
 from eq_tvm.running.runtime import Model
-from eq_tvm.targets import TargetSpec, get_target
+from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
     import tvm
@@ -59,6 +62,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     output = kind.check_destination(options.output or f"{how.model.stem}-{options.target}{kind.suffix}")
     if options.dump_passes is not None:
         _make_directory(Path(options.dump_passes))
+    _check_space(how.model)
 
     from eq_tvm import passes, pipeline
 
@@ -119,6 +123,7 @@ def _target(options: CompileOptions) -> TargetSpec:
     """The target, where these options can be compiled for it here."""
     spec = get_target(options.target, options.targets_file)
     linker.check(spec)
+    check_llvm(spec)
     if options.tune and (missing := _why_not_here(spec)):
         raise UserError(f"--tune measures on this machine, but target {spec.name} {missing}; leave --tune out")
     return spec
@@ -147,6 +152,8 @@ def quantize(
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
+    if held_out is not None:
+        held_out.samples.warn_of_raw_pixels()
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss = None
     with pass_errors():
@@ -163,7 +170,7 @@ def quantize(
         "calibrated": not how.is_random,
         "method": how.method,
         "activation_range": how.activation_range,
-        "images": len(arrays[0]),
+        "images": images_in(arrays, held_out),
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
@@ -196,10 +203,22 @@ _IMPORTED, _CALIBRATED, _LOWERED = 0.02, 0.7, 0.8
 
 
 def _make_directory(path: Path) -> None:
-    try:
+    with system_errors(f"write to the directory {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"can't write to the directory {path}: {e.strerror}") from e
+        check_folder(path, "modules")
+
+
+def _check_space(model: Path) -> None:
+    """UserError where object files, about as large as the network, don't fit: LLVM would end the process."""
+    needed = model.stat().st_size + (4 << 20)
+    with system_errors("compile without temporary files"):
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free / 1e6:.1f} MB left, but compiling takes about {needed / 1e6:.1f} MB of temporary "
+            "files: set TMPDIR to another directory"
+        )
 
 
 def _versions() -> dict[str, str]:

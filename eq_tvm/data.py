@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import mimetypes
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, reason, system_errors
 from eq_tvm.inputs.image_files import read_image
 from eq_tvm.inputs.input_form import network_input
 from eq_tvm.preprocess import Preprocess
@@ -76,9 +78,9 @@ def read(path: str | Path) -> Dataset:
     ----------
     path : str or Path
         ``.npz`` with `images` (uint8 NHWC, or as the network takes them) and perhaps `labels`; ``.csv`` with the
-        columns `file` (relative to it) and perhaps `label`; or a directory of images, whose class subfolders give
-        labels (folders named by numbers those numbers, others their place in alphabetical order). Of subfolders the
-        first images come first, so that a part from the start has all classes.
+        columns `file` (relative to it) and perhaps `label`; or a directory of images, or of class subfolders with
+        images, which give labels (folders named by numbers those numbers, others their place in alphabetical order). Of
+        subfolders the first images come first, so that a part from the start has all classes. Labels count from 0.
 
     Raises
     ------
@@ -86,9 +88,11 @@ def read(path: str | Path) -> Dataset:
         Nothing there, or not readable, or not of that form. A file that is no image is told when it is read.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"no such file or directory: {path}")
-    if path.is_dir():
+    with system_errors(f"read {path}"):
+        if not path.exists():
+            raise UserError(f"no such file or directory: {path}")
+        is_directory = path.is_dir()
+    if is_directory:
         dataset = _read_directory(path)
     elif path.suffix.lower() == ".npz":
         dataset = of_arrays(read_arrays(path), path)
@@ -146,6 +150,8 @@ def checked_labels(labels: np.ndarray, count: int, path: str | Path) -> np.ndarr
     """The labels of so many images in an .npz file, as int64."""
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UserError(f"{path}: `labels` must be {count} integers, not {labels.dtype} {labels.shape}")
+    if count and not 0 <= labels.min() <= labels.max() < _LABELS:
+        raise UserError(f"{path}: `labels` must be class numbers from 0, but go from {labels.min()} to {labels.max()}")
     return labels.astype(np.int64)
 
 
@@ -157,7 +163,7 @@ def _load(path: str | Path) -> Iterator[Any]:
     except UserError:
         raise
     except Exception as e:  # of a damaged file numpy and zipfile raise whatever they like
-        raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
+        raise UserError(f"can't read {path}: {reason(e)}") from e
 
 
 class _Files:
@@ -177,44 +183,77 @@ def _read_csv(path: Path) -> Dataset:
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text, strict=True)
-            columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"can't read {path}: {getattr(e, 'strerror', None) or _one_line(e)}") from e
+        raise UserError(f"can't read {path}: {reason(e)}") from e
     if "file" not in columns:
         raise UserError(f"{path} lacks the column `file`; it has: {', '.join(columns) or 'nothing'}")
-    files = [path.parent / (row["file"] or "") for _, row in rows]
-    for (line, _), file in zip(rows, files, strict=True):
-        if not file.is_file():
-            raise UserError(f"{path}, line {line}: no such file: {file}")
-    labels = [_label(row["label"], path, line) for line, row in rows] if "label" in columns else None
+    if "label" not in columns and (others := [name for name in columns if name in _NEARLY_LABEL]):
+        raise UserError(f"{path}: the column with labels must be called `label`, not `{others[0]}`")
+    if twice := [name for name in ("file", "label") if columns.count(name) > 1]:
+        raise UserError(f"{path} has the column `{twice[0]}` twice")
+    files = [_file(path.parent / (row["file"] or ""), where) for where, row in rows]
+    labels = [_label(row["label"], where) for where, row in rows] if "label" in columns else None
     return of_files(files, labels)
 
 
+_NEARLY_LABEL = ("labels", "class", "class_id")
+_LABELS = 2**31  # at most, by far
+
+
+def _file(path: Path, where: str) -> Path:
+    try:
+        there = path.is_file()
+    except OSError:  # its name is too long
+        there = False
+    if not there:
+        raise UserError(f"{where}: no such file: {path}")
+    return path
+
+
+def _label(text: str | None, where: str) -> int:
+    digits = (text or "").strip()
+    if not digits.isdecimal() or len(digits) > 20 or int(digits) >= _LABELS:
+        raise UserError(f"{where}: the label must be a whole number from 0, not {text!r}")
+    return int(digits)
+
+
 def _read_directory(path: Path) -> Dataset:
-    if files := _image_files(path):
-        return of_files(files, None)
-    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
-    numbered = all(folder.name.isdecimal() for folder in folders)
+    try:
+        files = _image_files(path)
+        inside = (folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
+        classes = {folder: images for folder in inside if (images := _image_files(folder))}
+    except OSError as e:
+        raise UserError(f"can't read {e.filename}: {reason(e)}") from e
+    if not classes:
+        return of_files(files)
+    if files:
+        raise UserError(
+            f"{path} has images ({files[0].name}) beside folders of images ({next(iter(classes)).name}), which are "
+            "classes: leave only one of both there, or list the files in a .csv"
+        )
+    numbers = [folder.name for folder in classes if folder.name.isdecimal()]
+    if names := numbers and [folder.name for folder in classes if folder.name not in numbers]:
+        raise UserError(
+            f"{path} has class folders named by numbers ({numbers[0]}) and others ({names[0]}): "
+            "use numbers for all or none, or list the files in a .csv"
+        )
     found = [
-        (rank, int(folder.name) if numbered else label, file)
-        for label, folder in enumerate(folders)
-        for rank, file in enumerate(_image_files(folder))
+        (rank, _label(folder.name, str(folder)) if numbers else label, file)
+        for label, (folder, images) in enumerate(classes.items())
+        for rank, file in enumerate(images)
     ]
     found.sort()
     return of_files([file for *_, file in found], [label for _, label, _ in found])
 
 
 def _image_files(folder: Path) -> list[Path]:
+    """Those that Pillow reads, sorted; with a warning where it reads not all."""
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith("."))
-
-
-def _label(text: str | None, path: Path, line: int) -> int:
-    try:
-        return int(text or "")
-    except ValueError:
-        raise UserError(f"{path}, line {line}: the label must be a whole number, not {text!r}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
+    others = [file for file in files if file.suffix.lower() not in suffixes]
+    kinds = (mimetypes.guess_type(file.name, strict=False)[0] or "" for file in others)
+    if left := [file.name for file, kind in zip(others, kinds, strict=True) if kind.startswith("image/")]:
+        warnings.warn(f"{folder}: Pillow can't read {left[0]} and its like: {len(left)} left out", stacklevel=2)
+    return [file for file in files if file.suffix.lower() in suffixes]

@@ -9,7 +9,7 @@ import numpy as np
 
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
@@ -83,15 +83,15 @@ def evaluate(
         scores.add(outputs, samples.labels(i), expected, samples.images_each)
         if progress:
             progress((i + 1) / n, f"{(i + 1) * samples.images_each} of {n * samples.images_each} images")
+    samples.warn_of_raw_pixels()
     return scores.result()
 
 
 def _is_bundle(model: str | Path) -> bool:
-    if Path(model).is_dir():
-        return True
-    if not Path(model).exists():
-        raise UserError(f"no such bundle or ONNX file: {model}")
-    return False
+    with system_errors(f"read {model}"):
+        if not Path(model).exists():
+            raise UserError(f"no such bundle or ONNX file: {model}")
+        return Path(model).is_dir()
 
 
 def _with_all_rows(

@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
+from eq_tvm.errors import UserError
+
 # Multiply instruction -> the processor features it needs, in LLVM's names.
 NEEDED_FEATURES = {
     "vpdpbusd-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
@@ -20,6 +22,8 @@ NEEDED_FEATURES = {
     "smlal": (),
     "vmlal": ("neon",),
 }
+# Of each, how the triples of machines begin that may have it; the others are x86_64's.
+ARCHITECTURES = {"sdot": "aarch64", "smlal": "aarch64", "vmlal": "arm"}
 
 
 def missing_features(names: Iterable[str], present: Iterable[str] | None = None) -> list[str]:
@@ -46,6 +50,12 @@ def cpu_features() -> set[str] | None:
             words = set(value.split())
             return {llvm for llvm, linux in _LINUX_NAMES.items() if linux in words}
     return None
+
+
+def check_compiler() -> None:
+    """Raise a UserError where TVM is, or would be, loaded without its compiler."""
+    if os.environ.get("TVM_USE_RUNTIME_LIB") == "1":
+        raise UserError("TVM is loaded without its compiler here: unset TVM_USE_RUNTIME_LIB")
 
 
 def model_name() -> str:
@@ -81,6 +91,11 @@ def cores() -> int:
         except OSError:
             siblings.add(str(cpu))
     return len(siblings)
+
+
+def processors() -> int:
+    """Logical processors of this machine."""
+    return os.cpu_count() or 1
 
 
 def default_threads() -> int:

@@ -14,6 +14,8 @@ from tvm import relax
 from tvm.ir.transform import Sequential
 
 from eq_tvm import passes
+from eq_tvm.errors import system_errors
+from eq_tvm.files.whole_file import write_whole
 from eq_tvm.methods import DEFAULT, REFINED
 from eq_tvm.passes.graph.legalize import extremes
 from eq_tvm.schedules.processor.machine import Machine
@@ -215,8 +217,10 @@ def executable(mod: tvm.IRModule, target: TargetSpec) -> Any:
 def write_phase(mod: tvm.IRModule, folder: str | Path | None, phase: str) -> None:
     """Write a module into a folder, if there is one, as TVMScript."""
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{phase}.py").write_text(mod.script(show_meta=False), encoding="utf-8")
+        script = mod.script(show_meta=False).encode()
+        with system_errors(f"write to the directory {folder}"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            write_whole(Path(folder) / f"{phase}.py", lambda file: file.write(script))
 
 
 def _settings(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from eq_tvm.errors import UserError
+from eq_tvm.files.yaml_file import read_yaml
 
 LAYOUTS = ("NCHW", "NHWC")
+CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}  # and how many they are
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,25 @@ class Preprocess:
         pixels = np.atleast_3d(np.asarray(picture, dtype=np.float32))
         if self.channels == "BGR":
             pixels = pixels[:, :, ::-1]
-        normalized = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        normalized = self._normalized(pixels)
         return np.ascontiguousarray(normalized if self.layout == "NHWC" else normalized.transpose(2, 0, 1))
+
+    def _normalized(self, pixels: np.ndarray) -> np.ndarray:
+        return (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
 
     @classmethod
     def read(cls, path: str | Path) -> Preprocess:
-        """Read a YAML file with ``channels``, ``mean``, ``std``, and perhaps ``resize`` and ``layout``."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as e:
-            raise UserError(f"can't read the preprocessing {path}: {getattr(e, 'strerror', None) or e}") from e
-        except yaml.YAMLError as e:
-            raise UserError(f"preprocessing {path} is not valid YAML: {' '.join(str(e).split())}") from e
-        return cls.from_dict(values, f"preprocessing {path}")
+        """Read a YAML file with ``channels``, ``mean``, ``std``, and perhaps ``resize`` and ``layout``.
+
+        Raises
+        ------
+        UserError
+            Not such a file, or `mean` and `std` are those of pixels from 0 to 1.
+        """
+        source = f"preprocessing {path}"
+        preprocess = cls.from_dict(read_yaml(path, "preprocessing"), source)
+        preprocess._check_units(source)
+        return preprocess
 
     @classmethod
     def from_dict(cls, values: Any, source: str = "preprocessing") -> Preprocess:
@@ -73,33 +80,49 @@ class Preprocess:
         if missing := [key for key in ("channels", "mean", "std") if key not in values]:
             raise UserError(f"{source} lacks {', '.join(missing)}; it needs channels, mean and std")
         channels, resize, layout = values["channels"], values.get("resize"), values.get("layout")
-        if not isinstance(channels, str) or channels not in _CHANNELS:
-            raise UserError(f"{source}: channels must be one of {', '.join(_CHANNELS)}, not {channels!r}")
+        if not isinstance(channels, str) or channels not in CHANNELS:
+            raise UserError(f"{source}: channels must be one of {', '.join(CHANNELS)}, not {_short(channels)}")
         for key in ("mean", "std"):
             numbers = values[key]
-            if not _is_list(numbers, (int, float), _CHANNELS[channels]) or not all(map(math.isfinite, numbers)):
-                raise UserError(f"{source}: {key} must be one number per channel of {channels}, not {numbers!r}")
+            if not _is_list(numbers, (int, float), CHANNELS[channels]):
+                raise UserError(f"{source}: {key} must be one number per channel of {channels}, not {_short(numbers)}")
             if key == "std" and 0 in numbers:
                 raise UserError(f"{source}: std must have no 0, as pixels are divided by it, but is {numbers!r}")
         if resize is not None and not (_is_list(resize, int, 2) and min(resize) > 0):
-            raise UserError(f"{source}: resize must be [height, width], not {resize!r}")
+            raise UserError(f"{source}: resize must be [height, width], not {_short(resize)}")
         if layout not in (None, *LAYOUTS):
-            raise UserError(f"{source}: layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+            raise UserError(f"{source}: layout must be one of {', '.join(LAYOUTS)}, not {_short(layout)}")
         mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
-        return cls(channels, mean, std, resize and tuple(resize), layout)
+        preprocess = cls(channels, mean, std, resize and tuple(resize), layout)
+        with np.errstate(all="ignore"):
+            ends = preprocess._normalized(np.array([[0.0], [255.0]], np.float32))
+        if not np.isfinite(ends).all():
+            raise UserError(f"{source}: mean {mean} and std {std} make numbers that float32 can't hold")
+        return preprocess
+
+    def _check_units(self, source: str) -> None:
+        """Refuse the means and deviations that other tools take, of pixels from 0 to 1."""
+        if max(map(abs, self.mean)) > 1 or max(map(abs, self.std)) >= 1:
+            return
+        mean, std = ([round(255 * number, 3) for number in numbers] for numbers in (self.mean, self.std))
+        raise UserError(
+            f"{source}: mean and std are those of pixels from 0 to 1, but pixels are from 0 to 255 here: "
+            f"write mean: {mean} and std: {std}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that `from_dict` takes."""
         return asdict(self)
 
 
-_CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
+def _is_list(value: Any, kind: Any, length: int) -> bool:
+    """Whether it has so many numbers, which float32 holds."""
+    return isinstance(value, list | tuple) and len(value) == length and all(_is_number(v, kind) for v in value)
 
 
-def _is_list(value: Any, kind: type | tuple[type, ...], length: int) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == length
-        and all(isinstance(v, kind) and isinstance(v, int | float) and math.isfinite(v) for v in value)
-        and not any(isinstance(v, bool) for v in value)
-    )
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+_short = reprlib.repr

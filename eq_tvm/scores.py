@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from eq_tvm.errors import UserError
+
 
 class Scores:
     """Counts what `eq_tvm.evaluate.evaluate` returns, run by run."""
@@ -21,10 +23,17 @@ class Scores:
         expected: list[np.ndarray] | None,
         images: int = 1,
     ) -> None:
-        """Take the outputs of one run, the labels of its images, and the reference's outputs, of the same shapes."""
+        """Take the outputs of one run, the labels of its images, and the reference's outputs, of the same shapes.
+
+        Raises
+        ------
+        UserError
+            A label is none of the classes.
+        """
         self._count += images
         decisions = _decisions(outputs[0], images)
         if labels is not None and decisions.size == images:
+            _check_labels(labels, outputs[0].size // images)
             self._correct += (decisions == labels).astype(float).tolist()
         if expected:
             if decisions.size:
@@ -44,6 +53,12 @@ class Scores:
     def result(self) -> dict[str, float | int | None]:
         """As `eq_tvm.evaluate.evaluate` returns it."""
         return {"top1": self.top1, "agreement": self.agreement, "cosine": _mean(self._cosines), "n": self._count}
+
+
+def _check_labels(labels: np.ndarray | int, classes: int) -> None:
+    highest = np.max(labels)
+    if highest >= classes > 1:  # outputs that are decisions do not say how many there are
+        raise UserError(f"an image has the label {highest}, but the network has the classes 0 to {classes - 1}")
 
 
 def _mean(values: list[float]) -> float | None:

@@ -8,10 +8,9 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from eq_tvm import host
 from eq_tvm.errors import UserError
+from eq_tvm.files.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     import tvm
@@ -97,12 +96,7 @@ def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:
         The file can't be read, or an entry has an unknown key, lacks a field or has a value that makes no sense.
     """
     path = Path(path or DEFAULT_FILE)
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"can't read the targets file {path}: {getattr(e, 'strerror', None) or e}") from e
-    except yaml.YAMLError as e:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
+    entries = read_yaml(path, "targets file")
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{path} must map the names of targets to their descriptions, as {DEFAULT_FILE} does")
 
@@ -138,6 +132,31 @@ def get_target(name: str, path: str | Path | None = None) -> TargetSpec:
             f"target {name}: eq_tvm has no kernels for this processor ({platform.machine()}; x86 needs AVX2)"
         )
     return targets[name]
+
+
+def check_llvm(spec: TargetSpec) -> None:
+    """Raise a UserError where LLVM does not know the processor, or knows that it lacks an instruction.
+
+    It would end the process when it comes to code for them.
+    """
+    from tvm.target import codegen
+
+    if spec.triple is None:
+        return
+    for name in spec.instructions:
+        if not spec.architecture.startswith(needed := host.ARCHITECTURES.get(name, "x86_64")):
+            raise UserError(
+                f"target {spec.name}: {name} is an instruction of {needed}, but the triple is {spec.triple}"
+            )
+    if not codegen.llvm_is_valid_cpu(spec.cpu, spec.triple):
+        raise UserError(f"target {spec.name}: LLVM knows no processor {spec.cpu} for {spec.triple}")
+    present = set(map(str, codegen.llvm_get_cpu_features(spec.tvm_target())))
+    for name in spec.instructions:
+        if missing := host.missing_features([name], present):
+            raise UserError(
+                f"target {spec.name}: LLVM has no {name} for {spec.cpu}, which lacks {', '.join(missing)}: take {name} "
+                f"out of instructions, or [{', '.join(f'+{feature}' for feature in missing)}] into attrs if it is there"
+            )
 
 
 _POSITIVE = ("l1", "l2", "threads")
@@ -218,8 +237,8 @@ def _only_keys(entry: dict[str, Any], known: tuple[str, ...], where: str) -> Non
         raise UserError(f"{where} has the unknown key {unknown[0]}; there are: {_listed(known)}")
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**63  # nor NaN
 
 
 def _listed(names: Any) -> str:

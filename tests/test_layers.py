@@ -25,16 +25,17 @@ RANKS = {
         for folder, rank in {"common": 0, "processor": 1, "convolution": 2, "operators": 2, "choice": 3}.items()
     },
     "eq_tvm": {
-        "eq_tvm.options": 0,
-        "eq_tvm.importer": 0,
-        "eq_tvm.artifacts": 0,
-        "eq_tvm.inputs": 1,
-        "eq_tvm.standalone": 1,
-        "eq_tvm.quantizing": 2,
-        "eq_tvm.building": 3,
-        "eq_tvm.running": 4,
-        "eq_tvm.boards": 5,
-        "eq_tvm.cli": 6,
+        "eq_tvm.files": 0,
+        "eq_tvm.options": 1,
+        "eq_tvm.importer": 1,
+        "eq_tvm.artifacts": 1,
+        "eq_tvm.inputs": 2,
+        "eq_tvm.standalone": 2,
+        "eq_tvm.quantizing": 3,
+        "eq_tvm.building": 4,
+        "eq_tvm.running": 5,
+        "eq_tvm.boards": 6,
+        "eq_tvm.cli": 7,
     },
 }
 

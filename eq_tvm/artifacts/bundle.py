@@ -17,7 +17,7 @@ import numpy as np
 
 from eq_tvm import example
 from eq_tvm.artifacts import directory
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 
 SCHEMA = 1
@@ -174,8 +174,9 @@ def read(path: str | Path) -> Bundle:
         It is no bundle, or of a newer schema, or a file is missing or altered (named).
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"no such bundle: {path}")
+    with system_errors(f"read {path}"):
+        if not path.exists():
+            raise UserError(f"no such bundle: {path}")
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         schema = description["schema"]
@@ -183,7 +184,7 @@ def read(path: str | Path) -> Bundle:
             raise TypeError
     except OSError as e:
         raise UserError(f"{path} is no bundle, or incomplete: can't read {DESCRIPTION}: {e.strerror}") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} can't be understood; compile it again") from e
     if schema > SCHEMA:
         raise UserError(

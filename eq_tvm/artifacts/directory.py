@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.whole_file import check_folder, followed
 
 
 def check_destination(path: str | Path, kind: str, mark: str) -> Path:
     """The path, if it may be written: nothing, an empty directory, or one of its kind (which is replaced).
+
+    Of a link, what it names.
 
     Parameters
     ----------
@@ -25,15 +29,17 @@ def check_destination(path: str | Path, kind: str, mark: str) -> Path:
     Raises
     ------
     UserError
-        Something else is there, or nothing to put it in.
+        Something else is there, or nothing can be put there.
     """
-    path = Path(path)
-    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
-        raise UserError(f"{path} is a directory but not a {kind}: it is not overwritten; choose another --output")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file: it is not overwritten; choose another --output")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"the directory {path.absolute().parent} for the {kind} does not exist")
+    with system_errors(f"write the {kind} {path}"):
+        path = followed(path)
+        if path.is_mount():
+            raise UserError(f"{path} is a mount point, which can't be replaced: choose a directory in it as --output")
+        if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
+            raise UserError(f"{path} is a directory but not a {kind}: it is not overwritten; choose another --output")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: it is not overwritten; choose another --output")
+        check_folder(path.absolute().parent, kind)
     return path
 
 
@@ -48,25 +54,40 @@ def replacing(path: Path, kind: str) -> Iterator[Path]:
     kind : str
         As there.
     """
+    with system_errors(f"write in {path.parent}"):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as e:
-        raise UserError(f"can't write in {path.parent}: {e.strerror}") from e
-    try:
-        new = temporary / "new"
-        new.mkdir()
-        yield new
-        if path.exists():
-            path.rename(temporary / "old")
-        new.rename(path)
-    except OSError as e:
-        raise UserError(f"can't write the {kind} {path}: {e.strerror or e}") from e
+        with system_errors(f"write the {kind} {path}"):
+            new = temporary / "new"
+            new.mkdir()
+            yield new
+            _exchange(new, path, temporary)
+    except BaseException:
+        _restore(temporary, path)
+        raise
     finally:
-        _restore(temporary / "old", path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _restore(old: Path, path: Path) -> None:
-    """Put the replaced directory back where the new one did not make it."""
-    if old.exists() and not path.exists():
-        old.rename(path)
+def _exchange(new: Path, path: Path, aside: Path) -> None:
+    """Move what is at `path` aside and `new` there; again where another process did the same in between."""
+    for attempt in range(10):
+        with suppress(FileNotFoundError):
+            path.rename(aside / f"{_OLD}{attempt}")
+        try:
+            new.rename(path)
+        except OSError as e:
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 9:
+                raise
+        else:
+            return
+
+
+def _restore(aside: Path, path: Path) -> None:
+    """Put the replaced directory back, unless another process has put one there."""
+    if old := sorted(aside.glob(f"{_OLD}*")):
+        with suppress(OSError):
+            old[-1].rename(path)
+
+
+_OLD = "old"

@@ -43,6 +43,8 @@ def export(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> N
     try:
         executable.export_library(file, fcompile=cc.cross_compiler(spec.cross_compiler) if spec.is_cross else None)
     except RuntimeError as e:
-        if "Compilation error" not in str(e):
+        message, _, _ = str(e).partition("Command line:")  # with temporary paths
+        _, marker, said = message.partition("Compilation error:")
+        if not marker:
             raise
-        raise UserError(f"linking for {spec.name} failed: {' '.join(str(e).split())}") from e
+        raise UserError(f"linking for {spec.name} failed: {' '.join(said.split())}") from e

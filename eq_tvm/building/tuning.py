@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, reason, system_errors
+from eq_tvm.files.whole_file import write_whole
 
 if TYPE_CHECKING:
     import tvm
@@ -163,16 +163,15 @@ def _read(file: Path) -> dict[str, Any]:
             raise ValueError("it is not a mapping of processors to layers")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as e:
-        raise UserError(f"can't read the tuning file {file} ({e}): delete it, or name another by --tuning-file") from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise UserError(
+            f"can't read the tuning file {file} ({reason(e)}): delete it, or name another by --tuning-file"
+        ) from e
     return entries
 
 
 def _write(file: Path, entries: dict[str, Any]) -> None:
-    try:
+    text = json.dumps(entries, indent=1).encode()
+    with system_errors(f"write the tuning file {file} (--tuning-file names another)"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as new:
-            json.dump(entries, new, indent=1)
-        Path(new.name).replace(file)
-    except OSError as e:
-        raise UserError(f"can't write the tuning file {file}: {e.strerror}; name another by --tuning-file") from e
+        write_whole(file, lambda new: new.write(text))

@@ -5,6 +5,6 @@ they are given for a run, and what they print. The work is in the modules that a
 `--help` needs neither NumPy nor TVM. Nothing outside imports from here.
 """
 
-from eq_tvm.cli.commands import main
+from eq_tvm.cli.program import main
 
 __all__ = ["main"]

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eq_tvm import host
 from eq_tvm.cli.board_options import Key, Rpc, Tracker
 from eq_tvm.cli.declared import changed, takes
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.whole_file import check_destination, write_whole
 from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
 
 if TYPE_CHECKING:
@@ -32,40 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
-    arguments = sys.argv[1:] if arguments is None else arguments
-    interrupted = _note_interrupts()
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
-    try:
-        return app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
-    except UserError as e:
-        message = str(e)
-    except typer.TyperException as e:
-        message = e.format_message()
-    except Exception:
-        if interrupted:
-            return 130
-        raise
-    if interrupted:
-        return 130  # the call to a board that it ended, for one, fails with a UserError
-    print("error:", " ".join(message.split()), file=sys.stderr)
-    return 2
-
-
-def _note_interrupts() -> list[int]:
-    """Ctrl-C inside a pass comes back from TVM as a RuntimeError: the list given then tells what it was."""
-    interrupted: list[int] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        interrupted.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    return interrupted
 
 
 def _examples(*commands: str) -> str:
@@ -110,8 +73,8 @@ def analyze(
     """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
     from eq_tvm.cli import report
 
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"can't write {output}: there is no directory {output.parent}")
+    if output is not None:
+        check_destination(output)
     model = options["model"]
     if model is not None and model.is_dir():
         from eq_tvm.artifacts import bundle as bundles
@@ -132,7 +95,8 @@ def analyze(
             result = analysis.analyze(**options, progress=progress)
         text = report.analysis_report(result)
     if output is not None:
-        _write(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
+        with system_errors(f"write {output}"):
+            write_whole(output, lambda file: file.write(json.dumps(result, indent=1).encode()))
     print(json.dumps(result) if as_json else text)
 
 
@@ -169,6 +133,8 @@ def run(
         raise UserError("nothing to run on: pass --input FILE...")
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")
+    if output is not None:
+        check_destination(output)
     _without_compiler()
     results = []
     with _board(rpc, tracker, key) as board:
@@ -178,7 +144,8 @@ def run(
             print(top_report(name, results[-1], top))
     if output is not None:
         joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
-        _write(output, lambda file: write_arrays(file, joined))
+        with system_errors(f"write {output}"):
+            write_whole(output, lambda file: write_arrays(file, joined))
 
 
 @app.command(
@@ -298,16 +265,3 @@ def _example_data(model: Path, reference: Path | None) -> tuple[Path, Path | Non
     if not model.is_dir() or not bundle.read(model).is_example:
         raise UserError("no images: pass --data DATA (an .npz, a .csv or a directory)")
     return example.EVAL, reference or (example.MODEL if float_engine() else None)
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write to a temporary file beside it and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    except OSError as e:
-        raise UserError(f"can't write {path}: {e.strerror}") from e
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from eq_tvm import data as datasets
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
 
@@ -43,8 +43,12 @@ def read_inputs(
     UserError
         A file can't be read, or does not fit the network's inputs.
     """
-    if missing := [path for path in paths if not path.is_file()]:
-        raise UserError(f"no such input file: {missing[0]}")
+    for path in paths:
+        with system_errors(f"read {path}"):
+            if path.is_dir():
+                raise UserError(f"{path} is a directory: pass the files in it, such as {path}/*.png")
+            if not path.is_file():
+                raise UserError(f"no such input file: {path}")
     for arrays, group in groupby(paths, lambda path: path.suffix.lower() in ARRAYS):
         for files in [[file] for file in group] if arrays else [list(group)]:
             samples = _samples(files, expected, preprocess)

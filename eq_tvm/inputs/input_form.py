@@ -9,7 +9,7 @@ import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.preprocess import LAYOUTS, Preprocess
+from eq_tvm.preprocess import CHANNELS, LAYOUTS, Preprocess
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class InputForm:
     def _of_pixels(self, image: np.ndarray, name: str) -> np.ndarray:
         if not self._is_image(image):
             raise UserError(f"{name}: a uint8 image has the shape (height, width, 1 or 3 channels), not {image.shape}")
+        self._check_preprocess()
         preprocess = replace(self.preprocess or self._unchanged(), layout=self.layout)
         values = preprocess(image)
         cast = values.astype(self.info.dtype)
@@ -112,6 +113,19 @@ class InputForm:
                 "of them: for uint8 give mean 0 and std 1, for int8 mean 128 and std 1"
             )
         return cast
+
+    def _check_preprocess(self) -> None:
+        """UserError where no image at all becomes this input: before one is resized to a size that takes all memory."""
+        steps, layout = self.preprocess, self.layout
+        if not steps or not layout:
+            return
+        channels, height, width = (self.info.shape[layout.index(axis)] for axis in "CHW")
+        network = f"the network takes {self.info.shape}, {layout}"
+        if CHANNELS[steps.channels] != channels:
+            key = "layout" if steps.layout and channels not in CHANNELS.values() else "channels"
+            raise UserError(f"preprocessing: {key} {getattr(steps, key)} does not fit: {network}")
+        if steps.resize not in (None, (height, width)):
+            raise UserError(f"preprocessing: resize {list(steps.resize or ())} does not fit: {network}")
 
     def _unchanged(self) -> Preprocess:
         """Pixels 0..255, grey where the network has one channel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from eq_tvm import data as datasets
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.data import Dataset
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.preprocess import Preprocess
 
@@ -56,7 +57,9 @@ class Samples:
         single one may do without. `labels` may be beside them.
         """
         path, names = Path(path), [info.name for info in inputs]
-        if path.suffix.lower() == ".npz" and path.is_file():
+        with system_errors(f"read {path}"):
+            archive = path.suffix.lower() == ".npz" and path.is_file()
+        if archive:
             arrays = datasets.read_arrays(path)
             if len(names) > 1 or "images" not in arrays or names == ["images"]:
                 return cls.of_arrays(path, arrays, inputs, preprocess)
@@ -107,6 +110,15 @@ class Samples:
         """By their names all inputs of a run, in the network's shapes and dtypes."""
         return {form.info.name: form.joined(_items(form, dataset, index)) for form, dataset in self.parts}
 
+    def warn_of_raw_pixels(self) -> None:
+        """Warn where a network of floats gets pixels as they are only because nothing says how to preprocess them."""
+        if any(_raw_pixels(form, dataset) for form, dataset in self.parts):
+            warnings.warn(
+                f"{self.source} goes into the network as pixels from 0 to 255, in the order RGB: say how it was "
+                "trained by --preprocess FILE (if just so, with mean 0 and std 1)",
+                stacklevel=2,
+            )
+
     def name(self, index: int) -> str:
         """What people call a sample: its file, and the place where that has several."""
         form, dataset = self.parts[0]
@@ -129,6 +141,12 @@ class Samples:
     def left_over(self) -> int:
         """How many images are in no sample."""
         return len(self.parts[0][1]) % self.images_each
+
+
+def _raw_pixels(form: InputForm, dataset: Dataset) -> bool:
+    floats = np.dtype(form.info.dtype).kind == "f"
+    images = not isinstance(dataset.images, np.ndarray) or dataset.images.dtype == np.uint8
+    return form.preprocess is None and form.layout is not None and floats and images
 
 
 def _items(form: InputForm, dataset: Dataset, index: int) -> list[np.ndarray]:

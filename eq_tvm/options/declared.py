@@ -39,7 +39,7 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
         shape = tuple(int(size) for size in sizes.split(","))
     except ValueError:
         shape = ()
-    if not name or not shape or min(shape) < 1:
+    if not name or not shape or not 0 < min(shape) <= max(shape) < 2**31:
         raise UserError(f"--input must look like NAME=1,3,224,224, not {text}")
     return name, shape
 

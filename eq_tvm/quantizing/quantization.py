@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eq_tvm import example
+from eq_tvm import example, host
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
@@ -49,13 +49,15 @@ class Quantization:
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
         """With what is left out filled in; UserError for what can't be."""
+        host.check_compiler()
         model, calibration, preprocess = options.model, options.calibration, options.preprocess
         if model is None:
             model, calibration = example.MODEL, calibration or example.CALIBRATION
             preprocess = preprocess or example.PREPROCESS
         model = Path(model)
-        if not model.is_file():
-            raise UserError(f"no such ONNX file: {model}")
+        with system_errors(f"read {model}"):
+            if not model.is_file():
+                raise UserError(f"no such ONNX file: {model}")
         check_choices(options)
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
@@ -135,17 +137,22 @@ def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list
     Returns
     -------
     list of np.ndarray
-        For each input N samples, evenly spaced over those there are, in the input's dtype: (N, ...) without the
-        network's batch axis where that is 1, else (N, *shape).
+        For each input the N samples that have so many images, evenly spaced over those there are, in the input's dtype:
+        (N, ...) without the network's batch axis where that is 1, else (N, *shape).
     HeldOut, optional
         At most 500 of the others, evenly spaced; None where there are no images, but noise.
     """
     if how.is_random:
         return _noise(how, inputs), None
     samples = Samples.read(how.calibration, inputs, how.preprocess)
-    chosen = _evenly(np.arange(len(samples)), how.images)
+    chosen = _evenly(np.arange(len(samples)), max(1, how.images // samples.images_each))
     rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
     return _stacked(samples, chosen), HeldOut(samples, rest)
+
+
+def images_in(arrays: list[np.ndarray], held_out: HeldOut | None) -> int:
+    """How many images the samples have that `read_images` gave to find scales."""
+    return len(arrays[0]) * (held_out.samples.images_each if held_out is not None else 1)
 
 
 def one_sample(how: Quantization, inputs: tuple[TensorInfo, ...]) -> dict[str, np.ndarray]:

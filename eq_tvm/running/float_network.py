@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
 from eq_tvm.targets import get_target
@@ -25,11 +26,9 @@ def float_engine() -> str | None:
 
     None where TVM is loaded without its compiler.
     """
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
-    return "ONNX Runtime float32"
+    if find_spec("onnxruntime"):  # not imported here, as an import that is interrupted may fail with ImportError
+        return "ONNX Runtime float32"
+    return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
 
 
 def load_float(
@@ -49,8 +48,9 @@ def load_float(
     constants : mapping of input name to value, optional
         Inputs that always have this value.
     """
-    if not Path(path).is_file():
-        raise UserError(f"no such ONNX file: {path}")
+    with system_errors(f"read {path}"):
+        if not Path(path).is_file():
+            raise UserError(f"no such ONNX file: {path}")
     engine = float_engine()
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")

@@ -212,7 +212,9 @@ def test_bad_options(refused):
     )
     refused("--scheme float32 quantizes nothing", "analyze", "net.onnx", *common(), "--scheme", "float32")
     refused("--scheme int7 needs --calibration DATA", "analyze", "net.onnx")
-    refused("can't write none/analysis.json", "analyze", "net.onnx", *common(), "--output", "none/analysis.json")
+    refused(
+        "none for the analysis.json does not exist", "analyze", "net.onnx", *common(), "--output", "none/analysis.json"
+    )
 
 
 def test_a_bundle_can_not_be_analyzed_anew(cli, refused):

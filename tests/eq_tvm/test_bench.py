@@ -1,10 +1,13 @@
 """The numbers that `bench` reports; never how fast anything is."""
 
 import os
+import signal
+from threading import Timer, main_thread
 
 import pytest
 
 from eq_tvm import bench as bench_module
+from eq_tvm import host
 from eq_tvm.bench import bench
 from eq_tvm.errors import UserError
 
@@ -15,7 +18,7 @@ def test_keys(tiny):
     assert 0 < result["min_ms"] <= result["median_ms"] and result["threads"] == 1 and result["runs"] >= 3
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sorted({1, host.processors()}))
 def test_threads_take_effect(tiny, monkeypatch, threads):
     import tvm_ffi
 
@@ -33,3 +36,21 @@ def test_bad_numbers(tiny):
         bench(tiny.path, threads=0)
     with pytest.raises(UserError, match="must be positive"):
         bench(tiny.path, threads=1, seconds=0)
+
+
+def test_more_threads_than_processors(tiny):
+    with pytest.raises(UserError, match=f"pass --threads {host.processors()} or less"):
+        bench(tiny.path, threads=host.processors() + 1)
+
+
+def test_ctrl_c_ends_the_measurement(tiny, monkeypatch):
+    measure, runs = bench_module._measure, []
+
+    def interrupted_measure(*args):
+        Timer(0.1, signal.pthread_kill, [main_thread().ident, signal.SIGINT]).start()
+        runs.append(measure(*args))
+
+    monkeypatch.setattr(bench_module, "_measure", interrupted_measure)
+    with pytest.raises(KeyboardInterrupt):
+        bench(tiny.path, threads=1, seconds=20)
+    assert runs == []

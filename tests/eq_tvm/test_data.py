@@ -43,6 +43,13 @@ def test_csv(tmp_path):
     assert data.read(tmp_path / "unlabelled.csv").labels is None
 
 
+@pytest.mark.parametrize("columns", ["file, label", "File,Label", " FILE ,label "])
+def test_columns_may_be_written_otherwise(tmp_path, columns):
+    save_images(tmp_path, ["a.png"])
+    (tmp_path / "d.csv").write_text(f"{columns}\na.png, 7\n")
+    assert data.read(tmp_path / "d.csv").labels.tolist() == [7]
+
+
 def test_flat_directory(tmp_path):
     save_images(tmp_path, ["b.png", "a.png", ".hidden.png"])
     (tmp_path / "README.txt").write_text("no image")
@@ -64,6 +71,48 @@ def test_folders_named_by_numbers_are_those_labels(tmp_path):
     assert data.read(tmp_path).labels.tolist() == [2, 10]
 
 
+def test_folders_without_images_are_no_classes(tmp_path):
+    for name in ("0", "2", "10"):
+        save_images(tmp_path / name, ["a.png"])
+    save_images(tmp_path / "__MACOSX", ["._a.png"])
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "x.txt").touch()
+    assert sorted(data.read(tmp_path).labels) == [0, 2, 10]
+
+
+def test_directories_that_leave_open_what_is_meant(tmp_path):
+    save_images(tmp_path / "mixed" / "3", ["a.png"])
+    save_images(tmp_path / "mixed" / "cat", ["a.png"])
+    save_images(tmp_path / "stray", ["thumb.png"])
+    save_images(tmp_path / "stray" / "c0", ["a.png"])
+    save_images(tmp_path / "huge" / ("9" * 30), ["a.png"])
+    for name, message in [
+        ("mixed", r"named by numbers \(3\) and others \(cat\)"),
+        ("stray", r"has images \(thumb.png\) beside folders of images \(c0\)"),
+        ("huge", "the label must be a whole number from 0, not '999"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            data.read(tmp_path / name)
+
+
+def test_images_that_pillow_does_not_read_are_named(tmp_path):
+    save_images(tmp_path, ["a.png"])
+    for name in ("b.heic", "c.SVG", "d.txt", "e"):
+        (tmp_path / name).touch()
+    (tmp_path / "f.png").mkdir()
+    with pytest.warns(UserWarning, match="can't read b.heic and its like: 2 left out"):
+        assert data.read(tmp_path).names == [str(tmp_path / "a.png")]
+
+
+def test_an_unreadable_directory(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", denied)
+    with pytest.raises(UserError, match=f"can't read {tmp_path}: Permission denied"):
+        data.read(tmp_path)
+
+
 def test_images_are_read_one_at_a_time(tmp_path):
     save_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "b.png").write_bytes(b"nonsense")
@@ -83,6 +132,8 @@ def test_images_are_read_one_at_a_time(tmp_path):
         ({"images": PIXELS[:0]}, "contains no images"),
         ({"images": PIXELS, "labels": np.arange(4)}, r"`labels` must be 5 integers, not int64 \(4,\)"),
         ({"images": PIXELS, "labels": np.arange(5.0)}, "`labels` must be 5 integers, not float64"),
+        ({"images": PIXELS, "labels": np.arange(-1, 4)}, "`labels` must be class numbers from 0, but go from -1 to 3"),
+        ({"images": PIXELS, "labels": np.arange(5, dtype=np.uint64) << 61}, "`labels` must be class numbers from 0"),
         ({"images": np.array([None, {}], dtype=object)}, "can't read"),
     ],
 )
@@ -112,8 +163,16 @@ def test_damaged_npz(tmp_path):
         ("path,label\n", "lacks the column `file`; it has: path, label"),
         ("file,label\n", "contains no images"),
         ("file,label\nnone.png,3\n", r"line 2: no such file: .*none\.png"),
-        ("file,label\na.png,cat\n", "line 2: the label must be a whole number, not 'cat'"),
+        ("file,label\na.png,cat\n", "line 2: the label must be a whole number from 0, not 'cat'"),
         ("file,label\na.png\n", "line 2: the label must be a whole number"),
+        ("file,label\na.png,-1\n", "line 2: the label must be a whole number from 0, not '-1'"),
+        ("file,label\na.png,1_0\n", "line 2: the label must be a whole number"),
+        (f"file,label\na.png,{'9' * 30}\n", "line 2: the label must be a whole number"),
+        (f"file,label\na.png,{'9' * 5000}\n", "line 2: the label must be a whole number"),
+        (f"file\n{'a' * 300}.png\n", "line 2: no such file"),
+        ("file\na\0.png\n", "."),
+        ("file,class\na.png,1\n", "the column with labels must be called `label`, not `class`"),
+        ("file,label,label\na.png,1,2\n", "has the column `label` twice"),
         ('file,label\n"a.png,3\n', "can't read .*csv"),
     ],
 )
@@ -138,6 +197,7 @@ def test_nothing_there(tmp_path):
         ("none", "no such file or directory"),
         ("empty", "contains no images"),
         ("d.txt", "images come as"),
+        ("x" * 300, "can't read .*: File name too long"),
     ]:
         with pytest.raises(UserError, match=message):
             data.read(tmp_path / name)

@@ -50,10 +50,13 @@ def test_bad_arguments(tiny, tiny_onnx, labelled, tmp_path):
         ((tmp_path / "none", labelled), "no such bundle or ONNX file: .*none"),
         ((tmp_path / "text.onnx", labelled), r"can't load .*text\.onnx"),
         ((tmp_path, labelled), "no bundle"),
+        ((tmp_path / ("x" * 300), labelled), "File name too long"),
+        ((tiny.path, tmp_path / f"{'x' * 300}.npz"), "File name too long"),
+        ((tiny.path, labelled, tmp_path / ("x" * 300)), "File name too long"),
         ((tiny.path, tmp_path / "none"), "no such file or directory"),
     ]:
         with pytest.raises(UserError, match=message) as error:
-            evaluate(*arguments)
+            evaluate(**dict(zip(("model", "data", "reference"), arguments, strict=False)))
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"no such ONNX file: .*none"):
         evaluate(tiny.path, labelled, reference=tmp_path / "none")

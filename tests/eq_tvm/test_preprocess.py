@@ -1,5 +1,7 @@
 """From pixels to the network's input."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +81,11 @@ def test_round_trip():
         ("resize: 224", "resize must be .height, width., not 224"),
         ("resize: [0, 3]", "resize must be"),
         ("layout: CHW", "layout must be one of NCHW, NHWC, not 'CHW'"),
+        (f"mean: [{10**400}, 0, 0]", "mean must be one number per channel"),
+        (f"std: [1, {10**400}, 1]", "std must be one number per channel"),
+        (f"resize: [{10**400}, 1]", "resize must be"),
+        ("std: [1.0e-37, 2, 2]", "make numbers that float32 can't hold"),
+        ("mean: [3.0e+38, 0, 0]\nmean: [1, 1, 1]", "mean is there twice"),
         ("layout: [NHWC]", "layout must be one of NCHW, NHWC"),
         ("{", "p.yaml is not valid YAML"),
     ],
@@ -90,6 +97,33 @@ def test_bad_file(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         Preprocess.read(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "std", "instead"),
+    [
+        (
+            "RGB",
+            [0.485, 0.456, 0.406],
+            [0.229, 0.224, 0.225],
+            "[123.675, 116.28, 103.53] and std: [58.395, ",
+        ),
+        ("GRAY", [0.1307], [0.3081], "[33.329] and std: [78.566]"),
+        ("BGR", [0, 0, 0], [0.5, 0.5, 0.5], "[0.0, 0.0, 0.0] and std: [127.5, 127.5, 127.5]"),
+    ],
+)
+def test_numbers_for_pixels_from_0_to_1(tmp_path, channels, mean, std, instead):
+    values = {"channels": channels, "mean": mean, "std": std}
+    (tmp_path / "p.yaml").write_text(str(values))
+    with pytest.raises(UserError, match=re.escape(f"pixels are from 0 to 255 here: write mean: {instead}")):
+        Preprocess.read(tmp_path / "p.yaml")
+    assert Preprocess.from_dict(values).std == tuple(std)  # what bundles hold stays as it is
+
+
+def test_numbers_near_1_may_be_meant(tmp_path):
+    for mean, std in [(0, 1), (0.5, 1), (1, 255), (104, 0.5)]:
+        (tmp_path / "p.yaml").write_text(f"{{channels: GRAY, mean: [{mean}], std: [{std}]}}")
+        assert Preprocess.read(tmp_path / "p.yaml").std == (std,)
 
 
 @pytest.mark.parametrize(

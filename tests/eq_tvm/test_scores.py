@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eq_tvm.errors import UserError
 from eq_tvm.scores import Scores, _cosine, _decisions
 
 
@@ -26,6 +27,14 @@ def test_a_batch_of_images():
     assert scores.top1 == scores.agreement == pytest.approx(2 / 3) and scores.result()["n"] == 3
     scores.add([outputs[:, :1]], np.array([1, 0, 0]), [expected[:, :1]], images=3)  # one number of each image
     assert scores.top1 == pytest.approx(2 / 3)
+
+
+def test_a_label_that_is_no_class():
+    scores, output = Scores(), np.array([[1.0, 3.0], [4.0, 2.0]])
+    with pytest.raises(UserError, match="an image has the label 2, but the network has the classes 0 to 1"):
+        scores.add([output], np.array([1, 2]), None, images=2)
+    scores.add([np.array([7])], 900, None)  # of ArgMax, which does not say how many there are
+    assert scores.top1 == 0
 
 
 def test_cosine_of_zero_vectors():

@@ -7,7 +7,7 @@ import yaml
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
-from eq_tvm.targets import DEFAULT_FILE, get_target, load_targets
+from eq_tvm.targets import DEFAULT_FILE, check_llvm, get_target, load_targets
 
 RPI4 = yaml.safe_load(DEFAULT_FILE.read_text())["rpi4"]
 
@@ -33,8 +33,29 @@ def test_llvm_knows_the_target_and_its_instructions(name):
 
     spec = get_target(name)
     features = set(map(str, codegen.llvm_get_cpu_features(spec.tvm_target())))
+    check_llvm(spec)
     for instruction in spec.instructions:
         assert features.issuperset(host.NEEDED_FEATURES[instruction]), instruction
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("x86", {"triple": "foo-bar"}, "pmaddubsw is an instruction of x86_64, but the triple is foo-bar"),
+        ("x86", {"triple": "aarch64-linux-gnu"}, "pmaddubsw is an instruction of x86_64"),
+        ("x86", {"instructions": {"smlal": 8}}, "smlal is an instruction of aarch64, but the triple is x86_64-"),
+        ("rpi4", {"instructions": {"vmlal": 8}}, "vmlal is an instruction of arm, but the triple is aarch64-"),
+        ("x86", {"cpu": "nosuch"}, "LLVM knows no processor nosuch for x86_64-linux-gnu"),
+        ("x86", {"cpu": "x86-64"}, "has no pmaddubsw for x86-64, which lacks avx2: take pmaddubsw out of"),
+        ("x86", {"attrs": ["-avx2"]}, "which lacks avx2"),
+        ("x86", {"instructions": {"vpdpbusd-512": 128}}, "which lacks avx512bw, avx512f, avx512vl, avx512vnni"),
+        ("rpi4", {"instructions": {"sdot": 30}}, r"or \[\+dotprod\] into attrs if it is there"),
+    ],
+)
+def test_what_llvm_would_end_the_process_for(tmp_path, name, change, message):
+    entry = yaml.safe_load(DEFAULT_FILE.read_text())[name]
+    with pytest.raises(UserError, match=f"target t: .*{message}"):
+        check_llvm(get_target("t", write(tmp_path / "t.yaml", t={**entry, **change})))
 
 
 def test_native_is_this_machine():
@@ -60,6 +81,8 @@ def test_own_file(tmp_path):
         ({"l1": 0}, "l1 must be a whole number"),
         ({"instructions": {"mmla": 3}}, "unknown instruction mmla; there are: .*sdot"),
         ({"instructions": {"sdot": -3}}, "throughput of sdot must be positive, not -3"),
+        ({"instructions": {"sdot": float("nan")}}, "throughput of sdot must be positive, not nan"),
+        ({"l1": 10**400}, "l1 must be a whole number"),
         ({"instructions": {}}, "instructions must map some of"),
         ({"attrs": "+dotprod"}, "attrs must be a list"),
         ({"cpu": 7}, "cpu must be text, not 7"),
@@ -72,7 +95,9 @@ def test_bad_entry(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: 3", "a: {b: [", "a: {alias: b}", "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "a: 3", "a: {b: [", "a: {alias: b}", "\0", "a: 2001-99-99", "a: 1\na: 2"]
+)
 def test_bad_file(tmp_path, text):
     path = tmp_path / "t.yaml"
     path.write_text(text)

@@ -1,11 +1,13 @@
 """Bundles: written whole or not at all, and checked when they are read."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tiny import write_tiny
 
 from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.artifacts import directory
 from eq_tvm.errors import UserError
 
 
@@ -59,7 +61,48 @@ def test_does_not_overwrite_what_is_no_bundle(tmp_path, tiny):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "photos", "tiny.eqtvm"]
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/proc", "/proc is a mount point, which can't be replaced: choose a directory in it"),
+        ("/proc/b", "can't write in /proc: ."),
+        ("x" * 256, "can't write the bundle .*: File name too long"),
+    ],
+)
+def test_where_no_bundle_can_be(tmp_path, path, message):
+    with pytest.raises(UserError, match=message):
+        bundles.check_destination(tmp_path / path)
+    assert left_over(tmp_path / "b") == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one(tmp_path, tiny_executable, there):
+    if there:
+        write_tiny(tmp_path / "target", tiny_executable, model="before")
+    (tmp_path / "link").symlink_to("target")
+    written = write_tiny(tmp_path / "link", tiny_executable)
+    assert bundles.read(tmp_path / "target").model == "tiny" and written.path == tmp_path / "target"
+    assert (tmp_path / "link").is_symlink() and left_over(tmp_path / "link") == ["target"]
+
+
+def test_a_long_name(tmp_path, tiny_executable):
+    assert write_tiny(tmp_path / ("x" * 255), tiny_executable).path.is_dir()
+
+
+def test_several_writers_of_one_place(tmp_path):
+    def write_often(_):
+        for _ in range(100):
+            with directory.replacing(tmp_path / "b", "bundle") as new:
+                (new / "file").touch()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write_often, range(4)))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["file"] and left_over(tmp_path / "b") == []
+
+
 def test_missing(tiny):
+    with pytest.raises(UserError, match=r"can't read .*: File name too long"):
+        bundles.read("x" * 300)
     with pytest.raises(UserError, match=r"no such bundle: .*none"):
         bundles.read(tiny.path.with_name("none"))
     tiny.library.unlink()
@@ -89,7 +132,9 @@ def test_newer_schema(tiny):
         bundles.read(tiny.path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": "1"}', '{"schema": 1}', '{"schema": 1, "files": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema": "1"}', '{"schema": 1}', '{"schema": 1, "files": 3}', "[" * 100000]
+)
 def test_damaged_description(tiny, text):
     (tiny.path / "bundle.json").write_text(text)
     with pytest.raises(UserError, match=r"is damaged: bundle.json .*; compile it again"):

@@ -81,7 +81,7 @@ def test_what_is_remembered_must_still_exist(tmp_path):
     assert tuning.Tuner(None, "another cpu", file, measure=False)("other", [slow, fast]) is fast
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"cpu": 1}'])
+@pytest.mark.parametrize("text", ["{", "[1]", '{"cpu": 1}', "[" * 100000])
 def test_a_damaged_file_is_named(tmp_path, text):
     file = tmp_path / "tuning.json"
     file.write_text(text)

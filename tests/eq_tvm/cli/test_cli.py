@@ -1,5 +1,6 @@
 """The command line, as people use it: what it prints, its exit codes, and what it leaves on the disk."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,25 @@ def test_a_bundle_for_32_bit_arm_names_the_other_artifact(cli, folder):
     assert re.search("^next +--artifact standalone: TVM, which runs bundles, has no packages", out, re.M)
 
 
+def test_images_without_preprocessing_are_warned_of(cli, folder):
+    def warned(*arguments):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            code, _, err = cli(*arguments)
+        assert code == 0, err
+        return any("images.npz goes into the network as pixels from 0 to 255" in str(each) for each in caught)
+
+    np.savez("floats.npz", x=RANDOM.standard_normal((8, 3, 12, 12), np.float32))
+    (folder / "as_they_are.yaml").write_text("{channels: RGB, mean: [0, 0, 0], std: [1, 1, 1]}")
+    quantize = ("net.onnx", "--method", "minmax", "--calibration")
+    for command in ("compile", "analyze"):
+        assert warned(command, *quantize, "images.npz")
+        assert not warned(command, *quantize, "floats.npz")
+        assert not warned(command, *quantize, "images.npz", "--preprocess", "as_they_are.yaml")
+    assert not warned("evaluate", "net-native.eqtvm", "--data", "images.npz")
+    assert warned("evaluate", "net.onnx", "--data", "images.npz")
+
+
 def test_standalone(cli, refused, folder):
     code, out, err = cli(*COMPILE, "--artifact", "standalone")
     assert code == 0, err
@@ -196,6 +217,7 @@ def test_usage_errors(refused):
     refused("--artifact must be one of bundle, standalone, not exe", "compile", "--artifact", "exe")
     refused("--optimize must be one of speed, size, not both", "compile", "--optimize", "both")
     refused("--input must look like NAME=1,3,224,224, not x=1,a", "compile", "--input", "x=1,a")
+    refused("--input must look like NAME=1,3,224,224", "compile", "--input", f"x={10**20},3,32,32")
     refused("nothing to run on: pass --input FILE", "run", "b")
     refused("no images: pass --data DATA", "evaluate", "net.onnx")
     refused("--seconds must be positive", "bench", "b", "--seconds", "0")
@@ -256,7 +278,7 @@ def test_bad_preprocessing(refused, folder):
     (folder / "bad.yaml").write_text("{channels: RGB, mean: [1, 2, 3]}")
     refused("bad.yaml lacks std", "compile", "net.onnx", "--calibration", "random", "--preprocess", "bad.yaml")
     (folder / "grey.yaml").write_text("{channels: GRAY, mean: [1], std: [1]}")
-    refused("becomes an input of shape (1, 1, 12, 12)", *COMPILE, "--preprocess", "grey.yaml")
+    refused("channels GRAY does not fit: the network takes (1, 3, 12, 12), NCHW", *COMPILE, "--preprocess", "grey.yaml")
 
 
 @pytest.mark.parametrize("scheme", ["int7", "float32"])
@@ -281,6 +303,43 @@ def test_bad_destinations(refused, folder):
     refused("a.png is a file", *COMPILE, "--output", "a.png")
     refused("for the bundle does not exist", *COMPILE, "--output", "none/b")
     refused("can't write to the directory a.png", *COMPILE, "--dump-passes", "a.png")
+    refused("can't write in /proc", *COMPILE, "--output", "/proc/b")
+    refused("can't write in /proc", "run", "b", "--input", "a.png", "--output", "/proc/y.npz")
+    refused("can't write in /proc", "analyze", *COMPILE[1:], "--output", "/proc/y.json")
+    refused("can't write /dev/null: there is something that is no file", "analyze", "--output", "/dev/null")
+    refused("can't write to the directory /proc/dump", *COMPILE, "--dump-passes", "/proc/dump")
+
+
+def test_no_room_for_temporary_files(refused, folder, monkeypatch):
+    full = shutil.disk_usage(folder)._replace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    refused("has 0.1 MB left, but compiling takes about 4.2 MB of temporary files: set TMPDIR", *COMPILE)
+
+
+def test_without_tvms_compiler(refused, monkeypatch):
+    monkeypatch.setenv("TVM_USE_RUNTIME_LIB", "1")
+    for command in (COMPILE, ["analyze", *COMPILE[1:]]):
+        refused("TVM is loaded without its compiler here: unset TVM_USE_RUNTIME_LIB", *command)
+
+
+def test_names_that_are_too_long(refused, folder, tiny_executable):
+    write_tiny(folder / "tiny", tiny_executable)
+    long = "x" * 300
+    for command in (
+        ["compile", long],
+        *([*COMPILE, option, long] for option in ("--calibration", "--preprocess", "--output", "--dump-passes")),
+        [*COMPILE, "--targets", long],
+        ["run", long, "--input", "a.png"],
+        ["run", "tiny", "--input", long],
+        ["run", "tiny", "--input", "a.png", "--output", f"{long}.npz"],
+        ["evaluate", long, "--data", "images.npz"],
+        ["evaluate", "tiny", "--data", long],
+        ["evaluate", "tiny", "--data", "images.npz", "--reference", long],
+        ["bench", long],
+        ["analyze", long],
+        ["analyze", "--output", long],
+    ):
+        refused("File name too long", *command)
 
 
 def test_bad_bundles(refused, folder, tiny_executable):
@@ -290,6 +349,7 @@ def test_bad_bundles(refused, folder, tiny_executable):
         refused("this machine is", *command)
     refused("--output must end with .npz", "run", "tiny", "--input", "a.png", "--output", "y.txt")
     refused("no such input file: c.png", "run", "tiny", "--input", "c.png")
+    refused("foreign is a directory: pass the files in it", "run", "tiny", "--input", "a.png", "foreign")
     refused(f"the network takes {SHAPE}", "run", "tiny", "--input", "a.png")
     np.savez("named.npz", z=np.zeros(SHAPE, np.float32))
     refused("named.npz has the arrays z; the inputs are x", "run", "tiny", "--input", "named.npz")
@@ -319,6 +379,28 @@ def test_as_a_program(tmp_path, monkeypatch):
     assert process.communicate() == ("", "error: no such ONNX file: none.onnx\n") and process.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [
+        (">/dev/full", 2, "error: can't write to the standard output: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| true", 0, ""),
+    ],
+)
+def test_where_nothing_can_be_printed(redirected, code, said):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ["bash", "-c", f"set -o pipefail; {sys.executable} -m eq_tvm targets {redirected}"]
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_names_that_the_terminal_lacks(tmp_path):
+    (tmp_path / "t.yaml").write_text("pi: {description: nœud, host: true}", encoding="utf-8")
+    command = [sys.executable, "-m", "eq_tvm", "targets", "--targets", str(tmp_path / "t.yaml")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "n\\u0153ud" in done.stdout
+
+
 def test_help_and_targets_do_not_wait_for_tvm():
     script = (
         "import sys; from eq_tvm.cli import main; main(['targets']); main(['--help']); assert 'tvm' not in sys.modules"
@@ -326,29 +408,41 @@ def test_help_and_targets_do_not_wait_for_tvm():
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     process = start("compile", "--output", "b")
     while "libtvm" not in Path(f"/proc/{process.pid}/maps").read_text():  # it has begun
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err and out == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys):
+def test_ctrl_c_that_an_import_takes_for_a_failure(folder, monkeypatch, capsys):
+    def interrupted_import(*_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr("eq_tvm.targets.load_targets", interrupted_import)
+    assert main(["targets"]) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys, number):
     from eq_tvm import pipeline
 
     def calibrate(module, *args, **options):
         @tvm.transform.module_pass(opt_level=0)
         def interrupted_pass(module, context):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
         return interrupted_pass(module), []
 
     monkeypatch.setattr(pipeline, "calibrate", calibrate)
-    assert main(list(COMPILE)) == 130
+    assert main(list(COMPILE)) == 128 + number
     assert "Traceback" not in capsys.readouterr().err and not (folder / "net-native.eqtvm").exists()

@@ -1,5 +1,6 @@
 """Image files of all kinds that Pillow reads."""
 
+import struct
 import warnings
 
 import numpy as np
@@ -60,6 +61,33 @@ def test_grey_of_16_bits(tmp_path, suffix):
     values = np.array([[0, 100, 257], [32768, 65000, 65535]], np.uint16)
     result = read(Image.fromarray(values), tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(result, np.rint(values / 257).astype(np.uint8)[:, :, None].repeat(3, 2))
+
+
+def tiff(values, bits, white_is_0):
+    """A grey TIFF, uncompressed; integers of 12 bits as two pixels in three bytes."""
+    high, low = values[:, ::2].astype(np.uint32), values[:, 1::2].astype(np.uint32)
+    packed = (high << 12 | low).astype(">u4").view(np.uint8).reshape(*high.shape, 4)[..., 1:]
+    data = packed.tobytes() if bits == 12 else values.tobytes()
+    floats = values.dtype.kind == "f"
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: int(not white_is_0), 273: 8, 277: 1, 278: height}
+    tags |= {279: len(data), 339: 3 if floats else 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(("bits", "white_is_0"), [(12, False), (16, False), (16, True), (32, False), (32, True)])
+def test_grey_tiff_of_more_than_8_bits(tmp_path, bits, white_is_0):
+    shares = np.array([[0, 0.1, 0.5, 1], [0.25, 1, 0, 0.7]])
+    numbers = np.float32(shares) if bits == 32 else np.rint(shares * (2**bits - 1)).astype(np.uint16)
+    (tmp_path / "a.tiff").write_bytes(tiff(numbers, bits, white_is_0))
+    expected = 255 * (1 - shares if white_is_0 else shares)
+    assert np.abs(read_image(tmp_path / "a.tiff")[:, :, 0] - expected).max() < 1
+
+
+def test_damaged_exif_data(tmp_path):
+    PICTURE.save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PIXELS)
 
 
 def test_floats(tmp_path):

@@ -1,5 +1,7 @@
 """From arrays to a network's inputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -144,3 +146,27 @@ def test_other_dtypes_that_do_not(given, dtype, message):
 def test_what_does_not_fit(image, message):
     with pytest.raises(UserError, match=message):
         converted(image)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "message"),
+    [
+        (
+            {"resize": (10**12, 10**12)},
+            SHAPE,
+            r"resize \[1000000000000, 1000000000000\] does not fit",
+        ),
+        ({"resize": (4, 6)}, SHAPE, r"resize \[4, 6\] does not fit: the network takes \(1, 3, 6, 4\), NCHW"),
+        (
+            {"resize": (6, 4), "layout": "NHWC"},
+            SHAPE,
+            r"layout NHWC does not fit: the network takes",
+        ),
+        ({}, (1, 1, 6, 4), r"channels BGR does not fit: the network takes \(1, 1, 6, 4\), NCHW"),
+    ],
+)
+def test_preprocessing_of_another_network(change, shape, message):
+    with pytest.raises(UserError, match=f"preprocessing: {message}"):
+        converted(PIXELS, shape, replace(BGR, **change))
+    x = RANDOM.standard_normal(shape, np.float32)
+    np.testing.assert_array_equal(converted(x, shape, replace(BGR, **change)), x)  # which is none of its business

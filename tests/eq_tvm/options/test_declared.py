@@ -57,6 +57,8 @@ def test_what_is_wrong_with_them():
     ]:
         with pytest.raises(UserError, match=message):
             eq_tvm.compile(**options)
+    with pytest.raises(UserError, match=r"can't read x*: File name too long"):
+        eq_tvm.compile("x" * 300)
     check_choices(CompileOptions(method=None, scheme="int8"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.preprocess import Preprocess
-from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
+from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
 
 IMAGE, PAIR = (TensorInfo("x", (batch, 3, 6, 4), "float32") for batch in (1, 2))
 IDS, FLAG = TensorInfo("ids", (1, 7), "int64"), TensorInfo("flag", (), "bool")
@@ -40,10 +40,14 @@ def test_batch_of_one(how):
 
 def test_larger_batch(how):
     (chosen,), rest = read_images(how(images=PIXELS, labels=np.arange(23)), (PAIR,))
-    assert chosen.shape == (4, 2, 3, 6, 4) and len(rest) == 7 and rest.images == 14
+    assert chosen.shape == (2, 2, 3, 6, 4) and images_in([chosen], rest) == 4  # images, not batches
+    assert len(rest) == 9 and rest.images == 18
     np.testing.assert_array_equal(chosen[-1], PIXELS[20:22].transpose(0, 3, 1, 2))
     assert rest.labels[0].tolist() == [2, 3]
-    assert next(rest.batches())[0].shape == (7, 2, 3, 6, 4)
+    assert next(rest.batches())[0].shape == (8, 2, 3, 6, 4)
+    large = TensorInfo("x", (5, 3, 6, 4), "float32")  # which takes more at a time than are asked for
+    (chosen,), rest = read_images(how(images=PIXELS), (large,))
+    assert len(chosen) == 1 and images_in([chosen], rest) == 5
 
 
 def test_several_inputs(how):

@@ -1,0 +1,58 @@
+"""The command line as a program: exit codes, errors in one line, and how it ends when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+
+import typer
+
+from eq_tvm import host
+from eq_tvm.cli.commands import app
+from eq_tvm.errors import UserError, reason
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 2 for what the user can put right.
+
+    130 after Ctrl-C, and 143 where the system ends it: 128 and the signal's number, as shells have it.
+    """
+    os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    interrupted = _note_interrupts()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
+    message = ""
+    try:
+        code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+    except UserError as e:
+        message = str(e)
+    except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
+        message = ": ".join(filter(None, [e.filename and str(e.filename), reason(e)]))
+    except typer.TyperException as e:
+        message = e.format_message()
+    except Exception:
+        if not interrupted:
+            raise
+    if interrupted:  # whatever became of it: a call to a board fails with a UserError, an import may be left out
+        return 128 + interrupted[0]
+    if message:
+        print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2 if message else code
+
+
+def _note_interrupts() -> list[int]:
+    """Ctrl-C inside a pass comes back from TVM as a RuntimeError: the list given then tells what it was.
+
+    What asks the process to end does the same, so that nothing half-written stays behind.
+    """
+    interrupted: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    return interrupted

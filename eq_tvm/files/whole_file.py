@@ -1,0 +1,60 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from eq_tvm.errors import UserError, system_errors
+
+
+def check_destination(path: str | Path) -> Path:
+    """Where to write, if a file may be there: nothing, or a file, which is replaced (of a link the one it names).
+
+    Raises
+    ------
+    UserError
+        Something else is there, or nothing can be put there.
+    """
+    with system_errors(f"write {path}"):
+        path = followed(path)
+        if path.exists() and not path.is_file():
+            raise UserError(f"can't write {path}: there is something that is no file; choose another --output")
+        check_folder(path.absolute().parent, path.name)
+    return path
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise a UserError where `what` can't be put into a directory."""
+    if not folder.is_dir():
+        raise UserError(f"the directory {folder} for the {what} does not exist")
+    with system_errors(f"write in {folder}"), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def followed(path: str | Path) -> Path:
+    """The path, or, if it is a link, what it names, whether that is there or not."""
+    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with a new file, which then takes the place of `path`; of a failure nothing stays behind.
+
+    Raises
+    ------
+    OSError
+    """
+    path = followed(path)
+    new = path.with_name(f".{path.name[:40]}.{os.getpid()}")
+    try:
+        with new.open("wb") as file:
+            write(file)
+        new.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
