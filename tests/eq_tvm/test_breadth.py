@@ -29,7 +29,8 @@ ERROR = {"float32": 1e-5, "int8": 0.04, "int7": 0.08}  # relative, of all output
         "weight_dq_int8",
     ],
 )
-def test_breadth(name, scheme, shared_cases, tmp_path):
+def test_breadth(name, scheme, shared_cases, tmp_path, aarch64):
+    """Close to float, and on a board the same bits."""
     folder = shared_cases / "breadth"
     expected = np.load(folder / f"{name}.expected.npz")
     inputs = {key.removeprefix("in_"): expected[key] for key in expected if key.startswith("in_")}
@@ -37,10 +38,13 @@ def test_breadth(name, scheme, shared_cases, tmp_path):
     if not calibration.exists():
         calibration = tmp_path / "calibration.npz"
         np.savez(calibration, **{key: np.stack([value] * 4) for key, value in inputs.items()})
-    bundle = eq_tvm.compile(
-        folder / f"{name}.onnx", scheme=scheme, calibration=calibration, target="native", output=tmp_path / "out.eqtvm"
-    )
+    options = {"scheme": scheme, "calibration": calibration}
+    bundle = eq_tvm.compile(folder / f"{name}.onnx", output=tmp_path / "out.eqtvm", **options)
     results = eq_tvm.load(bundle).run(inputs)
+    if scheme == "int7":
+        there = eq_tvm.compile(folder / f"{name}.onnx", target="rpi4", output=tmp_path / "there.eqtvm", **options)
+        for got, value in zip(aarch64.run_vm(there.library, [*inputs.values()]), results.values(), strict=True):
+            np.testing.assert_array_equal(got, value)
     for key, value in results.items():
         reference = expected[f"out_{key}"]
         assert value.shape == reference.shape and value.dtype == reference.dtype
