@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
@@ -17,11 +18,12 @@ _IMAGES = 50
 
 
 @keywords_of(QuantizeOptions)
+@one_at_a_time
 def analyze(options: QuantizeOptions) -> dict[str, Any]:
     """Quantize a network, and find out what that costs each layer.
 
     On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left.
-    `progress` is called with what is done (0 to 1) and a message.
+    `progress` is called with what is done (0 to 1) and a message. Threads take turns.
 
     Returns
     -------

@@ -18,6 +18,7 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import verify
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 
 @keywords_of(CompileOptions)
+@one_at_a_time
 def compile(options: CompileOptions) -> Bundle | Standalone:
     """Quantize a network and compile it to a bundle, or to a standalone library.
 
-    `progress` is called with what is done (0 to 1) and a message.
+    `progress` is called with what is done (0 to 1) and a message. Threads take turns.
 
     Returns
     -------

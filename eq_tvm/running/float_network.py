@@ -15,6 +15,7 @@ from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
@@ -63,6 +64,7 @@ class Runner(Protocol):
         """The outputs by their names, of inputs by theirs."""
 
 
+@one_at_a_time
 def compile_float(
     model: str | Path, preprocess: Preprocess | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> Model:
