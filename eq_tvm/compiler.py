@@ -13,18 +13,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eq_tvm import host
 from eq_tvm.artifacts import linker
-from eq_tvm.artifacts.bundle import Bundle, TensorInfo
-from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
+from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
-from eq_tvm.building.turns import one_at_a_time
-from eq_tvm.building.verify import verify
+from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, one_sample, read_images
+from eq_tvm.running.runtime import Model
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 def compile(options: CompileOptions) -> Bundle | Standalone:
     """Quantize a network and compile it to a bundle, or to a standalone library.
 
-    `progress` is called with what is done (0 to 1) and a message. Threads take turns.
+    `progress` is called with what is done (0 to 1) and a message. Threads that compile take turns.
 
     Returns
     -------
@@ -67,12 +69,13 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
     module, inputs, outputs = import_canonical(how.model, options.input_shapes, options.dump_passes, options.constants)
+    verified, sample = Verified("not verified"), {}
     if options.verify is not False:
         sample = one_sample(how, inputs)
-        said = verify(
+        verified = verify(
             how.model, module, outputs, sample, options.input_shapes, options.constants, always=bool(options.verify)
         )
-        progress(_IMPORTED, said)
+        progress(_IMPORTED, verified.said)
     record = None
     if how.scheme != "float32":
         module, record = quantize(
@@ -83,6 +86,13 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             options.dump_passes,
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
+
+    def check(executable: tvm.runtime.Executable) -> None:
+        if how.scheme == "float32" and verified.expected is not None and not _why_not_here(spec):
+            model = Model(executable, inputs, outputs)
+            results = model.call([sample[info.name] for info in inputs])
+            verify_compiled(how.model, results_by_name(outputs, results), verified)
+
     progress(_CALIBRATED, f"choosing kernels for {options.target}")
     choose = _tuner(spec, options, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with pass_errors():
@@ -101,9 +111,10 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             versions=_versions(),
             kernels=kernels,
             optimize=options.optimize,
+            constants={name: np.asarray(value).tolist() for name, value in (options.constants or {}).items()},
         )
         progress(_LOWERED, f"compiling for {options.target}")
-        written = kind.write(module, network, spec, output)
+        written = kind.write(module, network, spec, output, check)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
     return written
 
@@ -136,6 +147,8 @@ def quantize(
 ) -> tuple[tvm.IRModule, dict[str, Any]]:
     """The annotated module, and the bundle's record of it."""
     from eq_tvm import pipeline
+    from eq_tvm.passes.graph.network import read_network
+    from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
@@ -161,6 +174,7 @@ def quantize(
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
+        "float": [{"layer": name, "op": operator} for name, operator in float_layers(read_network(module))],
         "loss": loss,
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.samples import Samples
@@ -62,7 +63,8 @@ def evaluate(
     runner: Runner = load(model, board=board) if _is_bundle(model) else load_float(model, preprocess)
     preprocess = preprocess or runner.preprocess
     samples = Samples.read(data, runner.inputs, preprocess)
-    original = None if reference is None else load_float(reference, preprocess, runner.inputs)
+    constants = bundles.read(model).constants if _is_bundle(model) else {}
+    original = None if reference is None else load_float(reference, preprocess, runner.inputs, constants)
     if original and [(i.shape, i.dtype) for i in original.inputs] != [(i.shape, i.dtype) for i in runner.inputs]:
         raise UserError(f"{reference} is not the float network of {model}: its inputs have other shapes or dtypes")
 

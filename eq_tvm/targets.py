@@ -67,8 +67,7 @@ class TargetSpec:
             options["mcpu"], options["mattr"] = host.llvm_cpu()
         else:
             options |= {"mtriple": self.triple, "mcpu": self.cpu, "mattr": self.attrs}
-        if self.architecture == "x86_64":
-            options["cl-opt"] = X86_LLVM_OPTIONS
+        options["cl-opt"] = X86_LLVM_OPTIONS if self.architecture == "x86_64" else ARM_LLVM_OPTIONS
         if self.triple is not None and self.triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"
         return tvm.target.Target(options)
@@ -77,6 +76,10 @@ class TargetSpec:
 # LLVM 22 turns short loops over bytes into masked AVX-512 stores that write too much (llvm-project issue 179489): such
 # loops stay as they are. The machine combiner reassociates sums, for which there are then too few registers.
 X86_LLVM_OPTIONS = ["-vectorizer-min-trip-count:uint=1", "-x86-machine-combiner:bool=false"]
+
+# LLVM 22 crashes on bytes of eight vectors, narrowed from 32 bits, that it stores in turn, as a loop over the pixels of
+# eight channels does once it has vectorized it. NEON itself takes four at most.
+ARM_LLVM_OPTIONS = ["-max-interleave-group-factor:uint=4"]
 
 
 def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,9 @@ class Bundle:
     calibration : dict, optional
         None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
         timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,
-        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), and `loss`: with ``--max-drop`` what it led to,
-        as `eq_tvm.quantizing.max_drop.Kept.report` says.
+        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), `float`, those that no scheme quantizes
+        (`layer`, `op`), and `loss`: with ``--max-drop`` what it led to, as `eq_tvm.quantizing.max_drop.Kept.report`
+        says.
     target : dict
         The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
     versions : dict
@@ -95,6 +96,8 @@ class Bundle:
         `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
     optimize : str
         ``speed`` or ``size``: what they were chosen for.
+    constants : dict of str to numbers
+        Inputs of the ONNX file that have this value for good (``--constant``).
     path : Path, optional
         The directory, once it is written.
     """
@@ -110,6 +113,7 @@ class Bundle:
     versions: dict[str, str]
     kernels: list[dict[str, Any]]
     optimize: str = "speed"
+    constants: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     @property

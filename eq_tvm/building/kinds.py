@@ -24,17 +24,26 @@ class Artifact:
 
     suffix: str
     check_destination: Callable[[str | Path], Path]
-    write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path], Bundle | Standalone]
+    write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path, Check], Bundle | Standalone]
 
 
-def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path) -> Bundle:
+# Is given what was compiled, before it is written
+Check = Callable[["tvm.runtime.Executable"], None]
+
+
+def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, check: Check) -> Bundle:
     from eq_tvm import pipeline
 
     executable = pipeline.executable(module, spec)
+    check(executable)
     return bundles.write(network, path, lambda file: linker.export(executable, spec, file))
+
+
+def _write_standalone(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, _: Check) -> Standalone:
+    return standalone.write(module, network, spec, path)
 
 
 ARTIFACTS = {
     "bundle": Artifact(".eqtvm", bundles.check_destination, _write_bundle),
-    "standalone": Artifact("", standalone.check_destination, standalone.write),
+    "standalone": Artifact("", standalone.check_destination, _write_standalone),
 }

@@ -55,6 +55,11 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
         mean = np.mean([cosine for cosine, _ in cosines])
         rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+    if floats := record.get("float"):
+        named = [f"{row['layer']} ({row['op']})" for row in floats[:WORST_LAYERS]]
+        more = ["..."] * (len(floats) > len(named))
+        layers = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
+        rows["float32"] = f"{layers}, which have no integer kernels: {', '.join(named + more)}"
     if kept := record["kept"]:
         named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
         rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))

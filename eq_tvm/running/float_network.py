@@ -14,8 +14,7 @@ import numpy as np
 from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.building.canonical import import_canonical, pass_errors
-from eq_tvm.building.turns import one_at_a_time
+from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
@@ -32,7 +31,12 @@ def float_engine() -> str | None:
     return None if os.environ.get("TVM_USE_RUNTIME_LIB") == "1" else "eq_tvm float32"
 
 
-def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: tuple[TensorInfo, ...] = ()) -> Runner:
+def load_float(
+    path: str | Path,
+    preprocess: Preprocess | None = None,
+    inputs: tuple[TensorInfo, ...] = (),
+    constants: Mapping[str, Any] | None = None,
+) -> Runner:
     """An ONNX file, ready to run in float32 on this machine.
 
     Parameters
@@ -41,6 +45,8 @@ def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: t
     preprocess : Preprocess, optional
     inputs : tuple of TensorInfo
         Of the network that it is to be compared with: what is dynamic in the file gets its extents.
+    constants : mapping of input name to value, optional
+        Inputs that always have this value.
     """
     with system_errors(f"read {path}"):
         if not Path(path).is_file():
@@ -49,8 +55,8 @@ def load_float(path: str | Path, preprocess: Preprocess | None = None, inputs: t
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
     if engine == "eq_tvm float32":
-        return compile_float(path, preprocess, {info.name: info.shape for info in inputs})
-    return _OnnxRuntime(path, preprocess, inputs)
+        return compile_float(path, preprocess, {info.name: info.shape for info in inputs}, constants)
+    return _OnnxRuntime(path, preprocess, inputs, constants or {})
 
 
 class Runner(Protocol):
@@ -66,20 +72,29 @@ class Runner(Protocol):
 
 @one_at_a_time
 def compile_float(
-    model: str | Path, preprocess: Preprocess | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
+    model: str | Path,
+    preprocess: Preprocess | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> Model:
     """Compile a network in float32 for this machine, in memory: the reference that quantized ones are compared with."""
     from eq_tvm import pipeline
 
     spec = get_target("native")
     linker.check(spec)
-    module, inputs, outputs = import_canonical(Path(model), shapes)
+    module, inputs, outputs = import_canonical(Path(model), shapes, constants=constants)
     with pass_errors():
         return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
 
 
 class _OnnxRuntime:
-    def __init__(self, path: str | Path, preprocess: Preprocess | None, compared: tuple[TensorInfo, ...]):
+    def __init__(
+        self,
+        path: str | Path,
+        preprocess: Preprocess | None,
+        compared: tuple[TensorInfo, ...],
+        constants: Mapping[str, Any],
+    ):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -93,13 +108,18 @@ class _OnnxRuntime:
             raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
         self._path, self.preprocess = path, preprocess
         self.outputs: tuple[TensorInfo, ...] = ()
-        nodes = self._session.get_inputs()
+        nodes = [node for node in self._session.get_inputs() if node.name not in constants]
+        self._constants = {
+            node.name: _constant(node, constants[node.name])
+            for node in self._session.get_inputs()
+            if node.name in constants
+        }
         self.inputs = tuple(_info(path, node, other) for node, other in zip_longest(nodes, compared[: len(nodes)]))
         self._names = [node.name for node in self._session.get_outputs()]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            return dict(zip(self._names, self._session.run(None, inputs), strict=True))
+            return dict(zip(self._names, self._session.run(None, inputs | self._constants), strict=True))
         except Exception as e:
             raise UserError(f"ONNX Runtime can't run {self._path}: {' '.join(str(e).split())}") from e
 
@@ -112,8 +132,18 @@ def _info(path: str | Path, node: Any, compared: TensorInfo | None) -> TensorInf
         raise UserError(
             f"{path}: input {node.name} has a dynamic shape; evaluate takes static ones (but for the batch)"
         )
-    dtype = node.type.removeprefix("tensor(").removesuffix(")")
-    return TensorInfo(node.name, tuple(shape[: len(node.shape)]), _DTYPES.get(dtype, dtype))
+    return TensorInfo(node.name, tuple(shape[: len(node.shape)]), _dtype(node))
+
+
+def _constant(node: Any, value: Any) -> np.ndarray:
+    """One number stands for a tensor of one element, too."""
+    array = np.asarray(value, _dtype(node))
+    return array.reshape([1] * len(node.shape)) if array.size == 1 else array
+
+
+def _dtype(node: Any) -> str:
+    dtype: str = node.type.removeprefix("tensor(").removesuffix(")")
+    return _DTYPES.get(dtype, dtype)
 
 
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names, where they are not numpy's

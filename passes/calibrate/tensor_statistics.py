@@ -74,7 +74,8 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
     Raises
     ------
     ValueError
-        For NaN or infinity in activations; names the layer.
+        For NaN or infinity in activations of layers, and in what becomes integers; names the node. Float operators
+        beside them may have it, as masks do.
     """
     net, points = problem.net, problem.points
     statistics = [statistic() for _ in points.scale_groups]
@@ -85,9 +86,10 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
             progress(done / problem.count, "statistics of activations")
             done += chunk.count
             for i, value in chunk.evaluated():
-                largest = _finite_max_abs(net, i, value)
                 if i in producers:
-                    statistics[producers[i]].update(value, largest)
+                    statistics[producers[i]].update(value, _finite_max_abs(net, i, value))
+                elif net.nodes[i].op in ("conv2d", "dense"):
+                    _finite_max_abs(net, i, value)
     progress(1.0, "statistics of activations")
     return statistics
 
@@ -100,8 +102,8 @@ def weight_max_abs(layer: Node) -> np.ndarray:
     return largest
 
 
-def _finite_max_abs(net: Network, i: int, value: np.ndarray | list[np.ndarray]) -> float:
-    if isinstance(value, list) or value.dtype.kind != "f" or not value.size:
+def _finite_max_abs(net: Network, i: int, value: np.ndarray) -> float:
+    if not value.size:
         return 0.0
     largest = max(float(value.max()), -float(value.min()))
     if not np.isfinite(largest):

@@ -1,7 +1,7 @@
 """Evaluate operators whose operands are all constants."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tvm
@@ -12,11 +12,11 @@ from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, sha
 
 @tvm.transform.module_pass(opt_level=0, name="FoldConstants")
 class FoldConstants:
-    """Evaluate calls on constants with numpy.
+    """Evaluate calls on constants, as far as possible with numpy.
 
     ``relax.transform.FoldConstant`` compiles and runs each of them, which takes long for the biases and clip bounds of
-    a MobileNet. ``relax.dequantize`` of constants is how the annotated form writes weights, so it stays. Known shapes
-    are constants, too, in place and as tensors.
+    a MobileNet; here that is the way of the rare ones only. ``relax.dequantize`` of constants is how the annotated form
+    writes weights, so it stays. Known shapes are constants, too, in place and as tensors.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -90,16 +90,27 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if any(found is not None and not found.same_as(arg) for found, arg in zip(known, value.args, strict=True)):
         args = [arg if found is None else found for found, arg in zip(known, value.args, strict=True)]
         return {var: relax.Call(value.op, args, value.attrs, value.ty_args)}
-    if (evaluate := _EVALUATE.get(name)) is None:
-        return None
     operands = [x for arg in value.args for x in (arg.fields if isinstance(arg, relax.Tuple) else [arg])]
     operands = [array(x) for x in operands if isinstance(x.ty, relax.TensorType)]
-    if any(x is None for x in operands):
+    if not operands or any(x is None for x in operands) or name in _STAY or not isinstance(value.ty, relax.TensorType):
         return None
+    evaluate: _Evaluate = _EVALUATE.get(name) or _compiled
     with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
         result = evaluate(value, *operands)
     dtype = str(value.ty.dtype)  # said again: `relax.const` makes 32 bits of 64
     return {var: relax.const(np.ascontiguousarray(result, dtype).reshape(shape(value)), dtype)}
+
+
+# How integers are written, and functions of the module itself
+_STAY = {"relax.dequantize", "relax.quantize", "relax.call_tir"}
+
+
+def _compiled(call: relax.Call, *_operands: np.ndarray) -> np.ndarray:
+    builder = relax.BlockBuilder()
+    with builder.function("main", []):
+        builder.emit_func_output(builder.normalize(call))
+    run: Callable[[], Any] = relax.VirtualMachine(tvm.compile(builder.get(), "llvm"), tvm.cpu())["main"]
+    return np.asarray(run().numpy())
 
 
 def _known_shape(expr: relax.Expr) -> relax.ShapeExpr | None:

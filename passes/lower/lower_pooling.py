@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import tvm
 from tvm import relax
 
 from eq_tvm.schedules.operators.pooling import Pool2D
 
 from ..graph.rewrite import ints, shape
+from ..quantized.float_executor import window_sizes
 from .lowered_values import Average, Tensor
 from .lowering import Lowering
 
@@ -31,8 +31,8 @@ def avg_pool2d(low: Lowering, call: relax.Call) -> Average | None:
     if found is None:
         return None
     source, pool = found
-    counts = np.outer(*(_window_sizes(call.attrs, pool, axis) for axis in (0, 1))).astype("float64")
-    return Average(source, pool, counts)
+    counts = window_sizes(call.attrs, (pool.height, pool.width), (pool.out_height, pool.out_width))
+    return Average(source, pool, counts.astype("float64"))
 
 
 def max_pool2d(low: Lowering, call: relax.Call) -> Tensor | None:
@@ -58,12 +58,3 @@ def _pool(low: Lowering, call: relax.Call) -> tuple[Tensor, Pool2D] | None:
     top, left, bottom, right = ints(attrs.padding)
     out_height, out_width = shape(call)[2:]
     return source, Pool2D(n, h, w, c, (kh, kw), (sh, sw), (top, left, bottom, right), out_height, out_width, (dh, dw))
-
-
-def _window_sizes(attrs: tvm.ir.Attrs, pool: Pool2D, axis: int) -> np.ndarray:
-    """int64 (OH,) or (OW,): the number that each window's sum along one axis is divided by."""
-    extent, out = (pool.height, pool.out_height) if axis == 0 else (pool.width, pool.out_width)
-    before, after = (pool.padding[axis], pool.padding[axis + 2]) if attrs.count_include_pad else (0, 0)
-    first = np.arange(out)[:, None] * pool.strides[axis] - pool.padding[axis]
-    elements = first + np.arange(pool.kernel[axis]) * pool.dilation[axis]
-    return ((elements >= -before) & (elements < extent + after)).sum(1)

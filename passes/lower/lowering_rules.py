@@ -26,6 +26,8 @@ def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
     if not isinstance(value, Activation) or scale is None or zero is None or scale.size != 1 or zero.any():
         return None
     info = np.iinfo(str(call.attrs.out_dtype))
+    if info.bits > 8:  # not ours, but the model's own
+        return None
     return Quantizing(value, np.float32(scale.reshape(())), int(info.min), int(info.max))
 
 

@@ -6,7 +6,7 @@ operators that only move or select values).
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -172,9 +172,22 @@ def avg_pool_count(node: Node, x_shape: tuple[int, ...]) -> np.ndarray | int:
     """Number of elements that each output of an average (pool or mean) divides by."""
     if node.computes == "mean":
         return x_shape[-2] * x_shape[-1]
-    if node.expr.attrs.count_include_pad:
-        return int(np.prod([int(k) for k in node.expr.attrs.pool_size]))
-    return _pool(node, np.ones(x_shape[-2:], np.float32), 0, np.add)
+    return window_sizes(node.expr.attrs, x_shape[-2:], node.shape[-2:])
+
+
+def window_sizes(attrs: tvm.ir.Attrs, extents: Sequence[int], out: Sequence[int]) -> np.ndarray:
+    """int64 (OH, OW): the number that each window's sum of a pooling of (H, W) is divided by.
+
+    Padding counts where the operator says so; what ceil mode reads beyond it does not.
+    """
+    sizes = []
+    for axis in range(2):
+        before, after = int(attrs.padding[axis]), int(attrs.padding[axis + 2])
+        first = np.arange(out[axis])[:, None] * int(attrs.strides[axis]) - before
+        elements = first + np.arange(int(attrs.pool_size[axis])) * int(attrs.dilation[axis])
+        low, high = (-before, extents[axis] + after) if attrs.count_include_pad else (0, extents[axis])
+        sizes.append(((elements >= low) & (elements < high)).sum(1))
+    return np.outer(*sizes)
 
 
 def window_sum(node: Node, x: np.ndarray) -> np.ndarray:

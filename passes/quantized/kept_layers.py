@@ -1,9 +1,10 @@
-"""Layers that are kept at a wider type than the scheme's."""
+"""Layers that are kept at a wider type than the scheme's, and those that no scheme quantizes."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
 
 from ..graph.network import QUANTIZED_OPS, Network
+from ..graph.rewrite import operator_name
 
 WIDER = ("int8", "float")
 
@@ -17,3 +18,13 @@ def check_kept(net: Network, kept: Mapping[str, str]) -> None:
         if name not in names:
             near = get_close_matches(name, names, n=3) or names[:3]
             raise ValueError(f"no layer '{name}' to keep at {kind}; of {len(names)} there are {', '.join(near)}")
+
+
+def float_layers(net: Network) -> list[tuple[str, str]]:
+    """Name and operator of each convolution and matrix product that stays float, for want of an integer kernel."""
+    found = []
+    for node in net.nodes:
+        operator = (operator_name(node.expr) or "").removeprefix("relax.").removeprefix("nn.")
+        if node.op == "float" and not node.left_float and operator.startswith(("conv", "matmul")):
+            found.append((node.name, operator))
+    return found

@@ -26,6 +26,8 @@ import numpy as np
 import tvm
 from tvm.support import cc
 
+from eq_tvm.targets import ARM_LLVM_OPTIONS
+
 COMPILER = "aarch64-linux-gnu-g++"
 SYSROOT = Path("/usr/aarch64-linux-gnu")
 SOURCE = Path(__file__).with_name("aarch64_runner.cc")
@@ -39,7 +41,8 @@ class Unavailable(Exception):
 def target(cpu: str = "cortex-a72", *attributes: str) -> tvm.target.Target:
     """The TVM target of an aarch64 Linux: `cpu` as LLVM names it, `attributes` like "+dotprod"."""
     attributes = ["+neon", *attributes]
-    return tvm.target.Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": cpu, "mattr": attributes})
+    options = {"mtriple": "aarch64-linux-gnu", "mcpu": cpu, "mattr": attributes, "cl-opt": ARM_LLVM_OPTIONS}
+    return tvm.target.Target({"kind": "llvm", **options})
 
 
 def export(built, path: str | Path) -> Path:

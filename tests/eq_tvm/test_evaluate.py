@@ -4,7 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from onnx_models import random, write_model
 
+import eq_tvm
 from eq_tvm.errors import UserError
 from eq_tvm.evaluate import evaluate
 from eq_tvm.running.float_network import float_engine
@@ -65,3 +67,23 @@ def test_the_own_engine_where_onnx_runtime_is_missing(tiny, tiny_onnx, labelled,
     assert float_engine() == "eq_tvm float32"
     result = evaluate(tiny.path, labelled, reference=tiny_onnx)
     assert result["agreement"] == 1.0 and result["cosine"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("has_onnxruntime", [True, False])
+def test_an_input_that_is_constant(tmp_path, monkeypatch, has_onnxruntime):
+    """And results that have as many rows as the data choose."""
+    if not has_onnxruntime:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    nodes = [
+        ("Conv", "x w", "c", {}),
+        ("Greater", "c limit", "g", {}),
+        ("NonZero", "g", "n", {}),
+        ("Cast", "n", "y", {"to": 1}),
+    ]
+    model = write_model(
+        tmp_path / "net.onnx", nodes, {"x": (1, 3, 8, 8), "limit": (1,)}, ["y"], {"w": random(4, 3, 3, 3)}
+    )
+    np.savez(tmp_path / "d.npz", x=random(8, 3, 8, 8))
+    options = {"calibration": tmp_path / "d.npz", "constants": {"limit": 0.5}, "method": "minmax", "scheme": "int8"}
+    bundle = eq_tvm.compile(model, output=tmp_path / "net.eqtvm", **options)
+    assert evaluate(bundle.path, tmp_path / "d.npz", reference=model, limit=3)["cosine"] > 0.8

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
-from tvm import relax
+from tvm import relax, tirx
 
 from eq_tvm.passes.graph.rewrite import array
+from eq_tvm.passes.lower.named_kernels import OPAQUE
+from eq_tvm.passes.lower.schedule_fallback import SCHEDULED
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ class OnnxCall:
         """The value of a constant input of one element; ValueError as `constant`."""
         value = self.constant(index)
         return default if value is None else int(value.reshape(()))
+
+    def kernel(
+        self, function: tirx.PrimFunc, operands: Sequence[relax.Expr], results: Sequence[tuple[Sequence[int], str]]
+    ) -> list[relax.Expr]:
+        """The results of a scheduled kernel of our own, each with the shape and dtype given."""
+        name = self.builder.add_func(
+            function.with_attr({SCHEDULED: True, "op_pattern": OPAQUE}), self.node.op_type.lower()
+        )
+        types = [relax.TensorType(shape, dtype) for shape, dtype in results]
+        called = self.builder.emit(relax.call_tir(name, relax.Tuple(list(operands)), out_ty=types))
+        return [self.builder.emit(relax.TupleGetItem(called, index)) for index in range(len(types))]
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Static shape of an input."""

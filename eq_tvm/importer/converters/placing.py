@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.schedules.operators.sorting import top_k
 
 
 def _one_hot(call: OnnxCall) -> relax.Expr:
@@ -63,28 +65,18 @@ def _tensor_scatter(call: OnnxCall) -> relax.Expr:
     return call.builder.call_te(scattered, call.inputs[0], call.inputs[1], positions)
 
 
-_SORTED_AS = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int8": "int32", "int16": "int32"}
-_SIGN = 1 << 63
-
-
-def _top_k(call: OnnxCall) -> relax.Expr | None:
-    """Of types that TVM's sort lacks, as wider ones; uint64 with its sign bit flipped keeps its order."""
-    dtype, builder = call.dtype(0), call.builder
-    if dtype not in _SORTED_AS:
-        return None
-    k = call.number(1)
-    axis, largest = call.attributes.get("axis", -1), bool(call.attributes.get("largest", 1))
-    wide = _SORTED_AS[dtype]
-    value = call.inputs[0]
-    if dtype == "uint64":
-        value = builder.emit(relax.op.bitwise_xor(value, relax.const(np.uint64(_SIGN))))
-    value = builder.emit(relax.op.astype(value, wide))
-    sorted_ = builder.emit(relax.op.topk(value, k, axis, "both", largest, "int64"))
-    values, places = (builder.emit(relax.TupleGetItem(sorted_, index)) for index in (0, 1))
-    values = builder.emit(relax.op.astype(values, dtype))
-    if dtype == "uint64":
-        values = builder.emit(relax.op.bitwise_xor(values, relax.const(np.uint64(_SIGN))))
-    return relax.Tuple([values, places])
+def _top_k(call: OnnxCall) -> relax.Expr:
+    """By a kernel of our own: TVM's needs a function that not every runtime has, and lacks types."""
+    shape, k = call.shape(0), call.number(1)
+    axis, largest = call.attributes.get("axis", -1) % len(shape), bool(call.attributes.get("largest", 1))
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    if not 0 < k <= shape[axis]:
+        raise ValueError(f"it wants {k} of {shape[axis]} elements")
+    flat = call.builder.emit(relax.op.reshape(call.inputs[0], (outer, shape[axis], inner)))
+    kernel = top_k(outer, shape[axis], inner, k, call.dtype(0), largest)
+    results = call.kernel(kernel, [flat], [((outer, k, inner), dtype) for dtype in (call.dtype(0), "int64")])
+    whole = (*shape[:axis], k, *shape[axis + 1 :])
+    return relax.Tuple([call.builder.emit(relax.op.reshape(result, whole)) for result in results])
 
 
 PLACING: dict[str, Converter] = {

@@ -9,8 +9,6 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.importer.converters.call import OnnxCall
-from eq_tvm.passes.lower.named_kernels import OPAQUE
-from eq_tvm.passes.lower.schedule_fallback import SCHEDULED
 from eq_tvm.schedules.operators.gate_functions import FUNCTIONS, GateFunction
 from eq_tvm.schedules.operators.recurrence import recurrence
 from eq_tvm.schedules.operators.recurrence_plan import GATES, OPTIONAL, Direction, Recurrence
@@ -38,12 +36,8 @@ def recurrent(call: OnnxCall) -> relax.Expr:
         _packed(call, plan),
         *(given[name] for name in OPTIONAL if name in plan.optional),
     ]
-    kernel = recurrence(plan).with_attr({SCHEDULED: True, "op_pattern": OPAQUE})
     shapes = [plan.result_shape, *[plan.state_shape] * (2 if plan.cell == "LSTM" else 1)]
-    types = [relax.TensorType(shape, "float32") for shape in shapes]
-    function = call.builder.add_func(kernel, call.node.op_type.lower())
-    results = call.builder.emit(relax.call_tir(function, relax.Tuple(operands), out_ty=types))
-    return relax.Tuple([call.builder.emit(relax.TupleGetItem(results, index)) for index in range(len(types))])
+    return relax.Tuple(call.kernel(recurrence(plan), operands, [(shape, "float32") for shape in shapes]))
 
 
 def _plan(call: OnnxCall) -> Recurrence:

@@ -79,15 +79,7 @@ def _normalized(call: OnnxCall) -> relax.Expr:
     return relax.op.divide(value, divisor)
 
 
-def _batch_normalized(call: OnnxCall) -> relax.Expr | None:
-    """TVM's, but for training."""
-    if call.attributes.get("training_mode", 0):
-        raise ValueError("it trains; export the model for inference")
-    return None
-
-
 REDUCTIONS: dict[str, Converter] = {
-    "BatchNormalization": _batch_normalized,
     "CumProd": _accumulated,
     "CumSum": _accumulated,
     "Hardmax": _hardmax,

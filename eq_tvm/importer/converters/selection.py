@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tvm import relax, tirx
+import math
+
+from tvm import relax
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
-from eq_tvm.passes.lower.named_kernels import OPAQUE
-from eq_tvm.passes.lower.schedule_fallback import SCHEDULED
 from eq_tvm.schedules.operators.selection import Suppression, nonzero, suppression
 
 
@@ -24,23 +24,14 @@ def _suppression(call: OnnxCall) -> relax.Expr:
         threshold=None if threshold is None else float(threshold.reshape(())),
         from_center=bool(call.attributes.get("center_point_box", 0)),
     )
-    return _called(call, suppression(plan), [call.inputs[0], call.inputs[1]], (plan.most, 3))
+    return relax.Tuple(call.kernel(suppression(plan), call.inputs[:2], [((plan.most, 3), "int64"), ((1,), "int64")]))
 
 
 def _nonzero(call: OnnxCall) -> relax.Expr:
     shape = call.shape(0)
-    kernel = nonzero(shape, call.dtype(0))
     flat = call.builder.emit(relax.op.reshape(call.inputs[0], (-1,)))
-    return _called(call, kernel, [flat], tuple(map(int, kernel.params[1].shape)))
-
-
-def _called(call: OnnxCall, kernel: tirx.PrimFunc, operands: list[relax.Expr], shape: tuple[int, ...]) -> relax.Expr:
-    function = call.builder.add_func(
-        kernel.with_attr({SCHEDULED: True, "op_pattern": OPAQUE}), call.node.op_type.lower()
-    )
-    types = [relax.TensorType(shape, "int64"), relax.TensorType((1,), "int64")]
-    results = call.builder.emit(relax.call_tir(function, relax.Tuple(operands), out_ty=types))
-    return relax.Tuple([call.builder.emit(relax.TupleGetItem(results, index)) for index in range(2)])
+    results = [((len(shape), math.prod(shape)), "int64"), ((1,), "int64")]
+    return relax.Tuple(call.kernel(nonzero(shape, call.dtype(0)), [flat], results))
 
 
 SELECTION: dict[str, Converter] = {"NonMaxSuppression": _suppression, "NonZero": _nonzero}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
-# Neither TVM's importer nor ours has these, or TVM's is wrong.
+# Neither TVM's importer nor ours has these, or TVM's is wrong, or onnx's shape inference (of comparisons before 16).
 EXPANDED = {
     "Attention",
     "BlackmanWindow",
@@ -16,10 +16,12 @@ EXPANDED = {
     "CenterCropPad",
     "DynamicQuantizeLinear",
     "FlexAttention",
+    "GreaterOrEqual",
     "GroupNormalization",
     "HammingWindow",
     "HannWindow",
     "LayerNormalization",
+    "LessOrEqual",
     "LinearAttention",
     "MeanVarianceNormalization",
     "NegativeLogLikelihoodLoss",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 
-from eq_tvm.importer.static import control_flow, empty, selection, sequences, shapes
+from eq_tvm.importer.static import batch_norm, control_flow, empty, selection, sequences, shapes, windows
 from eq_tvm.importer.static.rows import follow
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
@@ -44,5 +44,7 @@ _HANDLERS: dict[str, Handler] = {
     **control_flow.HANDLERS,
     **sequences.HANDLERS,
     **selection.HANDLERS,
+    **batch_norm.HANDLERS,
+    **windows.HANDLERS,
     **empty.HANDLERS,
 }

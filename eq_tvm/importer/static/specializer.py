@@ -13,6 +13,7 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.static.axes import from_the_front
 from eq_tvm.importer.static.counted import Rows, note_rows, rows_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
@@ -84,6 +85,7 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
+        node = from_the_front(node, self.opset, self._rank(node))
         if self._follow(self, node):
             return
         handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx", OURS) else None
@@ -105,8 +107,9 @@ class Specializer:
         self.keep(node)
 
     def keep(self, node: NodeProto) -> None:
-        """Leave a node to be computed; UserError where the shapes of its results aren't static."""
-        for name, ty in self.infer(node).items():
+        """Leave a node to be computed, unless all results are empty; UserError where their shapes aren't static."""
+        types = self.infer(node)
+        for name, ty in types.items():
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
             if (kind := ty.tensor_type.elem_type) in _PACKED:
@@ -116,7 +119,8 @@ class Specializer:
             self.types[name] = ty
             if _is_empty(ty):
                 self._set_empty(name, ty)
-        self.nodes.append(node)
+        if not types or not all(map(_is_empty, types.values())):
+            self.nodes.append(node)
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's results, empty for operators beyond the standard."""
@@ -261,6 +265,7 @@ class Specializer:
         """What to do where a shape is not static: operands behind the first decide shapes, as a rule."""
         reason = "gives a shape that depends on the data; only static shapes can be compiled"
         inputs = self.sources(*node.input[0 if node.op_type in _DECIDED_BY_ALL else 1 :])
+        inputs = [name for name in inputs if len(self.shape(name)) < 2]  # images decide no shapes
         given = " ".join(f"--constant {name}=VALUE" for name in inputs)
         return (
             f"{reason}: if it is always the same, fix it with {given}"
@@ -268,13 +273,20 @@ class Specializer:
             else f"{reason}: cut the model before it"
         )
 
+    def _rank(self, node: NodeProto) -> int | None:
+        ty = self.types.get(node.input[0]) if node.input else None
+        return None if ty is None or not ty.tensor_type.HasField("shape") else len(ty.tensor_type.shape.dim)
+
     def _renamed(self, node: NodeProto, scope: dict[str, str], prefix: str) -> NodeProto:
         renamed = NodeProto()
         renamed.CopyFrom(node)
         renamed.name = prefix + node.name if prefix and node.name else node.name
         renamed.input[:] = [self.resolve(scope.get(name, name)) for name in node.input]
         scope.update((name, prefix + name) for name in node.output if name)
-        renamed.output[:] = [name and prefix + name for name in node.output]
+        outputs = [name and prefix + name for name in node.output]
+        while len(outputs) > 1 and not outputs[-1]:
+            outputs.pop()
+        renamed.output[:] = outputs
         return renamed
 
     def _fold(self, node: NodeProto) -> bool:

@@ -35,6 +35,9 @@ OPERATORS = {
     "max_pool2d dilated": lambda x: nn.max_pool2d(x, (2, 2), (1, 2), dilation=(2, 3)),
     "avg_pool2d": lambda x: nn.avg_pool2d(x, (3, 2), (2, 2), (1, 0, 1, 1)),
     "avg_pool2d with padding": lambda x: nn.avg_pool2d(x, (3, 3), (2, 2), (1, 1, 1, 1), count_include_pad=True),
+    "avg_pool2d ceil, with padding": lambda x: nn.avg_pool2d(
+        x, (3, 2), (2, 2), (1, 0, 1, 0), ceil_mode=True, count_include_pad=True
+    ),
     "avg_pool2d ceil": lambda x: nn.avg_pool2d(x, (2, 2), (2, 2), ceil_mode=True),
     "mean": lambda x: relax.op.mean(x, [2, 3], keepdims=True),
     "mean over channels": lambda x: relax.op.mean(x, [1]),

@@ -25,6 +25,7 @@ IMAGES = st.tuples(st.integers(1, 2), st.sampled_from([1, 3, 5, 8, 16, 20]), st.
         ((1, 3, 64, 64), ("int8", -63, 63), True, 0),
         ((1, 1, 3, 9), ("uint8", 0, 255), True, 1),
         ((1, 1, 2, 1), ("int8", 0, 127), True, 2),
+        ((1, 8, 12, 27), ("int8", -63, 63), True, 3),  # eight channels of a width that no vector divides
     ]
 )
 @few(5)

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 from onnx_models import check_against_onnxruntime, random, write_model
-from onnx_nodes import check_node, write_node
+from onnx_nodes import check_node
 
-from eq_tvm.errors import UserError
-from eq_tvm.importer import import_onnx
 from eq_tvm.importer.converters.reductions import REDUCTIONS
 
 KINDS = [name for name in REDUCTIONS if name.startswith("Reduce")]
@@ -55,10 +53,3 @@ def test_norm(tmp_path, order):
     """Onnx's reference forgets the absolute value."""
     nodes = [("LpNormalization", "x", "y", {"p": order, "axis": 0})]
     check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (3, 4)}, ["y"]))
-
-
-def test_training(tmp_path):
-    path = tmp_path / "node.onnx"
-    write_node(path, "BatchNormalization", [random(1, 2, 3)], [np.ones(2, "float32")] * 4, outputs=3, training_mode=1)
-    with pytest.raises(UserError, match="it trains"):
-        import_onnx(path)

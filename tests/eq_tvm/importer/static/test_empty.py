@@ -15,6 +15,15 @@ def test_split_and_concat(tmp_path):
     check_against_onnxruntime(path)
 
 
+@pytest.mark.parametrize("opset", [12, 13, 15, 16])
+@pytest.mark.parametrize("operator", ["GreaterOrEqual", "LessOrEqual"])
+def test_comparisons(tmp_path, operator, opset):
+    """Of which onnx infers no shape before operator set 16."""
+    nodes = [(operator, "x half", "c", {}), ("Where", "c x half", "y", {})]
+    path = write_model(tmp_path / "m.onnx", nodes, {"x": (2, 5)}, ["y"], {"half": np.float32(0.5)}, opset=opset)
+    check_against_onnxruntime(path)
+
+
 @pytest.mark.parametrize("operator", ["RandomNormalLike", "Bernoulli"])
 def test_random(tmp_path, operator):
     write_node(tmp_path / "node.onnx", operator, [np.abs(random(3))])

@@ -1,0 +1,39 @@
+"""Axes that count from behind, in operator sets that do not know such."""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+
+from eq_tvm.importer.protobuf import attributes_of, replace_attributes
+
+_SINCE = 11
+
+
+def from_the_front(node: NodeProto, opset: int, rank: int | None) -> NodeProto:
+    """A node with its axes counted from the front.
+
+    Exporters and runtimes count from behind in every operator set, where onnx's shape inference before 11 finds no
+    shape, or a wrong one.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    opset : int
+        Of the model.
+    rank : int, optional
+        Of the node's first operand; None where it is not known.
+    """
+    given = attributes_of(node)
+    axes = {name: given[name] for name in ("axis", "axes") if name in given}
+    lists = [[value] if name == "axis" else list(value) for name, value in axes.items()]
+    known = opset < _SINCE and node.op_type != "OneHot"
+    if rank is None or not known or min(map(min, filter(None, lists)), default=0) >= 0:
+        return node
+    rank += len(given["axes"]) if node.op_type == "Unsqueeze" else 0
+    counted = NodeProto()
+    counted.CopyFrom(node)
+    changed = {
+        name: value % rank if name == "axis" else [axis % rank for axis in value] for name, value in axes.items()
+    }
+    replace_attributes(counted, changed, **changed)
+    return counted

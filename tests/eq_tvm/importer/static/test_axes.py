@@ -1,0 +1,31 @@
+"""Axes that count from behind, in operator sets that do not know such, against ONNX Runtime."""
+
+import pytest
+from onnx_models import check_against_onnxruntime, write_model
+
+
+@pytest.mark.parametrize("opset", [9, 10, 11])
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Concat", "x x", "y", {"axis": -1})],
+        [("Concat", "x x", "y", {"axis": -3})],
+        [("GlobalAveragePool", "x", "p", {}), ("Squeeze", "p", "s", {"axes": [-2, -1]}), ("Softmax", "s", "y", {})],
+        [("Squeeze", "x", "y", {"axes": [-4]})],
+        [("Unsqueeze", "x", "y", {"axes": [-1, -3]})],
+        [("ReduceMean", "x", "y", {"axes": [-2, -1], "keepdims": 0})],
+        [("Softmax", "x", "y", {"axis": -1})],
+        [("Split", "x", "a b", {"axis": -1}), ("Sub", "a b", "y", {})],
+        [("ArgMax", "x", "a", {"axis": -2}), ("Cast", "a", "y", {"to": 1})],
+    ],
+    ids=lambda nodes: nodes[-1][0],
+)
+def test_from_behind(tmp_path, nodes, opset):
+    if opset == 11 and nodes[0][0] == "Unsqueeze":
+        nodes = [("Unsqueeze", "x", "y", {"axes": [1, 3]})]
+    check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (1, 3, 5, 4)}, ["y"], opset=opset))
+
+
+def test_slice(tmp_path):
+    nodes = [("Slice", "x", "y", {"axes": [-1], "starts": [1], "ends": [-1]})]
+    check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (1, 3, 5, 4)}, ["y"], opset=9))
