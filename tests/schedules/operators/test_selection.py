@@ -1,5 +1,6 @@
 """Kernels whose rows the data choose, against ONNX Runtime and numpy."""
 
+import aarch64 as emulation
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from eq_tvm.schedules.operators.selection import Suppression, nonzero, suppression
+from eq_tvm.schedules.operators.sorting import top_k
 
 
 def run(function, operands, *results):
@@ -73,3 +75,28 @@ def test_nonzero(shape, dtype):
     found, (count,) = run(nonzero(shape, dtype), [data.reshape(-1)], (len(shape), data.size), (1,))
     np.testing.assert_array_equal(found[:, :count], np.stack(np.nonzero(data)))
     assert not found[:, count:].any()
+
+
+def test_on_a_board(aarch64, tmp_path):
+    rng = np.random.default_rng(5)
+    plan = Suppression(1, 2, 30, limit=7, overlap=0.25, threshold=0.1)
+    boxes = rng.integers(0, 9, (1, 30, 4)).astype("float32")
+    scores = rng.integers(-2, 9, (1, 2, 30)).astype("float32") / 8
+    data = rng.integers(0, 2, 40).astype("int8")
+    jobs = {
+        "suppress": (suppression(plan), [boxes, scores], [(plan.most, 3), (1,)]),
+        "find": (nonzero((5, 8), "int8"), [data], [(2, 40), (1,)]),
+        "sort": (top_k(3, 40, 1, 9, "float32", True), [np.resize(scores, (3, 40, 1))], [(3, 9, 1), (3, 9, 1)]),
+    }
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, (function, *_) in jobs.items()})
+    here = tvm.compile(module, "llvm")
+    library = emulation.export(tvm.tirx.build(module, emulation.target()), tmp_path / "kernels.so")
+    calls = []
+    for name, (function, operands, shapes) in jobs.items():
+        kinds = [str(buffer.dtype) for buffer in function.params[len(operands) :]]
+        calls.append((library, name, [*operands, *map(np.zeros, shapes, kinds)]))
+    for (_, name, arguments), there in zip(calls, aarch64.run_prim_funcs(calls), strict=True):
+        tensors = [tvm.runtime.tensor(array) for array in arguments]
+        here[name](*tensors)
+        for tensor, array in zip(tensors, there, strict=True):
+            np.testing.assert_array_equal(tensor.numpy(), array, name)
