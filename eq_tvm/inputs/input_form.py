@@ -120,7 +120,7 @@ class InputForm:
         if not steps or not layout:
             return
         channels, height, width = (self.info.shape[layout.index(axis)] for axis in "CHW")
-        network = f"the network takes {self.info.shape}, {layout}"
+        network = f"the network takes {self.info.shape}, {layout}" + (f", as {self.info.name}" * bool(self.info.name))
         if CHANNELS[steps.channels] != channels:
             key = "layout" if steps.layout and channels not in CHANNELS.values() else "channels"
             raise UserError(f"preprocessing: {key} {getattr(steps, key)} does not fit: {network}")

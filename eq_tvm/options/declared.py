@@ -86,7 +86,9 @@ class QuantizeOptions:
         metavar="DATA",
     )
     preprocess: Preprocess | str | Path | None = option(
-        "From pixels to the input: YAML with channels, mean, std, resize. The bundle keeps it.", metavar="FILE"
+        "From pixels to the input: YAML with channels, mean, std, resize. The bundle keeps it.",
+        metavar="FILE",
+        also="Preprocess",
     )
     scheme: str = option("What the layers compute in.", "int7", given_as=str, choices=SCHEMES)
     method: str | None = option(

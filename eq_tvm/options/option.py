@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
+import os
+import reprlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -36,6 +39,8 @@ class Option:
         What the command line reads: str, Path, int, float, bool, or list for a flag that may be repeated.
     choices : tuple of str
         All values, where these are few.
+    also : str
+        The name of a class whose objects Python's functions take as well.
     unset : str
         What happens where the option is None, for people.
     parse : callable, optional
@@ -49,6 +54,7 @@ class Option:
     metavar: str
     given_as: type
     choices: tuple[str, ...]
+    also: str
     unset: str
     parse: Callable[[Any], Any] | None
 
@@ -61,6 +67,7 @@ def option(
     metavar: str = "",
     given_as: type = Path,
     choices: tuple[str, ...] = (),
+    also: str = "",
     unset: str = "",
     parse: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -72,6 +79,7 @@ def option(
         "metavar": metavar or "|".join(choices),
         "given_as": given_as,
         "choices": choices,
+        "also": also,
         "unset": unset,
         "parse": parse,
     }
@@ -88,12 +96,28 @@ def options_of(declared: type) -> list[Option]:
     return found
 
 
-def check_choices(options: Any) -> None:
-    """UserError where an option with a few values has another one."""
+_KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "text"),
+    Path: ((str, os.PathLike), "a path"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    bool: (numbers.Integral, "true or false"),
+    list: (Mapping, "a mapping"),
+}
+
+
+def check_values(options: Any) -> None:
+    """UserError where an option has a value of another type, or none of those few that it may have."""
     for each in options_of(type(options)):
         value = getattr(options, each.name)
-        if each.choices and value not in each.choices and (value is not None or each.default is not None):
+        kind, said = _KINDS[each.given_as]
+        if value is None and each.default is None:
+            continue
+        if each.choices and value not in each.choices:
             raise UserError(f"{each.flag} must be one of {', '.join(each.choices)}, not {value}")
+        if not isinstance(value, kind) and type(value).__name__ != each.also:
+            given = f"{type(value).__name__} {reprlib.repr(value)}"
+            raise UserError(f"{each.flag or each.name} must be {said}, not {given}")
 
 
 def keywords_of(declared: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:

@@ -16,7 +16,7 @@ from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.methods import DEFAULT
 from eq_tvm.options.declared import QuantizeOptions
-from eq_tvm.options.option import check_choices
+from eq_tvm.options.option import check_values
 from eq_tvm.preprocess import Preprocess
 
 RANDOM = "random"  # instead of images
@@ -50,6 +50,7 @@ class Quantization:
     def checked(cls, options: QuantizeOptions) -> Quantization:
         """With what is left out filled in; UserError for what can't be."""
         host.check_compiler()
+        check_values(options)
         model, calibration, preprocess = options.model, options.calibration, options.preprocess
         if model is None:
             model, calibration = example.MODEL, calibration or example.CALIBRATION
@@ -58,7 +59,6 @@ class Quantization:
         with system_errors(f"read {model}"):
             if not model.is_file():
                 raise UserError(f"no such ONNX file: {model}")
-        check_choices(options)
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
         if images < 1:

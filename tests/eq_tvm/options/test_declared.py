@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import typer
 
@@ -12,8 +13,10 @@ from eq_tvm.analysis import analyze
 from eq_tvm.cli.commands import app
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
-from eq_tvm.options.option import check_choices, options_of
+from eq_tvm.options.option import check_values, options_of
+from eq_tvm.preprocess import Preprocess
 
+BGR = Preprocess("BGR", (0.0,) * 3, (1.0,) * 3)
 FUNCTIONS = {eq_tvm.compile: CompileOptions, analyze: QuantizeOptions}
 COMMANDS = {"compile": CompileOptions, "analyze": QuantizeOptions, "targets": TargetsOptions}
 
@@ -52,6 +55,15 @@ def test_what_is_wrong_with_them():
         ({"scheme": "int9"}, "--scheme must be one of int6, int7, int8, float32, not int9"),
         ({"activation_range": ""}, "--activation-range must be one of unsigned, symmetric, not "),
         ({"method": "best"}, "--method must be one of easyquant, "),
+        ({"scheme": 8}, "--scheme must be one of int6, int7, int8, float32, not 8"),
+        ({"target": None}, "--target must be text, not NoneType None"),
+        ({"images": "3"}, "--images must be a whole number, not str '3'"),
+        ({"images": 2.5}, "--images must be a whole number, not float 2.5"),
+        ({"max_drop": "a"}, "--max-drop must be a number, not str 'a'"),
+        ({"keep": ["a=float"]}, "--keep must be a mapping, not list"),
+        ({"calibration": np.zeros(3)}, "--calibration must be a path, not ndarray"),
+        ({"preprocess": {"channels": "RGB"}}, "--preprocess must be a path, not dict"),
+        ({"model": 3}, "model must be a path, not int 3"),
         ({"optimize": "weight"}, "--optimize must be one of speed, size, not weight"),
         ({"artifact": "onnx"}, "--artifact must be one of bundle, standalone, not onnx"),
     ]:
@@ -59,7 +71,7 @@ def test_what_is_wrong_with_them():
             eq_tvm.compile(**options)
     with pytest.raises(UserError, match=r"can't read x*: File name too long"):
         eq_tvm.compile("x" * 300)
-    check_choices(CompileOptions(method=None, scheme="int8"))
+    check_values(CompileOptions(method=None, scheme="int8", images=np.int64(3), max_drop=1, preprocess=BGR))
 
 
 def test_unknown_keywords_are_named():
