@@ -14,6 +14,7 @@ from onnx import helper
 
 from eq_tvm.artifacts.bundle import TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical
+from eq_tvm.building.closeness import TOLERANCE, Arrays, are_near, is_close, worst_error
 from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs
 from eq_tvm.importer.onnx_model import Constants, Shapes, fix_inputs, load_onnx, read_onnx
@@ -23,15 +24,11 @@ from eq_tvm.importer.static import OURS
 if TYPE_CHECKING:
     import tvm
 
-Arrays = dict[str, np.ndarray]
-
 _AFFORDABLE = 5.0  # seconds
 _MACS = 4e9  # that numpy does in one
 _REFERENCE_MACS = 1e8  # that onnx's reference evaluator does in one
 _COMPILED = 0.08  # seconds that one operator takes to compile
 
-_TOLERANCE = 1e-3  # relative; sums of a thousand float32 products differ by 1e-6
-_SMALL = 1e-6  # absolute: sigmoids that are almost 0 differ by that much between runtimes
 _ROUNDING = 2.0**-22  # by which an input is disturbed
 _CHAOTIC = 10.0  # times what such an input changes: each layer rounds, not the input alone
 
@@ -53,11 +50,10 @@ class Verified:
 
 def verify_compiled(path: Path, results: Arrays, verified: Verified) -> None:
     """Compare what was compiled to float32, on the input that `verify` had; UserError for a difference."""
-    if verified.expected is None or all(
-        _distance(results[name], verified.expected[name]) <= _SMALL for name in results
-    ):
+    expected = verified.expected
+    if expected is None or are_near(results, expected):
         return
-    if (worst := _worst(results, verified.expected)) > _TOLERANCE:
+    if (worst := worst_error(results, expected)) > TOLERANCE:
         raise UserError(
             f"{path}: compiled, the network computes something else than imported (relative error {worst:.2g}). "
             "Please report it; --no-verify compiles it as it is"
@@ -117,24 +113,19 @@ def verify(
     except Exception as error:  # it raises whatever it likes
         return Verified(f"not verified: {name} can't run it: {' '.join(str(error).split())[:200]}")
     results = results_by_name(outputs, _run_module(module, net, executor, inputs))
-    worst = _worst(results, expected)
-    if worst <= _TOLERANCE:
+    worst = worst_error(results, expected)
+    if worst <= TOLERANCE:
         return Verified(f"verified with {name}", expected)
     node = _first_different(path, inputs, shapes, constants, run)
-    pairs = [(ours, expected[output]) for output, ours in results.items()]
-    if node is None and all(_distance(*pair) <= _SMALL for pair in pairs):
+    if node is None and are_near(results, expected):
         return Verified(f"verified with {name}, node by node: the outputs for this input are almost 0")
-    if node is None and worst <= _CHAOTIC * _worst(reference(_disturbed(inputs)), expected):
+    if node is None and worst <= _CHAOTIC * worst_error(reference(_disturbed(inputs)), expected):
         return Verified(f"verified with {name}, node by node: the network itself enlarges roundings to {worst:.1g}")
     where = f"the first that does is {described(node)}" if node else "no single node is known to"
     raise UserError(
         f"{path}: imported, the network computes something else than in {name} (relative error {worst:.2g}); "
         f"{where}. Please report it; --no-verify compiles it as it is"
     )
-
-
-def _worst(results: Arrays, expected: Arrays) -> float:
-    return max(_error(ours, theirs) for ours, theirs in zip(results.values(), expected.values(), strict=True))
 
 
 def _disturbed(inputs: Arrays) -> Arrays:
@@ -146,34 +137,6 @@ def _disturbed(inputs: Arrays) -> Arrays:
         else array
         for name, array in inputs.items()
     }
-
-
-def is_close(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether two results are equal up to rounding; integers may differ where a decision was close."""
-    return _error(ours, theirs) <= _TOLERANCE
-
-
-def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Of floats of one shape; infinite for others."""
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype or theirs.dtype.kind != "f" or not ours.size:
-        return 0.0 if np.array_equal(ours, theirs) else float("inf")
-    distance = float(np.abs(ours.astype(np.float64) - theirs).max())
-    return distance if np.isfinite(distance) else float("inf")
-
-
-def _error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-        return float("inf")
-    if not ours.size:
-        return 0.0
-    if theirs.dtype.kind != "f":
-        return float(np.mean(ours != theirs)) / 10
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    finite = np.isfinite(theirs)
-    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
-        return float("inf")
-    scale = np.sqrt(np.mean(np.square(theirs[finite]))) if finite.any() else 0.0
-    return float(np.sqrt(np.mean(np.square(ours[finite] - theirs[finite]))) / (scale or 1.0)) if finite.any() else 0.0
 
 
 Run = Callable[[onnx.ModelProto, Arrays], Arrays]
@@ -274,11 +237,8 @@ def _agrees(node: onnx.NodeProto, model: onnx.ModelProto, tensors: Mapping[str, 
         given = {name: tensors[name] for name in names}
         run = _run_module(module, read_network(module), FloatExecutor(module), given)
     results = results_by_name(outputs, run)
-    return all(
-        is_close(ours, tensors[name]) or _distance(ours, tensors[name]) <= _SMALL
-        for name, ours in results.items()
-        if name in tensors
-    )
+    known = {name: tensors[name] for name in results if name in tensors}
+    return all(is_close(results[name], theirs) or are_near(results, {name: theirs}) for name, theirs in known.items())
 
 
 def _is_complete(value: onnx.ValueInfoProto, tensors: Mapping[str, np.ndarray]) -> bool:

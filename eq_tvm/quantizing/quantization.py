@@ -159,7 +159,7 @@ def one_sample(how: Quantization, inputs: tuple[TensorInfo, ...]) -> dict[str, n
     """One input of the network, by name, in its full shape: of the calibration data where there is some, else noise."""
     one = replace(how, images=1)
     arrays, _ = read_images(one, inputs) if how.calibration else (_noise(one, inputs), None)
-    return {info.name: array[0].reshape(info.shape) for info, array in zip(inputs, arrays, strict=True)}
+    return {info.name: np.asarray(array[0]).reshape(info.shape) for info, array in zip(inputs, arrays, strict=True)}
 
 
 def images_to_analyze(
