@@ -26,7 +26,7 @@ from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, one_sample, read_images
-from eq_tvm.running.runtime import Model
+from eq_tvm.running.runtime import Model, load_library
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
 
-    def check(executable: tvm.runtime.Executable) -> None:
+    def check(library: str) -> None:
         if how.scheme == "float32" and verified.expected is not None and not _why_not_here(spec):
-            model = Model(executable, inputs, outputs)
+            model = Model(load_library(Path(library)), inputs, outputs)
             results = model.call([sample[info.name] for info in inputs])
             verify_compiled(how.model, results_by_name(outputs, results), verified)
 

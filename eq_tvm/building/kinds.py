@@ -27,16 +27,20 @@ class Artifact:
     write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path, Check], Bundle | Standalone]
 
 
-# Is given what was compiled, before it is written
-Check = Callable[["tvm.runtime.Executable"], None]
+# Is given the library, before the bundle takes its place
+Check = Callable[[str], None]
 
 
 def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, check: Check) -> Bundle:
     from eq_tvm import pipeline
 
     executable = pipeline.executable(module, spec)
-    check(executable)
-    return bundles.write(network, path, lambda file: linker.export(executable, spec, file))
+
+    def write_library(file: str) -> None:
+        linker.export(executable, spec, file)
+        check(file)
+
+    return bundles.write(network, path, write_library)
 
 
 def _write_standalone(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, _: Check) -> Standalone:

@@ -140,10 +140,10 @@ def load(bundle: str | Path | Bundle, *, board: Board | None = None) -> Model:
     if not isinstance(bundle, Bundle):
         bundle = bundles.read(bundle)
     check_machine(bundle, platform.machine(), host.cpu_features())
-    return Model(_load_library(bundle.library), bundle.inputs, bundle.outputs, bundle.preprocess)
+    return Model(load_library(bundle.library), bundle.inputs, bundle.outputs, bundle.preprocess)
 
 
-def _load_library(path: Path) -> tvm.runtime.Module:
+def load_library(path: Path) -> tvm.runtime.Module:
     """Load a shared object by a name that no other had in this process: what has been loaded is found by its name.
 
     So a bundle that was compiled again to the same place is loaded anew. (TVM's `load_module` resolves links.)

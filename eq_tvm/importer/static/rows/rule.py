@@ -13,8 +13,8 @@ from eq_tvm.importer.static.specializer import Specializer
 
 
 def across(specializer: Specializer, node: NodeProto) -> UserError:
-    """To raise: an operator reads across rows."""
-    reason = "reads across rows whose number depends on the data, which can't be compiled: cut the model before it"
+    """To raise: an operator reads across rows, or is not known not to."""
+    reason = "can't be computed row by row, where the number of rows depends on the data: cut the model before it"
     return specializer.refusal(node, reason)
 
 
