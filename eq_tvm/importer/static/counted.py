@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import onnx
 
 _ROWS = "eq_tvm.rows"  # property of a model: JSON, by tensor the fields of `Rows`
+_SETTLED = "eq_tvm.settled"  # JSON, names of tensors
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ def rows_of(model: onnx.ModelProto) -> dict[str, Rows]:
     return {name: Rows(**fields) for name, fields in json.loads(text).items()}
 
 
-def note_rows(model: onnx.ModelProto, rows: Mapping[str, Rows]) -> None:
-    """Keep in a model what `rows_of` reads."""
-    onnx.helper.set_model_props(model, {_ROWS: json.dumps({name: asdict(each) for name, each in rows.items()})})
+def settled_of(model: onnx.ModelProto) -> set[str]:
+    """The tensors of such a model that mean something in all rows, though some operands do not."""
+    text = next((each.value for each in model.metadata_props if each.key == _SETTLED), "[]")
+    return set(json.loads(text))
+
+
+def note_rows(model: onnx.ModelProto, rows: Mapping[str, Rows], settled: Iterable[str]) -> None:
+    """Keep in a model what `rows_of` and `settled_of` read."""
+    noted = {name: asdict(each) for name, each in rows.items()}
+    onnx.helper.set_model_props(model, {_ROWS: json.dumps(noted), _SETTLED: json.dumps(sorted(settled))})

@@ -81,6 +81,7 @@ def _keep(specializer: Specializer, node: NodeProto, shape: list[int], rows: Row
     for name, extents in ((result, shape), (rows.count, [1])):
         specializer.types[name] = helper.make_tensor_type_proto(TensorProto.INT64, extents)
     specializer.rows[result] = rows
+    specializer.places.add(result)
 
 
 HANDLERS: dict[str, Handler] = {"Compress": _compress, "NonMaxSuppression": _suppress, "NonZero": _nonzero}

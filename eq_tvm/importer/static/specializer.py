@@ -14,7 +14,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static.axes import from_the_front
-from eq_tvm.importer.static.counted import Rows, note_rows, rows_of
+from eq_tvm.importer.static.counted import Rows, note_rows, rows_of, settled_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
 
@@ -43,6 +43,12 @@ class Specializer:
         Of tensors with as many rows as the data choose.
     row_shapes : dict of str to (Rows, numpy.ndarray)
         Shapes of such tensors.
+    places : set of str
+        Tensors of indices that are never negative: what counts from behind would depend on the number of rows.
+    settled : set of str
+        Tensors of all rows that there can be, which mean something.
+    memo : dict of tuple to str
+        Tensors that were made before, of the same operands.
     """
 
     def __init__(
@@ -63,6 +69,9 @@ class Specializer:
         self.nodes: list[NodeProto] = []
         self.rows = rows_of(model)  # of one that was specialized before it was converted
         self.row_shapes: dict[str, tuple[Rows, np.ndarray]] = {}
+        self.places: set[str] = set()
+        self.settled = settled_of(model)
+        self.memo: dict[tuple[Any, ...], str] = {}
         self._names = 0
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
@@ -254,7 +263,7 @@ class Specializer:
         )
         opsets = {entry.domain: entry for entry in [*model.opset_import, helper.make_opsetid(OURS, 1)]}
         result = helper.make_model(graph, opset_imports=[*opsets.values()], ir_version=max(model.ir_version, 4))
-        note_rows(result, self.rows)
+        note_rows(result, self.rows, self.settled)
         return result
 
     def _set_empty(self, name: str, ty: TypeProto) -> None:

@@ -31,7 +31,7 @@ def elementwise(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
 
 
 def gather(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
-    """At indices that have rows, or of rows along another axis."""
+    """At indices that have rows, of these or others, or of rows along another axis."""
     data, indices = node.input
     if data in specializer.row_shapes:
         return move_shape(specializer, node, rows)
@@ -40,18 +40,23 @@ def gather(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     if data not in specializer.rows:
         return keep(specializer, node, rows, axis + specializer.rows[indices].axis)
     at = specializer.rows[data].axis
+    if at == axis and indices in specializer.rows and indices in specializer.places:
+        return keep(specializer, node, specializer.rows[indices], axis + specializer.rows[indices].axis)
     if indices in specializer.rows or at == axis:
         raise across(specializer, node)
     return keep(specializer, node, rows, at if at < axis else at - 1 + len(specializer.shape(indices)))
 
 
 def gather_nd(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
-    """At indices that have rows."""
+    """At indices that have rows, of these or others."""
     data, indices = node.input
-    at = specializer.rows[indices].axis if indices in specializer.rows else -1
-    last = len(specializer.shape(indices)) - 1
-    fits = data not in specializer.rows and 0 <= at < last and not attributes_of(node).get("batch_dims", 0)
-    keep(specializer, node, rows, at if fits else None)
+    if indices not in specializer.rows:
+        raise across(specializer, node)
+    found, (*ahead, indexed) = specializer.rows[indices], specializer.shape(indices)
+    fits = found.axis < len(ahead) and not attributes_of(node).get("batch_dims", 0)
+    if data in specializer.rows:
+        fits = fits and specializer.rows[data].axis < indexed and indices in specializer.places
+    keep(specializer, node, found, found.axis if fits else None)
 
 
 def concat(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
@@ -85,9 +90,15 @@ def slice_(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
         if start != 0 or end <= 0 or step != 1:
             raise across(specializer, node)
         most = min(end, rows.most)
-        limit = specializer.constant(np.array([most], np.int64))
-        rows = Rows(at, most, specializer.call("Min", rows.count, limit))
+        rows = Rows(at, most, _least(specializer, rows.count, most))
     return keep(specializer, node, rows, at)
+
+
+def _least(specializer: Specializer, count: str, most: int) -> str:
+    key = "least", count, most
+    if key not in specializer.memo:
+        specializer.memo[key] = specializer.call("Min", count, specializer.constant(np.array([most], np.int64)))
+    return specializer.memo[key]
 
 
 def by_axis(default: int) -> Callable[[Specializer, NodeProto, int], int | None]:
@@ -157,6 +168,18 @@ def unsqueeze(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     added = {int(axis) % rank for axis in given}
     kept = [axis for axis in range(rank) if axis not in added]
     return keep(specializer, node, rows, kept[rows.axis])
+
+
+def batch(_specializer: Specializer, _node: NodeProto, at: int) -> int | None:
+    """Rows that are images."""
+    return at if at == 0 else None
+
+
+def regions(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
+    """Of an image, one for each row."""
+    image, *chosen = node.input
+    given = [specializer.rows[name].axis if name in specializer.rows else None for name in chosen]
+    keep(specializer, node, rows, 0 if image not in specializer.rows and given == [0, 0] else None)
 
 
 def transpose(specializer: Specializer, node: NodeProto, at: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from eq_tvm.importer.static.rows import data, shapes
+from eq_tvm.importer.static.rows import data, found, shapes
 from eq_tvm.importer.static.rows.rule import Rule, across, along
-from eq_tvm.importer.static.specializer import Specializer
+from eq_tvm.importer.static.specializer import OURS, Specializer
 
 
 def follow(specializer: Specializer, node: NodeProto) -> bool:
@@ -24,13 +24,14 @@ def follow(specializer: Specializer, node: NodeProto) -> bool:
     """
     read = [specializer.rows[name] for name in node.input if name in specializer.rows]
     read += [specializer.row_shapes[name][0] for name in node.input if name in specializer.row_shapes]
-    if not read or node.op_type in ("Identity", "CastLike", "Dropout"):
+    if not read or node.op_type in ("Identity", "CastLike", "Dropout") or node.domain == OURS:
         return False
-    if all(name in specializer.rows for name in node.output if name):  # followed before the model was converted
+    followed = specializer.rows.keys() | specializer.settled
+    if all(name in followed for name in node.output if name):  # before the model was converted
         specializer.keep(node)
         return True
     rule = next((rule for names, rule in _RULES if node.op_type in names), None)
-    if rule is None or len({rows.count for rows in read}) > 1:
+    if rule is None or (len({rows.count for rows in read}) > 1 and node.op_type not in ("Gather", "GatherND")):
         raise across(specializer, node)
     rule(specializer, node, read[0])
     return True
@@ -43,6 +44,10 @@ _ELEMENTWISE = {
     *("Not", "Or", "Pow", "PRelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus"),
     *("Softsign", "Sqrt", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"),
 }
+_ON_IMAGES = {
+    *("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool"),
+    *("InstanceNormalization", "MaxPool", "Resize"),
+}
 _REDUCTIONS = {
     f"Reduce{kind}" for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 }
@@ -51,6 +56,8 @@ _RULES: list[tuple[set[str], Rule]] = [
     (_REDUCTIONS, along(data.reduce)),
     ({"ArgMax", "ArgMin"}, along(data.arg)),
     ({"Softmax", "LogSoftmax"}, along(data.softmax)),
+    (_ON_IMAGES, along(data.batch)),
+    ({"RoiAlign"}, data.regions),
     ({"TopK"}, along(data.by_axis(-1))),
     ({"Split"}, along(data.by_axis(0))),
     ({"Transpose"}, along(data.transpose)),
@@ -62,6 +69,8 @@ _RULES: list[tuple[set[str], Rule]] = [
     ({"Expand"}, shapes.expand),
     ({"Gather"}, data.gather),
     ({"GatherND"}, data.gather_nd),
+    ({"NonMaxSuppression"}, found.suppression),
+    ({"NonZero"}, found.nonzero),
     ({"Reshape"}, shapes.reshape),
     ({"Shape"}, shapes.shape_of),
     ({"Slice"}, data.slice_),

@@ -18,6 +18,9 @@ def across(specializer: Specializer, node: NodeProto) -> UserError:
     return specializer.refusal(node, reason)
 
 
+# Operators that give elements of their operands
+_MOVING = {"Concat", "Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+
 # Keeps a node, and says which axis of its results has rows; the last argument is what its operands have
 Rule = Callable[[Specializer, NodeProto, Rows], None]
 
@@ -28,6 +31,9 @@ def keep(specializer: Specializer, node: NodeProto, rows: Rows, axis: int | None
         raise across(specializer, node)
     specializer.keep(node)
     specializer.rows.update((name, replace(rows, axis=axis)) for name in node.output if name)
+    moved = node.input if node.op_type == "Concat" else node.input[:1]
+    if node.op_type in _MOVING and all(name in specializer.places for name in moved):
+        specializer.places.update(filter(None, node.output))
 
 
 def along(axis_of: Callable[[Specializer, NodeProto, int], int | None]) -> Rule:
