@@ -67,15 +67,22 @@ def _pool(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> 
             afters[axis] += last - left
     if all_there:
         return False
-    if node.op_type == "AveragePool" and given.get("count_include_pad", 0) and afters != pads[len(kernel) :]:
-        raise specializer.refusal(
-            node, "counts padding, and has windows beyond it on one axis only: export it with ceil_mode 0"
-        )
     whole = NodeProto()
     whole.CopyFrom(node)
-    replace_attributes(whole, ["ceil_mode", "pads"], pads=[*befores, *afters])
+    if given.get("count_include_pad", 0):  # but not what is beyond it: padding that counts becomes pixels
+        whole.input[0] = _padded(specializer, node.input[0], pads)
+        befores, afters = [0] * len(kernel), [more - n for more, n in zip(afters, pads[len(kernel) :], strict=True)]
+    replace_attributes(whole, ["ceil_mode", "pads", "count_include_pad"], pads=[*befores, *afters])
     specializer.visit(whole)
     return True
+
+
+def _padded(specializer: Specializer, data: str, pads: list[int]) -> str:
+    half = len(pads) // 2
+    widths = [0, 0, *pads[:half], 0, 0, *pads[half:]]
+    if specializer.opset < 11:
+        return specializer.call("Pad", data, pads=widths)
+    return specializer.call("Pad", data, specializer.constant(np.array(widths, np.int64)))
 
 
 HANDLERS: dict[str, Handler] = {
