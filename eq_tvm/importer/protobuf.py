@@ -1,6 +1,6 @@
 """Reading and changing the parts of an ONNX model, where onnx's own helpers end."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import onnx
@@ -10,6 +10,15 @@ from onnx import NodeProto, TypeProto, helper
 def attributes_of(node: NodeProto) -> dict[str, Any]:
     """A node's attributes by name, as `onnx.helper.get_attribute_value` gives them: strings are bytes."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def copy_of(node: NodeProto, inputs: Iterable[str] | None = None, outputs: Iterable[str] | None = None) -> NodeProto:
+    """A copy, with other operands or results if they are given."""
+    copied = NodeProto()
+    copied.CopyFrom(node)
+    copied.input[:] = copied.input if inputs is None else inputs
+    copied.output[:] = copied.output if outputs is None else outputs
+    return copied
 
 
 def replace_attributes(node: NodeProto, names: Collection[str], **added: Any) -> None:

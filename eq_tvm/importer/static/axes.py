@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from eq_tvm.importer.protobuf import attributes_of, replace_attributes
+from eq_tvm.importer.protobuf import attributes_of, copy_of, replace_attributes
 
 _SINCE = 11
 
@@ -30,8 +30,7 @@ def from_the_front(node: NodeProto, opset: int, rank: int | None) -> NodeProto:
     if rank is None or not known or min(map(min, filter(None, lists)), default=0) >= 0:
         return node
     rank += len(given["axes"]) if node.op_type == "Unsqueeze" else 0
-    counted = NodeProto()
-    counted.CopyFrom(node)
+    counted = copy_of(node)
     changed = {
         name: value % rank if name == "axis" else [axis % rank for axis in value] for name, value in axes.items()
     }

@@ -1,11 +1,9 @@
 """Tensors without elements: their values are known, and what is cut off or appended is nothing."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from onnx import NodeProto, helper
 
-from eq_tvm.importer.protobuf import attributes_of, extents
+from eq_tvm.importer.protobuf import attributes_of, copy_of, extents
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -19,7 +17,7 @@ def _concat(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -
     if len(kept) == 1:
         specializer.alias(node.output[0], kept[0])
     else:
-        specializer.visit(_with(node, kept, node.output))
+        specializer.visit(copy_of(node, kept, node.output))
     return True
 
 
@@ -55,16 +53,8 @@ def _range(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) ->
         return False
     if any(np.prod(specializer.shape(name)) != 1 for name in node.input):
         return False
-    specializer.visit(_with(node, [specializer.reshape(name, []) for name in node.input], node.output))
+    specializer.visit(copy_of(node, [specializer.reshape(name, []) for name in node.input], node.output))
     return True
-
-
-def _with(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
-    changed = NodeProto()
-    changed.CopyFrom(node)
-    changed.input[:] = inputs
-    changed.output[:] = outputs
-    return changed
 
 
 HANDLERS: dict[str, Handler] = {"Concat": _concat, "Range": _range, "Split": _split}

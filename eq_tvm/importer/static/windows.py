@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, helper
 
-from eq_tvm.importer.protobuf import attributes_of, replace_attributes
+from eq_tvm.importer.protobuf import attributes_of, copy_of, replace_attributes
 from eq_tvm.importer.protobuf import extents as extents_of
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
@@ -39,10 +39,7 @@ def _resize_to_sizes(specializer: Specializer, node: NodeProto) -> bool:
     empty = [i > 0 and name in specializer.types and 0 in specializer.shape(name) for i, name in enumerate(node.input)]
     if not any(empty):
         return False
-    given = NodeProto()
-    given.CopyFrom(node)
-    given.input[:] = ["" if no else name for no, name in zip(empty, node.input, strict=True)]
-    specializer.visit(given)
+    specializer.visit(copy_of(node, ["" if no else name for no, name in zip(empty, node.input, strict=True)]))
     return True
 
 
@@ -67,8 +64,7 @@ def _pool(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> 
             afters[axis] += last - left
     if all_there:
         return False
-    whole = NodeProto()
-    whole.CopyFrom(node)
+    whole = copy_of(node)
     if given.get("count_include_pad", 0):  # but not what is beyond it: padding that counts becomes pixels
         whole.input[0] = _padded(specializer, node.input[0], pads)
         befores, afters = [0] * len(kernel), [more - n for more, n in zip(afters, pads[len(kernel) :], strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from eq_tvm.importer.protobuf import copy_of
 from eq_tvm.importer.static.counted import Rows
 from eq_tvm.importer.static.rows.rule import across
 from eq_tvm.importer.static.selection import HANDLERS
@@ -19,7 +20,7 @@ def nonzero(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     if specializer.types[data].tensor_type.elem_type != TensorProto.BOOL:
         data = _computed(specializer, "Cast", data, to=TensorProto.BOOL)
     inside = _inside(specializer, rows, len(specializer.shape(data)))
-    HANDLERS["NonZero"](specializer, _with(node, [_computed(specializer, "And", data, inside)]), {})
+    HANDLERS["NonZero"](specializer, copy_of(node, [_computed(specializer, "And", data, inside)]), {})
 
 
 def suppression(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
@@ -30,7 +31,7 @@ def suppression(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
         raise across(specializer, node)
     lowest = specializer.constant(np.float32(-np.inf))
     masked = _computed(specializer, "Where", _inside(specializer, rows, 3, 2), scores, lowest)
-    HANDLERS["NonMaxSuppression"](specializer, _with(node, [boxes, masked, *others]), {})
+    HANDLERS["NonMaxSuppression"](specializer, copy_of(node, [boxes, masked, *others]), {})
 
 
 def _inside(specializer: Specializer, rows: Rows, rank: int, axis: int | None = None) -> str:
@@ -51,10 +52,3 @@ def _computed(specializer: Specializer, op_type: str, *operands: str, **attribut
         specializer.settled.add(name)
         specializer.keep(helper.make_node(op_type, operands, [name], name=name, **attributes))
     return specializer.memo[key]
-
-
-def _with(node: NodeProto, inputs: list[str]) -> NodeProto:
-    changed = NodeProto()
-    changed.CopyFrom(node)
-    changed.input[:] = inputs
-    return changed
