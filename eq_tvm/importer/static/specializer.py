@@ -130,6 +130,8 @@ class Specializer:
                 self._set_empty(name, ty)
         if not types or not all(map(_is_empty, types.values())):
             self.nodes.append(node)
+        elif node.op_type in _WITH_WINDOWS and 0 not in self.shape(node.input[0]):
+            raise self.refusal(node, "has a kernel that is larger than what it reads; give a larger image with --input")
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's results, empty for operators beyond the standard."""
@@ -327,6 +329,7 @@ _OTHER_DOMAINS = {
 }
 # Operators without data: all operands decide the shape
 _DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
+_WITH_WINDOWS = {"AveragePool", "Conv", "LpPool", "MaxPool"}
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 

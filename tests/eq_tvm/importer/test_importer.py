@@ -183,7 +183,7 @@ def test_shape_that_does_not_fit_the_weights(path):
 
 def test_image_smaller_than_the_kernel(path):
     write_model(path, [("Conv", "x w", "y", {})], {"x": (1, 4, 2, 2)}, ["y"], {"w": WEIGHTS["w"]})
-    assert "'n0'" in error_of(path)
+    assert "Conv (node 'n0') has a kernel that is larger than what it reads" in error_of(path)
 
 
 def change_type(path, kind):
