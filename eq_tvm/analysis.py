@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
+from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of

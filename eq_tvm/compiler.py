@@ -18,8 +18,9 @@ import numpy as np
 from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
-from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
+from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder

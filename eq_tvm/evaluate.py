@@ -58,12 +58,13 @@ def evaluate(
     """
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)
-    if not _is_bundle(model) and board is not None:
+    bundle = bundles.read(model) if _is_bundle(model) else None
+    if bundle is None and board is not None:
         raise UserError(f"a board runs bundles only: compile {model} for it, or leave --rpc and --tracker out")
-    runner: Runner = load(model, board=board) if _is_bundle(model) else load_float(model, preprocess)
+    runner: Runner = load_float(model, preprocess) if bundle is None else load(bundle, board=board)
     preprocess = preprocess or runner.preprocess
     samples = Samples.read(data, runner.inputs, preprocess)
-    constants = bundles.read(model).constants if _is_bundle(model) else {}
+    constants = None if bundle is None else bundle.constants
     original = None if reference is None else load_float(reference, preprocess, runner.inputs, constants)
     if original and [(i.shape, i.dtype) for i in original.inputs] != [(i.shape, i.dtype) for i in runner.inputs]:
         raise UserError(f"{reference} is not the float network of {model}: its inputs have other shapes or dtypes")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +14,6 @@ from eq_tvm.errors import UserError
 
 if TYPE_CHECKING:
     import tvm
-
-
-P = ParamSpec("P")
-Result = TypeVar("Result")
 
 
 def import_canonical(
@@ -62,20 +56,6 @@ def _check_weights(module: tvm.IRModule) -> None:
             constants = [array(arg) for arg in value.args]
             if not all(np.isfinite(c).all() for c in constants if c is not None):
                 raise UserError(f"layer {var.name} has NaN or infinity in its weights")
-
-
-def one_at_a_time(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Of the functions decorated so, one runs at a time: TVM builds modules on one thread of a process only."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        with _TURN:
-            return function(*args, **kwargs)
-
-    return call
-
-
-_TURN = threading.RLock()
 
 
 @contextmanager

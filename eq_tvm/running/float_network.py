@@ -14,7 +14,8 @@ import numpy as np
 from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.building.canonical import import_canonical, one_at_a_time, pass_errors
+from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model

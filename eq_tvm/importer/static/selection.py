@@ -32,13 +32,16 @@ def _suppress(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
 def _nonzero(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     if node.input[0] in specializer.constants:
         return False
-    same = next((each for each in specializer.nodes if _is_same(each, node)), None)
-    if same is not None:  # exporters write one for each use of a mask, whose rows then are the same
-        specializer.alias(node.output[0], same.output[0])
-        return True
     shape = specializer.shape(node.input[0])
     most = math.prod(shape)
-    _keep(specializer, node, [len(shape), most], Rows(1, most, _count(node)))
+
+    def found() -> str:
+        _keep(specializer, node, [len(shape), most], Rows(1, most, _count(node)))
+        return node.output[0]
+
+    first = specializer.once(("NonZero", node.input[0]), found)
+    if first != node.output[0]:  # exporters write one for each use of a mask, whose rows then are the same
+        specializer.alias(node.output[0], first)
     return True
 
 
@@ -62,10 +65,6 @@ def _compress(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
         rows = specializer.reshape(found, [-1])
     specializer.call("Gather", data, rows, output=node.output[0], axis=axis)
     return True
-
-
-def _is_same(one: NodeProto, other: NodeProto) -> bool:
-    return one.op_type == other.op_type and one.input[:] == other.input[:] and one.output[0] != other.output[0]
 
 
 def _count(node: NodeProto) -> str:

@@ -47,8 +47,6 @@ class Specializer:
         Tensors of indices that are never negative: what counts from behind would depend on the number of rows.
     settled : set of str
         Tensors of all rows that there can be, which mean something.
-    memo : dict of tuple to str
-        Tensors that were made before, of the same operands.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class Specializer:
         self.row_shapes: dict[str, tuple[Rows, np.ndarray]] = {}
         self.places: set[str] = set()
         self.settled = settled_of(model)
-        self.memo: dict[tuple[Any, ...], str] = {}
+        self._made: dict[tuple[Any, ...], str] = {}
         self._names = 0
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
@@ -161,6 +159,12 @@ class Specializer:
         output = output or self.new_name(op_type)
         self.visit(helper.make_node(op_type, operands, [output], name=output, **attributes))
         return self.resolve(output)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], str]) -> str:
+        """The tensor that `make` gives, which it is asked for once for each key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def constant(self, value: Any, output: str = "") -> str:
         """A new constant; its name."""

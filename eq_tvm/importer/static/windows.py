@@ -11,7 +11,6 @@ from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
 def _resize(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
-    """Without operands that have no elements: before operator set 13, there was no other way to leave one out."""
     return _resize_by_scales(specializer, node) or (specializer.opset >= 13 and _resize_to_sizes(specializer, node))
 
 
@@ -36,6 +35,7 @@ def _resize_by_scales(specializer: Specializer, node: NodeProto) -> bool:
 
 
 def _resize_to_sizes(specializer: Specializer, node: NodeProto) -> bool:
+    """Without operands that have no elements: before operator set 13, there was no other way to leave one out."""
     empty = [i > 0 and name in specializer.types and 0 in specializer.shape(name) for i, name in enumerate(node.input)]
     if not any(empty):
         return False

@@ -18,16 +18,15 @@ from eq_tvm.importer.static.specializer import Specializer
 
 def elementwise(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     """Rows beside rows; other operands are the same for all of them."""
-    if any(name in specializer.row_shapes for name in node.input):
-        raise across(specializer, node)
     shapes = {name: specializer.shape(name) for name in node.input if name}
     rank = max(map(len, shapes.values()))
     axes = {rank - len(shapes[name]) + specializer.rows[name].axis for name in shapes if name in specializer.rows}
+    axis = axes.pop() if len(axes) == 1 else None
     for name, shape in shapes.items():
-        at = max(axes) - (rank - len(shape))
+        at = -1 if axis is None else axis - (rank - len(shape))
         if name not in specializer.rows and at >= 0 and shape[at] != 1:
             raise across(specializer, node)
-    keep(specializer, node, rows, max(axes) if len(axes) == 1 else None)
+    keep(specializer, node, rows, axis)
 
 
 def gather(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
@@ -38,7 +37,7 @@ def gather(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     axis, rank = attributes_of(node).get("axis", 0), len(specializer.shape(data))
     axis %= rank
     if data not in specializer.rows:
-        return keep(specializer, node, rows, axis + specializer.rows[indices].axis)
+        return keep(specializer, node, rows, axis + rows.axis)
     at = specializer.rows[data].axis
     if at == axis and indices in specializer.rows and indices in specializer.places:
         return keep(specializer, node, specializer.rows[indices], axis + specializer.rows[indices].axis)
@@ -95,10 +94,8 @@ def slice_(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
 
 
 def _least(specializer: Specializer, count: str, most: int) -> str:
-    key = "least", count, most
-    if key not in specializer.memo:
-        specializer.memo[key] = specializer.call("Min", count, specializer.constant(np.array([most], np.int64)))
-    return specializer.memo[key]
+    limit = np.array([most], np.int64)
+    return specializer.once(("Min", count, most), lambda: specializer.call("Min", count, specializer.constant(limit)))
 
 
 def by_axis(default: int) -> Callable[[Specializer, NodeProto, int], int | None]:

@@ -30,7 +30,7 @@ def follow(specializer: Specializer, node: NodeProto) -> bool:
     if all(name in followed for name in node.output if name):  # before the model was converted
         specializer.keep(node)
         return True
-    rule = next((rule for names, rule in _RULES if node.op_type in names), None)
+    rule = _RULES.get(node.op_type)
     if rule is None or (len({rows.count for rows in read}) > 1 and node.op_type not in ("Gather", "GatherND")):
         raise across(specializer, node)
     rule(specializer, node, read[0])
@@ -51,29 +51,29 @@ _ON_IMAGES = {
 _REDUCTIONS = {
     f"Reduce{kind}" for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 }
-_RULES: list[tuple[set[str], Rule]] = [
-    (_ELEMENTWISE, data.elementwise),
-    (_REDUCTIONS, along(data.reduce)),
-    ({"ArgMax", "ArgMin"}, along(data.arg)),
-    ({"Softmax", "LogSoftmax"}, along(data.softmax)),
-    (_ON_IMAGES, along(data.batch)),
-    ({"RoiAlign"}, data.regions),
-    ({"TopK"}, along(data.by_axis(-1))),
-    ({"Split"}, along(data.by_axis(0))),
-    ({"Transpose"}, along(data.transpose)),
-    ({"Flatten"}, along(data.flatten)),
-    ({"MatMul"}, along(data.matmul)),
-    ({"Cast"}, data.cast),
-    ({"Concat"}, data.concat),
-    ({"ConstantOfShape"}, shapes.constant_of_shape),
-    ({"Expand"}, shapes.expand),
-    ({"Gather"}, data.gather),
-    ({"GatherND"}, data.gather_nd),
-    ({"NonMaxSuppression"}, found.suppression),
-    ({"NonZero"}, found.nonzero),
-    ({"Reshape"}, shapes.reshape),
-    ({"Shape"}, shapes.shape_of),
-    ({"Slice"}, data.slice_),
-    ({"Squeeze"}, data.squeeze),
-    ({"Unsqueeze"}, data.unsqueeze),
-]
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE, data.elementwise),
+    **dict.fromkeys(_ON_IMAGES, along(data.batch)),
+    **dict.fromkeys(_REDUCTIONS, along(data.reduce)),
+    **dict.fromkeys(("ArgMax", "ArgMin"), along(data.arg)),
+    **dict.fromkeys(("LogSoftmax", "Softmax"), along(data.softmax)),
+    "Cast": data.cast,
+    "Concat": data.concat,
+    "ConstantOfShape": shapes.constant_of_shape,
+    "Expand": shapes.expand,
+    "Flatten": along(data.flatten),
+    "Gather": data.gather,
+    "GatherND": data.gather_nd,
+    "MatMul": along(data.matmul),
+    "NonMaxSuppression": found.suppression,
+    "NonZero": found.nonzero,
+    "Reshape": shapes.reshape,
+    "RoiAlign": data.regions,
+    "Shape": shapes.shape_of,
+    "Slice": data.slice_,
+    "Split": along(data.by_axis(0)),
+    "Squeeze": data.squeeze,
+    "TopK": along(data.by_axis(-1)),
+    "Transpose": along(data.transpose),
+    "Unsqueeze": data.unsqueeze,
+}

@@ -37,18 +37,20 @@ def suppression(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
 def _inside(specializer: Specializer, rows: Rows, rank: int, axis: int | None = None) -> str:
     """Which rows there are, with one axis for each of a tensor's."""
     axis = rows.axis if axis is None else axis
-    key = "inside", rows.count, rank, axis
-    if key not in specializer.memo:
-        places = np.arange(rows.most).reshape([-1 if i == axis else 1 for i in range(rank)])
-        specializer.memo[key] = _computed(specializer, "Less", specializer.constant(places), rows.count)
-    return specializer.memo[key]
+    extents = [-1 if i == axis else 1 for i in range(rank)]
+    places = specializer.once(
+        ("places", rows.most, *extents), lambda: specializer.constant(np.arange(rows.most).reshape(extents))
+    )
+    return _computed(specializer, "Less", places, rows.count)
 
 
 def _computed(specializer: Specializer, op_type: str, *operands: str, **attributes: int) -> str:
     """A tensor that means something in all rows; the same for the same operands."""
-    key = op_type, *operands
-    if key not in specializer.memo:
-        name = specializer.memo[key] = specializer.new_name(op_type)
+
+    def computed() -> str:
+        name = specializer.new_name(op_type)
         specializer.settled.add(name)
         specializer.keep(helper.make_node(op_type, operands, [name], name=name, **attributes))
-    return specializer.memo[key]
+        return name
+
+    return specializer.once((op_type, *operands), computed)

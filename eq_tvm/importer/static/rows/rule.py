@@ -26,8 +26,14 @@ Rule = Callable[[Specializer, NodeProto, Rows], None]
 
 
 def keep(specializer: Specializer, node: NodeProto, rows: Rows, axis: int | None) -> None:
-    """Leave a node to be computed, whose results have the rows on this axis; on None, raise."""
-    if axis is None:
+    """Leave a node to be computed, whose results have the rows on this axis.
+
+    Raises
+    ------
+    UserError
+        There is no such axis, or an operand is a shape with a placeholder.
+    """
+    if axis is None or any(name in specializer.row_shapes for name in node.input):
         raise across(specializer, node)
     specializer.keep(node)
     specializer.rows.update((name, replace(rows, axis=axis)) for name in node.output if name)
@@ -42,8 +48,6 @@ def along(axis_of: Callable[[Specializer, NodeProto, int], int | None]) -> Rule:
     def rule(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
         first, *others = node.input
         if first not in specializer.rows or any(name in specializer.rows for name in others):
-            raise across(specializer, node)
-        if any(name in specializer.row_shapes for name in others):
             raise across(specializer, node)
         keep(specializer, node, rows, axis_of(specializer, node, specializer.rows[first].axis))
 

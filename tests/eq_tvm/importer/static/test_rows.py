@@ -224,6 +224,9 @@ def test_old_operator_sets(opset, tmp_path):
         ([*BOXES, ("Transpose", "chosen", "t", {}), ("MatMul", "t chosen", "y", {})], "n5"),
         ([*SHAPE, ("Mul", "s v2", "y", {})], "n5"),
         ([*BOXES, ("Size", "chosen", "y", {})], "n4"),
+        ([*SHAPE, ("Gather", "chosen s", "y", {})], "n5"),
+        ([*SHAPE, ("Gather", "boxes s", "y", {})], "n5"),
+        ([*SHAPE, ("Expand", "s v2", "y", {})], "n5"),
         ([*BOXES, *FOUND, ("Add", "at found", "y", {})], "n6"),
     ],
 )
