@@ -1,5 +1,6 @@
 """A lowering in progress: what each variable stands for, and every value emitted at most once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from .lowered_values import (
     Weights,
 )
 from .materialize import Materializer
+from .rearranged import Rearranged
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
 
@@ -52,7 +54,7 @@ _ELEMENTWISE = {
 
 
 class Lowering:
-    """What the rules (`lowering_rules`) look values up in, and emit code by.
+    """What the rules (`rules`) look values up in, and emit code by.
 
     Parameters
     ----------
@@ -74,17 +76,27 @@ class Lowering:
     def __init__(self, builder: relax.BlockBuilder, kernels: Kernels, params: Sequence[relax.Var]) -> None:
         self.builder, self.kernels = builder, kernels
         self.emit = Materializer(kernels, self.layout)
-        self.values: dict[relax.Var, Value] = {param: Tensor(param) for param in params}
+        self.values: dict[relax.Var, Value | Rearranged] = {param: Tensor(param) for param in params}
         self.name = ""
         # What was emitted, by the id of the value that it is made of, which is kept so that the id stays its own.
         self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor]] = {}
         self._real: dict[int, tuple[Activation, Tensor]] = {}
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}
         self._layouts: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+        self._moved: dict[int, tuple[Rearranged, Tensor]] = {}
 
     def value(self, expr: relax.Expr) -> Value:
         """What an argument stands for; constants and shapes stand for themselves."""
-        return self.values[expr] if isinstance(expr, relax.Var) else expr
+        value = self.values[expr] if isinstance(expr, relax.Var) else expr
+        return self.moved(value) if isinstance(value, Rearranged) else value
+
+    def view(self, expr: relax.Expr) -> Rearranged | None:
+        """An argument as a tensor that is to be rearranged further; None for constants."""
+        value = self.values.get(expr)
+        if isinstance(value, Rearranged):
+            return value
+        tensor = self.tensor(expr)
+        return None if tensor is None else Rearranged.of(tensor)
 
     def fields(self, expr: relax.Expr) -> list[relax.Expr] | None:
         """The fields of a tuple, or None for everything else."""
@@ -131,6 +143,12 @@ class Lowering:
             self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
         return self._layouts[key][1]
 
+    def moved(self, value: Rearranged) -> Tensor:
+        """What was rearranged, in one transposition at most."""
+        if id(value) not in self._moved:
+            self._moved[id(value)] = (value, self._emit_moved(value))
+        return self._moved[id(value)][1]
+
     def stored_plainly(self, tensor: Tensor) -> Tensor | None:
         """`tensor` stored with the annotated module's axes, if that takes no copy; None otherwise.
 
@@ -167,6 +185,16 @@ class Lowering:
         if fields is not None:
             return relax.Tuple([self.result(field) for field in fields])
         return self._argument(expr, False)
+
+    def _emit_moved(self, value: Rearranged) -> Tensor:
+        nhwc, expr = value.stored_as_nhwc(), value.source.expr
+        runs = value.runs(nhwc)
+        if len(runs) > 1:
+            stored = sorted(runs)
+            expr = self.kernels.reshape(expr, [math.prod(value.factors[i] for i in run) for run in stored])
+            expr = self.builder.emit(relax.op.permute_dims(expr, [stored.index(run) for run in runs]))
+        shape = [value.shape[axis] for axis in NHWC_OF_NCHW] if nhwc else value.shape
+        return replace(value.source, expr=self.kernels.reshape(expr, shape), nhwc=nhwc)
 
     def _emit_real(self, value: Activation) -> Tensor:
         if isinstance(value, Joined):

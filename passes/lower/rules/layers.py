@@ -8,14 +8,14 @@ from tvm import relax
 
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 
-from ..graph.network import product_order
-from ..graph.rewrite import array, ints, shape
-from .lowered_values import Accumulated, Activation, Joined, Linear, Product, Sum, Tensor, Value, Weights, is_open
-from .lowering import Lowering
+from ...graph.network import product_order
+from ...graph.rewrite import array, ints, shape
+from ..lowered_values import Accumulated, Activation, Joined, Linear, Product, Sum, Tensor, Value, Weights, is_open
+from ..lowering import Lowering
 
 
 def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
-    """`nn.conv2d` of NCHW activations and OIHW weights. See `lowering_rules`."""
+    """`nn.conv2d` of NCHW activations and OIHW weights. See `rules`."""
     attrs = call.attrs
     if (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) != ("NCHW", "OIHW", "NCHW"):
         return None

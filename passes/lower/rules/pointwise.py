@@ -3,13 +3,13 @@
 import numpy as np
 from tvm import relax
 
-from ..graph.pointwise import evaluate, is_pointwise, number
-from .lowered_values import Bounded, Mapped, Tensor, Value
-from .lowering import Lowering
+from ...graph.pointwise import evaluate, is_pointwise, number
+from ..lowered_values import Bounded, Mapped, Tensor, Value
+from ..lowering import Lowering
 
 
 def pointwise(low: Lowering, call: relax.Call) -> Mapped | None:
-    """The value of a function of one quantized tensor's elements, or None. See `lowering_rules`."""
+    """The value of a function of one quantized tensor's elements, or None. See `rules`."""
     if not is_pointwise(call):
         return None
     numbers = [number(arg) for arg in call.args]
