@@ -17,6 +17,7 @@ from .lowered_values import (
     Activation,
     Bounds,
     Joined,
+    MatrixProduct,
     Quantizing,
     Sum,
     Tensor,
@@ -24,7 +25,7 @@ from .lowered_values import (
     Weights,
 )
 from .materialize import Materializer
-from .rearranged import Rearranged
+from .rearranged import Rearranged, product_view
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
 
@@ -79,7 +80,7 @@ class Lowering:
         self.values: dict[relax.Var, Value | Rearranged] = {param: Tensor(param) for param in params}
         self.name = ""
         # What was emitted, by the id of the value that it is made of, which is kept so that the id stays its own.
-        self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor]] = {}
+        self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor, Rearranged]] = {}
         self._real: dict[int, tuple[Activation, Tensor]] = {}
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}
         self._layouts: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
@@ -112,10 +113,15 @@ class Lowering:
 
     def quantized(self, value: Activation, scale: np.float32, low: int, high: int) -> Tensor:
         """`value` as integers in [low, high] at `scale`."""
+        return self.moved(self.quantized_view(value, scale, low, high))
+
+    def quantized_view(self, value: Activation, scale: np.float32, low: int, high: int) -> Rearranged:
+        """The same, perhaps to be rearranged further."""
         key = (id(value), float(scale), low, high)
         if key not in self._quantized:
-            self._quantized[key] = (value, self.emit.quantized(value, scale, low, high))
-        return self._quantized[key][1]
+            tensor = self.emit.quantized(value, scale, low, high)
+            self._quantized[key] = (value, tensor, _as_annotated(value, tensor))
+        return self._quantized[key][2]
 
     def real(self, value: Activation) -> Tensor:
         """`value` as a float32 tensor, stored as it comes."""
@@ -156,7 +162,7 @@ class Lowering:
         """
         if not tensor.nhwc:
             return tensor
-        for (_, _, low, high), (value, found) in self._quantized.items():
+        for (_, _, low, high), (value, found, _) in self._quantized.items():
             if found is tensor and isinstance(value, Tensor) and not value.quantized and not value.nhwc:
                 anew = self.emit.quantized(replace(value, nhwc=True), np.float32(tensor.unit), low, high)
                 return replace(anew, nhwc=False)
@@ -187,6 +193,8 @@ class Lowering:
         return self._argument(expr, False)
 
     def _emit_moved(self, value: Rearranged) -> Tensor:
+        if value == Rearranged.of(value.source):
+            return value.source
         nhwc, expr = value.stored_as_nhwc(), value.source.expr
         runs = value.runs(nhwc)
         if len(runs) > 1:
@@ -205,7 +213,7 @@ class Lowering:
             return self._real_sum(value.first, value.second, value.bounds)
         if isinstance(value, Accumulated) and value.residual is not None and value.source.quantized:
             return self._real_sum(replace(value, residual=None, bounds=UNBOUNDED), value.residual, value.bounds)
-        return self.emit.real(value)
+        return self.moved(_as_annotated(value, self.emit.real(value)))
 
     def _real_sum(self, first: Activation, second: Tensor, bounds: Bounds) -> Tensor:
         left = self.real(first)
@@ -238,6 +246,11 @@ class Lowering:
         tensor = self.layout(self.quantized(value.value, value.scale, value.low, value.high), False)
         dtype = "uint8" if value.low >= 0 and value.high > 127 else "int8"
         return self.builder.emit(relax.op.astype(tensor.expr, dtype))
+
+
+def _as_annotated(value: Activation, tensor: Tensor) -> Rearranged:
+    """What a value became, with the axes of the annotated module."""
+    return product_view(value, tensor) if isinstance(value, MatrixProduct) else Rearranged.of(tensor)
 
 
 def _is_scalar(value: Value) -> bool:

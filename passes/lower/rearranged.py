@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .lowered_values import NHWC_OF_NCHW, Tensor
+from .lowered_values import NHWC_OF_NCHW, MatrixProduct, Tensor
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,12 @@ class Rearranged:
     def stored_as_nhwc(self) -> bool:
         """Whether NHWC is the layout to store it in: where the rank is 4, and the other one is not there already."""
         return len(self.axes) == 4 and len(self.runs(False)) > 1
+
+
+def product_view(value: MatrixProduct, tensor: Tensor) -> Rearranged:
+    """What the kernel stores, (M, pairs, N), as the annotated module has it, (..., M, N)."""
+    _, rows, _, columns = value.sizes
+    rank = len(value.axes)
+    stored = Rearranged.of(tensor).reshaped((rows, *value.axes, columns))
+    assert stored is not None, "these are factors"
+    return stored.permuted([*range(1, rank + 1), 0, rank + 1])

@@ -10,8 +10,21 @@ from eq_tvm.schedules.convolution.conv2d import Conv2D
 
 from ...graph.network import product_order
 from ...graph.rewrite import array, ints, shape
-from ..lowered_values import Accumulated, Activation, Joined, Linear, Product, Sum, Tensor, Value, Weights, is_open
+from ..lowered_values import (
+    Accumulated,
+    Activation,
+    Joined,
+    Linear,
+    MatrixProduct,
+    Product,
+    Sum,
+    Tensor,
+    Value,
+    Weights,
+    is_open,
+)
 from ..lowering import Lowering
+from .matrices import matrix_product
 
 
 def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
@@ -26,9 +39,11 @@ def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
     return _linear(low, call, Conv2D(*size, (kh, kw), (sh, sw), padding, (dh, dw), int(attrs.groups)), lambda w: w, 0)
 
 
-def matmul(low: Lowering, call: relax.Call) -> Linear | None:
-    """`matmul` of (rows, K) activations and (K, N) weights."""
+def matmul(low: Lowering, call: relax.Call) -> Linear | MatrixProduct | None:
+    """`matmul` of (rows, K) activations and (K, N) weights, or of as many quantized matrices."""
     left, right = (shape(arg) for arg in call.args)
+    if array(call.args[1]) is None and not isinstance(low.value(call.args[1]), Weights):
+        return matrix_product(low, call)
     if len(left) != 2 or len(right) != 2:
         return None
     conv = Conv2D(1, 1, left[0], right[0], right[1])

@@ -7,7 +7,7 @@ from tvm import relax
 
 from ...graph.resizing import is_bilinear, is_exact, sources, weights
 from ...graph.rewrite import shape
-from ..lowered_values import NHWC_OF_NCHW, Activation, Joined, Tensor
+from ..lowered_values import NHWC_OF_NCHW, Activation, Joined, MatrixProduct, Tensor
 from ..lowering import NCHW_OF_NHWC, Lowering
 from ..rearranged import Rearranged
 
@@ -16,7 +16,7 @@ def concat(low: Lowering, call: relax.Call) -> Tensor | Joined | None:
     """`concat`, of values that are quantized or not."""
     values = [low.value(field) for field in low.fields(call.args[0]) or [call.args[0]]]
     parts = tuple(value for value in values if isinstance(value, Activation))
-    if len(parts) < len(values):
+    if len(parts) < len(values) or any(isinstance(part, MatrixProduct) for part in parts):
         return None
     axis = int(call.attrs.axis) % call.ty.ndim
     tensors = [part for part in parts if isinstance(part, Tensor)]

@@ -8,12 +8,12 @@ from tvm import relax
 
 from ...graph.pointwise import FUNCTIONS
 from ...graph.rewrite import array
-from ..lowered_values import Activation, Quantizing, Tensor, Value, Weights, clipped
+from ..lowered_values import Activation, Quantizing, Value, Weights, clipped
 from ..lowering import Lowering
 from ..rearranged import Rearranged
 from . import moves
 from .layers import add, conv2d, matmul, multiply
-from .pointwise import pointwise
+from .pointwise import pointwise, prelu
 from .pooling import avg_pool2d, max_pool2d, mean
 
 Rule = Callable[[Lowering, relax.Call], Value | Rearranged | None]
@@ -29,7 +29,7 @@ def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
     return Quantizing(value, np.float32(scale.reshape(())), int(info.min), int(info.max))
 
 
-def _dequantize(low: Lowering, call: relax.Call) -> Weights | Tensor | None:
+def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
     x, scales, zero = call.args[0], array(call.args[1]), array(call.args[2])
     if scales is None or zero is None or zero.any() or str(call.attrs.out_dtype) != "float32":
         return None
@@ -39,7 +39,7 @@ def _dequantize(low: Lowering, call: relax.Call) -> Weights | Tensor | None:
     value = low.value(x)
     if not isinstance(value, Quantizing) or np.float32(scales.reshape(-1)[0]) != value.scale or scales.size != 1:
         return None
-    return low.quantized(value.value, value.scale, value.low, value.high)
+    return low.quantized_view(value.value, value.scale, value.low, value.high)
 
 
 def _clip(low: Lowering, call: relax.Call) -> Value | None:
@@ -63,6 +63,7 @@ RULES: dict[str | None, Rule] = {
     "relax.nn.relu": _relu,
     "relax.nn.conv2d": conv2d,
     "relax.matmul": matmul,
+    "relax.nn.prelu": lambda low, call: pointwise(low, call) or prelu(low, call),
     "relax.multiply": lambda low, call: pointwise(low, call) or multiply(low, call),
     "relax.add": lambda low, call: add(low, call) or pointwise(low, call),
     "relax.mean": mean,
