@@ -194,6 +194,17 @@ class Kernels:
         joined = self.call(function, inputs, (rows, sum(widths)), parts[0].dtype)
         return self.reshape(joined, (*shape[:-1], sum(widths)))
 
+    def transpose(
+        self, expr: relax.Expr, shape: Sequence[int], axes: Sequence[int], result: Sequence[int]
+    ) -> relax.Var:
+        """A tensor, seen with axes of this `shape`, in the order `axes`; then seen with those of `result`.
+
+        What stays side by side should be one axis.
+        """
+        dtype = str(expr.ty.dtype)
+        function = named_kernels.transpose(tuple(shape), tuple(axes), tuple(result), dtype, self.float_lanes)
+        return self.call(function, [self.reshape(expr, shape)], result, dtype)
+
     def call(
         self, function: tirx.PrimFunc, args: Sequence[relax.Expr | np.ndarray], shape: Sequence[int], dtype: str
     ) -> relax.Var:

@@ -84,7 +84,7 @@ class Lowering:
         self._real: dict[int, tuple[Activation, Tensor]] = {}
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}
         self._layouts: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
-        self._moved: dict[int, tuple[Rearranged, Tensor]] = {}
+        self._moved: dict[tuple[int, bool], tuple[Rearranged, Tensor]] = {}
 
     def value(self, expr: relax.Expr) -> Value:
         """What an argument stands for; constants and shapes stand for themselves."""
@@ -144,16 +144,16 @@ class Lowering:
             return tensor
         key = (id(tensor), nhwc)
         if key not in self._layouts:
-            axes = NHWC_OF_NCHW if nhwc else NCHW_OF_NHWC
-            expr = self.builder.emit(relax.op.permute_dims(tensor.expr, axes))
-            self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
+            self._layouts[key] = (tensor, self._emit_moved(Rearranged.of(tensor), nhwc))
         return self._layouts[key][1]
 
-    def moved(self, value: Rearranged) -> Tensor:
-        """What was rearranged, in one transposition at most."""
-        if id(value) not in self._moved:
-            self._moved[id(value)] = (value, self._emit_moved(value))
-        return self._moved[id(value)][1]
+    def moved(self, value: Rearranged, plain: bool = False) -> Tensor:
+        """What was rearranged, in one transposition at most: stored as it comes, or `plain`ly, as annotated."""
+        nhwc = not plain and value.stored_as_nhwc()
+        if (id(value), nhwc) not in self._moved:
+            unchanged = value == Rearranged.of(value.source) and nhwc == value.source.nhwc
+            self._moved[id(value), nhwc] = (value, value.source if unchanged else self._emit_moved(value, nhwc))
+        return self._moved[id(value), nhwc][1]
 
     def stored_plainly(self, tensor: Tensor) -> Tensor | None:
         """`tensor` stored with the annotated module's axes, if that takes no copy; None otherwise.
@@ -192,22 +192,25 @@ class Lowering:
             return relax.Tuple([self.result(field) for field in fields])
         return self._argument(expr, False)
 
-    def _emit_moved(self, value: Rearranged) -> Tensor:
-        if value == Rearranged.of(value.source):
-            return value.source
-        nhwc, expr = value.stored_as_nhwc(), value.source.expr
-        runs = value.runs(nhwc)
-        if len(runs) > 1:
-            stored = sorted(runs)
-            expr = self.kernels.reshape(expr, [math.prod(value.factors[i] for i in run) for run in stored])
-            expr = self.builder.emit(relax.op.permute_dims(expr, [stored.index(run) for run in runs]))
-        shape = [value.shape[axis] for axis in NHWC_OF_NCHW] if nhwc else value.shape
-        return replace(value.source, expr=self.kernels.reshape(expr, shape), nhwc=nhwc)
+    def _emit_moved(self, value: Rearranged, nhwc: bool) -> Tensor:
+        expr = value.source.expr
+        runs, shape = value.runs(nhwc), value.shape
+        if nhwc:
+            shape = tuple(shape[axis] for axis in NHWC_OF_NCHW)
+        if len(runs) <= 1:
+            return replace(value.source, expr=self.kernels.reshape(expr, shape), nhwc=nhwc)
+        stored = sorted(runs)
+        extents = [math.prod(value.factors[i] for i in run) for run in stored]
+        expr = self.kernels.transpose(expr, extents, [stored.index(run) for run in runs], shape)
+        return replace(value.source, expr=expr, nhwc=nhwc)
 
     def _emit_real(self, value: Activation) -> Tensor:
         if isinstance(value, Joined):
-            parts = [self.plain(part).expr for part in value.parts]
-            return Tensor(self.builder.emit(relax.op.concat(parts, value.axis)))
+            parts = [self.real(part) for part in value.parts]
+            if all(part.nhwc for part in parts):
+                return self.emit.join(parts, value.axis)
+            exprs = [self.plain(part).expr for part in value.parts]
+            return Tensor(self.builder.emit(relax.op.concat(exprs, value.axis)))
         # A sum that nobody quantizes: in float, as the annotated module says.
         if isinstance(value, Sum):
             return self._real_sum(value.first, value.second, value.bounds)
@@ -230,6 +233,9 @@ class Lowering:
 
     def _argument(self, expr: relax.Expr, nhwc: bool) -> relax.Expr:
         """A float operator's argument, as code."""
+        view = self.values.get(expr)
+        if isinstance(view, Rearranged) and not nhwc:
+            return self.plain(self.moved(view, plain=True)).expr
         value = self.value(expr)
         if isinstance(value, Activation):
             return (self.real(value) if nhwc else self.plain(value)).expr

@@ -14,6 +14,7 @@ from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
 from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
 from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.moves import transpose as transpose_kernel
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
 from eq_tvm.schedules.operators import rectify as rectify_kernel
@@ -106,6 +107,7 @@ add = _kernel(elementwise.add, _shape_name("add"))
 product = _kernel(product_kernel.product, _shape_name("multiply"))
 pack_operand = _kernel(operand.pack_operand, lambda plan, *_: f"pack_{plan.group_in}x{plan.group_out}")
 operand_bias = _kernel(operand.operand_bias, lambda plan, _offset: f"sums_{plan.group_in}x{plan.group_out}")
+transpose = _kernel(transpose_kernel.transpose, _shape_name("transpose"))
 rectify = _kernel(rectify_kernel.rectify, _shape_name("prelu"))
 quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
