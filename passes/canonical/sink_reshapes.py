@@ -13,6 +13,7 @@ from ..graph.rewrite import Graph, NewValues, array, ints, operator_name, rewrit
 
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
 _LAYERS = {"relax.nn.conv2d", "relax.matmul"}
+_KEPT = 0.75  # of a tensor, at least, where a slice moves
 _LARGEST = 2**24  # elements up to which a constant is spread over a tensor to be moved
 
 
@@ -66,6 +67,11 @@ class _Move:
             return relax.op.permute_dims(data, self.how[0])
         return relax.op.strided_slice(data, *map(list, self.how))
 
+    @property
+    def keeps_most(self) -> bool:
+        """Whether little is computed in vain where it comes last."""
+        return np.prod(self.result) >= _KEPT * np.prod(self.source)
+
     def back(self, constant: np.ndarray) -> np.ndarray | None:
         """A constant that meets the source as this one (of the result's rank) meets the result, if it stays small."""
         if constant.size == 1:
@@ -88,7 +94,7 @@ def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
     if not found or len(found) < len(moves) or any(shape(move) != shape(call) for move in found):
         return None
     first = _Move.of(found[0])
-    if any(_Move.of(other) != first for other in found[1:]):
+    if any(_Move.of(other) != first for other in found[1:]) or not first.keeps_most:
         return None
     inner = _rebuilt(call, [move.args[0] for move in found], first.back)
     return None if inner is None else first(inner)
