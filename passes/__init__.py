@@ -23,7 +23,7 @@ from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
 from .prepare.equalize_channels import EqualizeChannels
 from .quantized.layer_record import LayerRecord
-from .quantized.progress import Progress, no_progress
+from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
 from .refine.round_weights import RoundWeights, round_weights
 
@@ -55,5 +55,6 @@ __all__ = [
     "canonical_passes",
     "compare_outputs",
     "no_progress",
+    "part_of",
     "round_weights",
 ]
