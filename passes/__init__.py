@@ -22,6 +22,7 @@ from .lower.lower_to_integer import LowerToInteger
 from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
 from .prepare.equalize_channels import EqualizeChannels
+from .quantized.calibration_images import affordable_images
 from .quantized.layer_record import LayerRecord
 from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
@@ -51,6 +52,7 @@ __all__ = [
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",
+    "affordable_images",
     "analyze_layers",
     "canonical_passes",
     "compare_outputs",

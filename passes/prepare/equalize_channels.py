@@ -143,7 +143,7 @@ class _Seen:
     @classmethod
     def of(cls, x: np.ndarray, first: np.ndarray | None) -> "_Seen":
         """In activations (N, C, H * W), where the first half of the images is known to end."""
-        images, channels, size = x.shape
+        images, _, size = x.shape
         largest = np.maximum(x.max(axis=(0, 2)), -x.min(axis=(0, 2)))
         squares = np.einsum("ncp,ncp->c", x, x, dtype=np.float64) / size
         filled = np.count_nonzero(x, axis=(0, 2)) / size

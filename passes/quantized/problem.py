@@ -9,7 +9,7 @@ import tvm
 
 from ..graph.network import QUANTIZED_OPS, Network, read_network
 from .annotate import Scales
-from .calibration_images import calibration_inputs
+from .calibration_images import calibration_inputs, images_at_once
 from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
 from .parallel import iterate_threads
@@ -21,7 +21,6 @@ Measure = TypeVar("Measure")
 
 _CHUNK = 8  # images at most,
 _ELEMENTS = 2**19  # and elements of the largest tensor, if that is more than one image
-
 
 
 @dataclass
@@ -65,9 +64,14 @@ class Problem:
         """Number of calibration images."""
         return len(next(iter(self.inputs.values())))
 
-    def subset(self, which: slice) -> "Problem":
+    def subset(self, which: slice | np.ndarray) -> "Problem":
         """The problem with some of the images."""
         return replace(self, inputs={i: x[which] for i, x in self.inputs.items()})
+
+    def at_once(self) -> "Problem":
+        """The problem with as many of the images, evenly spaced, as can be simulated all at once in bounded memory."""
+        count = images_at_once(self.net)
+        return self if count >= self.count else self.subset(np.linspace(0, self.count - 1, count).round().astype(int))
 
     def chunks(self) -> Iterator["Problem"]:
         """The problem with a few images at a time, which bounds the memory that evaluating the network takes."""

@@ -179,4 +179,4 @@ def _as_list(result: Value) -> list[np.ndarray]:
 
 def _scaled(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Accumulators (..., O, H, W) or (..., O) times one scale (O,) per channel, in float32."""
-    return np.multiply(values, scale if values.ndim < 4 else scale[:, None, None], dtype=np.float32, casting="same_kind")
+    return values.astype(np.float32, copy=False) * (scale if values.ndim < 4 else scale[:, None, None])

@@ -8,9 +8,11 @@ from ..graph.network import Node
 from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
 from ..quantized.parallel import map_threads, over_images
 
-# Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow.
+# Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow,
+# and more where there are fewer images than usual.
 _WORK = 2**27
 _ROWS = (64, 512)
+_USUAL = 50
 _GRAM_ROWS = 256  # of a sum of products, computed at a time
 
 
@@ -58,7 +60,8 @@ def input_moments(
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
     count = positions(node)
-    rows = min(count, int(np.clip(_WORK // (groups * k * k), *_ROWS)))
+    rows = int(np.clip(_WORK // (groups * k * k), *_ROWS) * max(1, _USUAL / len(quantized)))
+    rows = min(count, rows)
     rng = np.random.default_rng(seed)
     at = [slice(None) if rows == count else rng.choice(count, rows, replace=False) for _ in quantized]
     shares = image_shares(output)
@@ -104,7 +107,7 @@ def _sum_of_products(inputs: list[np.ndarray], shares: np.ndarray) -> np.ndarray
 
     parts = map_threads(some, range(0, inputs[0].shape[1], _GRAM_ROWS))
     gram = np.concatenate([rows for rows, _ in parts], axis=1)
-    _shrink(gram, sum(squares for _, squares in parts), len(inputs))
+    _shrink(gram, np.sum([squares for _, squares in parts], axis=0), len(inputs))
     return gram
 
 

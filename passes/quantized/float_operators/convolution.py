@@ -9,9 +9,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 
 from ...graph.network import Node
-from ...graph.rewrite import array
 from ..parallel import over_images
 from .borders import pad_border
+from .constants import constant
 
 _BLOCK = 2**18  # elements of windows copied at a time: they stay in the second cache
 
@@ -70,7 +70,7 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.nd
 
 def conv1d(node: Node, x: np.ndarray) -> np.ndarray:
     """Convolution of (N, batch, C, W) by the constant weight of its call."""
-    weight = array(node.expr.args[1])[:, :, None]
+    weight = constant(node.expr.args[1])[:, :, None]
     return _convolution(node, x[:, :, :, None], weight)
 
 
@@ -96,10 +96,10 @@ def _convolve(x: np.ndarray, weight: np.ndarray, geometry: _Geometry, out: np.nd
         np.matmul(matrix, x.reshape(groups, size, -1), out=out.reshape(groups, len(weight) // groups, -1))
         return
     windows = geometry.windows(x[None])[0]
-    for block in _blocks(out.shape[1:], _BLOCK // (groups * size)):
-        columns = windows[:, :, :, *block].reshape(groups, size, -1)
-        result = out[:, *block]
-        result[:] = np.matmul(matrix, columns).reshape(result.shape)
+    for rows, columns in _blocks(out.shape[1:], _BLOCK // (groups * size)):
+        seen = windows[..., rows, columns].reshape(groups, size, -1)
+        result = out[:, rows, columns]
+        result[:] = np.matmul(matrix, seen).reshape(result.shape)
 
 
 def _convolve_depthwise(x: np.ndarray, weight: np.ndarray, geometry: _Geometry, out: np.ndarray) -> None:
@@ -127,7 +127,7 @@ def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice
 
 def conv2d_transpose(node: Node, x: np.ndarray) -> np.ndarray:
     """Transposed convolution of (N, batch, C, H, W) by the constant weight (C, O / groups, ...) of its call."""
-    weight, call = array(node.expr.args[1]), node.expr
+    weight, call = constant(node.expr.args[1]), node.expr
     geometry = _Geometry.of(call, weight.shape[2:])
     groups, (kh, kw), (sy, sx), (dy, dx) = geometry.groups, geometry.kernel, geometry.strides, geometry.dilation
     top, left, _, _ = geometry.padding

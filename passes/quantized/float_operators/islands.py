@@ -8,6 +8,7 @@ from tvm import relax
 from ...graph.network import Node
 from ...graph.pointwise import FUNCTIONS, evaluate
 from ...graph.rewrite import array, operator_name, shape
+from .constants import constant
 from .convolution import conv1d, conv2d_transpose
 
 _PER_CHANNEL = {"relax.nn.prelu"}  # their second operand is not broadcast as numpy does
@@ -43,7 +44,7 @@ def _is_known(name: str, call: relax.Call) -> bool:
 def _operands(node: Node, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     """All operands (N, ...), constants with an N of 1, of as many axes as the one that has most."""
     arrays = iter(inputs)
-    found = [next(arrays) if isinstance(arg, relax.Var) else array(arg)[None] for arg in node.expr.args]
+    found = [next(arrays) if isinstance(arg, relax.Var) else constant(arg)[None] for arg in node.expr.args]
     rank = max(x.ndim for x in found)
     return [x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]) for x in found]
 
@@ -70,7 +71,7 @@ def _layer_norm(node: Node, x: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         result = x - x.mean(axes, keepdims=True)
         result /= np.sqrt(np.square(result).mean(axes, keepdims=True) + np.float32(attrs.epsilon))
-        factor, summand = (array(arg).reshape(extents) for arg in node.expr.args[1:])  # TVM takes both in any case
+        factor, summand = (constant(arg).reshape(extents) for arg in node.expr.args[1:])  # TVM takes both in any case
         return result * factor + summand
 
 
