@@ -12,6 +12,7 @@ from ..quantized.parallel import map_threads, over_images
 # and more where there are fewer images than usual.
 _WORK = 2**27
 _ROWS = (64, 512)
+_ELEMENTS = 2**20  # of the inputs at these positions, in one image
 _USUAL = 50
 _GRAM_ROWS = 256  # of a sum of products, computed at a time
 
@@ -60,7 +61,8 @@ def input_moments(
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
     count = positions(node)
-    rows = int(np.clip(_WORK // (groups * k * k), *_ROWS) * max(1, _USUAL / len(quantized)))
+    allowed = min(_WORK // (groups * k * k), _ELEMENTS // (groups * k))
+    rows = int(np.clip(allowed, *_ROWS) * max(1, _USUAL / len(quantized)))
     rows = min(count, rows)
     rng = np.random.default_rng(seed)
     at = [slice(None) if rows == count else rng.choice(count, rows, replace=False) for _ in quantized]
@@ -75,7 +77,7 @@ def input_moments(
 
     if centered:  # in steps of the scale: no square leaves float32
         center = mean.astype(np.float32)[..., None]
-        inputs = map_threads(lambda x: x - center, inputs)
+        map_threads(lambda x: np.subtract(x, center, out=x), inputs)
     gram = _sum_of_products(inputs, shares)
     return Moments(mean * np.float64(scale), mean_output, gram * np.float64(scale) ** 2)
 

@@ -77,8 +77,12 @@ def refine_scales(
     net, sim = problem.net, Simulation(problem.at_once(), scales)
     ends = {bias if (bias := net.bias_node(i)) is not None else i: i for i in net.layers()}
     cosines = {}
-    for i in sim.walk(lambda i: refine(sim, i)):
+
+    def prepare(i: int) -> None:
         progress(i / len(net.nodes), f"refining {net.nodes[i].name}")
+        refine(sim, i)
+
+    for i in sim.walk(prepare):
         if i in ends:
             cosines[ends[i]] = mean_cosine(sim.unquantized(i), sim.float(i))
     return cosines
