@@ -40,17 +40,15 @@ def main() -> int:
                 flush=True,
             )
     machine = describe()
-    print(
-        f"\n{options.method}, {options.scheme}; {machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}; "
-        f"{date.today()}"
-    )
+    print(f"\n{options.method}, {options.scheme}, {date.today()}", end="; ")
+    print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}")
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     names = (
-        f"trained ones of --data; of shelf.yaml, with @480x640 behind for another size; ONNX files, with random inputs; "
+        "trained ones of --data; of shelf.yaml, with @480x640 behind for another size; ONNX files, with random inputs; "
         f"or with random weights and images: {', '.join(NETWORKS)}"
     )
     parser.add_argument("--networks", nargs="+", metavar="NAME", default=list(ASKED), help=names)
