@@ -18,7 +18,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
         return _exact_erf(x)
     magnitude = np.abs(x)
     t = 1 / (1 + np.float32(0.3275911) * magnitude)
-    return np.copysign(1 - np.polyval(np.float32([*_ERF, 0]), t) * np.exp(-magnitude * magnitude), x)
+    return np.copysign(1 - np.polyval(np.array([*_ERF, 0], np.float32), t) * np.exp(-magnitude * magnitude), x)
 
 
 # Of an operator's call and its operands, as arrays of one float type. The integer program defines them in float64.

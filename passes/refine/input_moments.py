@@ -1,6 +1,7 @@
 """Means and second moments of a layer's quantized inputs: what its output's error depends on, for any weights."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,7 @@ _WORK = 2**27
 _ROWS = (64, 512)
 _ELEMENTS = 2**20  # of the inputs at these positions, in one image
 _USUAL = 50
+_LARGEST = 4608  # inputs whose products are summed: those of a kernel of 3x3 on 512 channels
 _GRAM_ROWS = 256  # of a sum of products, computed at a time
 
 
@@ -27,13 +29,14 @@ class Moments:
         Mean of the dequantized inputs.
     output : (G, O / G) float64
         Mean of the float outputs, bias excluded.
-    gram : (G, K, K) float64
-        Sum of the products of two inputs, or of their deviations from the mean.
+    grams : list of numpy.ndarray (G, P, P) float64
+        For one part of the K inputs after the other, the sum of the products of two inputs, or of their deviations from
+        the mean. There are several parts where K is in the thousands: the work grows with its cube.
     """
 
     input: np.ndarray
     output: np.ndarray
-    gram: np.ndarray
+    grams: list[np.ndarray]
 
 
 def input_moments(
@@ -55,7 +58,7 @@ def input_moments(
     output : (N, *output shape) float32
         Its output in the float network.
     centered : bool
-        Whether gram is of deviations from the mean.
+        Whether grams are of deviations from the mean.
     seed : int
         Of the sampled positions.
     """
@@ -78,8 +81,16 @@ def input_moments(
     if centered:  # in steps of the scale: no square leaves float32
         center = mean.astype(np.float32)[..., None]
         map_threads(lambda x: np.subtract(x, center, out=x), inputs)
-    gram = _sum_of_products(inputs, shares)
-    return Moments(mean * np.float64(scale), mean_output, gram * np.float64(scale) ** 2)
+    parts = [[x[:, at] for x in inputs] for at in _parts(k)]
+    grams = [_sum_of_products(part, shares) for part in parts]
+    for gram in grams:
+        gram *= np.float64(scale) ** 2
+    return Moments(mean * np.float64(scale), mean_output, grams)
+
+
+def _parts(k: int) -> list[slice]:
+    ends = np.linspace(0, k, -(-k // _LARGEST) + 1).astype(int)
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def image_shares(output: np.ndarray) -> np.ndarray:

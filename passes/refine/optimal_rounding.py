@@ -1,5 +1,8 @@
 """Rounding weights so that the errors of one make up for those of others, in closed form."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..quantized.parallel import map_threads
@@ -32,11 +35,11 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, gram: np.ndarray, limit
     -------
     numpy.ndarray (G, O, K) int8
     """
-    return search_rounding(weight, scale[..., None], gram, limit)[0]
+    return search_rounding(weight, scale[..., None], [gram], limit)[0]
 
 
 def search_rounding(
-    weight: np.ndarray, candidates: np.ndarray, gram: np.ndarray, limit: int
+    weight: np.ndarray, candidates: np.ndarray, grams: Sequence[np.ndarray], limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Round weights as `round_weights` does, for each channel with the scale of several that leaves the least error.
 
@@ -45,8 +48,10 @@ def search_rounding(
 
     Parameters
     ----------
-    weight, gram, limit
+    weight, limit
         As for `round_weights`.
+    grams : sequence of numpy.ndarray (G, P, P)
+        x^T x of one part of the inputs after the other; errors in one part are not made up for in others.
     candidates : (G, O, n)
         Scales to try.
 
@@ -57,26 +62,61 @@ def search_rounding(
     """
     groups, outputs, k = weight.shape
     count = candidates.shape[2]
-    order = np.argsort(-np.einsum("gkk->gk", gram), axis=1, kind="stable")
-    gram = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], 1), order[:, None], 2)
-    feedback, costs = _decomposed(gram)
-    ordered = np.take_along_axis(weight.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float64)
+    ends = np.cumsum([gram.shape[1] for gram in grams])
+    slices = [slice(end - gram.shape[1], end) for gram, end in zip(grams, ends, strict=True)]
+    parts = [_Part.of(weight[..., inputs], gram) for gram, inputs in zip(grams, slices, strict=True)]
 
     def some(start: int) -> tuple[np.ndarray, np.ndarray]:
         channels = slice(start, start + step)
         scale = candidates[:, channels].astype(np.float64)
-        rows = (groups, scale.shape[1], count)
-        w = np.repeat(ordered[:, :, channels], count, axis=2)
-        q, errors = _round(w, scale.reshape(groups, -1), feedback, costs, limit)
-        best = errors.reshape(rows).argmin(axis=2)
-        return np.take_along_axis(q.reshape(groups, k, *rows[1:]), best[:, None, :, None], 3)[..., 0], best
+        found = [part.rounded(channels, scale, limit) for part in parts]
+        best = np.sum([errors for _, errors in found], axis=0).argmin(axis=2)
+        chosen = [np.take_along_axis(q, best[:, None, :, None], 3)[..., 0] for q, _ in found]
+        return np.concatenate(chosen, axis=1), best
 
     step = max(_CHUNK // (groups * k * count), -(-_ROWS // (groups * count)))
     found = map_threads(some, range(0, outputs, step))
-    q, best = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
-    result = np.empty_like(q)
-    np.put_along_axis(result, np.broadcast_to(order[:, :, None], q.shape), q, 1)
-    return np.ascontiguousarray(result.transpose(0, 2, 1)), np.take_along_axis(candidates, best[..., None], 2)[..., 0]
+    q, best = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
+    q = np.concatenate([part.in_place(q[:, inputs]) for part, inputs in zip(parts, slices, strict=True)], axis=1)
+    return np.ascontiguousarray(q.transpose(0, 2, 1)), np.take_along_axis(candidates, best[..., None], 2)[..., 0]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Weights whose errors make up for each other, in the order in which they are rounded.
+
+    Attributes
+    ----------
+    order : numpy.ndarray (G, K) int
+    weight : numpy.ndarray (G, K, O) float64
+    feedback, costs : numpy.ndarray
+        See `_decomposed`.
+    """
+
+    order: np.ndarray
+    weight: np.ndarray
+    feedback: np.ndarray
+    costs: np.ndarray
+
+    @classmethod
+    def of(cls, weight: np.ndarray, gram: np.ndarray) -> "_Part":
+        """Of weights (G, O, K)."""
+        order = np.argsort(-np.einsum("gkk->gk", gram), axis=1, kind="stable")
+        gram = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], 1), order[:, None], 2)
+        ordered = np.take_along_axis(weight.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float64)
+        return cls(order, ordered, *_decomposed(gram))
+
+    def rounded(self, channels: slice, scale: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """For scales (G, C, n) of some channels, the integers (G, K, C, n) and errors (G, C, n)."""
+        w = np.repeat(self.weight[:, :, channels], scale.shape[2], axis=2)
+        q, errors = _round(w, scale.reshape(len(scale), -1), self.feedback, self.costs, limit)
+        return q.reshape(*q.shape[:2], *scale.shape[1:]), errors.reshape(scale.shape)
+
+    def in_place(self, q: np.ndarray) -> np.ndarray:
+        """Integers (G, K, O) in the order that the weights have in the layer."""
+        result = np.empty_like(q)
+        np.put_along_axis(result, np.broadcast_to(self.order[:, :, None], q.shape), q, 1)
+        return result
 
 
 def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,13 +124,14 @@ def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     So once the errors e_j of the weights before k are known, there is a number that k had best have as its own.
     """
-    k = gram.shape[1]
-    mean = np.trace(gram, axis1=1, axis2=2) / k
-    damped = gram + (_RIDGE * mean + 1e-12 + (mean == 0))[:, None, None] * np.eye(k)
+    mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
+    damped = gram.copy()
+    np.einsum("gkk->gk", damped)[:] += (_RIDGE * mean + 1e-12 + (mean == 0))[:, None]
     root = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]  # root root^T = damped, upper triangular
-    diagonal = np.einsum("gkk->gk", root)
-    feedback = (root / diagonal[:, None]).transpose(0, 2, 1) - np.eye(k)
-    return np.ascontiguousarray(feedback), np.square(diagonal)
+    diagonal = np.einsum("gkk->gk", root).copy()
+    feedback = np.divide(root.transpose(0, 2, 1), diagonal[..., None], out=damped)
+    np.einsum("gkk->gk", feedback)[:] = 0
+    return feedback, np.square(diagonal)
 
 
 def _round(
