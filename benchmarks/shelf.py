@@ -132,7 +132,7 @@ def _compiled(
     shapes = {name: tuple(shape) for name, shape in network.shapes.items()}
     module, ins, outs = import_canonical(path, shapes, constants=network.constants)
     if scheme != "float32":
-        arrays = [_without_batch(calibration[info.name]) for info in ins]
+        arrays = [without_batch(calibration[info.name]) for info in ins]
         images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
         module, _ = pipeline.calibrate(module, images, scheme=scheme)
     model = Model(pipeline.build(module, get_target("native"))[0], ins, outs, None)
@@ -140,7 +140,7 @@ def _compiled(
     return [np.stack([result[name] for result in results]) for name in results[0]]
 
 
-def _without_batch(samples: np.ndarray) -> np.ndarray:
+def without_batch(samples: np.ndarray) -> np.ndarray:
     """As calibration takes them: a batch of 1 is left out."""
     return samples[:, 0] if samples.shape[1:2] == (1,) else samples
 

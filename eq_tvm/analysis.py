@@ -46,19 +46,21 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     progress(0.0, f"importing {how.model.name}")
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
+    how = how.affordable(module, progress)
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     with pass_errors():
-        prepared = pipeline.prepare(module, named, method=how.method, **how.options)
+        calibrating = passes.part_of(progress, 0.0, _CALIBRATED)
+        prepared = pipeline.prepare(module, named, method=how.method, **how.options, progress=calibrating)
         annotated, _ = pipeline.quantize(
             prepared,
             named,
             method=how.method,
             **how.options,
             kept=how.kept,
-            progress=lambda done, message: progress(done * _CALIBRATED, message),
+            progress=calibrating,
         )
         analyzed_on = images_to_analyze(held_out, named, _IMAGES)
         found = passes.analyze_layers(
@@ -68,7 +70,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
             calibrated_on=named,
             **how.options,
             kept=how.kept,
-            progress=lambda done, message: progress(_CALIBRATED + done * (1 - _CALIBRATED), message),
+            progress=passes.part_of(progress, _CALIBRATED, 1.0),
         )
     layers = sorted(found["layers"], key=lambda layer: -layer["share"])
     return {

@@ -152,6 +152,7 @@ def quantize(
     from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.quantizing.max_drop import keep_worst
 
+    how = how.affordable(module, progress)
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()

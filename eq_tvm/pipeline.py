@@ -89,6 +89,8 @@ class Settings:
         return {"images": self.images, "scheme": self.scheme, "activation_range": self.activation_range}
 
 
+_PREPARED = 0.25  # of the time that calibration takes
+
 # Each phase with its passes, which are made when the phase begins.
 PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     # imported -> canonical: batch norms, biases and padding folded, operators recovered from loop nests
@@ -96,8 +98,8 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     # canonical -> canonical: ranges that one scale serves better, the same function
     "2-prepared": lambda how: (
         [
-            passes.CenterChannels(**how.quantization),
-            passes.EqualizeChannels(**how.quantization),
+            passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.1)),
+            passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
         ]
         if how.refined
         else []
@@ -108,7 +110,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             **how.quantization,
             kept=how.kept,
             refine=passes.round_weights if how.refined else None,
-            progress=how.progress,
+            progress=passes.part_of(how.progress, _PREPARED if how.refined else 0.0, 1.0),
         ),
     ],
     # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them

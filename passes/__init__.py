@@ -26,8 +26,9 @@ from .lower.lower_to_integer import LowerToInteger
 from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
 from .prepare.equalize_channels import EqualizeChannels
+from .quantized.calibration_images import affordable_images
 from .quantized.layer_record import LayerRecord
-from .quantized.progress import Progress, no_progress
+from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
 from .refine.round_weights import RoundWeights, round_weights
 
@@ -59,9 +60,11 @@ __all__ = [
     "RoundWeights",
     "ScheduleFallback",
     "SinkReshapes",
+    "affordable_images",
     "analyze_layers",
     "canonical_passes",
     "compare_outputs",
     "no_progress",
+    "part_of",
     "round_weights",
 ]

@@ -105,7 +105,7 @@ class QuantizeOptions:
         choices=("unsigned", "symmetric"),
     )
     images: int | None = option(
-        "How many calibration images to use, evenly spaced over those there are.",
+        "How many calibration images to use, evenly spaced over those there are; by default fewer of large ones.",
         given_as=int,
         metavar="N",
         unset="50; random: 4",

@@ -133,7 +133,8 @@ class _Trials:
         progress: Progress,
     ):
         self.images, self.held_out, self.how, self.progress = images, held_out, how, progress
-        self.prepared = pipeline.prepare(module, images, method=how.method, **how.options)
+        preparing = passes.part_of(progress, 0.0, 0.2)  # as the first trial has it
+        self.prepared = pipeline.prepare(module, images, method=how.method, **how.options, progress=preparing)
         self.done: list[_Trial] = []
 
     def run(self, steps: tuple[Step, ...]) -> _Trial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,11 @@ from eq_tvm.methods import DEFAULT
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import check_values
 from eq_tvm.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import tvm
+
+    from eq_tvm.passes import Progress
 
 RANDOM = "random"  # instead of images
 
@@ -34,6 +40,10 @@ class Quantization:
     ----------
     calibration : str or Path
         Empty where the scheme is float32 and nothing was passed.
+    images : int
+        To find scales with.
+    as_affordable : bool
+        Whether fewer will do, if they are large, as nobody asked for a number.
     kept : mapping from layers to {"int8", "float"}
     """
 
@@ -45,6 +55,7 @@ class Quantization:
     activation_range: str
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
+    as_affordable: bool = False
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -80,7 +91,18 @@ class Quantization:
             activation_range=options.activation_range,
             images=images,
             kept=dict(options.keep or {}),
+            as_affordable=options.images is None,
         )
+
+    def affordable(self, module: tvm.IRModule, progress: Progress) -> Quantization:
+        """With fewer images where they are so large that they have as much to tell, if nobody asked for a number."""
+        from eq_tvm.passes import affordable_images
+
+        enough = affordable_images(module)
+        if not self.as_affordable or enough >= self.images:
+            return self
+        progress(0.0, f"calibrating with {enough} images, as they are large: --images takes more")
+        return replace(self, images=enough)
 
     @property
     def is_random(self) -> bool:

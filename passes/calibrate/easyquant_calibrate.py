@@ -43,7 +43,7 @@ class EasyQuantCalibrate(Calibration):
     topological order. Each search sees the layers before it quantized with the scales found so far, and maximizes the
     cosine to the output of the untouched float network, averaged over the images. An activation that several layers
     read has one scale; its objective is the mean over these layers, and over the tensor itself where an addition or
-    average reads it.
+    average reads it. Of large images, the search sees as many as fit into memory (`Problem.at_once`).
 
     The defaults are the paper's; `EASYQUANT_SHIPPED` are the released code's. Other parameters and errors are those of
     `Calibration`; ValueError for parameters out of range, too.
@@ -102,7 +102,7 @@ class EasyQuantCalibrate(Calibration):
         else:
             start = max_abs_scales(problem, progress)
         best = start
-        sim = Simulation(problem, start)
+        sim = Simulation(problem.at_once(), start)
         before = after = self._start_cosines(sim, steps.next("starting cosines"))
         for _ in range(self.rounds):
             sim.scales = found = best.copy()

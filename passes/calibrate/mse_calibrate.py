@@ -31,7 +31,9 @@ class MSECalibrate(HistogramCalibration):
         return thresholds[np.argmin([np.sum(_squares(middles, scale, range_.hi) * counts) for scale in scales])]
 
     def weight_scales(self, problem: Problem) -> dict[int, np.ndarray]:
-        """For each output channel the candidate with the least error."""
+        """For each output channel the candidate with the least error; refinement finds its own."""
+        if self.refine is not None:
+            return super().weight_scales(problem)
 
         def of_layer(i: int) -> np.ndarray:
             node, limit = problem.net.nodes[i], problem.weight_limit(i)

@@ -1,10 +1,11 @@
 """Statistics of activations and weights: all of them in one pass over the images, in little memory."""
 
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from ..graph.network import Network, Node
+from ..quantized.float_executor import Value
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
 from ..quantized.quantizers import TINY
@@ -13,7 +14,15 @@ Statistic = TypeVar("Statistic", bound="MaxAbs")
 
 
 class MaxAbs:
-    """The largest magnitude of a tensor."""
+    """The largest magnitude of a tensor.
+
+    Attributes
+    ----------
+    sampled : int
+        How many elements of each image's tensor it wants to see beside their largest magnitude.
+    """
+
+    sampled: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self.max_abs = 0.0
@@ -38,6 +47,8 @@ class Histogram(MaxAbs):
     zeros : int
         Number of exact zeros, and of values that came with none above `TINY`, which count as zeros.
     """
+
+    sampled = 2**15
 
     def __init__(self, bins: int = 4096) -> None:
         super().__init__()
@@ -69,7 +80,7 @@ class Histogram(MaxAbs):
 
 
 def collect(problem: Problem, statistic: type[Statistic], progress: Progress) -> list[Statistic]:
-    """One such statistic for each scale group, over all images.
+    """One such statistic for each scale group, over all images: of the largest magnitudes, and of sampled elements.
 
     Raises
     ------
@@ -80,18 +91,26 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
     net, points = problem.net, problem.points
     statistics = [statistic() for _ in points.scale_groups]
     producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported with the layer's name
-        done = 0
-        for chunk in problem.chunks():
-            progress(done / problem.count, "statistics of activations")
-            done += chunk.count
-            for i, value in chunk.evaluated():
-                if i in producers:
-                    statistics[producers[i]].update(value, _finite_max_abs(net, i, value))
-                elif net.nodes[i].op in ("conv2d", "dense"):
-                    _finite_max_abs(net, i, value)
-    progress(1.0, "statistics of activations")
+
+    def measure(i: int, value: Value) -> tuple[np.ndarray, float] | None:
+        if i in producers:
+            return _sampled(value, statistic.sampled, i), _finite_max_abs(net, i, value)
+        if net.nodes[i].op in ("conv2d", "dense"):
+            _finite_max_abs(net, i, value)
+        return None
+
+    for found in problem.measured(measure, progress, "statistics of activations"):
+        for i, (values, max_abs) in found.items():
+            statistics[producers[i]].update(values, max_abs)
     return statistics
+
+
+def _sampled(value: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """So many elements of each image (N, ...), at the same random places of all."""
+    flat = value.reshape(len(value), -1)
+    if flat.shape[1] <= count:
+        return flat
+    return flat[:, np.random.default_rng(seed).integers(flat.shape[1], size=count)]
 
 
 def weight_max_abs(layer: Node) -> np.ndarray:

@@ -8,7 +8,18 @@ from tvm import relax
 
 from .rewrite import array, operator_name, shape
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+_exact_erf = np.vectorize(math.erf, otypes=[np.float64])
+_ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    """The error function; of float32 within 1e-6 (Abramowitz and Stegun, 7.1.26), as element by element it is slow."""
+    if x.dtype != np.float32:
+        return _exact_erf(x)
+    magnitude = np.abs(x)
+    t = 1 / (1 + np.float32(0.3275911) * magnitude)
+    return np.copysign(1 - np.polyval(np.array([*_ERF, 0], np.float32), t) * np.exp(-magnitude * magnitude), x)
+
 
 # Of an operator's call and its operands, as arrays of one float type. The integer program defines them in float64.
 FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {

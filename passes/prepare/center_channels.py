@@ -8,6 +8,7 @@ from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress
 from ..quantized.quantizers import check_scheme
 
 
@@ -25,15 +26,20 @@ class CenterChannels:
 
     Parameters
     ----------
-    images, scheme, activation_range
+    images, scheme, activation_range, progress
         As for the calibration that follows: see `Calibration`.
     """
 
     def __init__(
-        self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"
+        self,
+        images: dict[str, np.ndarray],
+        *,
+        scheme: str = "int7",
+        activation_range: str = "unsigned",
+        progress: Progress = no_progress,
     ) -> None:
         check_scheme(scheme, activation_range)
-        self.images, self.scheme, self.activation_range = images, scheme, activation_range
+        self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -42,10 +48,9 @@ class CenterChannels:
         net, free = problem.net, _free(problem.net)
         if not free:
             return mod
-        with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
-            middles = _middles(problem, free)
+        middles = _middles(problem, free, self.progress)
         if not all(np.isfinite(middle).all() for middle in middles.values()):
-            return mod
+            return mod  # the calibration that follows names the layer
         return replace_constants(mod, net, _shifted_biases(net, _shifts(net, middles)))
 
 
@@ -67,18 +72,23 @@ def _takes_offset(net: Network, i: int) -> bool:
     return node.op in ("conv2d", "dense") and net.bias_of(i) is not None and not padded
 
 
-def _middles(problem: Problem, free: set[int]) -> dict[int, np.ndarray]:
+def _middles(problem: Problem, free: set[int], progress: Progress) -> dict[int, np.ndarray]:
     """The constant (C,) that each of them would have subtracted."""
+
+    def measure(i: int, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        if i not in free:
+            return None
+        x = by_channel(value)
+        return x.min(axis=(0, 2)), x.max(axis=(0, 2)), x.mean(axis=2, dtype=np.float64).sum(axis=0)
+
     least: dict[int, np.ndarray] = {}
     largest: dict[int, np.ndarray] = {}
     mean: dict[int, np.ndarray] = {}
-    for chunk in problem.chunks():
-        for i, value in chunk.evaluated():
-            if i in free:
-                x = by_channel(value)
-                least[i] = np.minimum(least.get(i, np.inf), x.min(axis=(0, 2)))
-                largest[i] = np.maximum(largest.get(i, -np.inf), x.max(axis=(0, 2)))
-                mean[i] = mean.get(i, 0) + x.mean(axis=(0, 2), dtype=np.float64) * len(x) / problem.count
+    for found in problem.measured(measure, progress, "centers of channels"):
+        for i, (low, high, total) in found.items():
+            least[i] = np.minimum(least.get(i, np.inf), low)
+            largest[i] = np.maximum(largest.get(i, -np.inf), high)
+            mean[i] = mean.get(i, 0) + total / problem.count
     return {i: (mean[i] + (least[i] + largest[i]) / 2) / 2 for i in sorted(free)}
 
 

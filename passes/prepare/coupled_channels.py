@@ -20,6 +20,8 @@ class CoupledChannels:
         For each node whose channels (axis 1) are known, the class of each.
     frozen : set of int
         Classes whose factor must be 1: of inputs and outputs, and of what other operators read or make.
+    is_frozen : numpy.ndarray (classes,) bool
+        The same, for all of them.
     """
 
     def __init__(self, net: Network) -> None:
@@ -39,6 +41,7 @@ class CoupledChannels:
         frozen += [self.classes[i] for i in net.outputs if i in self.classes]
         self.classes = {i: np.array([self._root(c) for c in classes]) for i, classes in self.classes.items()}
         self.frozen: set[int] = {self._root(c) for classes in frozen for c in classes}
+        self.is_frozen = np.isin(np.arange(len(self)), list(self.frozen))
 
     def __len__(self) -> int:
         return len(self._parent)

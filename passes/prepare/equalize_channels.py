@@ -10,12 +10,14 @@ from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress, part_of
 from ..quantized.quantizers import check_scheme
 from .coupled_channels import CoupledChannels
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
 _LARGEST_FACTOR = 1024.0
+_MEASURED = 0.8  # of the time, before factors are tried
 
 
 @tvm.transform.module_pass(opt_level=0, name="EqualizeChannels")
@@ -34,7 +36,7 @@ class EqualizeChannels:
 
     Parameters
     ----------
-    images, scheme, activation_range
+    images, scheme, activation_range, progress
         As for the calibration that follows: see `Calibration`.
 
     Attributes
@@ -45,10 +47,15 @@ class EqualizeChannels:
     """
 
     def __init__(
-        self, images: dict[str, np.ndarray], *, scheme: str = "int7", activation_range: str = "unsigned"
+        self,
+        images: dict[str, np.ndarray],
+        *,
+        scheme: str = "int7",
+        activation_range: str = "unsigned",
+        progress: Progress = no_progress,
     ) -> None:
         check_scheme(scheme, activation_range)
-        self.images, self.scheme, self.activation_range = images, scheme, activation_range
+        self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
         self.record: list[dict[str, str | float]] = []
 
     @single_threaded_blas
@@ -56,11 +63,13 @@ class EqualizeChannels:
         """Replace weights and biases."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
         net, coupled = problem.net, CoupledChannels(problem.net)
-        with np.errstate(over="ignore", invalid="ignore"):  # the calibration that follows names the layer
-            activations, powers = _measure(problem, coupled)
+        activations, powers = _measure(problem, coupled, part_of(self.progress, 0.0, _MEASURED))
+        # what is not finite is for the calibration that follows, which names the layer
         activations = [a for a in activations if np.isfinite(a.squares).all()]
         factors, self.record = np.ones(len(coupled)), []
-        for together in _components(activations):
+        components, progress = _components(activations), part_of(self.progress, _MEASURED, 1.0)
+        for k, together in enumerate(components):
+            progress(k / len(components), f"equalizing {net.nodes[together[0].node].name}")
             tried = [_factors(together, coupled, *how) for how in _TRIED]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
@@ -106,21 +115,50 @@ class _Activation:
     beyond: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     elements: int = 0
 
-    def add(self, x: np.ndarray, share: float, second: bool) -> None:
-        """Magnitudes (N, C, H * W) of some images, which are `share` of them all."""
-        largest = x.max(axis=(0, 2))
-        if second:
-            _, channels, _ = over = np.nonzero(x > np.where(self.first > 0, self.first, np.inf)[:, None])
-            self.beyond.append((channels, x[over]))
-            self.elements += x[:, 0].size
+    def add(self, seen: "_Seen", images: int) -> None:
+        """Take what was seen in some of so many images."""
+        if seen.beyond is None:
+            self.first = np.maximum(self.first, seen.largest)
         else:
-            self.first = np.maximum(self.first, largest)
-        self.largest = np.maximum(self.largest, largest)
-        self.squares += share * np.square(x).mean(axis=(0, 2))
-        self.filled += share * (x != 0).mean(axis=(0, 2))
+            self.beyond.append(seen.beyond)
+            self.elements += seen.elements
+        self.largest = np.maximum(self.largest, seen.largest)
+        self.squares += seen.squares / images
+        self.filled += seen.filled / images
 
 
-def _measure(problem: Problem, coupled: CoupledChannels) -> tuple[list[_Activation], dict[int, float]]:
+@dataclass(frozen=True)
+class _Seen:
+    """What some images say of an activation: as `_Activation` has it, mean squares and shares summed over the images.
+
+    `beyond` is None in the first half of the images.
+    """
+
+    largest: np.ndarray
+    squares: np.ndarray
+    filled: np.ndarray
+    beyond: tuple[np.ndarray, np.ndarray] | None
+    elements: int
+
+    @classmethod
+    def of(cls, x: np.ndarray, first: np.ndarray | None) -> "_Seen":
+        """In activations (N, C, H * W), where the first half of the images is known to end."""
+        images, _, size = x.shape
+        largest = np.maximum(x.max(axis=(0, 2)), -x.min(axis=(0, 2)))
+        squares = np.einsum("ncp,ncp->c", x, x, dtype=np.float64) / size
+        filled = np.count_nonzero(x, axis=(0, 2)) / size
+        beyond = None
+        if first is not None:
+            larger = np.flatnonzero((largest > first) & (first > 0))
+            magnitudes = np.abs(x[:, larger])
+            _, which, _ = over = np.nonzero(magnitudes > first[larger, None])
+            beyond = larger[which], magnitudes[over]
+        return cls(largest, squares, filled, beyond, images * size)
+
+
+def _measure(
+    problem: Problem, coupled: CoupledChannels, progress: Progress
+) -> tuple[list[_Activation], dict[int, float]]:
     """The quantized activations whose channels are known; and the mean square of each layer's and addition's output."""
     net, points = problem.net, problem.points
     found = {
@@ -129,15 +167,25 @@ def _measure(problem: Problem, coupled: CoupledChannels) -> tuple[list[_Activati
         if i in coupled.classes
     }
     powers = {i: 0.0 for i, node in enumerate(net.nodes) if node.op in ("conv2d", "dense", "add")}
-    count = problem.count
-    for second in (False, True):
-        for chunk in problem.subset(slice(int(second), None, 2)).chunks():
-            for i, value in chunk.evaluated():
+
+    def measure(i: int, value: np.ndarray) -> tuple[float, _Seen | None] | None:
+        if i not in powers and i not in found:
+            return None
+        power = np.einsum("i,i->", value.ravel(), value.ravel(), dtype=np.float64) if i in powers else 0.0
+        first = firsts[i] if firsts and i in found else None
+        return float(power), _Seen.of(by_channel(value), first) if i in found else None
+
+    firsts: dict[int, np.ndarray] = {}
+    halves = [problem.subset(slice(half, None, 2)) for half in range(min(2, problem.count))]
+    for half, subset in enumerate(halves):
+        part = part_of(progress, half / len(halves), (half + 1) / len(halves))
+        for each in subset.measured(measure, part, "ranges of channels"):
+            for i, (power, seen) in each.items():
                 if i in powers:
-                    squares = np.square(value, dtype=np.float64).sum()
-                    powers[i] += float(squares) / count / positions(net.nodes[i])
-                if i in found:
-                    found[i].add(np.abs(by_channel(value)), len(value) / count, second)
+                    powers[i] += power / problem.count / positions(net.nodes[i])
+                if seen is not None:
+                    found[i].add(seen, problem.count)
+        firsts = {i: activation.first for i, activation in found.items()}
     return list(found.values()), powers
 
 
@@ -158,13 +206,15 @@ def _components(activations: list[_Activation]) -> list[list[_Activation]]:
 
 def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float) -> np.ndarray:
     """For all classes, 1 for those of other activations."""
-    ranges = np.zeros(len(coupled))
-    whole = _ranges(together, np.ones(len(coupled)))
+    factors, ranges = np.ones((2, len(coupled)))
+    whole = _ranges(together, factors)
+    classes = np.unique(np.concatenate([activation.classes for activation in together]))
+    ranges[classes] = 0
     for activation in together:
         np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
-    ranges[list(coupled.frozen)] = 0
-    ranges = np.minimum(ranges * (1 + margin), 1)
-    return np.where(ranges > 0, np.maximum(ranges, 1 / _LARGEST_FACTOR) ** -exponent, 1.0)
+    classes = classes[(ranges[classes] > 0) & ~coupled.is_frozen[classes]]
+    factors[classes] = np.clip(ranges[classes] * (1 + margin), 1 / _LARGEST_FACTOR, 1) ** -exponent
+    return factors
 
 
 def _ranges(together: list[_Activation], factors: np.ndarray) -> dict[int, float]:

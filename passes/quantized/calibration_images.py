@@ -1,10 +1,44 @@
-"""The calibration images in the form that the executor wants."""
+"""The calibration images in the form that the executor wants, and how many of them."""
 
 from collections.abc import Iterable
 
 import numpy as np
+import tvm
 
-from ..graph.network import Network
+from ..graph.network import Network, Node, read_network
+
+_WORK = 2e9  # elements that a calibration computes in one pass over the images: most networks are far below with 50 images of 224x224
+_MACS = 100  # multiplications that take as long as one element
+_LEAST = 8  # images, however large
+_HELD = 10**8  # elements in memory when all images are simulated at once, in float32 and beside it
+
+
+def affordable_images(mod: tvm.IRModule) -> int:
+    """How many calibration images keep the work in bounds, at least 8: the larger the network's tensors, the fewer.
+
+    Statistics are of positions. A few large images have as many as some tens of usual ones.
+    """
+    net = read_network(mod)
+    return max(_LEAST, int(_WORK / max(sum(map(_elements, net.nodes)) + _macs(net) / _MACS, 1)))
+
+
+def images_at_once(net: Network) -> int:
+    """Of how many images the activations of a walk over the network fit into memory, layer by layer, at least 8."""
+    last_use, held, most = net.last_uses(), 0, 1
+    for i, node in enumerate(net.nodes):
+        held += _elements(node)
+        most = max(most, held)
+        held -= sum(_elements(net.nodes[j]) for j in {i, *node.inputs} if last_use[j] <= i)
+    return max(_LEAST, _HELD // most)
+
+
+def _elements(node: Node) -> int:
+    return int(np.prod(node.shape)) if node.shape else 0
+
+
+def _macs(net: Network) -> int:
+    sizes = {"conv2d": lambda weight: weight[0].size, "dense": len}
+    return sum(_elements(node) * sizes[node.computes](node.constant) for node in net.nodes if node.computes in sizes)
 
 
 def calibration_inputs(net: Network, images: dict[str, np.ndarray]) -> dict[int, np.ndarray]:

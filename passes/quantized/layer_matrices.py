@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.network import Node
-from .float_executor import sliding_windows
+from .float_operators.convolution import sliding_windows
 
 
 def grouped_weight(node: Node, weight: np.ndarray) -> np.ndarray:

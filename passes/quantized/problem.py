@@ -1,20 +1,26 @@
 """A canonical network, and what of it is to be quantized."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import tvm
 
 from ..graph.network import QUANTIZED_OPS, Network, read_network
 from .annotate import Scales
-from .calibration_images import calibration_inputs
+from .calibration_images import calibration_inputs, images_at_once
 from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
+from .parallel import iterate_threads
+from .progress import Progress
 from .quantization_points import QuantizationPoints, quantization_points
 from .quantizers import WEIGHT_LIMITS, smallest_weight_scale
 
-_CHUNK = 8
+Measure = TypeVar("Measure")
+
+_CHUNK = 8  # images at most,
+_ELEMENTS = 2**19  # and elements of the largest tensor, if that is more than one image
 
 
 @dataclass
@@ -58,17 +64,45 @@ class Problem:
         """Number of calibration images."""
         return len(next(iter(self.inputs.values())))
 
-    def subset(self, which: slice) -> "Problem":
+    def subset(self, which: slice | np.ndarray) -> "Problem":
         """The problem with some of the images."""
         return replace(self, inputs={i: x[which] for i, x in self.inputs.items()})
 
+    def at_once(self) -> "Problem":
+        """The problem with as many of the images, evenly spaced, as can be simulated all at once in bounded memory."""
+        count = images_at_once(self.net)
+        return self if count >= self.count else self.subset(np.linspace(0, self.count - 1, count).round().astype(int))
+
     def chunks(self) -> Iterator["Problem"]:
         """The problem with a few images at a time, which bounds the memory that evaluating the network takes."""
-        return (self.subset(slice(start, start + _CHUNK)) for start in range(0, self.count, _CHUNK))
+        largest = max(int(np.prod(node.shape)) for node in self.net.nodes)
+        step = min(_CHUNK, max(1, _ELEMENTS // max(largest, 1)))
+        return (self.subset(slice(start, start + step)) for start in range(0, self.count, step))
 
     def evaluated(self) -> Iterator[tuple[int, Value]]:
         """Each node with its result for all images in the float network; kept until its last use only."""
         return self.executor.run(self.net, self.inputs)
+
+    def measured(
+        self, measure: Callable[[int, Value], Measure | None], progress: Progress, message: str
+    ) -> Iterator[dict[int, Measure]]:
+        """Evaluate the float network by chunks, which threads share.
+
+        Yields for each chunk, in order, what `measure` makes of each node and its result, where that is not None. What
+        overflows on the way is not warned of.
+        """
+
+        def of(chunk: "Problem") -> tuple[int, dict[int, Measure]]:
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = {i: measure(i, value) for i, value in chunk.evaluated()}
+            return chunk.count, {i: each for i, each in found.items() if each is not None}
+
+        done = 0
+        progress(0.0, message)
+        for count, found in iterate_threads(of, self.chunks()):
+            yield found
+            done += count
+            progress(done / self.count, message)
 
     def weight_limit(self, layer: int) -> int:
         """Quantized weights of a conv2d or dense node lie in [-limit, limit]."""

@@ -6,7 +6,9 @@ import numpy as np
 
 from ..graph.network import PASS_THROUGH, Node
 from .annotate import Scales
-from .float_executor import Value, conv2d, dense
+from .float_executor import Value
+from .float_operators.convolution import conv2d, dense
+from .parallel import over_images
 from .problem import Problem
 from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
 
@@ -108,31 +110,34 @@ class Simulation:
         node = self.net.nodes[i]
         if node.op in _LAYERS:
             compute, _ = _LAYERS[node.op]
-            accumulators = compute(node, self.quantized(node.inputs[0]), self.quantized_weight(i))
-            return _scaled(accumulators, self._accumulator_scale(i))
+            weight, scale = self.quantized_weight(i).astype(np.float32), self._accumulator_scale(i)
+            return over_images(lambda q: _scaled(compute(node, q, weight), scale), self.quantized(node.inputs[0]))
         if node.op == "bias_add":
             scale = self._accumulator_scale(node.inputs[0])
             bias = quantize_bias(self.scales.constant(self.net, i).reshape(-1), scale)
-            return self._simulated[node.inputs[0]] + _scaled(bias.reshape(node.constant.shape), scale)
+            real = _scaled(bias.reshape(node.constant.shape), scale)
+            return over_images(lambda x: x + real, self._simulated[node.inputs[0]])
         return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
 
     def _dequantized(self, i: int) -> np.ndarray:
         if i not in self.points.scale_group_of:
             return self._simulated[i]
-        return self.quantized(i).astype(np.float32) * self.scales.activations[self.points.scale_group_of[i]]
+        scale = self.scales.activations[self.points.scale_group_of[i]]
+        return over_images(lambda q: q.astype(np.float32) * scale, self.quantized(i))
 
     def _requantized(self, i: int) -> np.ndarray:
         """The float network's result of a node as quantization would leave it."""
         group = self.points.scale_group_of[i]
         scale = self.scales.activations[group]
-        return quantize(self.float(i), scale, self.points.scale_groups[group].range) * scale
+        range_ = self.points.scale_groups[group].range
+        return over_images(lambda x: quantize(x, scale, range_) * scale, self.float(i))
 
     def _quantize_producer(self, i: int) -> np.ndarray:
         value = self._simulated[i]
         if value.dtype == np.float32:
             group = self.points.scale_group_of[i]
-            value = quantize(value, self.scales.activations[group], self.points.scale_groups[group].range)
-            self._simulated[i] = value
+            scale, range_ = self.scales.activations[group], self.points.scale_groups[group].range
+            self._simulated[i] = value = over_images(lambda x: quantize(x, scale, range_), value)
         return value
 
     def _evaluate(self, i: int, result: Callable[[int], Value]) -> Value:
@@ -174,4 +179,4 @@ def _as_list(result: Value) -> list[np.ndarray]:
 
 def _scaled(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Accumulators (..., O, H, W) or (..., O) times one scale (O,) per channel, in float32."""
-    return values.astype(np.float32) * (scale if values.ndim < 4 else scale[:, None, None])
+    return values.astype(np.float32, copy=False) * (scale if values.ndim < 4 else scale[:, None, None])

@@ -1,15 +1,22 @@
 """Means and second moments of a layer's quantized inputs: what its output's error depends on, for any weights."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..graph.network import Node
 from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
+from ..quantized.parallel import map_threads, over_images
 
-# Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow.
+# Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow,
+# and more where there are fewer images than usual.
 _WORK = 2**27
 _ROWS = (64, 512)
+_ELEMENTS = 2**20  # of the inputs at these positions, in one image
+_USUAL = 50
+_LARGEST = 4608  # inputs whose products are summed: those of a kernel of 3x3 on 512 channels
+_GRAM_ROWS = 256  # of a sum of products, computed at a time
 
 
 @dataclass
@@ -22,13 +29,14 @@ class Moments:
         Mean of the dequantized inputs.
     output : (G, O / G) float64
         Mean of the float outputs, bias excluded.
-    gram : (G, K, K) float64
-        Sum of the products of two inputs, or of their deviations from the mean.
+    grams : list of numpy.ndarray (G, P, P) float64
+        For one part of the K inputs after the other, the sum of the products of two inputs, or of their deviations from
+        the mean. There are several parts where K is in the thousands: the work grows with its cube.
     """
 
     input: np.ndarray
     output: np.ndarray
-    gram: np.ndarray
+    grams: list[np.ndarray]
 
 
 def input_moments(
@@ -50,32 +58,39 @@ def input_moments(
     output : (N, *output shape) float32
         Its output in the float network.
     centered : bool
-        Whether gram is of deviations from the mean.
+        Whether grams are of deviations from the mean.
     seed : int
         Of the sampled positions.
     """
     groups, per_group, k = grouped_weight(node, node.constant).shape
     count = positions(node)
-    rows = min(count, int(np.clip(_WORK // (groups * k * k), *_ROWS)))
+    allowed = min(_WORK // (groups * k * k), _ELEMENTS // (groups * k))
+    rows = int(np.clip(allowed, *_ROWS) * max(1, _USUAL / len(quantized)))
+    rows = min(count, rows)
     rng = np.random.default_rng(seed)
     at = [slice(None) if rows == count else rng.choice(count, rows, replace=False) for _ in quantized]
     shares = image_shares(output)
+    inputs = map_threads(lambda pair: columns(node, *pair), zip(quantized, at, strict=True))
 
     mean, mean_output = np.zeros((groups, k)), np.zeros((groups, per_group))
-    for x, o, i, share in zip(quantized, output, at, shares, strict=True):
-        mean += share * columns(node, x, i).mean(axis=2, dtype=np.float64)
+    for x, o, i, share in zip(inputs, output, at, shares, strict=True):
+        mean += share * x.mean(axis=2, dtype=np.float64)
         mean_output += share * output_columns(node, o, i).mean(axis=2, dtype=np.float64)
     mean, mean_output = mean / shares.sum(), mean_output / shares.sum()
 
-    center = (mean if centered else np.zeros_like(mean)).astype(np.float32)[..., None]
-    gram, squares = np.zeros((groups, k, k)), np.zeros(groups)
-    for x, i, share in zip(quantized, at, shares, strict=True):
-        deviations = columns(node, x, i) - center  # in steps of the scale: no square leaves float32
-        own = np.float32(share) * (deviations @ deviations.transpose(0, 2, 1))
-        gram += own
-        squares += _off_diagonal_squares(own)
-    _shrink(gram, squares, len(quantized))
-    return Moments(mean * np.float64(scale), mean_output, gram * np.float64(scale) ** 2)
+    if centered:  # in steps of the scale: no square leaves float32
+        center = mean.astype(np.float32)[..., None]
+        map_threads(lambda x: np.subtract(x, center, out=x), inputs)
+    parts = [[x[:, at] for x in inputs] for at in _parts(k)]
+    grams = [_sum_of_products(part, shares) for part in parts]
+    for gram in grams:
+        gram *= np.float64(scale) ** 2
+    return Moments(mean * np.float64(scale), mean_output, grams)
+
+
+def _parts(k: int) -> list[slice]:
+    ends = np.linspace(0, k, -(-k // _LARGEST) + 1).astype(int)
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def image_shares(output: np.ndarray) -> np.ndarray:
@@ -84,9 +99,29 @@ def image_shares(output: np.ndarray) -> np.ndarray:
     By the inverse of their mean square: so errors count in relation to the output, as in the mean cosine. Else the
     images with the largest outputs would decide, in networks without normalization by far.
     """
-    squares = np.square(output.reshape(len(output), -1), dtype=np.float64).mean(axis=1)
+    squares = over_images(
+        lambda x: np.einsum("ij,ij->i", x, x, dtype=np.float64), output.reshape(len(output), -1)
+    ) / max(output[0].size, 1)
     shares = np.divide(1, squares, out=np.zeros(len(output)), where=squares > 0)
     return shares / shares.mean() if shares.any() else np.ones(len(output))
+
+
+def _sum_of_products(inputs: list[np.ndarray], shares: np.ndarray) -> np.ndarray:
+    """Sum over the images' x (G, K, P) of `share` x x^T, shrunk; some rows of it at a time, which threads share."""
+
+    def some(start: int) -> tuple[np.ndarray, np.ndarray]:
+        block = slice(start, start + _GRAM_ROWS)
+        gram, squares = np.zeros((*inputs[0][:, block].shape[:2], inputs[0].shape[1])), np.zeros(len(inputs[0]))
+        for x, share in zip(inputs, shares, strict=True):
+            own = np.float32(share) * (x[:, block] @ x.transpose(0, 2, 1))
+            gram += own
+            squares += _off_diagonal_squares(own, start)
+        return gram, squares
+
+    parts = map_threads(some, range(0, inputs[0].shape[1], _GRAM_ROWS))
+    gram = np.concatenate([rows for rows, _ in parts], axis=1)
+    _shrink(gram, np.sum([squares for _, squares in parts], axis=0), len(inputs))
+    return gram
 
 
 def _shrink(gram: np.ndarray, squares: np.ndarray, images: int) -> None:
@@ -99,6 +134,7 @@ def _shrink(gram: np.ndarray, squares: np.ndarray, images: int) -> None:
     np.einsum("gkk->gk", gram)[:] = diagonal
 
 
-def _off_diagonal_squares(matrices: np.ndarray) -> np.ndarray:
-    flat, diagonal = matrices.reshape(len(matrices), -1), np.einsum("gkk->gk", matrices)
-    return np.array([np.vdot(f, f) - np.vdot(d, d) for f, d in zip(flat, diagonal.copy(), strict=True)], np.float64)
+def _off_diagonal_squares(rows: np.ndarray, first: int = 0) -> np.ndarray:
+    """Of some rows (G, R, K) of matrices, from a first one on: the sum (G,) over what is off the diagonals."""
+    flat, diagonals = rows.reshape(len(rows), -1), np.diagonal(rows, first, 1, 2)
+    return np.array([np.vdot(f, f) - np.vdot(d, d) for f, d in zip(flat, diagonals.copy(), strict=True)], np.float64)

@@ -1,10 +1,15 @@
 """Rounding weights so that the errors of one make up for those of others, in closed form."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..quantized.parallel import map_threads
 
-_BLOCK = 64  # weights rounded before their errors are passed on to all that follow
+_BLOCK = 32  # weights rounded one by one, before all that follow learn of their errors in one product
+_CHUNK = 2**21  # weights, times candidates, worked on at a time
+_ROWS = 512  # at least so many channels, times candidates, at a time: numpy takes as long for fewer
 _RIDGE = 1e-2  # added to the diagonal of gram, in parts of its mean
 
 
@@ -13,6 +18,9 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, gram: np.ndarray, limit
 
     Minimizes |x (w - q s)|^2 greedily: Frantar et al., GPTQ (arXiv 2210.17323, algorithm 1), from the optimal brain
     surgeon (arXiv 2208.11580). Weights of larger inputs come first.
+
+    Computed as LDLQ (Chee et al., QuIP, arXiv 2307.13304, section 3 and theorem 6: it rounds to the same numbers),
+    which needs one Cholesky decomposition, no inverse, and tells the error on the way.
 
     Parameters
     ----------
@@ -27,11 +35,11 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, gram: np.ndarray, limit
     -------
     numpy.ndarray (G, O, K) int8
     """
-    return search_rounding(weight, scale[..., None], gram, limit)[0]
+    return search_rounding(weight, scale[..., None], [gram], limit)[0]
 
 
 def search_rounding(
-    weight: np.ndarray, candidates: np.ndarray, gram: np.ndarray, limit: int
+    weight: np.ndarray, candidates: np.ndarray, grams: Sequence[np.ndarray], limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Round weights as `round_weights` does, for each channel with the scale of several that leaves the least error.
 
@@ -40,8 +48,10 @@ def search_rounding(
 
     Parameters
     ----------
-    weight, gram, limit
+    weight, limit
         As for `round_weights`.
+    grams : sequence of numpy.ndarray (G, P, P)
+        x^T x of one part of the inputs after the other; errors in one part are not made up for in others.
     candidates : (G, O, n)
         Scales to try.
 
@@ -50,44 +60,94 @@ def search_rounding(
     q : numpy.ndarray (G, O, K) int8
     scale : numpy.ndarray (G, O)
     """
-    order = np.argsort(-np.einsum("gkk->gk", gram), axis=1, kind="stable")
-    gram = np.take_along_axis(np.take_along_axis(_damped(gram), order[:, :, None], 1), order[:, None], 2)
-    # U with U^T U = gram^-1: row j says how the weights after j make up for an error of j
-    passed_on = np.linalg.cholesky(np.linalg.inv(gram)).transpose(0, 2, 1)
-    weight = np.take_along_axis(weight.astype(np.float64), order[:, None], 2)
+    groups, outputs, k = weight.shape
+    count = candidates.shape[2]
+    ends = np.cumsum([gram.shape[1] for gram in grams])
+    slices = [slice(end - gram.shape[1], end) for gram, end in zip(grams, ends, strict=True)]
+    parts = [_Part.of(weight[..., inputs], gram) for gram, inputs in zip(grams, slices, strict=True)]
 
-    def rounded(n: int) -> tuple[np.ndarray, np.ndarray]:
-        scale = candidates[..., n].astype(np.float64)
-        q = _round(weight, scale, passed_on, limit)
-        error = q * scale[..., None] - weight
-        return q.astype(np.int8), np.einsum("gok,gok->go", error @ gram, error)
+    def some(start: int) -> tuple[np.ndarray, np.ndarray]:
+        channels = slice(start, start + step)
+        scale = candidates[:, channels].astype(np.float64)
+        found = [part.rounded(channels, scale, limit) for part in parts]
+        best = np.sum([errors for _, errors in found], axis=0).argmin(axis=2)
+        chosen = [np.take_along_axis(q, best[:, None, :, None], 3)[..., 0] for q, _ in found]
+        return np.concatenate(chosen, axis=1), best
 
-    found = map_threads(rounded, range(candidates.shape[2]))
-    best = np.argmin([error for _, error in found], axis=0)[..., None]
-    chosen = found[0][0]
-    for n, (q, _) in enumerate(found):
-        chosen = np.where(best == n, q, chosen)
-    result = np.empty_like(chosen)
-    np.put_along_axis(result, np.broadcast_to(order[:, None], chosen.shape), chosen, 2)
-    return result, np.take_along_axis(candidates, best, 2)[..., 0]
+    step = max(_CHUNK // (groups * k * count), -(-_ROWS // (groups * count)))
+    found = map_threads(some, range(0, outputs, step))
+    q, best = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
+    q = np.concatenate([part.in_place(q[:, inputs]) for part, inputs in zip(parts, slices, strict=True)], axis=1)
+    return np.ascontiguousarray(q.transpose(0, 2, 1)), np.take_along_axis(candidates, best[..., None], 2)[..., 0]
 
 
-def _round(weight: np.ndarray, scale: np.ndarray, passed_on: np.ndarray, limit: int) -> np.ndarray:
-    """Whole numbers (G, O, K), in the order of the weights."""
-    w, q, k = weight.copy(), np.empty_like(weight), weight.shape[2]
+@dataclass(frozen=True)
+class _Part:
+    """Weights whose errors make up for each other, in the order in which they are rounded.
+
+    Attributes
+    ----------
+    order : numpy.ndarray (G, K) int
+    weight : numpy.ndarray (G, K, O) float64
+    feedback, costs : numpy.ndarray
+        See `_decomposed`.
+    """
+
+    order: np.ndarray
+    weight: np.ndarray
+    feedback: np.ndarray
+    costs: np.ndarray
+
+    @classmethod
+    def of(cls, weight: np.ndarray, gram: np.ndarray) -> "_Part":
+        """Of weights (G, O, K)."""
+        order = np.argsort(-np.einsum("gkk->gk", gram), axis=1, kind="stable")
+        gram = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], 1), order[:, None], 2)
+        ordered = np.take_along_axis(weight.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float64)
+        return cls(order, ordered, *_decomposed(gram))
+
+    def rounded(self, channels: slice, scale: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """For scales (G, C, n) of some channels, the integers (G, K, C, n) and errors (G, C, n)."""
+        w = np.repeat(self.weight[:, :, channels], scale.shape[2], axis=2)
+        q, errors = _round(w, scale.reshape(len(scale), -1), self.feedback, self.costs, limit)
+        return q.reshape(*q.shape[:2], *scale.shape[1:]), errors.reshape(scale.shape)
+
+    def in_place(self, q: np.ndarray) -> np.ndarray:
+        """Integers (G, K, O) in the order that the weights have in the layer."""
+        result = np.empty_like(q)
+        np.put_along_axis(result, np.broadcast_to(self.order[:, :, None], q.shape), q, 1)
+        return result
+
+
+def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F (G, K, K) strictly lower triangular and d (G, K), with |x e|^2 = sum of d_k (e_k + sum of F_kj e_j)^2.
+
+    So once the errors e_j of the weights before k are known, there is a number that k had best have as its own.
+    """
+    mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
+    damped = gram.copy()
+    np.einsum("gkk->gk", damped)[:] += (_RIDGE * mean + 1e-12 + (mean == 0))[:, None]
+    root = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]  # root root^T = damped, upper triangular
+    diagonal = np.einsum("gkk->gk", root).copy()
+    feedback = np.divide(root.transpose(0, 2, 1), diagonal[..., None], out=damped)
+    np.einsum("gkk->gk", feedback)[:] = 0
+    return feedback, np.square(diagonal)
+
+
+def _round(
+    w: np.ndarray, scale: np.ndarray, feedback: np.ndarray, costs: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Integers (G, K, R) int8 for weights (G, K, R) of such scales (G, R), and the error (G, R) of each row."""
+    k = w.shape[1]
+    q, errors, total = np.empty(w.shape, np.int8), np.empty_like(w), np.zeros_like(scale)
     for start in range(0, k, _BLOCK):
         block = slice(start, min(start + _BLOCK, k))
-        errors = np.zeros((*w.shape[:2], block.stop - start))
-        for j in range(start, block.stop):
-            q[..., j] = np.clip(np.rint(w[..., j] / scale), -limit, limit)
-            error = (w[..., j] - q[..., j] * scale) / passed_on[:, None, j, j]
-            w[..., j : block.stop] -= error[..., None] * passed_on[:, None, j, j : block.stop]
-            errors[..., j - start] = error
-        w[..., block.stop :] -= errors @ passed_on[:, block, block.stop :]
-    return q
-
-
-def _damped(gram: np.ndarray) -> np.ndarray:
-    k = gram.shape[1]
-    mean = np.trace(gram, axis1=1, axis2=2) / k
-    return gram + (_RIDGE * mean + 1e-12 + (mean == 0))[:, None, None] * np.eye(k)
+        known = w[:, block] - feedback[:, block, :start] @ errors[:, :start]
+        for j in range(block.start, block.stop):
+            recent = slice(start, j)
+            wanted = known[:, j - start] - (feedback[:, j, None, recent] @ errors[:, recent])[:, 0]
+            rounded = np.clip(np.rint(wanted / scale), -limit, limit)
+            q[:, j], reached = rounded, rounded * scale
+            errors[:, j] = reached - w[:, j]
+            total += costs[:, j, None] * np.square(reached - wanted)
+    return q, total

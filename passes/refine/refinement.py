@@ -67,18 +67,22 @@ class Refinement:
 def refine_scales(
     problem: Problem, scales: Scales, refine: Callable[[Simulation, int], None], progress: Progress
 ) -> dict[int, float]:
-    """Refine node by node, in place: see `Refinement.refine`.
+    """Refine node by node, in place: see `Refinement.refine`. Of large images, with some of them: `Problem.at_once`.
 
     Returns
     -------
     dict of int to float
         For each layer the mean cosine between its float and its quantized outputs, bias included.
     """
-    net, sim = problem.net, Simulation(problem, scales)
+    net, sim = problem.net, Simulation(problem.at_once(), scales)
     ends = {bias if (bias := net.bias_node(i)) is not None else i: i for i in net.layers()}
     cosines = {}
-    for i in sim.walk(lambda i: refine(sim, i)):
+
+    def prepare(i: int) -> None:
         progress(i / len(net.nodes), f"refining {net.nodes[i].name}")
+        refine(sim, i)
+
+    for i in sim.walk(prepare):
         if i in ends:
             cosines[ends[i]] = mean_cosine(sim.unquantized(i), sim.float(i))
     return cosines

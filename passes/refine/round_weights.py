@@ -70,7 +70,7 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     start = max_abs_scale(np.abs(weight).max(axis=2), limit)
     smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
     candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
-    q, scales = search_rounding(weight, candidates, moments.gram, limit)
+    q, scales = search_rounding(weight, candidates, moments.grams, limit)
     rounded = q * scales[..., None].astype(np.float64)
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)

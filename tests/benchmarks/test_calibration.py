@@ -11,7 +11,7 @@ def test_memory_is_that_of_a_process(data, monkeypatch, capsys):
     arguments = ["--data", str(data), "--networks", "digits", "--method", "minmax", "--images", "4"]
     monkeypatch.setattr("sys.argv", ["calibration.py", *arguments])
     assert calibration.main() == 0
-    (row,) = re.findall(r"\| digits \| \S+ \| \S+ \| (\d+) \| (\d+) \|", capsys.readouterr().out)
+    (row,) = re.findall(r"\| digits \| 4 \| \S+ \| \S+ \| (\d+) \| (\d+) \|", capsys.readouterr().out)
     peak, before = map(int, row)
     assert 50 < before <= peak < 2000  # Python and TVM take more, images of 8x8 pixels next to nothing
 

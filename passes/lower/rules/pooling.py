@@ -8,7 +8,7 @@ from tvm import relax
 from eq_tvm.schedules.operators.pooling import Pool2D
 
 from ...graph.rewrite import ints, shape
-from ...quantized.float_executor import window_sizes
+from ...quantized.float_operators.pooling import window_sizes
 from ..lowered_values import Average, Tensor
 from ..lowering import Lowering
 

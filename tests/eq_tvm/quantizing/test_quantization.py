@@ -1,8 +1,11 @@
 """Which samples find scales, and which are left over."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from eq_tvm import passes
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.preprocess import Preprocess
@@ -77,3 +80,15 @@ def test_noise(how, preprocess):
         assert array.dtype == info.dtype
     assert set(arrays[2].ravel()) == {0, 1} and arrays[4].max() > 200
     assert not np.array_equal(arrays[0], arrays[1][:, 0])
+
+
+def test_fewer_images_where_they_are_large_unless_a_number_was_asked_for(how, monkeypatch):
+    monkeypatch.setattr(passes, "affordable_images", lambda module: 3)
+    asked, told = how(images=PIXELS), []
+    assert asked.affordable(None, None) is asked
+    by_default = replace(asked, as_affordable=True)
+    fewer = by_default.affordable(None, lambda done, message: told.append(message))
+    assert fewer.images == 3
+    assert told == ["calibrating with 3 images, as they are large: --images takes more"]
+    monkeypatch.setattr(passes, "affordable_images", lambda module: 4)
+    assert by_default.affordable(None, None) is by_default

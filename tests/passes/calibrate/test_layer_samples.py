@@ -7,7 +7,7 @@ from tvm import relax
 
 from eq_tvm.passes.calibrate import layer_samples
 from eq_tvm.passes.graph.network import read_network
-from eq_tvm.passes.quantized.float_executor import conv2d
+from eq_tvm.passes.quantized.float_operators.convolution import conv2d
 from eq_tvm.passes.quantized.layer_matrices import grouped_weight
 
 CONVOLUTIONS = {

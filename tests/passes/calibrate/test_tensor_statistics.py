@@ -58,6 +58,16 @@ def test_collects_each_group_over_all_images():
     assert [h.counts.sum() + h.zeros for h in histograms] == [19 * 3 * 64, 19 * 2 * 4 * 64]
 
 
+def test_of_large_tensors_a_sample_is_counted(monkeypatch):
+    monkeypatch.setattr(Histogram, "sampled", 100)
+    images = random(9, 3, 8, 8)
+    images[4, 1, 2, 3] = 50  # the largest counts, whether it is sampled or not
+    problem = Problem.of(build(lambda emit, x: [conv(emit, x, "a")]), {"x": images}, "int7", "unsigned")
+    (histogram,) = collect(problem, Histogram, lambda done, what: None)
+    assert histogram.max_abs == 50
+    assert histogram.counts.sum() + histogram.zeros == 900
+
+
 def test_names_the_layer_that_overflows():
     mod = build(lambda emit, x: [conv(emit, x, "big", weight=np.full((4, 3, 3, 3), 3e38, np.float32))])
     problem = Problem.of(mod, {"x": random(2, 3, 8, 8)}, "int7", "unsigned")

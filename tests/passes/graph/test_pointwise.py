@@ -1,5 +1,7 @@
 """Activation functions on integers: from ONNX to tables, equal to the interpreter, and no float tensor in between."""
 
+import math
+
 import integer_functions
 import numpy as np
 import pytest
@@ -207,3 +209,12 @@ def _run(mod, images):
     main = relax.VirtualMachine(pipeline.build(mod, get_target("x86"))[0], tvm.cpu())["main"]
     result = main(tvm.runtime.tensor(images))
     return result.numpy() if isinstance(result, tvm.runtime.Tensor) else [field.numpy() for field in result]
+
+
+def test_the_error_function_of_float32():
+    x = np.linspace(-6, 6, 10001).astype(np.float32)
+    call = relax.op.erf(relax.Var("x", relax.TensorType(x.shape, "float32")))
+    found = evaluate(call, x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [math.erf(each) for each in x], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(evaluate(call, np.float32([-np.inf, 0, np.inf])), [-1, 0, 1])

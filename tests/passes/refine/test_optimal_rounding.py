@@ -63,7 +63,7 @@ def test_each_channel_takes_the_best_candidate():
     weight, scale, x = problem(3, 2, 6, 20)
     gram = x.transpose(0, 2, 1) @ x
     candidates = scale[..., None] * np.array([1.5, 1.0, 0.95])
-    q, chosen = search_rounding(weight, candidates, gram, 15)
+    q, chosen = search_rounding(weight, candidates, [gram], 15)
     each = [round_weights(weight, candidates[..., n], gram, 15) for n in range(3)]
     ridge = 0.01 * np.trace(gram, axis1=1, axis2=2)[:, None] / 20
     errors = []
@@ -74,3 +74,15 @@ def test_each_channel_takes_the_best_candidate():
     assert len(set(best.ravel())) > 1
     np.testing.assert_array_equal(chosen, np.take_along_axis(candidates, best[..., None], 2)[..., 0])
     np.testing.assert_array_equal(q, np.choose(best[..., None], each))
+
+
+def test_parts_of_the_inputs_share_a_scale():
+    weight, scale, x = problem(4, 2, 6, 20)
+    candidates = scale[..., None] * np.array([1.5, 1.0, 0.95])
+    grams = [part.transpose(0, 2, 1) @ part for part in (x[..., :13], x[..., 13:])]
+    q, chosen = search_rounding(weight, candidates, grams, 15)
+    for part, gram in ((slice(13), grams[0]), (slice(13, None), grams[1])):
+        np.testing.assert_array_equal(q[..., part], round_weights(weight[..., part], chosen, gram, 15))
+    whole = np.zeros((2, 20, 20))
+    whole[:, :13, :13], whole[:, 13:, 13:] = grams
+    assert (chosen == search_rounding(weight, candidates, [whole], 15)[1]).mean() > 0.8
