@@ -150,6 +150,7 @@ def quantize(
     from eq_tvm import pipeline
     from eq_tvm.passes.graph.network import read_network
     from eq_tvm.passes.quantized.kept_layers import float_layers
+    from eq_tvm.passes.quantized.spectra import layers_of_spectra
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
@@ -167,6 +168,9 @@ def quantize(
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
             pipeline.write_phase(annotated, dump, "3-annotated")
+    net = read_network(module)
+    spectra = [layer for layer in layers_of_spectra(net) if layer not in how.kept]
+    kept += [{"layer": layer, "kind": "float", "reason": "a logarithm follows"} for layer in spectra]
     return annotated, {
         "calibrated": not how.is_random,
         "method": how.method,
@@ -175,7 +179,7 @@ def quantize(
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
-        "float": [{"layer": name, "op": operator} for name, operator in float_layers(read_network(module))],
+        "float": [{"layer": name, "op": operator} for name, operator in float_layers(net)],
         "loss": loss,
     }
 

@@ -13,6 +13,7 @@ from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
 from .quantization_points import QuantizationPoints, quantization_points
 from .quantizers import WEIGHT_LIMITS, smallest_weight_scale
+from .spectra import layers_of_spectra
 
 _CHUNK = 8
 
@@ -45,8 +46,9 @@ class Problem:
         kept: Mapping[str, str] | None = None,
     ) -> "Problem":
         """Read a canonical module; ValueError where it, the images and the kept layers don't fit."""
-        kept = kept or {}
-        check_kept(read_network(mod), kept)
+        whole = read_network(mod)
+        check_kept(whole, kept or {})
+        kept = dict.fromkeys(layers_of_spectra(whole), "float") | dict(kept or {})
         net = read_network(mod, [name for name, kind in kept.items() if kind == "float"])
         schemes = {i: kept.get(node.name, scheme) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
         wide = [i for i in schemes if net.nodes[i].name in kept]
