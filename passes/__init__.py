@@ -21,6 +21,7 @@ from .canonical.remove_identities import RemoveIdentities
 from .lower.lower_to_integer import LowerToInteger
 from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
+from .prepare.duplicate_functions import DuplicateFunctions
 from .prepare.equalize_channels import EqualizeChannels
 from .quantized.layer_record import LayerRecord
 from .quantized.progress import Progress, no_progress
@@ -33,6 +34,7 @@ __all__ = [
     "Candidates",
     "CenterChannels",
     "CorrectBias",
+    "DuplicateFunctions",
     "EasyQuantCalibrate",
     "EqualizeChannels",
     "FoldBatchNorm",
