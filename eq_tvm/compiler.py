@@ -150,7 +150,7 @@ def quantize(
     from eq_tvm import pipeline
     from eq_tvm.passes.graph.network import read_network
     from eq_tvm.passes.quantized.kept_layers import float_layers
-    from eq_tvm.passes.quantized.spectra import layers_of_spectra
+    from eq_tvm.passes.graph.spectra import layers_of_spectra
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)

@@ -7,13 +7,13 @@ import numpy as np
 import tvm
 
 from ..graph.network import QUANTIZED_OPS, Network, read_network
+from ..graph.spectra import layers_of_spectra
 from .annotate import Scales
 from .calibration_images import calibration_inputs
 from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
 from .quantization_points import QuantizationPoints, quantization_points
 from .quantizers import WEIGHT_LIMITS, smallest_weight_scale
-from .spectra import layers_of_spectra
 
 _CHUNK = 8
 

@@ -7,7 +7,7 @@ from tvm import relax
 
 from eq_tvm.passes import MinMaxCalibrate
 from eq_tvm.passes.graph.network import read_network
-from eq_tvm.passes.quantized.spectra import layers_of_spectra
+from eq_tvm.passes.graph.spectra import layers_of_spectra
 
 SHAPE = (1, 1, 1, 512)
 

@@ -2,8 +2,8 @@
 
 from tvm import relax
 
-from ..graph.network import Network, Node
-from ..graph.rewrite import operator_name
+from .network import Network, Node
+from .rewrite import operator_name
 
 _LAYERS = {"conv2d", "dense"}
 _MOVES = {"bias_add", "reshape", "permute_dims", "strided_slice", "pad", "concat"}
