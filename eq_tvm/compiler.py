@@ -149,8 +149,8 @@ def quantize(
     """The annotated module, and the bundle's record of it."""
     from eq_tvm import pipeline
     from eq_tvm.passes.graph.network import read_network
-    from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.passes.graph.spectra import layers_of_spectra
+    from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.quantizing.max_drop import keep_worst
 
     arrays, held_out = read_images(how, inputs)
