@@ -4,6 +4,7 @@ from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 
 from .analysis.analyze_layers import analyze_layers
 from .analysis.compare_outputs import compare_outputs
+from .analysis.output_parts import part_cosines
 from .calibrate.easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from .calibrate.kl_calibrate import KLCalibrate
 from .calibrate.minmax_calibrate import MinMaxCalibrate
@@ -57,5 +58,6 @@ __all__ = [
     "canonical_passes",
     "compare_outputs",
     "no_progress",
+    "part_cosines",
     "round_weights",
 ]
