@@ -11,7 +11,13 @@ from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
+from eq_tvm.quantizing.quantization import (
+    Quantization,
+    images_in,
+    images_to_analyze,
+    images_to_compare,
+    read_images,
+)
 
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50
@@ -40,7 +46,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     how = Quantization.checked(options)
     if how.scheme == "float32":
         raise UserError("--scheme float32 quantizes nothing: analyze int7, int8 or int6")
-    from eq_tvm import passes, pipeline
+    from eq_tvm import passes
+    from eq_tvm.quantizing.best_method import calibrate
 
     progress = options.progress or passes.no_progress
     progress(0.0, f"importing {how.model.name}")
@@ -52,20 +59,18 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
         held_out.samples.warn_of_raw_pixels()
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     with pass_errors():
-        calibrating = passes.part_of(progress, 0.0, _CALIBRATED)
-        prepared = pipeline.prepare(module, named, method=how.method, **how.options, progress=calibrating)
-        annotated, _ = pipeline.quantize(
-            prepared,
+        best = calibrate(
+            module,
             named,
-            method=how.method,
-            **how.options,
-            kept=how.kept,
-            progress=calibrating,
+            images_to_compare(held_out, named),
+            how,
+            passes.part_of(progress, 0.0, _CALIBRATED),
         )
+        how = best.how
         analyzed_on = images_to_analyze(held_out, named, _IMAGES)
         found = passes.analyze_layers(
-            prepared,
-            annotated,
+            best.prepared,
+            best.annotated,
             analyzed_on,
             calibrated_on=named,
             **how.options,

@@ -26,7 +26,7 @@ from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import keywords_of
-from eq_tvm.quantizing.quantization import Quantization, images_in, one_sample, read_images
+from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
 from eq_tvm.running.runtime import Model, load_library
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
@@ -149,7 +149,9 @@ def quantize(
     """The annotated module, and the bundle's record of it."""
     from eq_tvm import pipeline
     from eq_tvm.passes.graph.network import read_network
+    from eq_tvm.passes.graph.spectra import layers_of_spectra
     from eq_tvm.passes.quantized.kept_layers import float_layers
+    from eq_tvm.quantizing.best_method import calibrate
     from eq_tvm.quantizing.max_drop import keep_worst
 
     how = how.affordable(module, progress)
@@ -157,17 +159,19 @@ def quantize(
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
-    loss = None
+    loss, compared = None, {}
     with pass_errors():
         if max_drop is None:
-            annotated, layers = pipeline.calibrate(
-                module, images, method=how.method, **how.options, kept=how.kept, progress=progress, dump=dump
-            )
+            best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
+            annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
             pipeline.write_phase(annotated, dump, "3-annotated")
+    net = read_network(module)
+    spectra = [layer for layer in layers_of_spectra(net) if layer not in how.kept]
+    kept += [{"layer": layer, "kind": "float", "reason": "a logarithm follows"} for layer in spectra]
     return annotated, {
         "calibrated": not how.is_random,
         "method": how.method,
@@ -176,8 +180,9 @@ def quantize(
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
-        "float": [{"layer": name, "op": operator} for name, operator in float_layers(read_network(module))],
+        "float": [{"layer": name, "op": operator} for name, operator in float_layers(net)],
         "loss": loss,
+        "compared": compared,
     }
 
 

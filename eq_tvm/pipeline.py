@@ -95,15 +95,18 @@ _PREPARED = 0.25  # of the time that calibration takes
 PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     # imported -> canonical: batch norms, biases and padding folded, operators recovered from loop nests
     "1-canonical": lambda how: passes.canonical_passes(),
-    # canonical -> canonical: ranges that one scale serves better, the same function
-    "2-prepared": lambda how: (
-        [
-            passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.1)),
-            passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
-        ]
-        if how.refined
-        else []
-    ),
+    # canonical -> canonical: what float operators read apart, ranges that one scale serves better, the same function
+    "2-prepared": lambda how: [
+        passes.DuplicateFunctions(),
+        *(
+            [
+                passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.1)),
+                passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
+            ]
+            if how.refined
+            else []
+        ),
+    ],
     # canonical -> annotated: scales, then weights rounded for what layers compute, in quantize/dequantize pairs
     "3-annotated": lambda how: [
         how.calibration(

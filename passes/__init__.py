@@ -4,6 +4,7 @@ from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 
 from .analysis.analyze_layers import analyze_layers
 from .analysis.compare_outputs import compare_outputs
+from .analysis.output_parts import part_cosines
 from .calibrate.easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from .calibrate.kl_calibrate import KLCalibrate
 from .calibrate.minmax_calibrate import MinMaxCalibrate
@@ -25,6 +26,7 @@ from .canonical.sink_reshapes import SinkReshapes
 from .lower.lower_to_integer import LowerToInteger
 from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
+from .prepare.duplicate_functions import DuplicateFunctions
 from .prepare.equalize_channels import EqualizeChannels
 from .quantized.calibration_images import affordable_images
 from .quantized.layer_record import LayerRecord
@@ -38,6 +40,7 @@ __all__ = [
     "Candidates",
     "CenterChannels",
     "CorrectBias",
+    "DuplicateFunctions",
     "EasyQuantCalibrate",
     "EqualizeChannels",
     "ExpandTransposed",
@@ -65,6 +68,7 @@ __all__ = [
     "canonical_passes",
     "compare_outputs",
     "no_progress",
+    "part_cosines",
     "part_of",
     "round_weights",
 ]

@@ -55,6 +55,9 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
         mean = np.mean([cosine for cosine, _ in cosines])
         rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+    if compared := record.get("compared"):
+        listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in compared.items())
+        rows["compared"] = f"lowest cosine of an output or a part of one: {listed}"
     if floats := record.get("float"):
         named = [f"{row['layer']} ({row['op']})" for row in floats[:WORST_LAYERS]]
         more = ["..."] * (len(floats) > len(named))

@@ -30,6 +30,7 @@ RANDOM = "random"  # instead of images
 _HELD_OUT = 500  # samples at most
 _ENOUGH = 8  # of them, to tell more than the samples that found the scales
 _BATCH = 8  # samples simulated at a time
+_COMPARED = 8  # samples that methods are compared on
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Quantization:
     as_affordable : bool
         Whether fewer will do, if they are large, as nobody asked for a number.
     kept : mapping from layers to {"int8", "float"}
+    is_open : bool
+        Whether nobody asked for a method, so that another one may be taken.
     """
 
     model: Path
@@ -56,6 +59,7 @@ class Quantization:
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
     as_affordable: bool = False
+    is_open: bool = False
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -92,6 +96,7 @@ class Quantization:
             images=images,
             kept=dict(options.keep or {}),
             as_affordable=options.images is None,
+            is_open=options.method is None and not random,
         )
 
     def affordable(self, module: tvm.IRModule, progress: Progress) -> Quantization:
@@ -192,6 +197,11 @@ def images_to_analyze(
         return calibrated_on
     batches = zip(*held_out.some(count).batches(), strict=True)
     return dict(zip(calibrated_on, map(np.concatenate, batches), strict=True))
+
+
+def images_to_compare(held_out: HeldOut | None, calibrated_on: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Few samples, which tell one method from another."""
+    return {name: x[:_COMPARED] for name, x in images_to_analyze(held_out, calibrated_on, _COMPARED).items()}
 
 
 def _evenly(indices: np.ndarray, count: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class _Move:
     @property
     def keeps_most(self) -> bool:
         """Whether little is computed in vain where it comes last."""
-        return np.prod(self.result) >= _KEPT * np.prod(self.source)
+        return bool(np.prod(self.result) >= _KEPT * np.prod(self.source))
 
     def back(self, constant: np.ndarray) -> np.ndarray | None:
         """A constant that meets the source as this one (of the result's rank) meets the result, if it stays small."""

@@ -7,7 +7,7 @@ import tvm
 
 from ..graph.network import Network, Node, read_network
 
-_WORK = 2e9  # elements that a calibration computes in one pass over the images: most networks are far below with 50 images of 224x224
+_WORK = 2e9  # elements computed in one pass over the images: 50 of 224x224 take far fewer in most networks
 _MACS = 100  # multiplications that take as long as one element
 _LEAST = 8  # images, however large
 _HELD = 10**8  # elements in memory when all images are simulated at once, in float32 and beside it

@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 
 from ..graph.network import QUANTIZED_OPS, Network, read_network
+from ..graph.spectra import layers_of_spectra
 from .annotate import Scales
 from .calibration_images import calibration_inputs, images_at_once
 from .float_executor import FloatExecutor, Value
@@ -51,8 +52,9 @@ class Problem:
         kept: Mapping[str, str] | None = None,
     ) -> "Problem":
         """Read a canonical module; ValueError where it, the images and the kept layers don't fit."""
-        kept = kept or {}
-        check_kept(read_network(mod), kept)
+        whole = read_network(mod)
+        check_kept(whole, kept or {})
+        kept = dict.fromkeys(layers_of_spectra(whole), "float") | dict(kept or {})
         net = read_network(mod, [name for name, kind in kept.items() if kind == "float"])
         schemes = {i: kept.get(node.name, scheme) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
         wide = [i for i in schemes if net.nodes[i].name in kept]

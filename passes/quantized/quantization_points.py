@@ -47,9 +47,9 @@ def quantization_points(
     """Find the quantized activations of a network.
 
     A result is quantized where, through pass-through operators only, it reaches a convolution, a dense layer, an
-    addition, an average, or a product or bound (relu, clip) that is quantized itself (a bound that can't be fused into
-    a layer). So is the source of a quantized pointwise function. An addition takes one operand in the accumulator of
-    the layer that makes it, and its own result is always quantized.
+    average, or an addition, product or bound (relu, clip) that is quantized itself (a bound that can't be fused into a
+    layer). So is the source of a quantized pointwise function. A quantized addition takes one operand in the
+    accumulator of the layer that makes it. What leaves the network, or float operators alone read, stays float.
 
     What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
     average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7. And an
@@ -98,35 +98,30 @@ def quantization_points(
     return QuantizationPoints(scale_groups, scale_group_of)
 
 
-def _quantized(net: Network) -> set[int]:
-    fused = _fused_operands(net)
-    found: set[int] = set()
-    sources: set[int] = set()
-    for i in reversed(range(len(net.nodes))):
-        node = net.nodes[i]
-        is_read = node.is_tensor and any(_reads_quantized(net, i, u, found) for u in net.users[i])
-        if i in sources or (is_read and i not in fused):
-            found.add(i)
-        # the end of an addition: behind its bound, where that is the only user
-        user = net.sole_user(i)
-        if (node.op == "add" and (user is None or net.nodes[user].op not in BOUNDS)) or (
-            node.op in BOUNDS and net.nodes[node.inputs[0]].op == "add" and net.sole_user(node.inputs[0]) == i
-        ):
-            found.add(i)
-        if i in found and node.source is not None:
-            sources.add(node.source)
-    return found
-
-
-def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> bool:
+def reads_quantized(net: Network, node: int, user: int, found: Collection[int]) -> bool:
+    """Whether a user of a node reads integers of it, given which of the nodes behind it are quantized."""
     op = net.nodes[user].op
-    if op in IN_BETWEEN:
+    if op in IN_BETWEEN | {"add"}:
         return user in found or any(net.nodes[u].op in BOUNDS and u in found for u in net.users[user])
     if op in QUANTIZED_OPS:
         return True
     if op in BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
         return net.nodes[node].op in PASS_THROUGH and user in found
     return op in PASS_THROUGH and user in found
+
+
+def _quantized(net: Network) -> set[int]:
+    fused = _fused_operands(net)
+    found: set[int] = set()
+    sources: set[int] = set()
+    for i in reversed(range(len(net.nodes))):
+        node = net.nodes[i]
+        is_read = node.is_tensor and any(reads_quantized(net, i, u, found) for u in net.users[i])
+        if i in sources or (is_read and i not in fused):
+            found.add(i)
+        if i in found and node.source is not None:
+            sources.add(node.source)
+    return found
 
 
 def _fused_operands(net: Network) -> set[int]:

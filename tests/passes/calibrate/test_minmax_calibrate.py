@@ -67,12 +67,23 @@ def test_residual_add_quantizes_an_operand_with_another_user():
     def make(emit, x):
         a = conv(emit, x, "a", out=3)
         r = relu(emit, a, "r")
-        return [emit(relax.op.add(conv(emit, r, "bb", out=3), a), "add")]
+        return [conv(emit, emit(relax.op.add(conv(emit, r, "bb", out=3), a), "add"), "c")]
 
-    # "a_sum" has two users, so it is quantized; the relu reads it and is quantized itself; "add" always is
+    # "a_sum" has two users, so it is quantized; the relu reads it and is quantized itself
     annotated = calibrate(build(make))
     assert set(pairs(annotated)) == {"x", "a_sum", "r", "add"}
     assert bindings(annotated)["r"].args[0].name == "a_sum_dq"
+
+
+def test_additions_that_leave_the_network_stay_float():
+    def make(emit, x):
+        a = conv(emit, x, "a", out=3)
+        first = emit(relax.op.add(conv(emit, x, "bb", out=3), a), "first")
+        second = emit(relax.op.add(relu(emit, first, "r"), conv(emit, first, "c", out=3)), "second")
+        return [emit(relax.op.nn.softmax(second), "y"), second]
+
+    # "c" reads the first one, so what that adds is quantized, too; of the second one nothing is
+    assert set(pairs(calibrate(build(make)))) == {"x", "a_sum", "first"}
 
 
 def test_add_of_a_layer_to_itself():

@@ -1,0 +1,70 @@
+"""How close a quantized network's outputs are to the float one's, each of the quantities in them by itself."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tvm
+
+from ..graph.network import Network, read_network
+from ..graph.rewrite import ints
+
+Part = tuple[slice, ...]  # of an output, without the axis of images
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+def part_cosines(module: tvm.IRModule, batches: Iterable[Pairs]) -> list[float]:
+    """Cosine of each part of each output, averaged over all images.
+
+    What a concatenation puts together, such as boxes of some hundred pixels and scores below 1, are parts: in one
+    cosine of both the scores would not count.
+
+    Parameters
+    ----------
+    module : tvm.IRModule
+        Canonical.
+    batches : iterable of list of (numpy.ndarray, numpy.ndarray)
+        Of each output (N, *shape) the float network's and the quantized one's, as `compare_outputs` gives them.
+    """
+    parts = output_parts(read_network(module))
+    cosines: list[list[float]] = [[] for found in parts for _ in found]
+    for pairs in batches:
+        cut = [
+            [(a[part], b[part]) for a, b in zip(*pair, strict=True)]
+            for pair, found in zip(pairs, parts, strict=True)
+            for part in found
+        ]
+        for each, images in zip(cosines, cut, strict=True):
+            each += [_cosine(a, b) for a, b in images]
+    return [float(np.mean(each)) for each in cosines]
+
+
+def output_parts(net: Network) -> list[list[Part]]:
+    """The parts of each output, those of a tuple one after the other."""
+    outputs: list[int] = []
+    for i in net.outputs:
+        outputs += [i] if net.nodes[i].is_tensor else net.nodes[i].inputs
+    return [_parts(net, i) for i in outputs]
+
+
+def _parts(net: Network, i: int) -> list[Part]:
+    node = net.nodes[i]
+    if node.op == "permute_dims":
+        rank = len(node.shape)
+        axes = ints(node.expr.attrs.axes) if node.expr.attrs.axes is not None else range(rank)[::-1]
+        return [tuple(part[axis] for axis in axes) for part in _parts(net, node.inputs[0])]
+    if node.op != "concat":
+        return [tuple(slice(0, size) for size in node.shape)]
+    axis, start, found = int(node.expr.attrs.axis) % len(node.shape), 0, []
+    for operand in node.inputs:
+        for part in _parts(net, operand):
+            inside = slice(part[axis].start + start, part[axis].stop + start)
+            found.append((*part[:axis], inside, *part[axis + 1 :]))
+        start += net.nodes[operand].shape[axis]
+    return found
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two zero vectors 1, of one 0."""
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / lengths) if lengths else float(not a.any() and not b.any())

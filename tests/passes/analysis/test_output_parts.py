@@ -1,0 +1,42 @@
+"""Parts of outputs, each with a cosine of its own."""
+
+import numpy as np
+from small_networks import build, conv
+from tvm import relax
+
+from eq_tvm.passes import part_cosines
+from eq_tvm.passes.analysis.output_parts import output_parts
+from eq_tvm.passes.graph.network import read_network
+
+
+def head(emit, x):
+    """Boxes, scores and a mask in one output, the former two inside another concatenation; and a second output."""
+    boxes, scores = (emit(relax.op.reshape(conv(emit, x, name, out=2), (1, 2, 64)), f"{name}_flat") for name in "ab")
+    both = emit(relax.op.permute_dims(emit(relax.op.concat([boxes, scores], axis=1), "both"), (0, 2, 1)), "moved")
+    mask = emit(relax.op.reshape(conv(emit, x, "c", out=1), (1, 16, 4)), "mask")
+    return [emit(relax.op.concat([both, mask], axis=-2), "y"), boxes]
+
+
+def test_parts_are_what_concatenations_join():
+    whole = slice(0, 1)
+    assert output_parts(read_network(build(head))) == [
+        [
+            (whole, slice(0, 64), slice(0, 2)),
+            (whole, slice(0, 64), slice(2, 4)),
+            (whole, slice(64, 80), slice(0, 4)),
+        ],
+        [(whole, slice(0, 2), slice(0, 64))],
+    ]
+
+
+def test_a_small_part_counts_by_itself():
+    mod, random = build(head), np.random.default_rng(0)
+    expected = [random.standard_normal((3, 1, 80, 4)), random.standard_normal((3, 1, 2, 64))]
+    expected[0][:, :, :64, :2] *= 1000
+    results = [x.copy() for x in expected]
+    results[0][:, :, :64, 2:] *= -1
+    results[0][1, :, 64:] = 0
+    cosines = part_cosines(
+        mod, [[(a[some], b[some]) for a, b in zip(expected, results, strict=True)] for some in (slice(2), [2])]
+    )
+    np.testing.assert_allclose(cosines, [1, -1, 2 / 3, 1])
