@@ -147,7 +147,6 @@ def test_float_island_and_output_of_an_addition():
         "x": ("int8", -127, 127),
         "a_sum": ("int8", -63, 63),
         "s": ("int8", 0, 127),
-        "add": ("int8", -63, 63),
     }
     x = random(1, 3, 8, 8, seed=3)
     for actual, expected in zip(run(annotated, x), run(mod, x), strict=True):

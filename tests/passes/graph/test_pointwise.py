@@ -200,9 +200,8 @@ def _is_integer_up_to_the_last_layer(annotated):
     bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings
     called = [b.value.args[0].name_hint for b in bindings if operator_name(b.value) == "relax.call_tir"]
     real = [str(b.var.ty.dtype) == "float32" for b in bindings]
-    return [name.split("_")[0] for name in called] == ["quantize", "conv3x3", "lookup", "conv3x3"] and all(
-        real[real.index(True) :]
-    )
+    kernels = ["quantize", "conv3x3", "lookup", "conv3x3", "transpose"]
+    return [name.split("_")[0] for name in called] == kernels and all(real[real.index(True) :])
 
 
 def _run(mod, images):
