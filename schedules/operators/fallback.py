@@ -5,6 +5,7 @@ from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
 
 from ..common.sizes import innermost_width
+from ..common.transcendental import without_libm
 
 PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
 
@@ -24,6 +25,7 @@ def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
     -------
     tvm.tirx.PrimFunc
     """
+    func = without_libm(func)
     if not isinstance(func.body, s_tir.SBlockRealize) or func.body.block.name_hint != "root":
         return func
     sch = s_tir.Schedule(func)
