@@ -22,7 +22,14 @@ RANKS = {
     },
     "schedules": {
         f"eq_tvm.schedules.{folder}": rank
-        for folder, rank in {"common": 0, "processor": 1, "convolution": 2, "operators": 2, "choice": 3}.items()
+        for folder, rank in {
+            "common": 0,
+            "processor": 1,
+            "convolution": 2,
+            "operators": 2,
+            "islands": 2,
+            "choice": 3,
+        }.items()
     },
     "eq_tvm": {
         "eq_tvm.files": 0,

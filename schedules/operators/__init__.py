@@ -1,4 +1,1 @@
-"""Kernels of everything but convolutions: pooling, sums, products, tables, resizing, concatenation, recurrent layers.
-
-And `fallback`, a schedule for any function that no kernel family takes.
-"""
+"""Kernels of everything but convolutions: pooling, sums, products, tables, resizing, concatenation, recurrent layers."""

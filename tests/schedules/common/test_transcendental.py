@@ -8,7 +8,7 @@ import tvm
 from tvm import te, tirx
 
 from eq_tvm.schedules.common.transcendental import without_libm
-from eq_tvm.schedules.operators.fallback import fallback
+from eq_tvm.schedules.islands.fallback import fallback
 
 NEAR = np.concatenate([np.linspace(-12, 12, 4001), np.geomspace(1e-30, 1, 100), -np.geomspace(1e-30, 1, 100)])
 FAR = np.concatenate([np.linspace(-86, 88, 2001), np.geomspace(1e-37, 3e38, 300)])

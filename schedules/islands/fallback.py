@@ -4,10 +4,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
 
-from ..common.sizes import innermost_width
+from ..common.sizes import PARALLEL_FROM, innermost_width
 from ..common.transcendental import without_libm
-
-PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
 
 
 def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
