@@ -18,8 +18,8 @@ from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.recover_clip import RecoverClip
 from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
+from .islands.schedule_fallback import ScheduleFallback
 from .lower.lower_to_integer import LowerToInteger
-from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
 from .prepare.equalize_channels import EqualizeChannels
 from .quantized.layer_record import LayerRecord

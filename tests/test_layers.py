@@ -17,7 +17,7 @@ RANKS = {
     "passes": {
         f"eq_tvm.passes.{folder}": rank
         for rank, folder in enumerate(
-            ("graph", "canonical", "quantized", "prepare", "calibrate", "refine", "lower", "analysis")
+            ("graph", "canonical", "quantized", "prepare", "calibrate", "refine", "islands", "lower", "analysis")
         )
     },
     "schedules": {

@@ -8,6 +8,7 @@ import tvm
 from tvm import relax
 
 from ..graph.rewrite import operator_name
+from ..islands.expressions import EXPRESSIONS
 from .kernels import Kernels
 from .lowered_values import (
     NHWC_OF_NCHW,
@@ -25,30 +26,6 @@ from .lowered_values import (
 from .materialize import Materializer
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
-
-# Float operators that work element by element: they keep whatever layout their input has.
-_ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        "nn.relu",
-        "clip",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "sqrt",
-        "nn.silu",
-        "nn.gelu",
-        "nn.leakyrelu",
-        "abs",
-        "negative",
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "maximum",
-        "minimum",
-    )
-}
 
 
 class Lowering:
@@ -153,7 +130,7 @@ class Lowering:
         values = [self.value(arg) for arg in call.args]
         tensors = [self.real(value) for value in values if isinstance(value, Activation)]
         nhwc = (
-            operator_name(call) in _ELEMENTWISE
+            operator_name(call) in EXPRESSIONS
             and all(tensor.nhwc for tensor in tensors)
             and len({tensor.shape for tensor in tensors}) == 1
             and all(_is_scalar(value) for value in values if not isinstance(value, Activation))

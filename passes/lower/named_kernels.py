@@ -20,8 +20,8 @@ from eq_tvm.schedules.operators import elementwise, pooling, resize, table
 from eq_tvm.schedules.operators import product as product_kernel
 from eq_tvm.schedules.operators.pooling import Pool2D
 
+from ..islands.schedule_fallback import SCHEDULED
 from .join_in_place import BY_ROW, JOINS
-from .schedule_fallback import SCHEDULED
 
 OPAQUE = 8  # TVM's OpPatternKind.kOpaque: FuseOps keeps its hands off
 

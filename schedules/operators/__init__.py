@@ -1,1 +1,4 @@
-"""Kernels of everything but convolutions: pooling, sums, products, tables, resizing, concatenation, recurrent layers."""
+"""Kernels of everything but convolutions.
+
+Pooling, sums, products, tables, resizing, concatenation, recurrent layers.
+"""
