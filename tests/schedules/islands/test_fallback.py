@@ -138,6 +138,8 @@ def _nests(func):
         elif isinstance(stmt, tirx.SeqStmt):
             for part in stmt:
                 visit(part)
+        elif isinstance(stmt, tirx.BufferStore):
+            nests.append(list(path))
         elif isinstance(stmt, s_tir.SBlockRealize):
             if path:
                 nests.append(list(path))
