@@ -18,7 +18,7 @@ from .expressions import EXPRESSIONS, operands, scalar
 from .schedule_fallback import SCHEDULED
 
 
-def fuse_epilogues(mod: tvm.IRModule) -> tuple[tvm.IRModule, dict[str, list[str]]]:
+def fuse_epilogues(mod: tvm.IRModule, without: str) -> tuple[tvm.IRModule, dict[str, list[str]]]:
     """Let kernels store functions of their results, where nothing but those functions reads these.
 
     What follows a kernel is taken as long as it works element by element on its result, on numbers, and on tensors of
@@ -28,6 +28,8 @@ def fuse_epilogues(mod: tvm.IRModule) -> tuple[tvm.IRModule, dict[str, list[str]
     ----------
     mod : tvm.IRModule
         Its ``main`` consists of calls of scheduled functions, and of operators.
+    without : str
+        An attribute of functions that stay as they are.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def fuse_epilogues(mod: tvm.IRModule) -> tuple[tvm.IRModule, dict[str, list[str]
     names : dict of str to list of str
         For each function called, what is called instead, call by call.
     """
-    rewriting = _Fusing(mod)
+    rewriting = _Fusing(mod, without)
     main = rewriting.visit_expr(mod["main"])
     rewriting.builder_.update_func(mod.get_global_var("main"), main)
     return relax.transform.DeadCodeElimination(["main"])(rewriting.builder_.get()), rewriting.names
@@ -103,9 +105,9 @@ class _Graph:
 
 @mutator
 class _Fusing(PyExprMutator):
-    def __init__(self, mod: tvm.IRModule) -> None:
+    def __init__(self, mod: tvm.IRModule, without: str) -> None:
         super().__init__(mod)
-        self.functions = dict(mod.functions_items())
+        self.functions, self.without = dict(mod.functions_items()), without
         self.graph = _Graph(mod)
         self.names: dict[str, list[str]] = defaultdict(list)
         self.new: dict[tuple[object, ...], relax.GlobalVar | None] = {}
@@ -119,7 +121,8 @@ class _Fusing(PyExprMutator):
             super().visit_var_binding_(binding)
             return
         function, epilogue = call.args[0], None
-        if SCHEDULED in (self.functions[function].attrs or {}) and str(getattr(call.ty, "dtype", "")) == "float32":
+        marks = self.functions[function].attrs or {}
+        if SCHEDULED in marks and self.without not in marks and str(getattr(call.ty, "dtype", "")) == "float32":
             epilogue = self.graph.epilogue(var)
         new = epilogue and self.fused(function, var, epilogue)
         self.names[function.name_hint].append(new.name_hint if new else function.name_hint)

@@ -42,6 +42,11 @@ def _leaky(emit, y, _x):
     return [emit(relax.op.power(emit(relax.op.nn.leakyrelu(y, 0.3), "l"), relax.const(2.0)), "out")]
 
 
+def _joined(emit, y, x):
+    joined = emit(relax.op.concat([y, x], 1), "joined")
+    return [emit(relax.op.multiply(joined, relax.const(0.5)), "out")]
+
+
 # What follows a convolution, and what its kernels' names end in.
 NETWORKS = {
     "silu": (_silu, ["sigmoid_multiply"]),
@@ -49,6 +54,7 @@ NETWORKS = {
     "gelu_of_a_sum": (_gelu_of_a_sum, ["gelu"]),
     "two_readers": (_two_readers, ["float32"]),
     "later_operand": (_later_operand, ["tanh", "multiply"]),
+    "joined": (_joined, ["at0of16"]),
     "leaky": (_leaky, ["leakyrelu_power"]),
 }
 
