@@ -11,13 +11,17 @@ from .calibrate.mse_calibrate import MSECalibrate
 from .calibrate.percentile_calibrate import PercentileCalibrate
 from .calibrate.scale_search import Candidates
 from .canonical.canonical_passes import canonical_passes
+from .canonical.expand_transposed import ExpandTransposed
+from .canonical.flatten_matmul import FlattenMatmul
 from .canonical.fold_batch_norm import FoldBatchNorm
 from .canonical.fold_constants import FoldConstants
 from .canonical.fold_padding import FoldPadding
+from .canonical.lift_to_2d import LiftTo2D
 from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.recover_clip import RecoverClip
 from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
+from .canonical.sink_reshapes import SinkReshapes
 from .islands.schedule_fallback import ScheduleFallback
 from .lower.lower_to_integer import LowerToInteger
 from .prepare.center_channels import CenterChannels
@@ -35,11 +39,14 @@ __all__ = [
     "CorrectBias",
     "EasyQuantCalibrate",
     "EqualizeChannels",
+    "ExpandTransposed",
+    "FlattenMatmul",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
     "KLCalibrate",
     "LayerRecord",
+    "LiftTo2D",
     "LowerToInteger",
     "MSECalibrate",
     "MinMaxCalibrate",
@@ -51,6 +58,7 @@ __all__ = [
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",
+    "SinkReshapes",
     "analyze_layers",
     "canonical_passes",
     "compare_outputs",

@@ -114,7 +114,7 @@ class Concat:
 class Bounded:
     """One of the above after relu and clip: at least low, at most high (real units)."""
 
-    value: Raw | Acc | Sum | Product
+    value: Raw | Acc | Sum | Product | Rectified
     low: float
     high: float
 
@@ -142,6 +142,29 @@ class Product:
 
     def leave(self):
         return self.product.astype(F32) * F32(self.scale)
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """A Raw whose negative elements are multiplied by a slope of their channel, axis 1: float32 slopes."""
+
+    raw: Raw
+    slopes: np.ndarray
+
+    @property
+    def shape(self):
+        return self.raw.shape
+
+    def multiplier(self, scale):
+        slopes = self.slopes.astype(F64).reshape(-1, *(1,) * (self.raw.q.ndim - 2))
+        unit = F64(self.raw.scale)
+        return np.where(self.raw.q < 0, F32(unit * slopes / F64(scale)), F32(unit / F64(scale)))
+
+    def quantize(self, scale, lo, hi):
+        return requantize(self.raw.q, self.multiplier(scale), lo, hi)
+
+    def leave(self):
+        return self.raw.q.astype(F32) * self.multiplier(1)
 
 
 @dataclass(frozen=True)
@@ -176,7 +199,7 @@ def mapped(value) -> Mapped | None:
 
 def quantize(value, scale, lo: int, hi: int) -> np.ndarray:
     """Integers in [lo, hi] of `value` at the float32 `scale`."""
-    if isinstance(value, Raw | Acc | Sum | Product | Concat | Bounded | Mapped):
+    if isinstance(value, Raw | Acc | Sum | Product | Concat | Bounded | Rectified | Mapped):
         return np.clip(value.quantize(scale, lo, hi), lo, hi).astype("int32")
     return np.clip(np.rint(leave(value) / scale), lo, hi).astype("int32")
 

@@ -12,7 +12,21 @@ import numpy as np
 import tvm
 from integer_functions import BINARY, UNARY, leaky
 from integer_ops import avg_pool_acc, conv2d_acc, correlate, dense_acc, int32, max_pool, resize
-from integer_values import Acc, Bounded, Concat, Const, Integers, Mapped, Product, Raw, Sum, leave, mapped, quantize
+from integer_values import (
+    Acc,
+    Bounded,
+    Concat,
+    Const,
+    Integers,
+    Mapped,
+    Product,
+    Raw,
+    Rectified,
+    Sum,
+    leave,
+    mapped,
+    quantize,
+)
 from tvm import relax
 
 F32, F64 = np.float32, np.float64
@@ -74,7 +88,7 @@ def _bounded(x, low, high):
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))
         case Concat():
             return replace(x, parts=[_bounded(part, low, high) for part in x.parts])
-        case Raw() | Acc() | Sum() | Product():
+        case Raw() | Acc() | Sum() | Product() | Rectified():
             return Bounded(x, low, high)
         case Mapped():
             return replace(x, results=np.clip(x.results, F32(low), F32(high)))
@@ -89,6 +103,8 @@ def _conv2d(call, x, w):
 
 
 def _matmul(call, x, w):
+    if isinstance(x, Raw) and isinstance(w, Raw) and x.shape[:-2] == w.shape[:-2] and w.hi <= 127:
+        return Product(dense_acc(x.q, w.q), F64(x.scale) * F64(w.scale))
     if isinstance(x, Raw) and isinstance(w, Const) and x.q.ndim == 2 and w.scale.size == w.scale.shape[-1]:
         return Acc(dense_acc(x.q, w.q), F64(x.scale) * w.scale.astype(F64))
 
@@ -121,6 +137,13 @@ def _multiply(call, a, b):
         for whole, other in ((a.shape, b.shape), (b.shape, a.shape)):
             if whole == other or (len(whole) == 4 and other == (*whole[:2], 1, 1)):
                 return Product(int32(a.q.astype("int64") * b.q), F64(a.scale) * F64(b.scale))
+    return mapped
+
+
+def _prelu(call, x, slopes):
+    mapped = _pointwise(leaky, x, slopes)
+    if mapped is None and isinstance(x, Raw) and call.attrs.axis == 1 and x.q.ndim in (2, 4):
+        return Rectified(x, slopes)
     return mapped
 
 
@@ -193,6 +216,7 @@ INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) 
     "relax.matmul": _matmul,
     "relax.add": _add,
     "relax.multiply": _multiply,
+    "relax.nn.prelu": _prelu,
     "relax.nn.leakyrelu": lambda call, x: _pointwise(lambda v: leaky(v, float(call.attrs.alpha)), x),
     "relax.nn.avg_pool2d": _avg_pool2d,
     "relax.mean": _mean,

@@ -28,6 +28,7 @@ RANKS = {
             "convolution": 2,
             "operators": 2,
             "islands": 2,
+            "products": 3,
             "choice": 3,
         }.items()
     },

@@ -2,17 +2,23 @@
 
 import tvm
 
+from .expand_transposed import ExpandTransposed
+from .flatten_matmul import FlattenMatmul
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
+from .lift_to_2d import LiftTo2D
 from .normalize_shapes import NormalizeShapes
 from .recover_clip import RecoverClip
 from .recover_operators import RecoverOperators
 from .remove_identities import RemoveIdentities
+from .sink_reshapes import SinkReshapes
 
 
 def canonical_passes() -> list[tvm.transform.Pass]:
     """Imported -> canonical: float32 NCHW, ``conv2d`` and ``matmul`` with constant weights and one bias, no batch norm.
+
+    One-dimensional and transposed convolutions, and products of tensors of any rank by a constant matrix, become such.
 
     Returns
     -------
@@ -26,6 +32,12 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RemoveIdentities(),
         NormalizeShapes(),
         RecoverClip(),
+        LiftTo2D(),
+        ExpandTransposed(),
+        FlattenMatmul(),
+        FoldBatchNorm(),
+        SinkReshapes(),
+        NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),
     ]

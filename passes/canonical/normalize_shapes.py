@@ -35,7 +35,7 @@ def _normalize(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | N
 
 
 def _reshape(graph: Graph, call: relax.Call) -> relax.Expr | None:
-    inner = graph.sole_call(call.args[0], *_RESHAPES)
+    inner = graph.call(call.args[0], *_RESHAPES)
     if inner is None and operator_name(call) == "relax.reshape":
         return None
     data = call.args[0] if inner is None else inner.args[0]

@@ -23,7 +23,8 @@ _OPERATORS = {
 }
 _LAYOUTS = {"data_layout": "NCHW", "kernel_layout": "OIHW", "layout": "NCHW", "out_layout": "NCHW"}
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
-QUANTIZED_OPS = {"conv2d", "dense", "add", "multiply", "avg_pool2d", "mean"}
+QUANTIZED_OPS = {"conv2d", "dense", "matmul", "add", "multiply", "prelu", "avg_pool2d", "mean"}
+IN_BETWEEN = {"multiply", "prelu"}  # of these, those that both come from and go to other integers
 BOUNDS = {"relu", "clip"}
 _NO_CONSTANT = np.empty(0, np.float32)
 
@@ -38,7 +39,8 @@ class Node:
         Name of the bound variable: the layer's name in messages and records.
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
-        "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "relu", "clip",
+        "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "matmul" (of two
+        activations), "prelu" (with a slope for each channel, of what integer operators make), "relu", "clip",
         "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape",
         "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or
         "float" for any other expression, and for what is left float.
@@ -49,7 +51,7 @@ class Node:
     shape : tuple of int
         Shape of the result, the model's batch axis included; empty for a tuple (see `is_tensor`).
     constant : numpy.ndarray
-        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add; of no elements for others.
+        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add, slopes of a prelu (C,); empty for others.
     source : int, optional
         Of a pointwise node: the node each of whose elements determines the one of this node at its place.
     left_float : str
@@ -175,9 +177,9 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
         node.op = "concat"
     elif name == "relax.nn.conv2d" and constant is not None:
         node.op, node.constant = "conv2d", constant
-    elif name == "relax.matmul" and constant is not None and constant.ndim == len(shape(args[0])) == 2:
-        node.op, node.constant = "dense", constant
-    elif name == "relax.add" and constant is not None:
+    elif name == "relax.matmul":
+        _read_matmul(node, constant)
+    elif name in ("relax.add", "relax.nn.prelu") and constant is not None:
         node.constant = constant  # a bias if _mark_biases finds it behind a layer
     elif name == "relax.add" and len(inputs) == 2 and len(node.shape) > 1 and shape(args[0]) == shape(args[1]):
         node.op = "add"
@@ -188,6 +190,15 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
     elif name == "relax.image.resize2d" and is_exact(expr):
         node.op = "resize"
     return node
+
+
+def _read_matmul(node: Node, constant: np.ndarray | None) -> None:
+    """A dense layer, or the products of two activations that are as many matrices."""
+    first, second = map(shape, node.expr.args)
+    if constant is not None and constant.ndim == len(first) == 2:
+        node.op, node.constant = "dense", constant
+    elif len(node.inputs) == 2 and len(first) == len(second) >= 2 and first[:-2] == second[:-2]:
+        node.op = "matmul"
 
 
 def _is_canonical(call: relax.Call) -> bool:
@@ -202,7 +213,9 @@ def _mark_biases(net: Network) -> None:
             continue
         user = net.sole_user(layer)
         bias_shape = (1, node.shape[1], 1, 1) if node.computes == "conv2d" else (node.shape[1],)
-        if user is not None and net.nodes[user].op == "float" and np.shape(net.nodes[user].constant) == bias_shape:
+        if user is None or net.nodes[user].op != "float" or operator_name(net.nodes[user].expr) != "relax.add":
+            continue
+        if net.nodes[user].constant.shape == bias_shape:
             if node.left_float:
                 net.nodes[user].left_float = "bias_add"
             else:
@@ -222,11 +235,11 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
         elif found and _may_be_pointwise(node):
             node.op, node.source = "pointwise", min(found)
             found = {i, *found}
-        elif _is_product(node) and all(functions_of[j] for j in node.inputs):
+        elif (between := _in_between(node)) and all(functions_of[j] for j in node.inputs):
             if node.name in left_float:
-                node.left_float, found = "multiply", set()
+                node.left_float, found = between, set()
             else:
-                node.op, found = "multiply", {i}
+                node.op, found = between, {i}
         elif node.op in QUANTIZED_OPS | {"bias_add"} or (
             node.op in PASS_THROUGH and all(functions_of[j] for j in node.inputs)
         ):
@@ -236,7 +249,7 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
         functions_of.append(found)
 
 
-_CARRIERS = PASS_THROUGH | BOUNDS | {"add", "multiply", "pointwise", "mean", "avg_pool2d"}
+_CARRIERS = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"add", "pointwise", "mean", "avg_pool2d"}
 
 
 def _leave_islands(net: Network) -> None:
@@ -256,10 +269,14 @@ def _leave_islands(net: Network) -> None:
         fed_by_float.append(operands and node.op in _CARRIERS | {"float"})
 
 
-def _is_product(node: Node) -> bool:
-    if operator_name(node.expr) != "relax.multiply" or len(node.inputs) != 2:
-        return False
-    return product_order(*map(shape, node.expr.args)) is not None
+def _in_between(node: Node) -> str:
+    """Which of `IN_BETWEEN` a node may be; empty for none."""
+    name = operator_name(node.expr)
+    if name == "relax.multiply" and len(node.inputs) == 2:
+        return "multiply" if product_order(*map(shape, node.expr.args)) is not None else ""
+    if name == "relax.nn.prelu" and len(node.constant) and node.expr.attrs.axis == 1 and len(node.shape) in (2, 4):
+        return "prelu"  # of several slopes: else it is pointwise
+    return ""
 
 
 def product_order(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int] | None:

@@ -127,11 +127,16 @@ class _Replacer(PyExprMutator):
 
     def _bind_operands(self, call: relax.Call, name: str) -> relax.Call:
         """Bind the calls nested in a new value, to name them after its variable."""
-        operands = list(call.args)
-        for index, operand in enumerate(operands):
-            if isinstance(operand, relax.Call):
-                inner = f"{name}.{(operator_name(operand) or '').split('.')[-1]}"
-                operand = self.builder_.normalize(self.visit_expr(self._bind_operands(operand, inner)))
-                operands[index] = relax.DataflowVar(inner, operand.ty)
-                self.builder_.emit_normalized(relax.VarBinding(operands[index], operand))
+        operands = [self._bound(operand, name) for operand in call.args]
         return tvm.ir.Call(call.op, operands, call.attrs, call.ty_args)
+
+    def _bound(self, operand: relax.Expr, name: str) -> relax.Expr:
+        if isinstance(operand, relax.Tuple) and any(isinstance(field, relax.Call) for field in operand.fields):
+            return relax.Tuple([self._bound(field, f"{name}.{i}") for i, field in enumerate(operand.fields)])
+        if not isinstance(operand, relax.Call):
+            return operand
+        value = self.builder_.normalize(self.visit_expr(self._bind_operands(operand, name)))
+        operator = (operator_name(operand) or "").split(".")[-1]
+        var = relax.DataflowVar(name if name.endswith(operator) else f"{name}.{operator}", value.ty)
+        self.builder_.emit_normalized(relax.VarBinding(var, value))
+        return var

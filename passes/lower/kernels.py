@@ -16,7 +16,8 @@ from eq_tvm.schedules.processor.rounding import rounded
 
 from . import named_kernels
 from .layer_kernel import KernelRecord, layer_kernel
-from .lowered_values import Average, Linear, Scale, Tensor
+from .lowered_values import Average, Linear, MatrixProduct, Scale, Tensor
+from .product_kernel import product_kernel
 from .weight_size import Choose
 
 
@@ -128,6 +129,38 @@ class Kernels:
         function = named_kernels.matmul(count, rows, depth, columns, tile, self.float_lanes)
         factors = [self.reshape(left, (count, rows, depth)), self.reshape(right, (count, depth, columns))]
         return self.reshape(self.call(function, factors, (count, rows, columns), "float32"), (*batch, rows, columns))
+
+    def matrices(self, item: MatrixProduct, output: Output, multiplier: np.float32, limits: np.ndarray) -> relax.Var:
+        """Products of pairs of matrices: (M, pairs, N).
+
+        Raises
+        ------
+        ValueError
+            If a sum could overflow, or the processor has no multiply instruction.
+        """
+        kernel = product_kernel(item, output, multiplier, self.machine)
+        plan, pairs = kernel.plan, item.sizes[0]
+        weights = self.call(kernel.pack, [item.second.expr], plan.weight_shape, plan.instruction.weight)
+        channels = (pairs * plan.blocks * plan.block,)
+        bias: relax.Expr | np.ndarray = np.zeros(channels, "int32")
+        if kernel.bias is not None:
+            bias = self.call(kernel.bias, [weights], channels, "int32")
+        self.record.append({**kernel.record, "function": self._added(kernel.function).name_hint})
+        x = self.reshape(item.first.expr, [int(extent) for extent in kernel.function.params[0].shape])
+        args = [x, weights, bias, np.full(channels, multiplier, "float32"), limits]
+        _, rows, _, columns = item.sizes
+        result = self.call(kernel.function, args, plan.conv.out_shape, output.dtype)
+        return self.reshape(result, (rows, pairs, columns))
+
+    def rectified(
+        self, source: Tensor, output: Output, multiplier: np.float32, slopes: np.ndarray, limits: np.ndarray
+    ) -> relax.Var:
+        """PReLU of a quantized tensor, its channels innermost; `slopes` float32 (C,) multiply what is negative."""
+        rows, channels = int(np.prod(source.shape[:-1])), source.shape[-1]
+        function = named_kernels.rectify((rows, channels), source.dtype, 2 * self.float_lanes, output)
+        x = self.reshape(source.expr, (rows, channels))
+        result = self.call(function, [x, _one(multiplier), slopes, limits], (rows, channels), output.dtype)
+        return self.reshape(result, source.shape)
 
     def quantize(self, source: Tensor, output: Output, scale: np.float32, limits: np.ndarray) -> relax.Var:
         """float32 to integers; a rank-4 tensor becomes NHWC."""

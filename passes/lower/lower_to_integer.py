@@ -15,7 +15,8 @@ from .kernels import Kernels
 from .layer_kernel import KernelRecord
 from .lowered_values import Value
 from .lowering import Lowering
-from .lowering_rules import RULES
+from .rearranged import Rearranged
+from .rules.table import RULES
 from .weight_size import Choose, choose_small
 
 
@@ -76,7 +77,7 @@ class LowerToInteger:
         return mod
 
 
-def _lowered(lowering: Lowering, expr: relax.Expr) -> Value:
+def _lowered(lowering: Lowering, expr: relax.Expr) -> Value | Rearranged:
     """What the variable that is bound to `expr` stands for."""
     if isinstance(expr, relax.Tuple):
         return expr

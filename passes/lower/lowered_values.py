@@ -194,6 +194,63 @@ class Product:
 
 
 @dataclass(frozen=True)
+class MatrixProduct:
+    """The products of pairs of matrices, not emitted yet.
+
+    Parameters
+    ----------
+    first : Tensor
+        (M, pairs * K), quantized.
+    second : Tensor
+        Quantized, of rank 3.
+    order : str
+        Of the second one's axes: of g (which pair), k and n.
+    axes : tuple of int
+        Extents of the axes before the matrices' own in the annotated module: as many pairs.
+    bounds : Bounds
+    """
+
+    first: Tensor
+    second: Tensor
+    order: str
+    axes: tuple[int, ...]
+    bounds: Bounds = UNBOUNDED
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Pairs, M, K, N."""
+        pairs, depth, columns = (self.second.shape[self.order.index(axis)] for axis in "gkn")
+        return pairs, self.first.shape[0], depth, columns
+
+    def multiplier(self, scale: Scale) -> np.float32:
+        """Units of `scale` in one unit of the sums of products."""
+        return np.float32(self.first.unit * self.second.unit / np.float64(scale))
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """A quantized tensor, NHWC or (N, C), whose negative elements are multiplied by a slope, not emitted yet.
+
+    Parameters
+    ----------
+    source : Tensor
+    slopes : numpy.ndarray
+        float32 (C,).
+    bounds : Bounds
+    """
+
+    source: Tensor
+    slopes: np.ndarray
+    bounds: Bounds = UNBOUNDED
+
+    def multipliers(self, scale: Scale) -> tuple[np.float32, np.ndarray]:
+        """Units of `scale` in one unit of the source, and float32 (C,) of it where it is negative."""
+        unit = self.source.unit / np.float64(scale)
+        negative = self.source.unit * self.slopes.astype("float64") / np.float64(scale)
+        return np.float32(unit), negative.astype("float32")
+
+
+@dataclass(frozen=True)
 class Bounded:
     """A quantized tensor behind an activation, not emitted yet."""
 
@@ -240,7 +297,8 @@ class Quantizing:
 
 Scale = np.float32 | float
 Accumulated = Linear | Average
-Activation = Tensor | Accumulated | Sum | Product | Bounded | Mapped | Joined  # can become a tensor, quantized or float
+Elementwise = Sum | Product | Rectified | Bounded | Mapped
+Activation = Tensor | Accumulated | MatrixProduct | Elementwise | Joined  # can become a tensor, quantized or float
 Value = Activation | Weights | Quantizing | relax.Expr  # expressions stand for themselves: constants, shapes, tuples
 
 

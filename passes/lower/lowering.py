@@ -1,5 +1,6 @@
 """A lowering in progress: what each variable stands for, and every value emitted at most once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from .lowered_values import (
     Activation,
     Bounds,
     Joined,
+    MatrixProduct,
     Quantizing,
     Sum,
     Tensor,
@@ -23,12 +25,13 @@ from .lowered_values import (
     Weights,
 )
 from .materialize import Materializer
+from .rearranged import Rearranged, product_view
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
 
 
 class Lowering:
-    """What the rules (`lowering_rules`) look values up in, and emit code by.
+    """What the rules (`rules`) look values up in, and emit code by.
 
     Parameters
     ----------
@@ -50,17 +53,27 @@ class Lowering:
     def __init__(self, builder: relax.BlockBuilder, kernels: Kernels, params: Sequence[relax.Var]) -> None:
         self.builder, self.kernels = builder, kernels
         self.emit = Materializer(kernels, self.layout)
-        self.values: dict[relax.Var, Value] = {param: Tensor(param) for param in params}
+        self.values: dict[relax.Var, Value | Rearranged] = {param: Tensor(param) for param in params}
         self.name = ""
         # What was emitted, by the id of the value that it is made of, which is kept so that the id stays its own.
-        self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor]] = {}
+        self._quantized: dict[tuple[int, float, int, int], tuple[Activation, Tensor, Rearranged]] = {}
         self._real: dict[int, tuple[Activation, Tensor]] = {}
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}
         self._layouts: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+        self._moved: dict[int, tuple[Rearranged, Tensor]] = {}
 
     def value(self, expr: relax.Expr) -> Value:
         """What an argument stands for; constants and shapes stand for themselves."""
-        return self.values[expr] if isinstance(expr, relax.Var) else expr
+        value = self.values[expr] if isinstance(expr, relax.Var) else expr
+        return self.moved(value) if isinstance(value, Rearranged) else value
+
+    def view(self, expr: relax.Expr) -> Rearranged | None:
+        """An argument as a tensor that is to be rearranged further; None for constants."""
+        value = self.values.get(expr)
+        if isinstance(value, Rearranged):
+            return value
+        tensor = self.tensor(expr)
+        return None if tensor is None else Rearranged.of(tensor)
 
     def fields(self, expr: relax.Expr) -> list[relax.Expr] | None:
         """The fields of a tuple, or None for everything else."""
@@ -76,10 +89,15 @@ class Lowering:
 
     def quantized(self, value: Activation, scale: np.float32, low: int, high: int) -> Tensor:
         """`value` as integers in [low, high] at `scale`."""
+        return self.moved(self.quantized_view(value, scale, low, high))
+
+    def quantized_view(self, value: Activation, scale: np.float32, low: int, high: int) -> Rearranged:
+        """The same, perhaps to be rearranged further."""
         key = (id(value), float(scale), low, high)
         if key not in self._quantized:
-            self._quantized[key] = (value, self.emit.quantized(value, scale, low, high))
-        return self._quantized[key][1]
+            tensor = self.emit.quantized(value, scale, low, high)
+            self._quantized[key] = (value, tensor, _as_annotated(value, tensor))
+        return self._quantized[key][2]
 
     def real(self, value: Activation) -> Tensor:
         """`value` as a float32 tensor, stored as it comes."""
@@ -107,6 +125,12 @@ class Lowering:
             self._layouts[key] = (tensor, replace(tensor, expr=expr, nhwc=nhwc))
         return self._layouts[key][1]
 
+    def moved(self, value: Rearranged) -> Tensor:
+        """What was rearranged, in one transposition at most."""
+        if id(value) not in self._moved:
+            self._moved[id(value)] = (value, self._emit_moved(value))
+        return self._moved[id(value)][1]
+
     def stored_plainly(self, tensor: Tensor) -> Tensor | None:
         """`tensor` stored with the annotated module's axes, if that takes no copy; None otherwise.
 
@@ -114,7 +138,7 @@ class Lowering:
         """
         if not tensor.nhwc:
             return tensor
-        for (_, _, low, high), (value, found) in self._quantized.items():
+        for (_, _, low, high), (value, found, _) in self._quantized.items():
             if found is tensor and isinstance(value, Tensor) and not value.quantized and not value.nhwc:
                 anew = self.emit.quantized(replace(value, nhwc=True), np.float32(tensor.unit), low, high)
                 return replace(anew, nhwc=False)
@@ -137,6 +161,18 @@ class Lowering:
             return relax.Tuple([self.result(field) for field in fields])
         return self._argument(expr, False)
 
+    def _emit_moved(self, value: Rearranged) -> Tensor:
+        if value == Rearranged.of(value.source):
+            return value.source
+        nhwc, expr = value.stored_as_nhwc(), value.source.expr
+        runs = value.runs(nhwc)
+        if len(runs) > 1:
+            stored = sorted(runs)
+            expr = self.kernels.reshape(expr, [math.prod(value.factors[i] for i in run) for run in stored])
+            expr = self.builder.emit(relax.op.permute_dims(expr, [stored.index(run) for run in runs]))
+        shape = [value.shape[axis] for axis in NHWC_OF_NCHW] if nhwc else value.shape
+        return replace(value.source, expr=self.kernels.reshape(expr, shape), nhwc=nhwc)
+
     def _emit_real(self, value: Activation) -> Tensor:
         if isinstance(value, Joined):
             parts = [self.plain(part).expr for part in value.parts]
@@ -146,7 +182,7 @@ class Lowering:
             return self._real_sum(value.first, value.second, value.bounds)
         if isinstance(value, Accumulated) and value.residual is not None and value.source.quantized:
             return self._real_sum(replace(value, residual=None, bounds=UNBOUNDED), value.residual, value.bounds)
-        return self.emit.real(value)
+        return self.moved(_as_annotated(value, self.emit.real(value)))
 
     def _real_sum(self, first: Activation, second: Tensor, bounds: Bounds) -> Tensor:
         left = self.real(first)
@@ -196,3 +232,8 @@ class Lowering:
 def _as_nhwc(constant: np.ndarray) -> np.ndarray:
     """A constant that is broadcast to an NCHW tensor, for the same one as NHWC."""
     return np.ascontiguousarray(constant.reshape((1,) * (4 - constant.ndim) + constant.shape).transpose(NHWC_OF_NCHW))
+
+
+def _as_annotated(value: Activation, tensor: Tensor) -> Rearranged:
+    """What a value became, with the axes of the annotated module."""
+    return product_view(value, tensor) if isinstance(value, MatrixProduct) else Rearranged.of(tensor)

@@ -20,7 +20,9 @@ from .lowered_values import (
     Joined,
     Linear,
     Mapped,
+    MatrixProduct,
     Product,
+    Rectified,
     Scale,
     Sum,
     Tensor,
@@ -47,11 +49,15 @@ class Materializer:
             Average: self._quantized_accumulator,
             Sum: self._quantized_sum,
             Product: self._quantized_product,
+            MatrixProduct: self._quantized_matrices,
+            Rectified: self._quantized_rectified,
             Bounded: self._quantized_bounded,
         }
 
     def quantized(self, value: Activation, scale: np.float32, low: int, high: int) -> Tensor:
         """`value` as int8 or uint8 in [low, high] at `scale`: NHWC where the value is, or becomes so by a kernel.
+
+        Of a `MatrixProduct`, here and in `real`, what its kernel stores: see `rearranged.product_view`.
 
         Raises
         ------
@@ -69,8 +75,7 @@ class Materializer:
         low, high = integer_bounds(value.bounds, scale, low, high)
         dtype = self.kernels.storage_dtype(low, high)
         expr = self._emitters[type(value)](value, scale, low, high, dtype)
-        nhwc = len(expr.ty.shape) == 4 and (value.first if isinstance(value, Sum | Product) else value.source).nhwc
-        return Tensor(expr, nhwc, scale, low, high, limit)
+        return Tensor(expr, len(expr.ty.shape) == 4 and _first(value).nhwc, scale, low, high, limit)
 
     def real(self, value: Activation) -> Tensor:
         """`value` as a float32 tensor, NHWC where the value is.
@@ -90,6 +95,14 @@ class Materializer:
             multiplier, limits = value.multiplier(1.0), _float_limits(value.bounds)
             expr = self.kernels.product(value.first, value.second, Output("float32"), multiplier, limits)
             return Tensor(expr, value.first.nhwc)
+        if isinstance(value, MatrixProduct):
+            return Tensor(
+                self.kernels.matrices(value, Output("float32"), value.multiplier(1.0), _float_limits(value.bounds))
+            )
+        if isinstance(value, Rectified):
+            limits = _float_limits(value.bounds)
+            expr = self.kernels.rectified(value.source, Output("float32"), *value.multipliers(1.0), limits)
+            return Tensor(expr, value.source.nhwc)
         if isinstance(value, Mapped):
             return Tensor(self.kernels.lookup(value.source, value.results.astype("float32")), value.source.nhwc)
         if isinstance(value, Bounded):
@@ -150,6 +163,15 @@ class Materializer:
         multiplier, limits = value.multiplier(scale), _limits(low, high)
         return self.kernels.product(value.first, value.second, Output(dtype), multiplier, limits)
 
+    def _quantized_matrices(
+        self, value: MatrixProduct, scale: np.float32, low: int, high: int, dtype: str
+    ) -> relax.Expr:
+        return self.kernels.matrices(value, Output(dtype), value.multiplier(scale), _limits(low, high))
+
+    def _quantized_rectified(self, value: Rectified, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
+        multipliers, limits = value.multipliers(scale), _limits(low, high)
+        return self.kernels.rectified(value.source, Output(dtype), *multipliers, limits)
+
     def _quantized_bounded(self, value: Bounded, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
         multiplier = np.float32(value.source.unit / np.float64(scale))
         return self.kernels.rescale(value.source, Output(dtype), multiplier, _limits(low, high))
@@ -168,6 +190,11 @@ class Materializer:
             return self.kernels.average(value, output, limits, value.multiplier(scale, factor))
         multiplier = value.multiplier(scale, factor) if value.source.quantized else None
         return self.kernels.linear(value, output, limits, multiplier)
+
+
+def _first(value: Accumulated | Sum | Product | MatrixProduct | Rectified | Bounded) -> Tensor:
+    """Whose layout the result has."""
+    return value.first if isinstance(value, Sum | Product | MatrixProduct) else value.source
 
 
 def _fixed_point(terms: Sequence[tuple[np.float64, int]]) -> tuple[int, list[int]]:

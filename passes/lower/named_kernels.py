@@ -17,8 +17,10 @@ from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.islands import matmul as matmul_kernel
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
-from eq_tvm.schedules.operators import product as product_kernel
+from eq_tvm.schedules.operators import rectify as rectify_kernel
 from eq_tvm.schedules.operators.pooling import Pool2D
+from eq_tvm.schedules.products import operand
+from eq_tvm.schedules.products import product as product_kernel
 
 from ..islands.schedule_fallback import SCHEDULED
 from .join_in_place import BY_ROW, JOINS
@@ -107,6 +109,9 @@ matmul = _kernel(
 )
 add = _kernel(elementwise.add, _shape_name("add"))
 product = _kernel(product_kernel.product, _shape_name("multiply"))
+pack_operand = _kernel(operand.pack_operand, lambda plan, *_: f"pack_{plan.group_in}x{plan.group_out}")
+operand_bias = _kernel(operand.operand_bias, lambda plan, _offset: f"sums_{plan.group_in}x{plan.group_out}")
+rectify = _kernel(rectify_kernel.rectify, _shape_name("prelu"))
 quantize = _kernel(elementwise.quantize, _shape_name("quantize"))
 dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
 rescale = _kernel(elementwise.rescale, _shape_name("rescale"))

@@ -256,6 +256,8 @@ _NUMPY: dict[str, Callable[..., Value]] = {
     "bias_add": lambda node, x: x + node.constant,
     "add": lambda node, a, b: a + b,
     "multiply": lambda node, a, b: a * b,
+    "matmul": lambda node, a, b: np.matmul(a, b),
+    "prelu": lambda node, x: np.where(x < 0, x * node.constant.reshape(-1, *(1,) * (x.ndim - 3)), x),
     "relu": lambda node, x: np.maximum(x, 0),
     "clip": _clip,
     "pointwise": _pointwise,

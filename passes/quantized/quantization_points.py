@@ -3,14 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..graph.network import BOUNDS, PASS_THROUGH, QUANTIZED_OPS, Network
+from ..graph.network import BOUNDS, IN_BETWEEN, PASS_THROUGH, QUANTIZED_OPS, Network
 from ..graph.pointwise import NEVER_NEGATIVE
 from ..graph.rewrite import operator_name
 from .quantizers import Range, activation_range_of
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
-_FREE = {"pointwise", "multiply", "mean"}
+_FREE = {"pointwise", "mean"} | IN_BETWEEN
 _LAYERS = {"conv2d", "dense"}
+_BYTE = 127  # the greatest int8
 _LAYER_RESULT = _LAYERS | {"bias_add"}
 _KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
 
@@ -53,7 +54,8 @@ def quantization_points(
     What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
     average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7. And an
     input of the network that only layers read, but for "symmetric": pixels have 8 bits, what they lose no later layer
-    can make up for, and it is but one layer that computes with shorter chains.
+    can make up for, and it is but one layer that computes with shorter chains. The second operand of a product of
+    matrices takes the place of weights, which are int8.
     """
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
@@ -87,6 +89,10 @@ def quantization_points(
             activation_range,
             all(non_negative[i] for i in producers),
         )
+        if range_.hi > _BYTE and any(
+            net.nodes[u].op == "matmul" and net.nodes[u].inputs[1] in nodes for u in consumers
+        ):
+            range_ = Range("int8", 0, _BYTE)  # packed as weights are
         scale_group_of.update(dict.fromkeys(nodes, len(scale_groups)))
         scale_groups.append(ScaleGroup(producers, consumers, range_))
     return QuantizationPoints(scale_groups, scale_group_of)
@@ -114,7 +120,7 @@ def _quantized(net: Network) -> set[int]:
 
 def _reads_quantized(net: Network, node: int, user: int, found: set[int]) -> bool:
     op = net.nodes[user].op
-    if op == "multiply":
+    if op in IN_BETWEEN:
         return user in found or any(net.nodes[u].op in BOUNDS and u in found for u in net.users[user])
     if op in QUANTIZED_OPS:
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from tvm import tirx
 
 from ..common.epilogue import Output
-from ..common.overflow import folded_bias
+from ..common.overflow import INT32_MAX, folded_bias
 from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
@@ -104,6 +105,36 @@ def convolution_candidates(
         *_winograd(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
+
+
+def product_candidates(
+    conv: Conv2D, first: Stored, second: Stored, output: Output, machine: Machine
+) -> list[Candidate]:
+    """Candidates for a product of matrices, both of which are activations, the cheapest first.
+
+    Direct convolutions, proven for any operands in their ranges. Their first constants, weights and bias, are to be
+    packed while the network runs, for the plan that is the first argument of `make`.
+
+    Parameters
+    ----------
+    conv : Conv2D
+        From `eq_tvm.schedules.products.operand.product_shape`.
+    first, second : Stored
+        The second is of int8.
+    output : Output
+    machine : Machine
+
+    Raises
+    ------
+    ValueError
+        If an accumulator could overflow, or the processor has no multiply instruction.
+    """
+    span, limit = (first.low, first.high), max(-second.low, second.high)
+    if conv.in_channels // conv.groups * max(map(abs, span)) * limit > INT32_MAX:
+        raise ValueError("the sums of a product of matrices could leave 32 bits")
+    ins, offset = instructions.choose(machine.instructions, span, limit)
+    found = (_tilings(conv, each, offset, first.dtype, output, machine, ()) for each in instructions.variants(ins))
+    return sorted(itertools.chain(*found), key=lambda candidate: candidate.cycles)
 
 
 def float_candidates(

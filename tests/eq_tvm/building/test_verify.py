@@ -14,7 +14,7 @@ from eq_tvm.building.canonical import import_canonical
 from eq_tvm.building.verify import verify
 from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS
-from eq_tvm.passes.lower.lowering_rules import RULES
+from eq_tvm.passes.lower.rules.table import RULES
 
 NODES = [("Conv", "x w", "c", {}), ("Elu", "c", "e", {}), ("Sigmoid", "e", "y", {})]
 

@@ -7,14 +7,14 @@ from tvm import relax
 
 from eq_tvm.schedules.operators.pooling import Pool2D
 
-from ..graph.rewrite import ints, shape
-from ..quantized.float_executor import window_sizes
-from .lowered_values import Average, Tensor
-from .lowering import Lowering
+from ...graph.rewrite import ints, shape
+from ...quantized.float_executor import window_sizes
+from ..lowered_values import Average, Tensor
+from ..lowering import Lowering
 
 
 def mean(low: Lowering, call: relax.Call) -> Average | None:
-    """`mean` over height and width. See `lowering_rules`."""
+    """`mean` over height and width. See `rules`."""
     axes = sorted(int(axis) % len(shape(call.args[0])) for axis in call.attrs.axis or [])
     source = _source(low, call)
     if source is None or len(source.shape) != 4 or axes != [2, 3]:

@@ -8,7 +8,7 @@ from tvm.tirx import Expr
 from ..common.epilogue import Output
 from ..common.loops import loops
 from ..common.sizes import innermost_width
-from .elementwise import flat
+from ..operators.elementwise import flat
 
 
 def product(shape: Sequence[int], gate: bool, dtypes: tuple[str, str], lanes: int, output: Output) -> tirx.PrimFunc:

@@ -8,16 +8,29 @@ from tvm import relax
 
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 
-from ..graph.network import product_order
-from ..graph.rewrite import array, ints, shape
-from .lowered_values import Accumulated, Activation, Joined, Linear, Product, Sum, Tensor, Value, Weights, is_open
-from .lowering import Lowering
+from ...graph.network import product_order
+from ...graph.rewrite import array, ints, shape
+from ..lowered_values import (
+    Accumulated,
+    Activation,
+    Joined,
+    Linear,
+    MatrixProduct,
+    Product,
+    Sum,
+    Tensor,
+    Value,
+    Weights,
+    is_open,
+)
+from ..lowering import Lowering
+from .matrices import matrix_product
 
 FEW_ROWS = 4  # of a matrix: with fewer, packing the other one takes as long as the product
 
 
 def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
-    """`nn.conv2d` of NCHW activations and OIHW weights. See `lowering_rules`."""
+    """`nn.conv2d` of NCHW activations and OIHW weights. See `rules`."""
     attrs = call.attrs
     if (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) != ("NCHW", "OIHW", "NCHW"):
         return None
@@ -28,14 +41,15 @@ def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
     return _linear(low, call, Conv2D(*size, (kh, kw), (sh, sw), padding, (dh, dw), int(attrs.groups)), lambda w: w, 0)
 
 
-def matmul(low: Lowering, call: relax.Call) -> Linear | Tensor | None:
-    """`matmul` of (rows, K) activations and (K, N) weights, or of float activations of one batch (..., K), (..., N)."""
+def matmul(low: Lowering, call: relax.Call) -> Linear | MatrixProduct | Tensor | None:
+    """`matmul` of (rows, K) activations and (K, N) weights, or of as many pairs of matrices."""
     left, right = (shape(arg) for arg in call.args)
-    linear = None
-    if len(left) == len(right) == 2:
-        conv = Conv2D(1, 1, left[0], right[0], right[1])
-        linear = _linear(low, call, conv, lambda w: np.ascontiguousarray(w.T)[..., None, None], 1)
-    return linear or _product_of_floats(low, call)
+    if array(call.args[1]) is None and not isinstance(low.value(call.args[1]), Weights):
+        return matrix_product(low, call) or _product_of_floats(low, call)
+    if len(left) != 2 or len(right) != 2:
+        return None
+    conv = Conv2D(1, 1, left[0], right[0], right[1])
+    return _linear(low, call, conv, lambda w: np.ascontiguousarray(w.T)[..., None, None], 1)
 
 
 def add(low: Lowering, call: relax.Call) -> Value | None:

@@ -3,13 +3,14 @@
 import numpy as np
 from tvm import relax
 
-from ..graph.pointwise import evaluate, is_pointwise, number
-from .lowered_values import Bounded, Mapped, Tensor, Value
-from .lowering import Lowering
+from ...graph.pointwise import evaluate, is_pointwise, number
+from ...graph.rewrite import array
+from ..lowered_values import Bounded, Mapped, Rectified, Tensor, Value
+from ..lowering import Lowering
 
 
 def pointwise(low: Lowering, call: relax.Call) -> Mapped | None:
-    """The value of a function of one quantized tensor's elements, or None. See `lowering_rules`."""
+    """The value of a function of one quantized tensor's elements, or None. See `rules`."""
     if not is_pointwise(call):
         return None
     numbers = [number(arg) for arg in call.args]
@@ -20,6 +21,16 @@ def pointwise(low: Lowering, call: relax.Call) -> Mapped | None:
     results = iter(f.results for f in functions)
     operands = [next(results) if constant is None else np.float64(constant) for constant in numbers]
     return Mapped(functions[0].source, evaluate(call, *operands))
+
+
+def prelu(low: Lowering, call: relax.Call) -> Rectified | None:
+    """`nn.prelu` of a quantized tensor, with a slope for each channel."""
+    source, slopes = low.value(call.args[0]), array(call.args[1])
+    if not (isinstance(source, Tensor) and source.quantized) or slopes is None or call.attrs.axis != 1:
+        return None
+    if len(source.shape) not in (2, 4):
+        return None
+    return Rectified(low.layout(source, True), slopes.astype("float32"))
 
 
 def _function(value: Value) -> Mapped | None:

@@ -7,7 +7,7 @@ from cases import PLAIN, SEEDS, Activations, activations, epilogues, few
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.operators.product import product
+from eq_tvm.schedules.products.product import product
 
 SHAPES = st.one_of(
     st.lists(st.integers(1, 20), min_size=1, max_size=4).map(tuple),

@@ -1,0 +1,43 @@
+"""The lowering rule of products of matrices that are both activations."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tvm import relax
+
+from ..lowered_values import MatrixProduct, Tensor
+from ..lowering import Lowering
+from ..rearranged import Rearranged
+
+_STORED = ("gnk", "ngk", "gkn", "kgn")  # orders of the second operand's axes: as they may come, the first by preference
+
+
+def matrix_product(low: Lowering, call: relax.Call) -> MatrixProduct | None:
+    """`matmul` of quantized tensors (..., M, K) and (..., K, N), the second one of int8."""
+    first, second = (low.view(arg) for arg in call.args)
+    if first is None or second is None or not (first.source.quantized and second.source.quantized):
+        return None
+    *axes, rows, depth = first.shape
+    if second.source.dtype != "int8" or second.shape[:-2] != tuple(axes):
+        return None
+    pairs, rank = math.prod(axes), len(axes)
+    left = first.permuted([rank, *range(rank), rank + 1]).reshaped((rows, pairs * depth))
+    right = second.reshaped((pairs, *second.shape[-2:]))
+    assert left is not None and right is not None, "axes can always be joined"
+    order = next((order for order in _STORED if _moves(right, order) == 1), _STORED[0])
+    return MatrixProduct(_plain(low, left), _plain(low, right.permuted(_axes(order))), order, tuple(axes))
+
+
+def _axes(order: str) -> Sequence[int]:
+    return ["gkn".index(axis) for axis in order]
+
+
+def _moves(right: Rearranged, order: str) -> int:
+    return len(right.permuted(_axes(order)).runs(False))
+
+
+def _plain(low: Lowering, view: Rearranged) -> Tensor:
+    """Stored with the axes that it has."""
+    tensor = low.moved(view)
+    return tensor if not tensor.nhwc else replace(low.layout(tensor, False), nhwc=False)

@@ -1,0 +1,78 @@
+"""The rule of each operator, by its name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from tvm import relax
+
+from ...graph.pointwise import FUNCTIONS
+from ...graph.rewrite import array
+from ..lowered_values import Activation, Quantizing, Value, Weights, clipped
+from ..lowering import Lowering
+from ..rearranged import Rearranged
+from . import moves
+from .layers import add, conv2d, matmul, multiply
+from .pointwise import pointwise, prelu
+from .pooling import avg_pool2d, max_pool2d, mean
+
+Rule = Callable[[Lowering, relax.Call], Value | Rearranged | None]
+
+
+def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
+    value, scale, zero = low.value(call.args[0]), array(call.args[1]), array(call.args[2])
+    if not isinstance(value, Activation) or scale is None or zero is None or scale.size != 1 or zero.any():
+        return None
+    info = np.iinfo(str(call.attrs.out_dtype))
+    if info.bits > 8:  # not ours, but the model's own
+        return None
+    return Quantizing(value, np.float32(scale.reshape(())), int(info.min), int(info.max))
+
+
+def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
+    x, scales, zero = call.args[0], array(call.args[1]), array(call.args[2])
+    if scales is None or zero is None or zero.any() or str(call.attrs.out_dtype) != "float32":
+        return None
+    constant = array(x)
+    if constant is not None:
+        return Weights(constant, scales.reshape(-1).astype("float32"), int(call.attrs.axis) % max(constant.ndim, 1))
+    value = low.value(x)
+    if not isinstance(value, Quantizing) or np.float32(scales.reshape(-1)[0]) != value.scale or scales.size != 1:
+        return None
+    return low.quantized_view(value.value, value.scale, value.low, value.high)
+
+
+def _clip(low: Lowering, call: relax.Call) -> Value | None:
+    value = low.value(call.args[0])
+    least, greatest = (float(arg.value) for arg in call.args[1:])
+    if isinstance(value, Quantizing):
+        return replace(value, low=max(value.low, int(least)), high=min(value.high, int(greatest)))
+    return clipped(value, least, greatest) if isinstance(value, Activation) else None
+
+
+def _relu(low: Lowering, call: relax.Call) -> Activation | None:
+    value = low.value(call.args[0])
+    return clipped(value, 0.0, np.inf) if isinstance(value, Activation) else None
+
+
+RULES: dict[str | None, Rule] = {
+    **dict.fromkeys(FUNCTIONS, pointwise),
+    "relax.quantize": _quantize,
+    "relax.dequantize": _dequantize,
+    "relax.clip": _clip,
+    "relax.nn.relu": _relu,
+    "relax.nn.conv2d": conv2d,
+    "relax.matmul": matmul,
+    "relax.nn.prelu": lambda low, call: pointwise(low, call) or prelu(low, call),
+    "relax.multiply": lambda low, call: pointwise(low, call) or multiply(low, call),
+    "relax.add": lambda low, call: add(low, call) or pointwise(low, call),
+    "relax.mean": mean,
+    "relax.nn.avg_pool2d": avg_pool2d,
+    "relax.nn.max_pool2d": max_pool2d,
+    "relax.concat": moves.concat,
+    "relax.reshape": moves.reshape,
+    "relax.permute_dims": moves.permute_dims,
+    "relax.strided_slice": moves.strided_slice,
+    "relax.nn.pad": moves.pad,
+    "relax.image.resize2d": moves.resize2d,
+}

@@ -1,0 +1,86 @@
+import pytest
+from rewriting import apply, const, module
+from tvm import relax
+
+from eq_tvm.passes import SinkReshapes
+
+relu, add, multiply = relax.op.nn.relu, relax.op.add, relax.op.multiply
+turn = [0, 2, 3, 1]
+
+
+def conv(x, out=6):
+    return relax.op.nn.conv2d(x, const(out, 4, 1, 1, seed=out))
+
+
+def rows(x):
+    return relax.op.reshape(x, (6, 20))
+
+
+def turned(x):
+    return relax.op.permute_dims(x, turn)
+
+
+def joined(x, *outs):
+    return relax.op.concat([conv(x, out) for out in outs], 1)
+
+
+CASES = {
+    "reshape": (lambda x: relu(rows(x)), ["nn.relu", "reshape"]),
+    "several": (lambda x: relax.op.clip(relu(turned(rows4(x))), 0, 1), ["nn.relu", "clip", "reshape", "permute_dims"]),
+    "number": (lambda x: multiply(relax.const(2.0), rows(x)), ["multiply", "reshape"]),
+    "constant for each channel": (lambda x: add(turned(x), const(4)), ["add", "permute_dims"]),
+    "constant for each element": (lambda x: add(rows(x), const(6, 20)), ["add", "reshape"]),
+    "constant that would grow": (lambda x: add(rows(x), const(6, 1)), ["reshape", "add"]),
+    "two moved alike": (lambda x: add(turned(x), turned(relu(x))), ["nn.relu", "add", "permute_dims"]),
+    "two moved otherwise": (
+        lambda x: add(rows(x), rows(turned(x))),
+        ["reshape", "permute_dims", "reshape", "add"],
+    ),
+    "slice": (
+        lambda x: add(relax.op.strided_slice(x, [2], [1], [5], [2]), const(4, 1, 1)),
+        ["add", "strided_slice"],
+    ),
+    "slice of what the constant varies along": (
+        lambda x: add(relax.op.strided_slice(x, [2], [1], [5], [2]), const(2, 1)),
+        ["strided_slice", "add"],
+    ),
+    "prelu": (lambda x: relax.op.nn.prelu(turned(x), const(4), 3), ["nn.prelu", "permute_dims"]),
+    "transposes": (lambda x: relu(relax.op.permute_dims(turned(x), [0, 3, 1, 2])), ["nn.relu"]),
+    "mean of a row": (
+        lambda x: relax.op.mean(relax.op.reshape(conv1(x), (1, 4, 30)), [2]),
+        ["reshape", "nn.relu", "mean", "reshape"],
+    ),
+    "concat of layers": (
+        lambda x: add(relu(joined(x, 5, 3)), const(8, 1, 1)),
+        ["nn.conv2d", "nn.relu", "add", "nn.conv2d", "nn.relu", "add", "concat"],
+    ),
+    "concat of others": (lambda x: relu(relax.op.concat([conv(x), x], 1)), ["nn.conv2d", "concat", "nn.relu"]),
+}
+
+
+def rows4(x):
+    return relax.op.reshape(x, (4, 6, 5, 1))
+
+
+def conv1(x):
+    return relu(relax.op.reshape(x, (1, 4, 1, 30)))
+
+
+@pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)
+def test_cases(make, expected):
+    assert sorted(apply(module(make, (1, 4, 6, 5)), SinkReshapes())) == sorted(expected)
+
+
+@pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)
+def test_moves_come_last(make, expected):
+    """Where there is something to be moved, nothing element-wise is behind it."""
+    operators = apply(module(make, (1, 4, 6, 5)), SinkReshapes())
+    assert operators[-1] == expected[-1]
+
+
+def test_a_tensor_that_others_read_stays():
+    def make(x):
+        y = rows(x)
+        return relax.Tuple([y, relu(y)])
+
+    assert apply(module(make, (1, 4, 6, 5)), SinkReshapes()) == ["reshape", "nn.relu"]
