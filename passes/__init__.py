@@ -23,8 +23,8 @@ from .canonical.recover_clip import RecoverClip
 from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
+from .islands.schedule_fallback import ScheduleFallback
 from .lower.lower_to_integer import LowerToInteger
-from .lower.schedule_fallback import ScheduleFallback
 from .prepare.center_channels import CenterChannels
 from .prepare.duplicate_functions import DuplicateFunctions
 from .prepare.equalize_channels import EqualizeChannels

@@ -17,7 +17,7 @@ RANKS = {
     "passes": {
         f"eq_tvm.passes.{folder}": rank
         for rank, folder in enumerate(
-            ("graph", "canonical", "quantized", "prepare", "calibrate", "refine", "lower", "analysis")
+            ("graph", "canonical", "quantized", "prepare", "calibrate", "refine", "islands", "lower", "analysis")
         )
     },
     "schedules": {
@@ -27,6 +27,7 @@ RANKS = {
             "processor": 1,
             "convolution": 2,
             "operators": 2,
+            "islands": 2,
             "products": 3,
             "choice": 3,
         }.items()

@@ -1,14 +1,16 @@
 """Emits calls to scheduled kernels: the lowering pass decides what is computed, this decides with which function."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from tvm import relax, tirx
 
 from eq_tvm.schedules.common.epilogue import Output
+from eq_tvm.schedules.islands.matmul import choose_tile
 from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.operators.table import pack_table
-from eq_tvm.schedules.processor.instructions import vector_bits
+from eq_tvm.schedules.processor.instructions import fma, vector_bits
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
 
@@ -117,6 +119,16 @@ class Kernels:
         dtypes = first.dtype, second.dtype
         function = named_kernels.product(first.shape, gate, dtypes, 2 * self.float_lanes, output)
         return self.call(function, [first.expr, second.expr, _one(multiplier), limits], first.shape, output.dtype)
+
+    def matmul(self, left: relax.Expr, right: relax.Expr) -> relax.Var:
+        """Of float tensors (..., M, K) and (..., K, N) of one batch."""
+        *batch, rows, depth = (int(extent) for extent in left.ty.shape)
+        count, columns = math.prod(batch), int(right.ty.shape[-1])
+        registers = fma(self.float_lanes, self.machine.instructions).registers
+        tile = choose_tile(rows, columns, self.float_lanes, registers)
+        function = named_kernels.matmul(count, rows, depth, columns, tile, self.float_lanes)
+        factors = [self.reshape(left, (count, rows, depth)), self.reshape(right, (count, depth, columns))]
+        return self.reshape(self.call(function, factors, (count, rows, columns), "float32"), (*batch, rows, columns))
 
     def matrices(self, item: MatrixProduct, output: Output, multiplier: np.float32, limits: np.ndarray) -> relax.Var:
         """Products of pairs of matrices: (M, pairs, N).

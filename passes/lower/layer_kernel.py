@@ -78,6 +78,8 @@ def layer_kernel(
     ValueError
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
+    if item.conv.is_column:  # tiles go along rows
+        item = replace(item, conv=item.conv.transposed(), weight=np.swapaxes(item.weight, 2, 3))
     if 1 < item.conv.groups == item.conv.in_channels == item.conv.out_channels:
         return _depthwise(item, output, multiplier, machine)
     found = []

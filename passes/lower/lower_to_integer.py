@@ -9,7 +9,8 @@ from eq_tvm.schedules.choice.candidates import Candidate
 from eq_tvm.schedules.processor.machine import Machine
 
 from ..graph.rewrite import operator_name
-from .join_in_place import join_in_place
+from ..islands.fuse_epilogues import fuse_epilogues
+from .join_in_place import JOINS, join_in_place
 from .kernels import Kernels
 from .layer_kernel import KernelRecord
 from .lowered_values import Value
@@ -68,8 +69,11 @@ class LowerToInteger:
                         lowering.values[binding.var] = _lowered(lowering, binding.value)
                 result = builder.emit_output(lowering.result(main.body.body))
             builder.emit_func_output(result)
-        mod, called = join_in_place(builder.finalize())
-        self.record = [{**layer, "function": called[layer["function"]].pop(0)} for layer in lowering.kernels.record]
+        mod, fused = fuse_epilogues(builder.finalize(), JOINS)
+        mod, called = join_in_place(mod)
+        self.record = [
+            {**layer, "function": called[fused[layer["function"]].pop(0)].pop(0)} for layer in lowering.kernels.record
+        ]
         return mod
 
 

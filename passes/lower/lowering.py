@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import tvm
 from tvm import relax
 
-from ..graph.rewrite import operator_name
+from ..graph.rewrite import array, operator_name, shape
+from ..islands.expressions import EXPRESSIONS
 from .kernels import Kernels
 from .lowered_values import (
     NHWC_OF_NCHW,
@@ -28,30 +28,6 @@ from .materialize import Materializer
 from .rearranged import Rearranged, product_view
 
 NCHW_OF_NHWC = (0, 3, 1, 2)
-
-# Float operators that work element by element: they keep whatever layout their input has.
-_ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        "nn.relu",
-        "clip",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "sqrt",
-        "nn.silu",
-        "nn.gelu",
-        "nn.leakyrelu",
-        "abs",
-        "negative",
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "maximum",
-        "minimum",
-    )
-}
 
 
 class Lowering:
@@ -174,14 +150,7 @@ class Lowering:
             return self._emitted(relax.TupleGetItem(self._argument(call.tuple_value, False), call.index), False)
         if not isinstance(call, relax.Call):
             return self._emitted(self._argument(call, False), False)
-        values = [self.value(arg) for arg in call.args]
-        tensors = [self.real(value) for value in values if isinstance(value, Activation)]
-        nhwc = (
-            operator_name(call) in _ELEMENTWISE
-            and all(tensor.nhwc for tensor in tensors)
-            and len({tensor.shape for tensor in tensors}) == 1
-            and all(_is_scalar(value) for value in values if not isinstance(value, Activation))
-        )
+        nhwc = self._keeps_nhwc(call)
         args = [self._argument(arg, nhwc) for arg in call.args]
         return self._emitted(relax.Call(call.op, args, call.attrs, call.ty_args), nhwc)
 
@@ -226,6 +195,17 @@ class Lowering:
             total = self.builder.emit(relax.op.clip(total, *(float(bound) for bound in bounds)))
         return Tensor(total, left.nhwc)
 
+    def _keeps_nhwc(self, call: relax.Call) -> bool:
+        """Whether a float operator works element by element, and on a whole tensor that is stored as NHWC."""
+        if operator_name(call) not in EXPRESSIONS or call.ty.ndim != 4:
+            return False
+        values = [self.value(arg) for arg in call.args]
+        tensors = [self.real(value) for value in values if isinstance(value, Activation)]
+        whole = tuple(shape(call)[axis] for axis in NHWC_OF_NCHW)
+        return all(len(tensor.shape) == 4 for tensor in tensors) and any(
+            tensor.nhwc and tensor.shape == whole for tensor in tensors
+        )
+
     def _emitted(self, expr: relax.Expr, nhwc: bool) -> Value:
         """A float expression as a value."""
         var = self.builder.emit(self.builder.normalize(expr))
@@ -238,14 +218,15 @@ class Lowering:
             return self.plain(self.moved(view, plain=True)).expr
         value = self.value(expr)
         if isinstance(value, Activation):
-            return (self.real(value) if nhwc else self.plain(value)).expr
+            return (self.layout(self.real(value), True) if nhwc else self.plain(value)).expr
         if isinstance(value, Weights):
-            return relax.const(value.real())
+            value = relax.const(value.real())
         if isinstance(value, Quantizing):
             return self._integers(value)
         if isinstance(value, relax.Tuple):
             return relax.Tuple([self._argument(field, nhwc) for field in value.fields])
-        return value
+        constant = array(value) if nhwc else None
+        return value if constant is None or constant.size == 1 else relax.const(_as_nhwc(constant))
 
     def _integers(self, value: Quantizing) -> relax.Expr:
         """What is between quantize and dequantize, for an operator that wants the integers as they are."""
@@ -254,12 +235,11 @@ class Lowering:
         return self.builder.emit(relax.op.astype(tensor.expr, dtype))
 
 
+def _as_nhwc(constant: np.ndarray) -> np.ndarray:
+    """A constant that is broadcast to an NCHW tensor, for the same one as NHWC."""
+    return np.ascontiguousarray(constant.reshape((1,) * (4 - constant.ndim) + constant.shape).transpose(NHWC_OF_NCHW))
+
+
 def _as_annotated(value: Activation, tensor: Tensor) -> Rearranged:
     """What a value became, with the axes of the annotated module."""
     return product_view(value, tensor) if isinstance(value, MatrixProduct) else Rearranged.of(tensor)
-
-
-def _is_scalar(value: Value) -> bool:
-    return isinstance(value, relax.Expr) and not (
-        isinstance(value, tvm.ir.GenericConst) and value.value.numpy().size > 1
-    )

@@ -14,6 +14,7 @@ from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
 from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
 from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.islands import matmul as matmul_kernel
 from eq_tvm.schedules.moves import transpose as transpose_kernel
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
@@ -22,8 +23,8 @@ from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.products import operand
 from eq_tvm.schedules.products import product as product_kernel
 
+from ..islands.schedule_fallback import SCHEDULED
 from .join_in_place import BY_ROW, JOINS
-from .schedule_fallback import SCHEDULED
 
 OPAQUE = 8  # TVM's OpPatternKind.kOpaque: FuseOps keeps its hands off
 
@@ -103,6 +104,10 @@ depthwise_columns = _kernel(
 )
 avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"), BY_ROW)
 max_pool = _kernel(pooling.max_pool, _pool_name("max_pool"), BY_ROW)
+matmul = _kernel(
+    matmul_kernel.matmul,
+    lambda batch, rows, depth, columns, *_: f"matmul_{batch}x{rows}x{depth}x{columns}",
+)
 add = _kernel(elementwise.add, _shape_name("add"))
 product = _kernel(product_kernel.product, _shape_name("multiply"))
 pack_operand = _kernel(operand.pack_operand, lambda plan, *_: f"pack_{plan.group_in}x{plan.group_out}")

@@ -1,5 +1,6 @@
 """Small pieces that several kernels share."""
 
+PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
 CACHED = 16384  # bytes of weights that stay in the first cache of every processor beside the activations
 
 

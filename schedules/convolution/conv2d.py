@@ -50,6 +50,25 @@ class Conv2D:
         return replace(self, batch=1, height=1, width=self.batch * self.height * self.width)
 
     @property
+    def is_column(self) -> bool:
+        """Whether each row has one pixel, so that a `transposed` convolution has the same pixels in one row."""
+        _, left, _, right = self.padding
+        return self.height > 1 == self.width == self.kernel[1] and left == right == 0
+
+    def transposed(self) -> Conv2D:
+        """The same convolution with rows and columns exchanged."""
+        top, left, bottom, right = self.padding
+        return replace(
+            self,
+            height=self.width,
+            width=self.height,
+            kernel=self.kernel[::-1],
+            strides=self.strides[::-1],
+            padding=(left, top, right, bottom),
+            dilation=self.dilation[::-1],
+        )
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates, those with padding included."""
         return (

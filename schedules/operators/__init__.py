@@ -1,4 +1,4 @@
-"""Kernels of everything but convolutions: pooling, sums, products, tables, resizing, concatenation, recurrent layers.
+"""Kernels of everything but convolutions.
 
-And `fallback`, a schedule for any function that no kernel family takes.
+Pooling, sums, products, tables, resizing, concatenation, recurrent layers.
 """

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr
 
+from ..common.transcendental import exp, log, tanh
+
 
 @dataclass(frozen=True)
 class GateFunction:
@@ -29,24 +31,6 @@ class GateFunction:
         return _let(x, lambda x: function(x, self.alpha, self.beta))
 
 
-def tanh(x: Expr) -> Expr:
-    """Hyperbolic tangent, within 3e-7: Eigen's rational function, as LLVM has no vectors of the library's.
-
-    TVM has it as ``topi.fast_tanh``, for whole tensors only.
-    """
-    return _let(
-        clipped(x, 9.0),
-        lambda x: _let(x * x, lambda square: x * _polynomial(_ODD, square) / _polynomial(_EVEN, square)),
-    )
-
-
-_ODD = (
-    *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
-    *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
-)
-_EVEN = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
-
-
 def sigmoid(x: Expr) -> Expr:
     """Logistic function."""
     return 0.5 + 0.5 * tanh(0.5 * x)
@@ -57,19 +41,12 @@ def clipped(x: Expr, bound: float) -> Expr:
     return tirx.max(tirx.min(x, _number(bound)), _number(-bound))
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Expr) -> Expr:
-    result = _number(coefficients[0])
-    for coefficient in coefficients[1:]:
-        result = result * x + _number(coefficient)
-    return result
-
-
 def _hard_sigmoid(x: Expr, alpha: float, beta: float) -> Expr:
     return tirx.max(tirx.min(alpha * x + beta, _number(1)), _number(0))
 
 
 def _softplus(x: Expr) -> Expr:
-    return tirx.max(x, _number(0)) + tirx.log(1.0 + tirx.exp(-tirx.abs(x)))
+    return tirx.max(x, _number(0)) + log(1.0 + exp(-tirx.abs(x)))
 
 
 def _where(condition: Expr, positive: Expr, other: Expr) -> Expr:
@@ -89,7 +66,7 @@ def _let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
 # Name in lower case -> the function of (x, alpha, beta), and the default values of those two that it takes
 FUNCTIONS: dict[str, tuple[Callable[[Expr, float, float], Expr], float | None, float | None]] = {
     "affine": (lambda x, alpha, beta: alpha * x + beta, 1.0, 0.0),
-    "elu": (lambda x, alpha, _: _where(x >= 0.0, x, alpha * (tirx.exp(tirx.min(x, _number(0))) - 1.0)), 1.0, None),
+    "elu": (lambda x, alpha, _: _where(x >= 0.0, x, alpha * (exp(tirx.min(x, _number(0))) - 1.0)), 1.0, None),
     "hardsigmoid": (_hard_sigmoid, 0.2, 0.5),
     "leakyrelu": (lambda x, alpha, _: _where(x >= 0.0, x, alpha * x), 0.01, None),
     "relu": (lambda x, *_: tirx.max(x, _number(0)), None, None),

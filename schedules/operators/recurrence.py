@@ -19,8 +19,8 @@ from tvm import s_tir, tirx
 from tvm.ir import Expr
 
 from ..common.lowered import on_stack
+from ..common.sizes import PARALLEL_FROM
 from ..common.vectors import get, local, loop, put, seq
-from .fallback import PARALLEL_FROM
 from .recurrence_cells import Products, Sequence, Update, stages
 from .recurrence_plan import GATES, OPTIONAL, Recurrence
 

@@ -12,8 +12,8 @@ import onnx
 from tvm import relax, tirx
 
 from eq_tvm.passes.graph.rewrite import array
+from eq_tvm.passes.islands.schedule_fallback import SCHEDULED
 from eq_tvm.passes.lower.named_kernels import OPAQUE
-from eq_tvm.passes.lower.schedule_fallback import SCHEDULED
 
 
 @dataclass(frozen=True)

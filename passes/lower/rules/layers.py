@@ -26,6 +26,8 @@ from ..lowered_values import (
 from ..lowering import Lowering
 from .matrices import matrix_product
 
+FEW_ROWS = 4  # of a matrix: with fewer, packing the other one takes as long as the product
+
 
 def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
     """`nn.conv2d` of NCHW activations and OIHW weights. See `rules`."""
@@ -39,11 +41,11 @@ def conv2d(low: Lowering, call: relax.Call) -> Linear | None:
     return _linear(low, call, Conv2D(*size, (kh, kw), (sh, sw), padding, (dh, dw), int(attrs.groups)), lambda w: w, 0)
 
 
-def matmul(low: Lowering, call: relax.Call) -> Linear | MatrixProduct | None:
-    """`matmul` of (rows, K) activations and (K, N) weights, or of as many quantized matrices."""
+def matmul(low: Lowering, call: relax.Call) -> Linear | MatrixProduct | Tensor | None:
+    """`matmul` of (rows, K) activations and (K, N) weights, or of as many pairs of matrices."""
     left, right = (shape(arg) for arg in call.args)
     if array(call.args[1]) is None and not isinstance(low.value(call.args[1]), Weights):
-        return matrix_product(low, call)
+        return matrix_product(low, call) or _product_of_floats(low, call)
     if len(left) != 2 or len(right) != 2:
         return None
     conv = Conv2D(1, 1, left[0], right[0], right[1])
@@ -97,6 +99,18 @@ def _linear(
         return None
     scales, bias = np.ones(channels, "float32"), np.zeros(channels, "float32")
     return Linear(low.name, low.layout(low.real(source), True), conv, to_oihw(values), scales, bias)
+
+
+def _product_of_floats(low: Lowering, call: relax.Call) -> Tensor | None:
+    """Of matrices with a kernel of their own: neither are they broadcast, nor is there little to multiply."""
+    factors = [value for arg in call.args if isinstance(value := low.value(arg), Activation)]
+    left, right = (shape(arg) for arg in call.args)
+    if len(factors) < 2 or min(len(left), len(right)) < 2 or left[-2] < FEW_ROWS or left[:-2] != right[:-2]:
+        return None
+    first, second = (low.plain(factor) for factor in factors)
+    if first.dtype != "float32" or second.dtype != "float32":
+        return None
+    return Tensor(low.kernels.matmul(first.expr, second.expr))
 
 
 def _with_bias(linear: Linear, other: Value) -> Linear | None:

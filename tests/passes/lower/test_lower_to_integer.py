@@ -72,6 +72,13 @@ def _permuted_heads(emit, x):
     return [emit(relax.op.concat(rows, 1), "joined"), rows[0]]
 
 
+def _column(emit, x):
+    column = emit(relax.op.reshape(relu(emit, conv(emit, x, "a", out=6), "ra"), (1, 6, 64, 1)), "column")
+    weights = random(10, 6, 5, 1), random(10, 1, 3, 1)
+    y = emit(relax.op.nn.conv2d(column, relax.const(weights[0]), strides=(2, 1), padding=(1, 0, 2, 0)), "y")
+    return [emit(relax.op.nn.conv2d(relu(emit, y, "ry"), relax.const(weights[1]), groups=10, dilation=(2, 1)), "z")]
+
+
 def _float_island(emit, x):
     y = emit(relax.op.sigmoid(conv(emit, x, "a")), "sigmoid")
     y = emit(relax.op.multiply(y, relu(emit, conv(emit, x, "bb"), "rb")), "gate")
@@ -158,6 +165,7 @@ NETWORKS = [
     _rows_of_a_dense_layer,
     _nhwc,
     _unequal_groups,
+    _column,
 ]
 
 

@@ -119,7 +119,7 @@ def test_operators_are_known():
         "pad with ones",
         "concat with constant",
         *list(OPERATORS)[list(OPERATORS).index("softmax") :],
-    }
+    } - {"matmul"}
     executor = FloatExecutor(mod)
     compiled = {name for name, i in zip(OPERATORS, net.outputs, strict=True) if executor.must_compile(net.nodes[i])}
     assert compiled == {

@@ -3,7 +3,7 @@
 import tvm
 from tvm import tirx
 
-from eq_tvm.schedules.operators.fallback import fallback
+from eq_tvm.schedules.islands.fallback import fallback
 
 SCHEDULED = "tirx.is_scheduled"
 

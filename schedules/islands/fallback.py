@@ -1,12 +1,18 @@
 """A schedule for any function that has none: inline, share among threads, vectorize. Correct for everything."""
 
+import math
+
+import tvm_ffi
 from tvm import s_tir, tirx
+from tvm.ir import Call
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
 
-from ..common.sizes import innermost_width
+from ..common.sizes import PARALLEL_FROM, innermost_width
+from ..common.transcendental import without_libm
+from .rows import by_rows
 
-PARALLEL_FROM = 16384  # elements of work below which starting threads costs more than it saves
+COSTLY = ("exp", "log", "tanh", "erf", "sigmoid", "pow", "sqrt", "sin", "cos", "tan")
 
 
 def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
@@ -25,14 +31,50 @@ def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
     tvm.tirx.PrimFunc
     """
     if not isinstance(func.body, s_tir.SBlockRealize) or func.body.block.name_hint != "root":
-        return func
+        return without_libm(func)
+    try:
+        scheduled = by_rows(_inlined(func), lanes)
+    except s_tir.ScheduleError:
+        scheduled = None
+    return without_libm(scheduled or _block_by_block(_inlined(func), lanes))
+
+
+def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
+    """A schedule of a function whose blocks are computed where they are read, if that costs little."""
     sch = s_tir.Schedule(func)
-    blocks = sch.get_child_blocks(sch.get_sblock("root"))
-    for block in blocks[:-1]:
+    for block in sch.get_child_blocks(sch.get_sblock("root"))[:-1]:
+        if _is_costly(sch, block) and _is_read_often(sch, block):
+            continue
         try:
             sch.compute_inline(block)
         except s_tir.ScheduleError:
             continue  # a reduction, or read in a way that needs it whole
+    return sch
+
+
+def _is_costly(sch: s_tir.Schedule, block: SBlockRV) -> bool:
+    """Whether there is a function in a block, other than those that LLVM has an instruction for."""
+    found: list[str] = []
+
+    def note(call: Call) -> Call:
+        found.append(str(call.op))
+        return call
+
+    tvm_ffi.structural_map(sch.get(block).body, [(Call, note)], order="post")
+    return any(function in name for function in COSTLY for name in found)
+
+
+def _is_read_often(sch: s_tir.Schedule, block: SBlockRV) -> bool:
+    """Whether elements of what a block makes are read several times."""
+    readers = sch.get_consumers(block)
+    return len(readers) > 1 or any(_size(sch, reader) > _size(sch, block) for reader in readers)
+
+
+def _size(sch: s_tir.Schedule, block: SBlockRV) -> int:
+    return math.prod(int(axis.dom.extent) for axis in sch.get(block).iter_vars)
+
+
+def _block_by_block(sch: s_tir.Schedule, lanes: int) -> tirx.PrimFunc:
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         _schedule_block(sch, block, lanes)
     return next(iter(sch.mod.functions.values()))

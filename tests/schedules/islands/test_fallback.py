@@ -7,7 +7,8 @@ import pytest
 import tvm
 from tvm import s_tir, te, tirx, topi
 
-from eq_tvm.schedules.operators.fallback import PARALLEL_FROM, fallback
+from eq_tvm.schedules.common.sizes import PARALLEL_FROM
+from eq_tvm.schedules.islands.fallback import fallback
 
 FLOATS = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -137,6 +138,8 @@ def _nests(func):
         elif isinstance(stmt, tirx.SeqStmt):
             for part in stmt:
                 visit(part)
+        elif isinstance(stmt, tirx.BufferStore):
+            nests.append(list(path))
         elif isinstance(stmt, s_tir.SBlockRealize):
             if path:
                 nests.append(list(path))
