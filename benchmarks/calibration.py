@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from peers.machine import describe
+from peers.machine import describe, peak_memory
 from peers.models import HERE, float_model
 from peers.networks import NETWORKS
 from peers.trained import DATA, trained
@@ -67,19 +66,14 @@ def _calibrate(name: str, options: argparse.Namespace) -> dict[str, float]:
     else:
         raise SystemExit(f"no network {name} in {options.data}; with random weights there are {', '.join(NETWORKS)}")
     module = pipeline.canonicalize(import_onnx(model))
-    before, wall, processor = _peak(), time.monotonic(), time.process_time()
+    before, wall, processor = peak_memory(), time.monotonic(), time.process_time()
     pipeline.calibrate(module, {module["main"].params[0].name: images}, scheme=options.scheme, method=options.method)
     return {
         "wall": time.monotonic() - wall,
         "processor": time.process_time() - processor,
         "before": before,
-        "peak": _peak(),
+        "peak": peak_memory(),
     }
-
-
-def _peak() -> int:
-    """The most memory that this process has held, in bytes."""
-    return 1024 * int(re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 if __name__ == "__main__":
