@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from peers.machine import peak_memory
 from shipped.package import Shipped
@@ -84,7 +85,7 @@ def compiled(
 
 def expected(path: Path, network: Shipped, inputs: list[Inputs]) -> list[np.ndarray]:
     """Each output for all inputs, by ONNX Runtime in float32."""
-    session, constants = _session(path, threads=0), _constants(network)
+    session, constants = _session(path, threads=0), _constants(path, network)
     return [np.stack(of_one) for of_one in zip(*(session.run(None, each | constants) for each in inputs), strict=True)]
 
 
@@ -103,7 +104,7 @@ def timed(path: Path, network: Shipped, bundles: dict[str, Path], inputs: Inputs
         arrays = [tvm.runtime.tensor(inputs[info.name]) for info in model.inputs]
         return lambda: model.main(*arrays)
 
-    session, feeds = _session(path, threads=1), inputs | _constants(network)
+    session, feeds = _session(path, threads=1), inputs | _constants(path, network)
     runs = {"ONNX Runtime": lambda: session.run(None, feeds)} | {name: runner(path) for name, path in bundles.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     end = time.monotonic() + seconds * len(runs)
@@ -132,5 +133,10 @@ def _session(path: Path, threads: int):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _constants(network: Shipped) -> Inputs:
-    return {name: np.asarray(value) for name, value in network.constants.items()}
+def _constants(path: Path, network: Shipped) -> Inputs:
+    """In the dtypes that the file says."""
+    inputs = {value.name: value.type.tensor_type.elem_type for value in onnx.load(path).graph.input}
+    return {
+        name: np.asarray(value, onnx.helper.tensor_dtype_to_np_dtype(inputs[name]))
+        for name, value in network.constants.items()
+    }
