@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from peers.machine import describe
+from peers.machine import describe, peak_memory
 from peers.models import HERE, float_model
 from peers.networks import NETWORKS
 from peers.trained import DATA, trained
-from shelf import read_shelf, without_batch
+from shipped.package import read_shelf, without_batch
 
 ASKED = {"squeezenet1_1": 30, "mobilenet_v1_075": 30, "resnet56_cifar10": 20, "resnet50": 180}  # seconds, at most
 
@@ -71,7 +70,7 @@ def _calibrate(name: str, options: argparse.Namespace) -> dict[str, float]:
     images = dict(zip((param.name for param in module["main"].params), samples(count), strict=True))
     count = len(next(iter(images.values())))
     told = [time.monotonic()]
-    before, processor = _peak(), time.process_time()
+    before, processor = peak_memory(), time.process_time()
     pipeline.calibrate(
         module,
         images,
@@ -85,7 +84,7 @@ def _calibrate(name: str, options: argparse.Namespace) -> dict[str, float]:
         "wall": told[-1] - told[0],
         "processor": time.process_time() - processor,
         "before": before,
-        "peak": _peak(),
+        "peak": peak_memory(),
         "silence": max(after - first for first, after in pairwise(told)),
     }
 
@@ -123,11 +122,6 @@ def _network(name: str, options: argparse.Namespace) -> tuple[Any, Callable[[int
     return module, lambda count: [
         without_batch(random_numbers(random, (count, *info.shape), info.dtype)) for info in inputs
     ]
-
-
-def _peak() -> int:
-    """The most memory that this process has held, in bytes."""
-    return 1024 * int(re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(match[1].split() if match else ())
 
 
+def peak_memory() -> int:
+    """The most memory that this process has held, in bytes."""
+    return 1024 * int(re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+
 def onednn_isa(model: Path, environment: dict[str, str]) -> str | None:
     """What oneDNN, inside OpenVINO, says it uses under an environment. It says so while it compiles a network."""
     code = "import sys, openvino; openvino.Core().compile_model(sys.argv[1], 'CPU')"

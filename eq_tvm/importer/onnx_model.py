@@ -91,7 +91,13 @@ def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constan
 
 
 def _check(model: onnx.ModelProto) -> None:
-    """Onnx's checker wants shapes even where a model need not have them."""
+    """Onnx's checker wants shapes even where a model need not have them, and of old ones that weights are inputs, too.
+
+    OnnxMLTools left these out; runtimes don't mind.
+    """
+    inputs = {value.name for value in model.graph.input}
+    if any(tensor.name not in inputs for tensor in model.graph.initializer):
+        model.ir_version = max(model.ir_version, 4)
     tensors = [value for value in [*model.graph.input, *model.graph.output] if value.type.HasField("tensor_type")]
     missing = [value for value in tensors if not value.type.tensor_type.HasField("shape")]
     for value in missing:

@@ -145,6 +145,16 @@ def test_checker_failure(path):
     assert "not a valid ONNX model" in (message := error_of(path)) and "nowhere" in message
 
 
+def test_weights_that_old_versions_have_as_inputs_may_be_missing_there(path):
+    write_model(path, CONV, IMAGE, ["y"], WEIGHTS, opset=8)
+    model = onnx.load(path)
+    model.ir_version = 3
+    onnx.save(model, path)
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(path)
+    check_against_onnxruntime(path)
+
+
 def test_missing_external_data(path):
     write_model(path, CONV, IMAGE, ["y"], WEIGHTS)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)

@@ -1,0 +1,1 @@
+"""Networks that ship in public packages: fetching them, inputs for them, what their results mean, and trying one."""
