@@ -73,7 +73,7 @@ def small(tmp_path, monkeypatch):
     )
     shapes, inputs = {"x": [1, 3, 8, 8], "s": [2, 4]}, {"x": "text", "s": "state"}
     network = package.Shipped("p", "1.0", "m.onnx", shapes, inputs, {"c": np.float32(2)}, task="class", part=1)
-    monkeypatch.setattr(shelf, "read_shelf", lambda _: {"small": network})
+    monkeypatch.setattr(shelf, "read_shelf", lambda: {"small": network})
     monkeypatch.setattr(package.Shipped, "fetch", lambda self, cache: model)
     return network
 
