@@ -1,12 +1,19 @@
 """Bias correction: what quantization shifts on average is taken back."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import tvm
 
-from ..quantized.layer_matrices import by_channel
+from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
+from ..quantized.parallel import map_threads
 from ..quantized.simulation import Simulation
+from .activation_slopes import ActivationSlopes
 from .input_moments import image_shares
 from .refinement import Refinement
+
+_POSITIONS = 256  # sampled in an image
+_LITTLE = 0.01  # of all positions: where fewer count, less is taken back
 
 
 @tvm.transform.module_pass(opt_level=0, name="CorrectBias")
@@ -14,7 +21,8 @@ class CorrectBias(Refinement):
     """Change each bias by the mean difference between the layer's float and quantized outputs, per channel.
 
     Layer by layer, with the layers before it corrected (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section
-    4.2 and appendix D, the empirical form). Images count by `image_shares`. Parameters are those of `Refinement`.
+    4.2 and appendix D, the empirical form). Positions count by the slope of the function behind the layer, images by
+    `image_shares`: see `mean_shift`. Parameters are those of `Refinement`.
     """
 
     def refine(self, sim: Simulation, i: int) -> None:
@@ -22,7 +30,58 @@ class CorrectBias(Refinement):
         node = sim.net.nodes[i]
         if node.op == "bias_add":
             layer = node.inputs[0]
-            shift = sim.float(layer) - sim.unquantized(layer)
-            shift = by_channel(shift).mean(axis=2)
-            mean = np.average(shift, axis=0, weights=image_shares(sim.float(layer))).astype(np.float32)
-            sim.scales.constants[i] = node.constant + mean.reshape(node.constant.shape)
+            outputs = by_channel(sim.float(layer))
+            errors = outputs - by_channel(sim.unquantized(layer))
+            shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(sim.float(layer)))
+            sim.scales.constants[i] = node.constant + shift.reshape(node.constant.shape)
+
+
+def mean_shift(
+    sim: Simulation, bias: int, found: Iterable[tuple[np.ndarray, np.ndarray]], shares: np.ndarray
+) -> np.ndarray:
+    """What a bias should be changed by: the mean error where an error matters, for each channel.
+
+    Behind relu, errors of what is far below 0 change nothing, and those of values that saturate there are large: all
+    other values would be shifted for them. So positions count by the slope that the function behind the layer has at
+    the float output.
+
+    Parameters
+    ----------
+    sim : Simulation
+    bias : int
+        The bias_add node.
+    found : iterable of (numpy.ndarray, numpy.ndarray)
+        Of each image, at some positions, the float outputs without bias and what the quantized ones miss of them, (O,
+        P) each.
+    shares : numpy.ndarray (N,)
+        How much each image counts.
+
+    Returns
+    -------
+    numpy.ndarray (O,) float32
+    """
+    constant = sim.scales.constant(sim.net, bias).reshape(-1, 1)
+    outputs, errors = zip(*found, strict=True)
+    slopes = ActivationSlopes(sim.executor, sim.net, bias)(np.stack(outputs) + constant)
+    weights = slopes * shares[:, None, None].astype(np.float32)
+    total, most = weights.sum(axis=(0, 2)), shares.sum() * weights.shape[2]
+    missed = np.einsum("iop,iop->o", weights, np.stack(errors), dtype=np.float64)
+    return (missed / (total + _LITTLE * np.maximum(most - total, 0) + 1e-30)).astype(np.float32)
+
+
+def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `mean_shift` takes, for weights (G, O / G, K) of a layer, at some positions of each image."""
+    node, net = sim.net.nodes[layer], sim.net
+    x, output = sim.quantized(node.inputs[0]), sim.float(layer)
+    scaled = (weight * np.float64(sim.scales.input_scale(net, sim.points, layer))).astype(np.float32)
+    count = positions(node)
+    rng = np.random.default_rng(seed)
+    at = [slice(None) if count <= _POSITIONS else rng.choice(count, _POSITIONS, replace=False) for _ in x]
+
+    def of_image(of: tuple[np.ndarray, np.ndarray, np.ndarray | slice]) -> tuple[np.ndarray, np.ndarray]:
+        inputs, outputs, some = of
+        wanted = output_columns(node, outputs, some)
+        missed = wanted - scaled @ columns(node, inputs, some)
+        return wanted.reshape(node.shape[1], -1), missed.reshape(node.shape[1], -1)
+
+    return map_threads(of_image, list(zip(x, output, at, strict=True)))

@@ -1,12 +1,11 @@
-"""Means and second moments of a layer's quantized inputs: what its output's error depends on, for any weights."""
+"""Second moments of a layer's quantized inputs: what its output's error depends on, for any weights."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from ..graph.network import Node
-from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
+from ..quantized.layer_matrices import columns, grouped_weight, positions
 from ..quantized.parallel import map_threads, over_images
 
 # Output positions sampled per image: as many as these products of rows and K^2 (K: weights per output channel) allow,
@@ -19,30 +18,10 @@ _LARGEST = 4608  # inputs whose products are summed: those of a kernel of 3x3 on
 _GRAM_ROWS = 256  # of a sum of products, computed at a time
 
 
-@dataclass
-class Moments:
-    """Over sampled output positions of a layer, whose groups have K weights per output channel.
-
-    Attributes
-    ----------
-    input : (G, K) float64
-        Mean of the dequantized inputs.
-    output : (G, O / G) float64
-        Mean of the float outputs, bias excluded.
-    grams : list of numpy.ndarray (G, P, P) float64
-        For one part of the K inputs after the other, the sum of the products of two inputs, or of their deviations from
-        the mean. There are several parts where K is in the thousands: the work grows with its cube.
-    """
-
-    input: np.ndarray
-    output: np.ndarray
-    grams: list[np.ndarray]
-
-
 def input_moments(
     node: Node, quantized: np.ndarray, scale: np.float32, output: np.ndarray, centered: bool, seed: int
-) -> Moments:
-    """Moments for a layer; images count by `image_shares`.
+) -> list[np.ndarray]:
+    """Products of a layer's inputs, whose groups have K weights per output channel; images count by `image_shares`.
 
     Some tens of images say less of products than of squares, the less the more inputs there are: a dense layer of
     thousands of them has one position in each image. So products of two different inputs are shrunk towards 0 by how
@@ -58,11 +37,17 @@ def input_moments(
     output : (N, *output shape) float32
         Its output in the float network.
     centered : bool
-        Whether grams are of deviations from the mean.
+        Whether they are of deviations from the mean.
     seed : int
         Of the sampled positions.
+
+    Returns
+    -------
+    list of numpy.ndarray (G, P, P) float64
+        For one part of the K inputs after the other, the sum of the products of two inputs. There are several parts
+        where K is in the thousands: the work grows with its cube.
     """
-    groups, per_group, k = grouped_weight(node, node.constant).shape
+    groups, _, k = grouped_weight(node, node.constant).shape
     count = positions(node)
     allowed = min(_WORK // (groups * k * k), _ELEMENTS // (groups * k))
     rows = int(np.clip(allowed, *_ROWS) * max(1, _USUAL / len(quantized)))
@@ -72,20 +57,15 @@ def input_moments(
     shares = image_shares(output)
     inputs = map_threads(lambda pair: columns(node, *pair), zip(quantized, at, strict=True))
 
-    mean, mean_output = np.zeros((groups, k)), np.zeros((groups, per_group))
-    for x, o, i, share in zip(inputs, output, at, shares, strict=True):
-        mean += share * x.mean(axis=2, dtype=np.float64)
-        mean_output += share * output_columns(node, o, i).mean(axis=2, dtype=np.float64)
-    mean, mean_output = mean / shares.sum(), mean_output / shares.sum()
-
     if centered:  # in steps of the scale: no square leaves float32
-        center = mean.astype(np.float32)[..., None]
+        means = (share * x.mean(axis=2, dtype=np.float64) for x, share in zip(inputs, shares, strict=True))
+        center = (sum(means) / shares.sum()).astype(np.float32)[..., None]
         map_threads(lambda x: np.subtract(x, center, out=x), inputs)
     parts = [[x[:, at] for x in inputs] for at in _parts(k)]
     grams = [_sum_of_products(part, shares) for part in parts]
     for gram in grams:
         gram *= np.float64(scale) ** 2
-    return Moments(mean * np.float64(scale), mean_output, grams)
+    return grams
 
 
 def _parts(k: int) -> list[slice]:

@@ -12,7 +12,8 @@ from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
 from ..quantized.quantizers import max_abs_scale, smallest_weight_scale
 from ..quantized.simulation import Simulation
-from .input_moments import input_moments
+from .correct_bias import mean_shift, sampled_errors
+from .input_moments import image_shares, input_moments
 from .optimal_rounding import search_rounding
 from .refinement import Refinement, refine_scales
 
@@ -64,20 +65,20 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
         return
     bias_node, bias = net.bias_node(i), net.bias_of(i) if correct_bias else None
     scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
-    moments = input_moments(node, x, scale, sim.float(i), bias is not None, seed + i)
+    grams = input_moments(node, x, scale, sim.float(i), bias is not None, seed + i)
     weight = grouped_weight(node, node.constant)
     limit = sim.weight_limit(i)
     start = max_abs_scale(np.abs(weight).max(axis=2), limit)
     smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
     candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
-    q, scales = search_rounding(weight, candidates, moments.grams, limit)
+    q, scales = search_rounding(weight, candidates, grams, limit)
     rounded = q * scales[..., None].astype(np.float64)
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
     if bias_node is not None and bias is not None:
-        shift = moments.output - np.einsum("gok,gk->go", rounded, moments.input)
+        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, rounded, seed + i), image_shares(sim.float(i)))
         constant = net.nodes[bias_node].constant
-        sim.scales.constants[bias_node] = (bias + shift.reshape(-1)).astype(np.float32).reshape(constant.shape)
+        sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
 
 
 def _ungrouped(weight: np.ndarray, node: Node) -> np.ndarray:

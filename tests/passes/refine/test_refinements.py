@@ -10,6 +10,7 @@ from eq_tvm.passes import CorrectBias, EqualizeChannels, MinMaxCalibrate, RoundW
 from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
+from eq_tvm.passes.refine.activation_slopes import ActivationSlopes
 from eq_tvm.passes.refine.refinement import Refinement
 
 
@@ -60,6 +61,21 @@ def test_bias_correction_takes_back_the_shift():
     assert pairs(corrected) == pairs(annotated)
     shifts = [np.abs((outputs(mod, a) - outputs(mod)).mean(axis=(0, 1, 3, 4))) for a in (annotated, corrected)]
     assert shifts[1].max() < 0.3 * shifts[0].max()  # images count differently
+
+
+@pytest.mark.parametrize("bound,kept", [(relax.op.nn.relu, True), (relax.op.sigmoid, False)])
+def test_what_an_activation_hides_shifts_no_bias(bound, kept):
+    """Values that saturate far below zero do not move those that relu lets through."""
+
+    def make(emit, x):
+        return [conv(emit, emit(bound(conv(emit, x, "a", out=8)), "r"), "bb")]
+
+    mod = build(make)
+    problem = Problem.of(mod, images(), "int8", "unsigned")
+    (bias,) = (i for i, node in enumerate(problem.net.nodes) if node.op == "bias_add" and node.shape[1] == 8)
+    slopes = ActivationSlopes(problem.executor, problem.net, bias)(np.float32([-50, -1, 1, 50]))
+    expected = [0, 0, 1, 1] if kept else [0, 0.19 / 0.25, 0.19 / 0.25, 0]
+    np.testing.assert_allclose(slopes, expected, atol=0.05)
 
 
 def test_rounding_weights():

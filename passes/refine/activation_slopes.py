@@ -1,0 +1,43 @@
+"""How much of an error in a layer's output the function behind it lets through."""
+
+import numpy as np
+
+from ..graph.network import BOUNDS, Network
+from ..quantized.float_executor import FloatExecutor
+
+_GRID = 1024  # values at which the function is computed
+
+
+class ActivationSlopes:
+    """The slope of the function of single elements that stands directly behind a node, such as relu or hard-swish.
+
+    Parameters
+    ----------
+    executor : FloatExecutor
+    net : Network
+    node : int
+    """
+
+    def __init__(self, executor: FloatExecutor, net: Network, node: int) -> None:
+        self._executor, self._net, self._node = executor, net, node
+        self._functions = [
+            i
+            for i, other in enumerate(net.nodes)
+            if other.source == node or (other.op in BOUNDS and other.inputs == (node,))
+        ]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """At these outputs of the node (bias included): from 0 to 1, the steepest; 1 where there is no function."""
+        low, high = float(values.min()), float(values.max())
+        if not self._functions or low == high:
+            return np.ones_like(values)
+        grid = np.linspace(low, high, _GRID, dtype=np.float32)
+        results = {self._node: grid[None]}
+        for i in self._functions:
+            node = self._net.nodes[i]
+            results[i] = self._executor.evaluate(node, *(results[j] for j in node.inputs))
+        read = [i for i in self._functions if not set(self._net.users[i]) <= results.keys()]
+        slopes = np.abs(np.diff([results[i][0] for i in read], axis=1)).max(axis=0)
+        steepest = slopes.max()
+        places = np.minimum((values - low) * np.float32((_GRID - 1) / (high - low)), _GRID - 2).astype(int)
+        return (slopes / steepest)[places] if steepest > 0 else np.ones_like(values)
