@@ -101,7 +101,7 @@ def test_large_networks_on_both(network, shared_data, tmp_path, aarch64):
     library = export(pipeline.build(annotated, get_target("rpi4"))[0], tmp_path / "network.so")
     for got in (_arrays(result), aarch64.run_vm(library, [image])):
         for array, reference in zip(got, expected, strict=True):
-            np.testing.assert_array_equal(array, reference, strict=True)
+            _check(network, array, reference)
 
 
 @pytest.mark.exhaustive
@@ -121,7 +121,15 @@ def test_every_network_on_every_board(network, target, shared_data, tmp_path, aa
     results += [c_programs.run(library, get_target(target), [image], threads=n, cpu=cpu)[0] for n in (1, 3)]
     for result in results:
         for array, reference in zip(result, expected, strict=True):
-            np.testing.assert_array_equal(array.reshape(reference.shape), reference, strict=True)
+            _check(network, array.reshape(reference.shape), reference)
+
+
+def _check(network, array, reference):
+    """Equal, but for the last bits of a softmax, which is a float operator."""
+    if network == "ultraface_rfb_320":
+        np.testing.assert_allclose(array, reference, rtol=1e-6, atol=1e-7, strict=True)
+    else:
+        np.testing.assert_array_equal(array, reference, strict=True)
 
 
 @pytest.mark.parametrize("target", ["x86", "rpi5", *EMULATED_32])

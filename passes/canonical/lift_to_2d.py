@@ -35,7 +35,9 @@ def _conv(call: relax.Call, data: relax.Expr) -> relax.Call | None:
     weights, attrs = array(call.args[1]), call.attrs
     if weights is None or (attrs.data_layout, attrs.kernel_layout) != ("NCW", "OIW"):
         return None
-    return relax.op.nn.conv2d(data, relax.const(weights[:, :, None]), **_geometry(attrs), groups=int(attrs.groups))
+    return relax.op.nn.conv2d(
+        data, relax.const(weights[:, :, None], str(weights.dtype)), **_geometry(attrs), groups=int(attrs.groups)
+    )
 
 
 def _conv_transpose(call: relax.Call, data: relax.Expr) -> relax.Call | None:
@@ -44,7 +46,7 @@ def _conv_transpose(call: relax.Call, data: relax.Expr) -> relax.Call | None:
         return None
     return relax.op.nn.conv2d_transpose(
         data,
-        relax.const(weights[:, :, None]),
+        relax.const(weights[:, :, None], str(weights.dtype)),
         **_geometry(attrs),
         output_padding=(0, *ints(attrs.output_padding)),
         groups=int(attrs.groups),

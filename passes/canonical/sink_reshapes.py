@@ -142,7 +142,7 @@ def _rebuilt(
             moved = back(constant.reshape((1,) * (rank - constant.ndim) + constant.shape))
             if moved is None:
                 return None
-            args.append(relax.const(np.ascontiguousarray(moved)))
+            args.append(relax.const(np.ascontiguousarray(moved), str(moved.dtype)))
     return relax.Call(call.op, args, call.attrs)
 
 

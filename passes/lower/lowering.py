@@ -226,7 +226,7 @@ class Lowering:
         if isinstance(value, relax.Tuple):
             return relax.Tuple([self._argument(field, nhwc) for field in value.fields])
         constant = array(value) if nhwc else None
-        return value if constant is None or constant.size == 1 else relax.const(_as_nhwc(constant))
+        return value if constant is None or constant.size == 1 else relax.const(_as_nhwc(constant), str(constant.dtype))
 
     def _integers(self, value: Quantizing) -> relax.Expr:
         """What is between quantize and dequantize, for an operator that wants the integers as they are."""

@@ -436,13 +436,13 @@ def test_ctrl_c_that_an_import_takes_for_a_failure(folder, monkeypatch, capsys):
 def test_ctrl_c_inside_a_pass(folder, monkeypatch, capsys, number):
     from eq_tvm import pipeline
 
-    def calibrate(module, *args, **options):
+    def quantize(module, *args, **options):
         @tvm.transform.module_pass(opt_level=0)
         def interrupted_pass(module, context):
             signal.raise_signal(number)
 
         return interrupted_pass(module), []
 
-    monkeypatch.setattr(pipeline, "calibrate", calibrate)
+    monkeypatch.setattr(pipeline, "quantize", quantize)
     assert main(list(COMPILE)) == 128 + number
     assert "Traceback" not in capsys.readouterr().err and not (folder / "net-native.eqtvm").exists()
