@@ -36,7 +36,8 @@ class ActivationSlopes:
         for i in self._functions:
             node = self._net.nodes[i]
             results[i] = self._executor.evaluate(node, *(results[j] for j in node.inputs))
-        read = [i for i in self._functions if not set(self._net.users[i]) <= results.keys()]
+        users = {i: set(self._net.users[i]) for i in self._functions}
+        read = [i for i in self._functions if not users[i] or users[i] - results.keys()]  # by others, or by the caller
         slopes = np.abs(np.diff([results[i][0] for i in read], axis=1)).max(axis=0)
         steepest = slopes.max()
         places = np.minimum((values - low) * np.float32((_GRID - 1) / (high - low)), _GRID - 2).astype(int)

@@ -13,7 +13,7 @@ from .input_moments import image_shares
 from .refinement import Refinement
 
 _POSITIONS = 256  # sampled in an image
-_LITTLE = 0.01  # of all positions: where fewer count, less is taken back
+_LEAST = 0.1  # that a position counts: the quantized output may be where the function is steeper
 
 
 @tvm.transform.module_pass(opt_level=0, name="CorrectBias")
@@ -63,10 +63,9 @@ def mean_shift(
     constant = sim.scales.constant(sim.net, bias).reshape(-1, 1)
     outputs, errors = zip(*found, strict=True)
     slopes = ActivationSlopes(sim.executor, sim.net, bias)(np.stack(outputs) + constant)
-    weights = slopes * shares[:, None, None].astype(np.float32)
-    total, most = weights.sum(axis=(0, 2)), shares.sum() * weights.shape[2]
+    weights = (_LEAST + (1 - _LEAST) * slopes) * shares[:, None, None].astype(np.float32)
     missed = np.einsum("iop,iop->o", weights, np.stack(errors), dtype=np.float64)
-    return (missed / (total + _LITTLE * np.maximum(most - total, 0) + 1e-30)).astype(np.float32)
+    return (missed / weights.sum(axis=(0, 2))).astype(np.float32)
 
 
 def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -78,6 +78,16 @@ def test_what_an_activation_hides_shifts_no_bias(bound, kept):
     np.testing.assert_allclose(slopes, expected, atol=0.05)
 
 
+def test_slopes_of_an_output():
+    problem = Problem.of(
+        build(lambda emit, x: [relu(emit, conv(emit, x, "a", out=8), "r")]), images(), "int8", "unsigned"
+    )
+    (bias,) = (i for i, node in enumerate(problem.net.nodes) if node.op == "bias_add")
+    slopes = ActivationSlopes(problem.executor, problem.net, bias)
+    np.testing.assert_allclose(slopes(np.float32([-2, -1, 1, 2])), [0, 0, 1, 1], atol=1e-3)
+    np.testing.assert_array_equal(slopes(np.float32([3, 3])), [1, 1])
+
+
 def test_rounding_weights():
     mod = build(network)
     annotated = MinMaxCalibrate(images())(mod)
@@ -93,7 +103,7 @@ def test_rounding_weights():
         assert np.abs(after).max() <= 63
         changed.append((before != after).any())
     assert sum(changed) >= 3
-    assert errors(mod, rounded).mean() < 0.7 * errors(mod, annotated).mean()
+    assert errors(mod, rounded).mean() < 0.8 * errors(mod, annotated).mean()  # biases care for what relu lets through
 
 
 def test_images_count_alike_however_large_they_are():
