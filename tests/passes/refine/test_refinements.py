@@ -103,7 +103,7 @@ def test_rounding_weights():
         assert np.abs(after).max() <= 63
         changed.append((before != after).any())
     assert sum(changed) >= 3
-    assert errors(mod, rounded).mean() < 0.8 * errors(mod, annotated).mean()  # biases care for what relu lets through
+    assert errors(mod, rounded).mean() < 0.75 * errors(mod, annotated).mean()  # biases care for what relu lets through
 
 
 def test_images_count_alike_however_large_they_are():
