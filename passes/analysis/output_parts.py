@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 
 from ..graph.network import Network, read_network
-from ..graph.rewrite import ints
+from ..graph.rewrite import transposed_axes
 
 Part = tuple[slice, ...]  # of an output, without the axis of images
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -49,9 +49,7 @@ def output_parts(net: Network) -> list[list[Part]]:
 def _parts(net: Network, i: int) -> list[Part]:
     node = net.nodes[i]
     if node.op == "permute_dims":
-        rank = len(node.shape)
-        axes = ints(node.expr.attrs.axes) if node.expr.attrs.axes is not None else range(rank)[::-1]
-        return [tuple(part[axis] for axis in axes) for part in _parts(net, node.inputs[0])]
+        return [tuple(part[axis] for axis in transposed_axes(node.expr)) for part in _parts(net, node.inputs[0])]
     if node.op != "concat":
         return [tuple(slice(0, size) for size in node.shape)]
     axis, start, found = int(node.expr.attrs.axis) % len(node.shape), 0, []

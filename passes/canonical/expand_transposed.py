@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import numpy as np
 import tvm
@@ -88,16 +88,12 @@ def _expand(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | Non
     kernels = _oihw(weights, groups)
     axes = [_axis(value, axis) for axis in range(2)]
     joined = [axis.joined() for axis in axes]
-    if groups == 1 and _cost([joined[0].windows[:1], joined[1].windows[:1]], kernels, axes) <= _cost(
-        [axis.windows for axis in axes], kernels, axes, 1
-    ):
-        result = _one_convolution(value.args[0], kernels, joined)
+    phases, (whole, *_) = list(product(*(axis.windows for axis in axes))), list(product(*(a.windows for a in joined)))
+    if groups == 1 and _cost([whole], len(phases) * len(kernels)) <= _cost(phases, len(kernels)):
+        stacked = [_taps(kernels, *windows) for windows in product(*(axis.windows for axis in joined))]
+        result = _convolution(value.args[0], np.concatenate(stacked), axes, whole, 1)
     else:
-        results = [
-            _convolution(value.args[0], _taps(kernels, down, across), axes, (down, across), groups)
-            for down in axes[0].windows
-            for across in axes[1].windows
-        ]
+        results = [_convolution(value.args[0], _taps(kernels, *phase), axes, phase, groups) for phase in phases]
         result = results[0] if len(results) == 1 else relax.op.concat(results, axis=1)
     return {var: _interleaved(result, axes, shape(value))}
 
@@ -106,16 +102,15 @@ def _axis(call: relax.Call, axis: int) -> _Axis:
     """Along axis 0 (height) or 1 (width)."""
     attrs, kernel = call.attrs, shape(call.args[1])[2 + axis]
     stride, dilation, padding = (int(values[axis]) for values in (attrs.strides, attrs.dilation, attrs.padding))
+    size, out = shape(call.args[0])[2 + axis], shape(call)[2 + axis]
     windows = []
     for phase in range(stride):
-        found = sorted(
-            ((phase + padding - k * dilation) // stride, k)
-            for k in range(kernel)
-            if (phase + padding - k * dilation) % stride == 0
-        )
+        places = sorted((phase + padding - k * dilation, k) for k in range(kernel))
+        found = [(place // stride, k) for place, k in places if place % stride == 0]
+        found = [(first, k) for first, k in found if -(-out // stride) > -first and first < size]  # others read padding
         taps = tuple(k for _, k in found) or (-1,)
         windows.append(_Window(found[0][0] if found else 0, found[1][0] - found[0][0] if len(found) > 1 else 1, taps))
-    return _Axis(shape(call.args[0])[2 + axis], shape(call)[2 + axis], tuple(windows))
+    return _Axis(size, out, tuple(windows))
 
 
 def _oihw(weights: np.ndarray, groups: int) -> np.ndarray:
@@ -131,25 +126,13 @@ def _taps(kernels: np.ndarray, down: _Window, across: _Window) -> np.ndarray:
     return padded[:, :, list(down.taps)][:, :, :, list(across.taps)]
 
 
-def _cost(windows: list[Any], kernels: np.ndarray, axes: list[_Axis], phases: int = 0) -> int:
-    """Products of a place: of one convolution for each pair of windows, each with the channels of so many phases."""
-    channels = len(kernels) * (phases or axes[0].phases * axes[1].phases)
-    taps = sum(len(down.taps) * len(across.taps) for down in windows[0] for across in windows[1])
-    return taps * -(-channels // _LANES)
-
-
-def _one_convolution(data: relax.Expr, kernels: np.ndarray, axes: list[_Axis]) -> relax.Expr:
-    """All phases as channels of one convolution."""
-    stacked = np.concatenate([_taps(kernels, *pair) for pair in _pairs(axes)])
-    return _convolution(data, stacked, axes, (axes[0].windows[0], axes[1].windows[0]), 1)
-
-
-def _pairs(axes: list[_Axis]) -> list[tuple[_Window, _Window]]:
-    return [(down, across) for down in axes[0].windows for across in axes[1].windows]
+def _cost(windows: list[tuple[_Window, ...]], channels: int) -> int:
+    """Products of a place, about, of a convolution with so many output channels for each pair of windows."""
+    return sum(len(down.taps) * len(across.taps) for down, across in windows) * -(-channels // _LANES)
 
 
 def _convolution(
-    data: relax.Expr, kernels: np.ndarray, axes: list[_Axis], windows: tuple[_Window, _Window], groups: int
+    data: relax.Expr, kernels: np.ndarray, axes: list[_Axis], windows: tuple[_Window, ...], groups: int
 ) -> relax.Expr:
     """One with (N, O, rows, rows) results."""
     (top, bottom), (left, right) = (axis.padding(window) for axis, window in zip(axes, windows, strict=True))

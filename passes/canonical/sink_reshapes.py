@@ -9,7 +9,7 @@ import tvm
 from tvm import relax
 
 from ..graph.pointwise import FUNCTIONS
-from ..graph.rewrite import Graph, NewValues, array, ints, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
 
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
 _LAYERS = {"relax.nn.conv2d", "relax.matmul"}
@@ -40,10 +40,7 @@ def _sink(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
 
 @dataclass(frozen=True)
 class _Move:
-    """What a reshape, transpose or slice does to a tensor; `call` is one that does it.
-
-    Two that do the same to tensors of one shape are equal.
-    """
+    """What a reshape, transpose or slice does to a tensor: equal for two that do the same to tensors of one shape."""
 
     name: str
     source: tuple[int, ...]
@@ -54,7 +51,7 @@ class _Move:
     def of(cls, call: relax.Call) -> "_Move":
         how: tuple[tuple[int, ...], ...] = ()
         if call.op.name == "relax.permute_dims":
-            how = (_axes(call),)
+            how = (transposed_axes(call),)
         elif call.op.name == "relax.strided_slice":
             how = tuple(tuple(int(value) for value in arg) for arg in call.args[1:])
         return cls(call.op.name, shape(call.args[0]), shape(call), how)
@@ -161,7 +158,7 @@ def _one_transpose(graph: Graph, call: relax.Call) -> relax.Expr | None:
     inner = graph.call(call.args[0], "relax.permute_dims")
     if inner is None:
         return None
-    first, second = _axes(inner), _axes(call)
+    first, second = transposed_axes(inner), transposed_axes(call)
     axes = [first[axis] for axis in second]
     return inner.args[0] if axes == sorted(axes) else relax.op.permute_dims(inner.args[0], axes)
 
@@ -174,13 +171,6 @@ def _image_mean(graph: Graph, call: relax.Call) -> relax.Expr | None:
     if source is None or axes != [2] or shape(source.args[0]) != (*extents[:2], 1, *extents[2:]):
         return None
     return relax.op.reshape(relax.op.mean(source.args[0], [2, 3], keepdims=True), shape(call))
-
-
-def _axes(call: relax.Call) -> tuple[int, ...]:
-    """Of a transpose."""
-    rank = len(shape(call))
-    axes = ints(call.attrs.axes) if call.attrs.axes is not None else range(rank)[::-1]
-    return tuple(axis % rank for axis in axes)
 
 
 def _without_repetition(values: np.ndarray) -> np.ndarray:

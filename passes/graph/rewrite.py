@@ -22,9 +22,9 @@ class Graph:
         function = mod["main"]
         self.mod = mod
         self.values = {binding.var: binding.value for block in function.body.blocks for binding in block.bindings}
-        self._users = Counter(_variables(function.body.body))
+        self._users = Counter(variables(function.body.body))
         for value in self.values.values():
-            self._users.update(_variables(value))
+            self._users.update(variables(value))
 
     def call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
         """The call that defines ``expr``, if ``expr`` is a variable bound to a call of one of ``operators``."""
@@ -95,7 +95,15 @@ def ints(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def _variables(expr: relax.Expr) -> set[relax.Var]:
+def transposed_axes(call: relax.Call) -> tuple[int, ...]:
+    """The operand's axes in the order that a ``permute_dims`` gives them, none of them negative."""
+    rank = len(shape(call))
+    axes = range(rank)[::-1] if call.attrs.axes is None else ints(call.attrs.axes)
+    return tuple(axis % rank for axis in axes)
+
+
+def variables(expr: relax.Expr) -> set[relax.Var]:
+    """The variables that an expression reads."""
     found: set[relax.Var] = set()
     relax.analysis.post_order_visit(expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None)
     return found

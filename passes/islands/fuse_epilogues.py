@@ -13,7 +13,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from eq_tvm.schedules.islands.followed import followed
 
-from ..graph.rewrite import operator_name, shape
+from ..graph.rewrite import operator_name, shape, variables
 from .expressions import EXPRESSIONS, operands, scalar
 from .schedule_fallback import SCHEDULED
 
@@ -61,7 +61,7 @@ class _Graph:
         self.places = {var: place for place, var in enumerate([*main.params, *self.values])}
         self.readers: dict[relax.Var, list[relax.Var | None]] = defaultdict(list)
         for var, value in [*self.values.items(), (None, main.body.body)]:
-            for read in _variables(value):
+            for read in variables(value):
                 self.readers[read].append(var)
 
     def epilogue(self, var: relax.Var) -> _Epilogue | None:
@@ -197,9 +197,3 @@ def _computed(program: Sequence[_Step], value: Expr, others: Sequence[Expr]) -> 
     for variable, earlier in zip(variables[-2::-1], reversed(results), strict=True):
         result = tirx.Let(variable, earlier, result)
     return result
-
-
-def _variables(expr: relax.Expr) -> set[relax.Var]:
-    found: set[relax.Var] = set()
-    relax.analysis.post_order_visit(expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None)
-    return found

@@ -138,7 +138,10 @@ class Kernels:
         ValueError
             If a sum could overflow, or the processor has no multiply instruction.
         """
-        kernel = product_kernel(item, output, multiplier, self.machine)
+        try:
+            kernel = product_kernel(item, output, multiplier, self.machine)
+        except ValueError as error:
+            raise ValueError(f"layer {item.name}: {error}") from error
         plan, pairs = kernel.plan, item.sizes[0]
         weights = self.call(kernel.pack, [item.second.expr], plan.weight_shape, plan.instruction.weight)
         channels = (pairs * plan.blocks * plan.block,)

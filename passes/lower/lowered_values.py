@@ -199,6 +199,8 @@ class MatrixProduct:
 
     Parameters
     ----------
+    name : str
+        For messages and records.
     first : Tensor
         (M, pairs * K), quantized.
     second : Tensor
@@ -210,6 +212,7 @@ class MatrixProduct:
     bounds : Bounds
     """
 
+    name: str
     first: Tensor
     second: Tensor
     order: str

@@ -69,7 +69,7 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
         named_kernels.operand_bias(plan, offset) if offset else None,
         function,
         {
-            "layer": "",
+            "layer": item.name,
             "function": "",
             "kernel": best.name,
             "macs": conv.macs,

@@ -85,7 +85,7 @@ def _transposed(rows: list[Expr]) -> list[Expr]:
     """Rows as columns, by interleaving as often as their number can be halved."""
     half = len(rows) // 2
     interleaved = [
-        [side * len(rows) + start + i for i in range(half) for side in (0, 1)] for start in (0, half)
+        [of * len(rows) + start + i for i in range(half) for of in (0, 1)] for start in (0, half)
     ]  # the first halves of two vectors, and the second ones
     for _ in range(len(rows).bit_length() - 1):
         pairs = zip(rows[:half], rows[half:], strict=True)

@@ -9,13 +9,12 @@ from tvm.s_tir.schedule import LoopRV
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from ..common.sizes import innermost_width
+from ..common.sizes import PARALLEL_FROM, innermost_width
 from . import square
 
 BYTES = 64  # of a vector at most, and of a cache's line
 FEW = 4  # extents that are written out: elements to be interleaved, which LLVM does with shuffles
 STREAMS = 8  # rows written at a time: their lines may all belong to one set of the first cache
-PARALLEL_FROM = 16384  # elements
 
 
 def transpose(
@@ -84,7 +83,8 @@ def _plain(
     elif shape[first] <= FEW:
         order = _written_out(sch, loops[last], loops[first])
     else:
-        order = _tiled(_split(sch, loops[first], shape[first], line), _split(sch, loops[last], shape[last], line))
+        (rows, row), (columns, column) = (_split(sch, loops[axis], shape[axis], line) for axis in (first, last))
+        order = [rows, columns, row, column]  # squares of whole lines of the cache: each is read and written once
     outer = [loops[axis] for axis in axes if axis not in inner]
     sch.reorder(*outer, *order)
     return sch, outer or order[:1]
@@ -101,11 +101,6 @@ def _written_out(sch: s_tir.Schedule, long: LoopRV, short: LoopRV) -> list[LoopR
     """A few elements that end up side by side, or were so: LLVM makes vectors along the other axis."""
     sch.unroll(short)
     return [long, short]
-
-
-def _tiled(rows: tuple[LoopRV, LoopRV], columns: tuple[LoopRV, LoopRV]) -> list[LoopRV]:
-    """Squares of whole lines of the cache: each is read once, and written once."""
-    return [rows[0], columns[0], rows[1], columns[1]]
 
 
 def _split(sch: s_tir.Schedule, loop: LoopRV, extent: int, lanes: int) -> tuple[LoopRV, LoopRV]:

@@ -7,7 +7,7 @@ from tvm.tirx import Expr
 
 from ..common.epilogue import Output
 from ..common.loops import loops
-from ..common.sizes import innermost_width
+from ..common.sizes import PARALLEL_FROM, innermost_width
 
 
 def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output) -> tirx.PrimFunc:
@@ -39,6 +39,6 @@ def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output) -> tir
     sch = s_tir.Schedule(te.create_prim_func([q, multiplier, slopes, limits, te.compute(shape, value, "out")]))
     at = loops(sch, "out")
     sch.vectorize(sch.split(at.c, [None, innermost_width(shape[1], lanes)])[1])
-    if shape[0] * shape[1] > 16384:
+    if shape[0] * shape[1] >= PARALLEL_FROM:
         sch.parallel(sch.split(at.row, [None, max(1, 4096 // shape[1])])[0])
     return sch.mod["main"]

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
+from ..common.sizes import PARALLEL_FROM
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import DirectPlan
 from ..processor import packing
-
-PARALLEL_FROM = 16384  # elements
 
 
 def product_shape(count: int, rows: int, depth: int, columns: int) -> Conv2D:

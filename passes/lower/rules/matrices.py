@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tvm import relax
 
-from ..lowered_values import MatrixProduct, Tensor
+from ..lowered_values import MatrixProduct
 from ..lowering import Lowering
 from ..rearranged import Rearranged
 
@@ -26,7 +25,7 @@ def matrix_product(low: Lowering, call: relax.Call) -> MatrixProduct | None:
     right = second.reshaped((pairs, *second.shape[-2:]))
     assert left is not None and right is not None, "axes can always be joined"
     order = next((order for order in _STORED if _moves(right, order) == 1), _STORED[0])
-    return MatrixProduct(_plain(low, left), _plain(low, right.permuted(_axes(order))), order, tuple(axes))
+    return MatrixProduct(low.name, low.moved(left), low.moved(right.permuted(_axes(order))), order, tuple(axes))
 
 
 def _axes(order: str) -> Sequence[int]:
@@ -35,9 +34,3 @@ def _axes(order: str) -> Sequence[int]:
 
 def _moves(right: Rearranged, order: str) -> int:
     return len(right.permuted(_axes(order)).runs(False))
-
-
-def _plain(low: Lowering, view: Rearranged) -> Tensor:
-    """Stored with the axes that it has."""
-    tensor = low.moved(view)
-    return tensor if not tensor.nhwc else replace(low.layout(tensor, False), nhwc=False)

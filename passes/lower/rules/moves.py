@@ -1,12 +1,11 @@
 """The lowering rules of operators that move or select elements."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from tvm import relax
 
 from ...graph.resizing import is_bilinear, is_exact, sources, weights
-from ...graph.rewrite import shape
+from ...graph.rewrite import shape, transposed_axes
 from ..lowered_values import NHWC_OF_NCHW, Activation, Joined, MatrixProduct, Tensor
 from ..lowering import NCHW_OF_NHWC, Lowering
 from ..rearranged import Rearranged
@@ -41,8 +40,8 @@ def permute_dims(low: Lowering, call: relax.Call) -> Rearranged | None:
     source = low.view(call.args[0])
     if source is None:
         return None
-    axes = _axes(call)
-    if axes == list(NCHW_OF_NHWC) and source == Rearranged.of(source.source):
+    axes = transposed_axes(call)
+    if axes == NCHW_OF_NHWC and source == Rearranged.of(source.source):
         stored = low.stored_plainly(source.source)
         if stored is not None:
             return Rearranged.of(replace(stored, nhwc=True))
@@ -82,9 +81,3 @@ def resize2d(low: Lowering, call: relax.Call) -> Tensor | None:
     source = low.layout(source, True)
     linear = is_bilinear(call)
     return replace(source, expr=low.kernels.resize(source, *(weights(call) if linear else sources(call))))
-
-
-def _axes(call: relax.Call) -> Sequence[int]:
-    rank = len(shape(call))
-    axes = call.attrs.axes
-    return list(range(rank))[::-1] if axes is None else [int(axis) % rank for axis in axes]

@@ -11,7 +11,6 @@ from tvm import relax
 from ...graph.network import Node
 from ..parallel import over_images
 from .borders import pad_border
-from .constants import constant
 
 _BLOCK = 2**18  # elements of windows copied at a time: they stay in the second cache
 
@@ -68,12 +67,6 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.nd
     return _convolution(node, x, weight)
 
 
-def conv1d(node: Node, x: np.ndarray) -> np.ndarray:
-    """Convolution of (N, batch, C, W) by the constant weight of its call."""
-    weight = constant(node.expr.args[1])[:, :, None]
-    return _convolution(node, x[:, :, :, None], weight)
-
-
 def _convolution(node: Node, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     geometry = _Geometry.of(node.expr, weight.shape[2:])
     convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
@@ -123,31 +116,6 @@ def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice
     rows, columns = (max(1, count // width), width) if count >= width else (1, max(1, count))
     for y, x in product(range(0, height, rows), range(0, width, columns)):
         yield slice(y, y + rows), slice(x, x + columns)
-
-
-def conv2d_transpose(node: Node, x: np.ndarray) -> np.ndarray:
-    """Transposed convolution of (N, batch, C, H, W) by the constant weight (C, O / groups, ...) of its call."""
-    weight, call = constant(node.expr.args[1]), node.expr
-    geometry = _Geometry.of(call, weight.shape[2:])
-    groups, (kh, kw), (sy, sx), (dy, dx) = geometry.groups, geometry.kernel, geometry.strides, geometry.dilation
-    top, left, _, _ = geometry.padding
-    matrix = weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1)
-
-    def some(x: np.ndarray) -> np.ndarray:
-        height, width = x.shape[-2:]
-        x = x.reshape(-1, *x.shape[-3:])
-        products = np.matmul(matrix, x.reshape(len(x), groups, -1, height * width))
-        products = products.reshape(len(x), node.shape[1], kh, kw, height, width)
-        reach = ((height - 1) * sy + (kh - 1) * dy + 1, (width - 1) * sx + (kw - 1) * dx + 1)
-        whole = [max(extent, before + n) for extent, before, n in zip(reach, (top, left), node.shape[2:], strict=True)]
-        out = np.zeros((len(x), node.shape[1], *whole), np.float32)
-        for ky, kx in product(range(kh), range(kw)):
-            y, z = ky * dy, kx * dx
-            out[..., y : y + (height - 1) * sy + 1 : sy, z : z + (width - 1) * sx + 1 : sx] += products[:, :, ky, kx]
-        cut = out[..., top : top + node.shape[2], left : left + node.shape[3]]
-        return cut.reshape(-1, *node.shape)
-
-    return over_images(some, x)
 
 
 def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:

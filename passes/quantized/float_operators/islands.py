@@ -9,7 +9,6 @@ from ...graph.network import Node
 from ...graph.pointwise import FUNCTIONS, evaluate
 from ...graph.rewrite import array, operator_name, shape
 from .constants import constant
-from .convolution import conv1d, conv2d_transpose
 
 _PER_CHANNEL = {"relax.nn.prelu"}  # their second operand is not broadcast as numpy does
 
@@ -25,20 +24,10 @@ def island(node: Node) -> Callable[..., np.ndarray] | None:
         return None
     if name in _OF_ONE_TENSOR:
         first = isinstance(call.args[0], relax.Var) and len(tensors) == 1
-        return _OF_ONE_TENSOR[name] if first and _is_known(name, call) else None
+        return _OF_ONE_TENSOR[name] if first else None
     if name == "relax.matmul":
         return _matmul if min(len(shape(arg)) for arg in call.args) > 1 else None
     return _broadcast if name in FUNCTIONS and name not in _PER_CHANNEL else None
-
-
-def _is_known(name: str, call: relax.Call) -> bool:
-    """Whether attributes and shapes are those that are dealt with here."""
-    attrs = call.attrs
-    if name == "relax.nn.conv2d_transpose":
-        return (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCHW", "IOHW", "NCHW")
-    if name == "relax.nn.conv1d":
-        return (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCW", "OIW", "NCW")
-    return True
 
 
 def _operands(node: Node, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
@@ -90,8 +79,6 @@ def _axes(axes: list[int], x: np.ndarray) -> tuple[int, ...]:
 
 
 _OF_ONE_TENSOR: dict[str, Callable[..., np.ndarray]] = {
-    "relax.nn.conv1d": conv1d,
-    "relax.nn.conv2d_transpose": conv2d_transpose,
     "relax.nn.softmax": _softmax,
     "relax.nn.layer_norm": _layer_norm,
     "relax.max": _reduction(np.max),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...graph.network import Node
+from ...graph.rewrite import transposed_axes
 
 
 def pad(node: Node, x: np.ndarray) -> np.ndarray:
@@ -25,10 +26,7 @@ def reshape(node: Node, x: np.ndarray) -> np.ndarray:
 
 def permute_dims(node: Node, x: np.ndarray) -> np.ndarray:
     """Other order of axes."""
-    axes = node.expr.attrs.axes
-    rank = x.ndim - 1
-    order = range(rank)[::-1] if axes is None else [int(a) % rank for a in axes]
-    return x.transpose(0, *(a + 1 for a in order))
+    return x.transpose(0, *(axis + 1 for axis in transposed_axes(node.expr)))
 
 
 def strided_slice(node: Node, x: np.ndarray) -> np.ndarray:

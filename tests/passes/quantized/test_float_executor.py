@@ -58,15 +58,9 @@ OPERATORS = {
     "nearest": lambda x: _resize(x, "nearest_neighbor", (18, 22)),
     "bilinear": lambda x: _resize(x, "linear", (18, 44)),
     "softmax": lambda x: nn.softmax(x, axis=1),
-    "conv1d": lambda x: nn.conv1d(_three_axes(x), _const(6, 2, 3), strides=2, padding=(2, 1), dilation=2, groups=2),
-    "conv1d depthwise": lambda x: nn.conv1d(_three_axes(x), _const(4, 1, 5), padding=2, groups=4),
     "conv1d in another layout": lambda x: nn.conv1d(
         _three_axes(x), _const(3, 99, 6), padding=1, data_layout="NWC", kernel_layout="WIO"
     ),
-    "conv2d_transpose": lambda x: nn.conv2d_transpose(
-        x, _const(4, 5, 3, 2), strides=(2, 3), padding=(1, 0, 2, 1), output_padding=(1, 2), dilation=(2, 1)
-    ),
-    "conv2d_transpose grouped": lambda x: nn.conv2d_transpose(x, _const(4, 3, 2, 2), strides=(2, 2), groups=2),
     "matmul": lambda x: relax.op.matmul(x, relax.op.permute_dims(x, [0, 1, 3, 2])),
     "matmul of constants": lambda x: relax.op.matmul(_const(2, 1, 4, 5, 9), x),
     "matmul of a row": lambda x: relax.op.matmul(x, _const(11)),
