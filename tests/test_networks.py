@@ -125,9 +125,9 @@ def test_every_network_on_every_board(network, target, shared_data, tmp_path, aa
 
 
 def _check(network, array, reference):
-    """Equal, but for the last bits of a softmax, which is a float operator."""
-    if network == "ultraface_rfb_320":
-        np.testing.assert_allclose(array, reference, rtol=1e-6, atol=1e-7, strict=True)
+    """Equal, but for the last bits of the scores of ultraface: their softmax is a float operator."""
+    if network == "ultraface_rfb_320" and array.shape[-1] == 2:
+        np.testing.assert_array_max_ulp(array, reference, 4)
     else:
         np.testing.assert_array_equal(array, reference, strict=True)
 

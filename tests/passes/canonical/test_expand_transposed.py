@@ -31,7 +31,7 @@ def test_cases(make, expected):
 
 
 def test_phases_that_read_padding_alone():
-    make = transposed((4, 3, 1, 1), strides=(1, 4), padding=(0, 3, 0, 0), output_padding=(0, 3))
+    make = transposed((4, 3, 1, 2), strides=(1, 2), padding=(0, 5, 0, 0), dilation=(1, 5), output_padding=(0, 1))
     assert "nn.conv2d" in apply(module(make, (1, 4, 2, 1)), ExpandTransposed())
 
 

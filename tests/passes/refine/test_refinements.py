@@ -18,9 +18,9 @@ def images(count=40, seed=7):
     return {"x": random(count, 3, 8, 8, seed=seed)}
 
 
-def outputs(mod, annotated=None, count=40):
+def outputs(mod, annotated=None, count=40, seed=7):
     """Of the float module, or of the annotated one that was made from it (simulated), with the last output's node."""
-    problem = Problem.of(mod, images(count), "int7", "unsigned")
+    problem = Problem.of(mod, images(count, seed), "int7", "unsigned")
     last = problem.net.outputs[-1]
     if annotated is None:
         return dict(problem.executor.run(problem.net, problem.inputs))[last]
@@ -28,8 +28,8 @@ def outputs(mod, annotated=None, count=40):
     return next(sim.unquantized(i) for i in sim.walk() if i == last)
 
 
-def errors(mod, annotated):
-    return np.square(outputs(mod, annotated) - outputs(mod))
+def errors(mod, annotated, seed=7):
+    return np.square(outputs(mod, annotated, seed=seed) - outputs(mod, seed=seed))
 
 
 @pytest.mark.parametrize("scheme", ["int7", "int8"])
@@ -103,7 +103,16 @@ def test_rounding_weights():
         assert np.abs(after).max() <= 63
         changed.append((before != after).any())
     assert sum(changed) >= 3
-    assert errors(mod, rounded).mean() < 0.75 * errors(mod, annotated).mean()  # biases care for what relu lets through
+
+
+def test_rounding_weights_leaves_less_of_the_error():
+    """On the average of some sets of images: in a network so small, one of them says little."""
+    mod, left = build(network), []
+    for seed in range(7, 11):
+        annotated = MinMaxCalibrate(images(seed=seed))(mod)
+        rounded = RoundWeights(mod, images(seed=seed))(annotated)
+        left.append(errors(mod, rounded, seed).mean() / errors(mod, annotated, seed).mean())
+    assert np.mean(left) < 0.6
 
 
 def test_images_count_alike_however_large_they_are():
