@@ -100,7 +100,8 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         passes.DuplicateFunctions(),
         *(
             [
-                passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.1)),
+                passes.CenterSources(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.05)),
+                passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.05, 0.1)),
                 passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
             ]
             if how.refined

@@ -26,6 +26,7 @@ from .canonical.sink_reshapes import SinkReshapes
 from .islands.schedule_fallback import ScheduleFallback
 from .lower.lower_to_integer import LowerToInteger
 from .prepare.center_channels import CenterChannels
+from .prepare.center_sources import CenterSources
 from .prepare.duplicate_functions import DuplicateFunctions
 from .prepare.equalize_channels import EqualizeChannels
 from .quantized.calibration_images import affordable_images
@@ -39,6 +40,7 @@ __all__ = [
     "EASYQUANT_SHIPPED",
     "Candidates",
     "CenterChannels",
+    "CenterSources",
     "CorrectBias",
     "DuplicateFunctions",
     "EasyQuantCalibrate",

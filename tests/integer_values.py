@@ -15,15 +15,16 @@ F32, F64 = np.float32, np.float64
 
 @dataclass(frozen=True)
 class Integers:
-    """Between quantize and dequantize: integers in [lo, hi]."""
+    """Between quantize and dequantize: integers in [lo, hi], to which the zero point is added for others to see."""
 
     q: np.ndarray
     lo: int
     hi: int
     dtype: str
+    zero_point: int = 0
 
     def leave(self):
-        return self.q.astype(self.dtype)
+        return (self.q + self.zero_point).astype(self.dtype)
 
 
 @dataclass(frozen=True)

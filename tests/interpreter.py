@@ -65,16 +65,18 @@ def _call(mod: tvm.IRModule, call: relax.Call, args: list):
 
 
 def _quantize(call, x, scale, zero_point):
-    assert not zero_point.any() and scale.size == 1, "activations have one scale and zero point 0"
-    limits = np.iinfo(call.attrs.out_dtype)
-    q = quantize(x, scale.reshape(-1)[0], limits.min, limits.max)  # a narrower range is the clip behind it
-    return Integers(q, limits.min, limits.max, call.attrs.out_dtype)
+    assert zero_point.size == scale.size == 1, "activations have one scale and zero point"
+    limits, zero = np.iinfo(call.attrs.out_dtype), int(zero_point.reshape(-1)[0])
+    low, high = limits.min - zero, limits.max - zero
+    q = quantize(x, scale.reshape(-1)[0], low, high)  # a narrower range is the clip behind it
+    return Integers(q, low, high, call.attrs.out_dtype, zero)
 
 
 def _dequantize(call, x, scale, zero_point):
-    assert not zero_point.any(), "the zero point is 0"
     if isinstance(x, Integers):
+        assert zero_point == x.zero_point, "a pair has one zero point"
         return Raw(x.q, scale.reshape(-1)[0], x.lo, x.hi)
+    assert not zero_point.any(), "the zero point of constants is 0"
     shape = np.ones(x.ndim, int)
     shape[call.attrs.axis] = scale.size
     return Const(x, scale.reshape(shape))
@@ -83,6 +85,7 @@ def _dequantize(call, x, scale, zero_point):
 def _bounded(x, low, high):
     match x:
         case Integers():
+            low, high = low - x.zero_point, high - x.zero_point
             return replace(x, q=np.clip(x.q, low, high), lo=max(x.lo, low), hi=min(x.hi, high))
         case Bounded():
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))

@@ -99,7 +99,7 @@ class QuantizeOptions:
         unset=f"{DEFAULT}; random: minmax",
     )
     activation_range: str = option(
-        "Whether what can't be negative uses a range from 0, of all values that the scheme has.",
+        "Whether what is never (or seldom) negative uses a range from (or near) 0, of all values that the scheme has.",
         "unsigned",
         given_as=str,
         choices=("unsigned", "symmetric"),

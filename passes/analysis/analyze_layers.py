@@ -151,7 +151,7 @@ class _Layer:
         for j in dict.fromkeys(self.node.inputs):
             if j not in sim.points.scale_group_of:
                 continue
-            x, q, range_ = sim.float(j), sim.quantized(j), sim.points.scale_groups[sim.points.scale_group_of[j]].range
+            x, q, range_ = sim.float(j), sim.quantized(j), sim.scales.ranges[sim.points.scale_group_of[j]]
             self.largest[j] = np.maximum(self.largest.get(j, 0), _by_channel(np.abs(x)).max(axis=(0, 2)))
             at_end = (q == range_.hi) | (q == range_.lo if range_.lo < 0 else False)
             self.saturated.setdefault(j, []).append(float(at_end.mean()))
@@ -190,7 +190,7 @@ class _Layer:
 
     def _input(self, problem: Problem, scales: Scales, start: Scales, j: int) -> dict[str, Any]:
         group = problem.points.scale_group_of[j]
-        range_ = problem.points.scale_groups[group].range
+        range_ = scales.ranges[group]
         return {
             "tensor": problem.net.nodes[j].name,
             "low": range_.lo,

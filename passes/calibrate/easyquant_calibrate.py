@@ -18,7 +18,7 @@ from .calibration import Calibration, Found
 from .histogram_calibration import threshold_scales
 from .kl_calibrate import kl_threshold
 from .layer_samples import activation_behind, layer_activation_sample, layer_weight_sample, tensor_sample
-from .minmax_calibrate import max_abs_scales, max_abs_weight_scales
+from .minmax_calibrate import max_abs_scales
 from .scale_search import Activation, ActivationSample, Candidates, search_activation_scale, search_weight_scales
 
 _SEARCH = 8  # a search takes about as long as so many passes over the network
@@ -97,8 +97,7 @@ class EasyQuantCalibrate(Calibration):
         steps = _Progress(self.progress, self.rounds)
         progress = steps.next("starting scales")
         if self.start == "kl":
-            activations = threshold_scales(problem, kl_threshold, progress)
-            start = problem.scales(activations, max_abs_weight_scales(problem))
+            start = threshold_scales(problem, kl_threshold, progress)
         else:
             start = max_abs_scales(problem, progress)
         best = start
@@ -161,7 +160,7 @@ class EasyQuantCalibrate(Calibration):
                 late[term] if term in late else self._sample(sim, term, sim.unquantized(term[1]), sim.float(term[1]))
                 for term in _terms(net, points, group)
             ]
-            begin, range_ = start.activations[group], points.scale_groups[group].range
+            begin, range_ = start.activations[group], start.ranges[group]
             sim.scales.activations[group] = search_activation_scale(samples, begin, self.activations.factors, range_)
 
         def search_inputs(i: int) -> None:

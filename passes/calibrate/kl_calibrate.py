@@ -32,7 +32,7 @@ def kl_threshold(histogram: Histogram, range_: Range) -> float:
     it, joined to as many as there are quantized magnitudes, each spread evenly over those of its bins that are not
     empty.
     """
-    counts, levels = histogram.used.astype(np.float64), range_.hi + 1
+    counts, levels = histogram.magnitudes.astype(np.float64), range_.hi + 1
     if len(counts) <= levels:
         return histogram.max_abs
     candidates = np.unique(np.linspace(levels, len(counts), _CANDIDATES).astype(int))

@@ -1,5 +1,7 @@
 """Calibration by the largest magnitudes: the plain baseline, and where EasyQuant's search starts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tvm
 
@@ -8,7 +10,7 @@ from ..quantized.problem import Problem
 from ..quantized.progress import Progress
 from ..quantized.quantizers import max_abs_scale
 from .calibration import Calibration, Found
-from .tensor_statistics import MaxAbs, collect, weight_max_abs
+from .tensor_statistics import Extremes, collect, fitting_ranges, weight_max_abs
 
 
 @tvm.transform.module_pass(opt_level=0, name="MinMaxCalibrate")
@@ -26,10 +28,15 @@ class MinMaxCalibrate(Calibration):
 
 def max_abs_scales(problem: Problem, progress: Progress) -> Scales:
     """Scales that map the largest magnitude over all images (weights: of each channel) to the range's end."""
-    weights = max_abs_weight_scales(problem)
-    max_abs = [statistic.max_abs for statistic in collect(problem, MaxAbs, progress)]
-    limits = [group.range.hi for group in problem.points.scale_groups]
-    return problem.scales(max_abs_scale(np.array(max_abs), np.array(limits)), weights)
+    return unclipped_scales(problem, collect(problem, Extremes, progress))
+
+
+def unclipped_scales(problem: Problem, statistics: Sequence[Extremes]) -> Scales:
+    """The same from statistics that are there already."""
+    ranges = fitting_ranges(problem, statistics)
+    thresholds = [each.threshold(range_) for each, range_ in zip(statistics, ranges, strict=True)]
+    scales = max_abs_scale(np.array(thresholds), np.array([range_.hi for range_ in ranges]))
+    return problem.scales(scales, max_abs_weight_scales(problem), ranges)
 
 
 def max_abs_weight_scales(problem: Problem) -> dict[int, np.ndarray]:

@@ -25,10 +25,15 @@ class MSECalibrate(HistogramCalibration):
     def threshold(self, histogram: Histogram, range_: Range) -> float:
         """The candidate with the least error, all elements of a bin standing in its middle."""
         counts = histogram.used
-        middles = (np.arange(len(counts)) + 0.5) * histogram.width
-        thresholds = histogram.max_abs * _FRACTIONS
+        middles = (np.arange(counts.shape[1]) + 0.5) * histogram.width
+        thresholds = histogram.threshold(range_) * _FRACTIONS
+
+        def errors(counts: np.ndarray, limit: int) -> list[float]:
+            return [float(np.sum(_squares(middles, scale, limit) * counts)) for scale in scales]
+
         scales = max_abs_scale(thresholds, range_.hi)
-        return thresholds[np.argmin([np.sum(_squares(middles, scale, range_.hi) * counts) for scale in scales])]
+        positive, negative = (errors(*side) for side in zip(counts, (range_.hi, -range_.lo), strict=True))
+        return float(thresholds[np.argmin(np.add(positive, negative))])
 
     def weight_scales(self, problem: Problem) -> dict[int, np.ndarray]:
         """For each output channel the candidate with the least error; refinement finds its own."""

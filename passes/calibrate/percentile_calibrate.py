@@ -32,7 +32,7 @@ class PercentileCalibrate(HistogramCalibration):
 
     def threshold(self, histogram: Histogram, range_: Range) -> float:
         """The percentile of the magnitudes, which are taken as even inside each bin."""
-        counts = histogram.used
+        counts = histogram.magnitudes
         if self.percentile == 100 or not len(counts):
             return histogram.max_abs
         below = np.concatenate([[0], np.cumsum(counts)]) + histogram.zeros

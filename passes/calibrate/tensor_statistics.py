@@ -1,5 +1,6 @@
 """Statistics of activations and weights: all of them in one pass over the images, in little memory."""
 
+from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -8,31 +9,47 @@ from ..graph.network import Network, Node
 from ..quantized.float_executor import Value
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
-from ..quantized.quantizers import TINY
+from ..quantized.quantization_points import ScaleGroup
+from ..quantized.quantizers import TINY, Range
 
-Statistic = TypeVar("Statistic", bound="MaxAbs")
+Statistic = TypeVar("Statistic", bound="Extremes")
 
 
-class MaxAbs:
-    """The largest magnitude of a tensor.
+class Extremes:
+    """The least and the greatest element of a tensor, and 0.
 
     Attributes
     ----------
     sampled : int
-        How many elements of each image's tensor it wants to see beside their largest magnitude.
+        How many elements of each image's tensor it wants to see beside these.
+    least, greatest : float
     """
 
     sampled: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        self.max_abs = 0.0
+        self.least, self.greatest = 0.0, 0.0
 
-    def update(self, values: np.ndarray, max_abs: float) -> None:
-        """Take some more values, the largest magnitude of which is given."""
-        self.max_abs = max(self.max_abs, max_abs)
+    @property
+    def max_abs(self) -> float:
+        """The largest magnitude."""
+        return max(-self.least, self.greatest)
+
+    def update(self, values: np.ndarray, least: float, greatest: float) -> None:
+        """Take some more values, the least and the greatest of which are given."""
+        self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
+
+    def range_for(self, group: ScaleGroup) -> Range:
+        """The integers that they take."""
+        span = self.greatest - self.least
+        return group.range.lowered(-self.least / span if span > 0 else 0.0) if group.shifts else group.range
+
+    def threshold(self, range_: Range) -> float:
+        """What to map to the end of a range so that nothing saturates."""
+        return max(self.greatest, -self.least * range_.hi / max(-range_.lo, 1))
 
 
-class Histogram(MaxAbs):
+class Histogram(Extremes):
     """How often magnitudes lie in equal bins from 0 on.
 
     The first values fill all bins. Where later ones are larger, neighbouring bins are joined until these fit, so that
@@ -40,8 +57,8 @@ class Histogram(MaxAbs):
 
     Attributes
     ----------
-    counts : numpy.ndarray (bins,) int64
-        Without exact zeros, which every scale represents exactly.
+    counts : numpy.ndarray (2, bins) int64
+        Of positive and of negative elements; without exact zeros, which every scale represents exactly.
     width : float
         Of one bin.
     zeros : int
@@ -52,31 +69,35 @@ class Histogram(MaxAbs):
 
     def __init__(self, bins: int = 4096) -> None:
         super().__init__()
-        self.counts, self.width, self.zeros = np.zeros(bins, np.int64), 0.0, 0
+        self.counts, self.width, self.zeros = np.zeros((2, bins), np.int64), 0.0, 0
 
-    def update(self, values: np.ndarray, max_abs: float) -> None:
-        """Take some more values, the largest magnitude of which is given."""
-        super().update(values, max_abs)
-        bins = len(self.counts)
+    def update(self, values: np.ndarray, least: float, greatest: float) -> None:
+        """Take some more values, the least and the greatest of which are given."""
+        super().update(values, least, greatest)
+        bins, max_abs = self.counts.shape[1], max(-least, greatest)
         if max_abs < TINY:
             self.zeros += values.size
             return
         self.width = self.width or max_abs / bins
         while max_abs > self.width * bins:
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(axis=1), np.zeros(bins // 2, np.int64)])
+            joined = self.counts.reshape(2, -1, 2).sum(axis=2)
+            self.counts = np.concatenate([joined, np.zeros_like(joined)], axis=1)
             self.width *= 2
-        magnitudes = np.abs(values).ravel()
-        counts, _ = np.histogram(magnitudes, bins, (0, self.width * bins))
-        zeros = int(np.count_nonzero(magnitudes == 0))
-        counts[0] -= zeros
-        self.zeros += zeros
-        self.counts += counts
+        values = values.ravel()
+        for counts, part in zip(self.counts, (values[values > 0], -values[values < 0]), strict=True):
+            counts += np.histogram(part, bins, (0, self.width * bins))[0]
+        self.zeros += int(np.count_nonzero(values == 0))
 
     @property
     def used(self) -> np.ndarray:
-        """The bins up to the last one that is not empty."""
-        filled = np.flatnonzero(self.counts)
-        return self.counts[: filled[-1] + 1 if len(filled) else 0]
+        """The bins up to the last one that is not empty, (2, bins)."""
+        filled = np.flatnonzero(self.counts.any(axis=0))
+        return self.counts[:, : filled[-1] + 1 if len(filled) else 0]
+
+    @property
+    def magnitudes(self) -> np.ndarray:
+        """The same without their signs, (bins,)."""
+        return self.used.sum(axis=0)
 
 
 def collect(problem: Problem, statistic: type[Statistic], progress: Progress) -> list[Statistic]:
@@ -92,17 +113,22 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
     statistics = [statistic() for _ in points.scale_groups]
     producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
 
-    def measure(i: int, value: Value) -> tuple[np.ndarray, float] | None:
+    def measure(i: int, value: Value) -> tuple[np.ndarray, float, float] | None:
         if i in producers:
-            return _sampled(value, statistic.sampled, i), _finite_max_abs(net, i, value)
+            return _sampled(value, statistic.sampled, i), *_finite_extremes(net, i, value)
         if net.nodes[i].op in ("conv2d", "dense"):
-            _finite_max_abs(net, i, value)
+            _finite_extremes(net, i, value)
         return None
 
     for found in problem.measured(measure, progress, "statistics of activations"):
-        for i, (values, max_abs) in found.items():
-            statistics[producers[i]].update(values, max_abs)
+        for i, seen in found.items():
+            statistics[producers[i]].update(*seen)
     return statistics
+
+
+def fitting_ranges(problem: Problem, statistics: Sequence[Extremes]) -> list[Range]:
+    """The integers that each scale group takes, by its statistic."""
+    return [each.range_for(group) for each, group in zip(statistics, problem.points.scale_groups, strict=True)]
 
 
 def _sampled(value: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -121,10 +147,10 @@ def weight_max_abs(layer: Node) -> np.ndarray:
     return largest
 
 
-def _finite_max_abs(net: Network, i: int, value: np.ndarray) -> float:
+def _finite_extremes(net: Network, i: int, value: np.ndarray) -> tuple[float, float]:
     if not value.size:
-        return 0.0
-    largest = max(float(value.max()), -float(value.min()))
-    if not np.isfinite(largest):
+        return 0.0, 0.0
+    extremes = float(value.min()), float(value.max())
+    if not np.isfinite(extremes).all():
         raise ValueError(f"NaN or infinity in the activations of layer '{net.nodes[i].name}'")
-    return largest
+    return extremes

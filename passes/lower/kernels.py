@@ -50,8 +50,19 @@ class Kernels:
         self.byte_lanes = self.vector_bits // 8
         self._functions: dict[tirx.PrimFunc, relax.GlobalVar] = {}
 
+    def zero(self, low: int, high: int) -> int:
+        """What is added to integers of a range to store them: nothing where they are even around 0, or not negative.
+
+        Others become what the multiply instruction wants: bytes without a sign on x86; on ARM signed ones.
+        """
+        if low >= 0 or -low in (high, high + 1):
+            return 0
+        if self.vector_bits > 128:
+            return -low
+        return 0 if low >= -128 and high <= 127 else -128 - low
+
     def storage_dtype(self, low: int, high: int) -> str:
-        """How integers of a range are stored: as the multiply instruction wants them, if they fit."""
+        """Of integers from `low` to `high`, as they are stored: as the multiply instruction wants them, if they fit."""
         if low >= 0 and (high > 127 or self.vector_bits > 128):
             return "uint8"
         return "int8"
@@ -79,7 +90,7 @@ class Kernels:
 
     def average(self, item: Average, output: Output, limits: np.ndarray, multiplier: np.ndarray) -> relax.Var:
         """An average pooling: NHWC result, or (N, C). `multiplier` is float32 (OH, OW), of each window's sum."""
-        function = named_kernels.avg_pool(item.pool, item.source.dtype, self.float_lanes, output)
+        function = named_kernels.avg_pool(item.pool, item.source.dtype, self.float_lanes, output, item.source.zero)
         shape = item.pool.out_shape
         extra = [] if item.residual is None else [self.reshape(item.residual.expr, shape)]
         result = self.call(function, [item.source.expr, multiplier, limits, *extra], shape, output.dtype)
@@ -108,7 +119,7 @@ class Kernels:
 
     def add(self, first: Tensor, second: Tensor, output: Output, scales: np.ndarray, limits: np.ndarray) -> relax.Var:
         """Of quantized tensors of one shape, in fixed point: `scales` is int32 (2,), one for each."""
-        function = named_kernels.add(first.shape, (first.dtype, second.dtype), output)
+        function = named_kernels.add(first.shape, (first.dtype, second.dtype), output, (first.zero, second.zero))
         return self.call(function, [first.expr, second.expr, scales, limits], first.shape, output.dtype)
 
     def product(
@@ -116,8 +127,8 @@ class Kernels:
     ) -> relax.Var:
         """Of quantized tensors of one shape, or of NHWC ones, the second with one pixel."""
         gate = first.shape != second.shape
-        dtypes = first.dtype, second.dtype
-        function = named_kernels.product(first.shape, gate, dtypes, 2 * self.float_lanes, output)
+        dtypes, zeros = (first.dtype, second.dtype), (first.zero, second.zero)
+        function = named_kernels.product(first.shape, gate, dtypes, 2 * self.float_lanes, output, zeros)
         return self.call(function, [first.expr, second.expr, _one(multiplier), limits], first.shape, output.dtype)
 
     def matmul(self, left: relax.Expr, right: relax.Expr) -> relax.Var:
@@ -160,7 +171,7 @@ class Kernels:
     ) -> relax.Var:
         """PReLU of a quantized tensor, its channels innermost; `slopes` float32 (C,) multiply what is negative."""
         rows, channels = int(np.prod(source.shape[:-1])), source.shape[-1]
-        function = named_kernels.rectify((rows, channels), source.dtype, 2 * self.float_lanes, output)
+        function = named_kernels.rectify((rows, channels), source.dtype, 2 * self.float_lanes, output, source.zero)
         x = self.reshape(source.expr, (rows, channels))
         result = self.call(function, [x, _one(multiplier), slopes, limits], (rows, channels), output.dtype)
         return self.reshape(result, source.shape)
@@ -175,25 +186,26 @@ class Kernels:
 
     def dequantize(self, source: Tensor, limits: np.ndarray, transpose: bool) -> relax.Var:
         """Integers to float32; with `transpose` from NHWC to NCHW."""
-        function = named_kernels.dequantize(source.shape, source.dtype, transpose)
+        function = named_kernels.dequantize(source.shape, source.dtype, transpose, source.zero)
         n, *rest = source.shape
         shape = (n, rest[2], rest[0], rest[1]) if transpose else source.shape
         return self.call(function, [source.expr, _one(source.unit), limits], shape, "float32")
 
     def rescale(self, source: Tensor, output: Output, multiplier: np.float32, limits: np.ndarray) -> relax.Var:
         """Integers to integers of another scale, `multiplier` of which are one of the source's."""
-        function = named_kernels.rescale(source.shape, source.dtype, output)
+        function = named_kernels.rescale(source.shape, source.dtype, output, source.zero)
         return self.call(function, [source.expr, _one(multiplier), limits], source.shape, output.dtype)
 
     def lookup(self, source: Tensor, entries: np.ndarray) -> relax.Var:
         """One of `entries` for each integer of `source`, of their dtype: the first stands for `source.low`."""
         every = np.zeros(256, entries.dtype)
-        every[np.arange(source.low, source.high + 1) % 256] = entries
+        low, high = source.low + source.zero, source.high + source.zero
+        every[np.arange(low, high + 1) % 256] = entries
         dtype, size = every.dtype.name, int(np.prod(source.shape))
         if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions.keys() - {"vmlal"}:
             function = named_kernels.lookup(source.shape, source.dtype, dtype)
             return self.call(function, [source.expr, every], source.shape, dtype)
-        function = named_kernels.vector_lookup(size, source.dtype, dtype, source.low, source.high, self.byte_lanes)
+        function = named_kernels.vector_lookup(size, source.dtype, dtype, low, high, self.byte_lanes)
         table = pack_table(every, self.byte_lanes)
         found = self.call(function, [self.reshape(source.expr, (size,)), table], (size,), dtype)
         return self.reshape(found, source.shape)

@@ -90,7 +90,7 @@ def layer_kernel(
             lanes = vector_bits(machine.instructions.keys()) // 32
             found += candidates.float_candidates(conv, item.weight, item.bias, output, machine, lanes)
         else:
-            stored = candidates.Stored(item.source.dtype, item.source.low, item.source.high)
+            stored = candidates.Stored(item.source.dtype, item.source.low, item.source.high, item.source.zero)
             found += candidates.convolution_candidates(
                 conv, item.weight, item.bias, multiplier, stored, output, machine
             )
@@ -117,7 +117,11 @@ def _record(item: Linear, function: tirx.PrimFunc, best: Candidate, found: Seque
 def _layer_key(item: Linear, output: Output) -> str:
     """What two layers have in common that can use the same kernels, for people and files."""
     conv, source = item.conv, item.source
-    form = f"{source.dtype} [{source.low}, {source.high}]" if source.quantized else "float32"
+    form = (
+        f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
+        if source.quantized
+        else "float32"
+    )
     return (
         f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
         f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
@@ -138,25 +142,26 @@ def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, mach
     by_columns = _depthwise_columns(item, output, multiplier, machine)
     if by_columns is not None:
         return by_columns
-    chain = depthwise.int16_chain(item.weight, _span(item))
-    bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
-    function = named_kernels.depthwise_conv(conv, dtype, chain, lanes, output, 0, multiply)
+    zero = item.source.zero
+    chain = depthwise.int16_chain(item.weight, (item.source.low + zero, item.source.high + zero))
+    bias = overflow.folded_bias(item.weight, item.bias, _span(item), zero)
+    function = named_kernels.depthwise_conv(conv, dtype, chain, lanes, output, zero, multiply)
     return LayerKernel(function, [weight, bias, multiplier], conv.nhwc_shape)
 
 
 def _depthwise_large(item: Linear, output: Output, multiplier: np.ndarray | None, lanes: int) -> LayerKernel:
-    function = named_kernels.depthwise_large(item.conv, item.source.dtype, lanes, output)
+    function = named_kernels.depthwise_large(item.conv, item.source.dtype, lanes, output, item.source.zero)
     weight = depthwise.pack_depthwise(item.weight)
     if multiplier is None:
         return LayerKernel(function, [weight, item.bias], item.conv.nhwc_shape)
-    bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
+    bias = overflow.folded_bias(item.weight, item.bias, _span(item), item.source.zero)
     return LayerKernel(function, [weight, bias, multiplier], item.conv.nhwc_shape)
 
 
 def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, machine: Machine) -> LayerKernel | None:
     """The kernel for processors with instructions for bytes, where it can be used."""
     conv, (low, high) = item.conv, _span(item)
-    offset = max(0, -low)  # of the bytes that are multiplied
+    offset = item.source.zero if item.source.dtype == "uint8" else max(0, -low)  # of the bytes that are multiplied
     weight_max = int(np.abs(item.weight.astype("int32")).max())
     dot = depthwise_columns_plan.choose(machine.instructions, (low + offset, high + offset), weight_max)
     worst = _worst(item)

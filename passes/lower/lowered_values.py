@@ -32,10 +32,12 @@ class Tensor:
     scale : numpy.float32 or None
         None: the tensor is float32.
     low, high : int
-        Least and greatest integer that can occur: what kernels are chosen and proven by.
+        Least and greatest integer q that can occur: what kernels are chosen and proven by.
     limit : int
         Greatest magnitude in the range that `quantize` and `clip` state, whatever an activation leaves of it: what the
         fixed point of a sum follows.
+    zero : int
+        What is added to q to store it.
     """
 
     expr: relax.Expr
@@ -44,6 +46,7 @@ class Tensor:
     low: int = 0
     high: int = 0
     limit: int = 0
+    zero: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -290,12 +293,16 @@ class Joined:
 
 @dataclass(frozen=True)
 class Quantizing:
-    """Between `quantize` and `dequantize`: a value about to become integers in [low, high]."""
+    """Between `quantize` and `dequantize`: a value about to become integers in [low, high].
+
+    `zero_point` is what `quantize` says that it adds to them: `clip` speaks of the sum.
+    """
 
     value: Activation
     scale: np.float32
     low: int
     high: int
+    zero_point: int = 0
 
 
 Scale = np.float32 | float

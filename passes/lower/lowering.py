@@ -231,8 +231,12 @@ class Lowering:
     def _integers(self, value: Quantizing) -> relax.Expr:
         """What is between quantize and dequantize, for an operator that wants the integers as they are."""
         tensor = self.layout(self.quantized(value.value, value.scale, value.low, value.high), False)
-        dtype = "uint8" if value.low >= 0 and value.high > 127 else "int8"
-        return self.builder.emit(relax.op.astype(tensor.expr, dtype))
+        low, high = value.low + value.zero_point, value.high + value.zero_point
+        dtype = "uint8" if low >= 0 and high > 127 else "int8"
+        shift, expr = value.zero_point - tensor.zero, tensor.expr
+        if shift:
+            expr = self.builder.emit(relax.op.add(relax.op.astype(expr, "int32"), relax.const(shift, "int32")))
+        return self.builder.emit(relax.op.astype(expr, dtype))
 
 
 def _as_nhwc(constant: np.ndarray) -> np.ndarray:

@@ -71,11 +71,11 @@ class Materializer:
             return self._quantized_tensor(value, scale, low, high)
         if isinstance(value, Mapped):
             return self._quantized_function(value, scale, low, high)
-        limit = max(abs(low), abs(high))
+        limit, zero = max(abs(low), abs(high)), self.kernels.zero(low, high)
         low, high = integer_bounds(value.bounds, scale, low, high)
-        dtype = self.kernels.storage_dtype(low, high)
-        expr = self._emitters[type(value)](value, scale, low, high, dtype)
-        return Tensor(expr, len(expr.ty.shape) == 4 and _first(value).nhwc, scale, low, high, limit)
+        output = Output(self.kernels.storage_dtype(low + zero, high + zero), zero=zero)
+        expr = self._emitters[type(value)](value, scale, low, high, output)
+        return Tensor(expr, len(expr.ty.shape) == 4 and _first(value).nhwc, scale, low, high, limit, zero)
 
     def real(self, value: Activation) -> Tensor:
         """`value` as a float32 tensor, NHWC where the value is.
@@ -114,67 +114,74 @@ class Materializer:
         parts = [self.layout(part, parts[0].nhwc) for part in parts]
         first = parts[0]
         low, high = min(part.low for part in parts), max(part.high for part in parts)
-        if len({part.dtype for part in parts}) > 1:
-            parts = [self._stored_as(self.kernels.storage_dtype(low, high), part) for part in parts]
+        if len({(part.dtype, part.zero) for part in parts}) > 1:
+            zero = first.zero if len({part.zero for part in parts}) == 1 else self.kernels.zero(low, high)
+            parts = [self._stored_as(self.kernels.storage_dtype(low + zero, high + zero), zero, part) for part in parts]
+            first = parts[0]
         expr = self.kernels.concat(parts, NHWC_OF_NCHW.index(axis) if first.nhwc else axis)
         return replace(first, expr=expr, low=low, high=high, limit=max(part.limit for part in parts))
 
-    def _stored_as(self, dtype: str, part: Tensor) -> Tensor:
-        if part.dtype == dtype:
+    def _stored_as(self, dtype: str, zero: int, part: Tensor) -> Tensor:
+        if (part.dtype, part.zero) == (dtype, zero):
             return part
-        expr = self.kernels.rescale(part, Output(dtype), np.float32(1), _limits(part.low, part.high))
-        return replace(part, expr=expr)
+        output = Output(dtype, zero=zero)
+        expr = self.kernels.rescale(part, output, np.float32(1), _limits(output, part.low, part.high))
+        return replace(part, expr=expr, zero=zero)
 
     def _quantized_tensor(self, value: Tensor, scale: np.float32, low: int, high: int) -> Tensor:
         if value.quantized:
             if value.scale == scale and low <= value.low and value.high <= high:
                 return replace(value, limit=max(abs(low), abs(high)))
             return self.quantized(Bounded(value), scale, low, high)
-        output = Output(self.kernels.storage_dtype(low, high))
-        expr = self.kernels.quantize(value, output, scale, _limits(low, high))
-        return Tensor(expr, len(value.shape) == 4, scale, low, high, max(abs(low), abs(high)))
+        zero = self.kernels.zero(low, high)
+        output = Output(self.kernels.storage_dtype(low + zero, high + zero), zero=zero)
+        expr = self.kernels.quantize(value, output, scale, _limits(output, low, high))
+        return Tensor(expr, len(value.shape) == 4, scale, low, high, max(abs(low), abs(high)), zero)
 
     def _quantized_function(self, value: Mapped, scale: np.float32, low: int, high: int) -> Tensor:
         with np.errstate(invalid="ignore"):
             steps = np.clip(np.rint(value.results / np.float64(scale)), low, high)
         steps = np.where(np.isnan(steps), 0, steps).astype("int32")
-        least, greatest = int(steps.min()), int(steps.max())
-        expr = self.kernels.lookup(value.source, steps.astype(self.kernels.storage_dtype(least, greatest)))
-        return Tensor(expr, value.source.nhwc, scale, least, greatest, max(abs(low), abs(high)))
+        least, greatest, zero = int(steps.min()), int(steps.max()), self.kernels.zero(low, high)
+        dtype = self.kernels.storage_dtype(least + zero, greatest + zero)
+        expr = self.kernels.lookup(value.source, (steps + zero).astype(dtype))
+        return Tensor(expr, value.source.nhwc, scale, least, greatest, max(abs(low), abs(high)), zero)
 
     def _quantized_accumulator(
-        self, value: Accumulated, scale: np.float32, low: int, high: int, dtype: str
+        self, value: Accumulated, scale: np.float32, low: int, high: int, output: Output
     ) -> relax.Expr:
         """With its residual."""
         if not value.source.quantized:
-            return self.kernels.quantize(self.real(value), Output(dtype), scale, _limits(low, high))
+            return self.kernels.quantize(self.real(value), output, scale, _limits(output, low, high))
         if value.residual is None:
-            return self._accumulator(value, Output(dtype), _limits(low, high), scale)
+            return self._accumulator(value, output, _limits(output, low, high), scale)
         bits, (factor,) = _fixed_point([_term(value.residual, scale)])
-        output = Output(dtype, value.residual.dtype, bits)
-        return self._accumulator(value, output, _limits(low, high, factor), scale, 2.0**bits)
+        output = replace(output, residual=value.residual.dtype, fraction=bits, residual_zero=value.residual.zero)
+        return self._accumulator(value, output, _limits(output, low, high, factor), scale, 2.0**bits)
 
-    def _quantized_sum(self, value: Sum, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
+    def _quantized_sum(self, value: Sum, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
         bits, factors = _fixed_point([_term(value.first, scale), _term(value.second, scale)])
-        output = Output(dtype, None, bits)
-        return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), _limits(low, high))
+        output, limits = replace(output, fraction=bits), _limits(output, low, high)
+        return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), limits)
 
-    def _quantized_product(self, value: Product, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
-        multiplier, limits = value.multiplier(scale), _limits(low, high)
-        return self.kernels.product(value.first, value.second, Output(dtype), multiplier, limits)
+    def _quantized_product(self, value: Product, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
+        multiplier, limits = value.multiplier(scale), _limits(output, low, high)
+        return self.kernels.product(value.first, value.second, output, multiplier, limits)
 
     def _quantized_matrices(
-        self, value: MatrixProduct, scale: np.float32, low: int, high: int, dtype: str
+        self, value: MatrixProduct, scale: np.float32, low: int, high: int, output: Output
     ) -> relax.Expr:
-        return self.kernels.matrices(value, Output(dtype), value.multiplier(scale), _limits(low, high))
+        return self.kernels.matrices(value, output, value.multiplier(scale), _limits(output, low, high))
 
-    def _quantized_rectified(self, value: Rectified, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
-        multipliers, limits = value.multipliers(scale), _limits(low, high)
-        return self.kernels.rectified(value.source, Output(dtype), *multipliers, limits)
+    def _quantized_rectified(
+        self, value: Rectified, scale: np.float32, low: int, high: int, output: Output
+    ) -> relax.Expr:
+        multipliers, limits = value.multipliers(scale), _limits(output, low, high)
+        return self.kernels.rectified(value.source, output, *multipliers, limits)
 
-    def _quantized_bounded(self, value: Bounded, scale: np.float32, low: int, high: int, dtype: str) -> relax.Expr:
+    def _quantized_bounded(self, value: Bounded, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
         multiplier = np.float32(value.source.unit / np.float64(scale))
-        return self.kernels.rescale(value.source, Output(dtype), multiplier, _limits(low, high))
+        return self.kernels.rescale(value.source, output, multiplier, _limits(output, low, high))
 
     def _real_accumulator(self, value: Accumulated) -> Tensor:
         assert value.residual is None or not value.source.quantized, "an integer sum is split before it becomes float"
@@ -219,9 +226,9 @@ def _term(tensor: Tensor, scale: np.float32) -> tuple[np.float64, int]:
     return tensor.unit / np.float64(scale), tensor.limit
 
 
-def _limits(low: int, high: int, factor: int = 0) -> np.ndarray:
+def _limits(output: Output, low: int, high: int, factor: int = 0) -> np.ndarray:
     """int32 (3,), as `Output.limits` has it."""
-    return np.array([low, high, factor], "int32")
+    return np.array([low + output.zero, high + output.zero, factor], "int32")
 
 
 def _float_limits(bounds: Bounds) -> np.ndarray:

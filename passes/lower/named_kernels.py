@@ -94,7 +94,7 @@ depthwise_conv = _kernel(
 )
 depthwise_large = _kernel(
     large_kernel.depthwise_large,
-    lambda conv, _dtype, _lanes, output: _conv_name(conv, "depthwise", output.dtype),
+    lambda conv, _dtype, _lanes, output, _zero: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
 depthwise_columns = _kernel(

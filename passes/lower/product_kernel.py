@@ -61,7 +61,7 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
     largest = depth * _largest(item.first) * _largest(item.second)
     output = replace(output, bounded=is_bounded(np.array([largest]), np.array([multiplier])))
     best = product_candidates(conv, _stored(item.first), _stored(item.second), output, machine)[0]
-    plan, offset, _ = best.make.args  # type: ignore[attr-defined]  # functools.partial of direct_conv
+    plan, offset, *_ = best.make.args  # type: ignore[attr-defined]  # functools.partial of direct_conv
     function = named_kernels.convolution(best.make, conv, "product", output.dtype)
     return ProductKernel(
         plan,

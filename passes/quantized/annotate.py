@@ -24,17 +24,20 @@ class Scales:
         One scale per scale group.
     weights : dict of int to numpy.ndarray (O,) float32
         For each conv2d and dense node one scale per output channel.
+    ranges : list of Range
+        Of each scale group, see `ScaleGroup`.
     constants : dict of int to numpy.ndarray float32
         Weights and biases to quantize instead of the network's own, by the conv2d, dense or bias_add node.
     """
 
     activations: np.ndarray
     weights: dict[int, np.ndarray]
+    ranges: list[Range]
     constants: dict[int, np.ndarray] = field(default_factory=dict)
 
     def copy(self) -> "Scales":
         """Scales that can be changed without changing these."""
-        return Scales(self.activations.copy(), dict(self.weights), dict(self.constants))
+        return Scales(self.activations.copy(), dict(self.weights), list(self.ranges), dict(self.constants))
 
     def constant(self, net: Network, node: int) -> np.ndarray:
         """The weight or bias to quantize."""
@@ -72,8 +75,8 @@ def annotate(
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
         if i not in producers:
             return var
-        scale, range_ = scales.activations[producers[i]], points.scale_groups[producers[i]].range
-        return _quantize_dequantize(builder, var, scale, range_, node.name)
+        group = producers[i]
+        return _quantize_dequantize(builder, var, scales.activations[group], scales.ranges[group], node.name)
 
     return rebuild(mod, net, bind)
 
@@ -81,11 +84,11 @@ def annotate(
 def _quantize_dequantize(
     builder: relax.BlockBuilder, x: relax.Var, scale: np.float32, range_: Range, name: str
 ) -> relax.Var:
-    scale, zero = relax.const(np.float32(scale)), relax.const(np.zeros((), range_.dtype))
-    q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.dtype), f"{name}_q")
-    info = np.iinfo(range_.dtype)
-    if (range_.lo, range_.hi) != (info.min, info.max):
-        q = emit_named(builder, relax.op.clip(q, range_.lo, range_.hi), f"{name}_clipped")
+    scale, zero = relax.const(np.float32(scale)), relax.const(np.array(range_.zero_point, range_.stored))
+    q = emit_named(builder, relax.op.quantize(x, scale, zero, axis=-1, out_dtype=range_.stored), f"{name}_q")
+    info, limits = np.iinfo(range_.stored), [end + range_.zero_point for end in (range_.lo, range_.hi)]
+    if limits != [info.min, info.max]:
+        q = emit_named(builder, relax.op.clip(q, *limits), f"{name}_clipped")
     return emit_named(builder, relax.op.dequantize(q, scale, zero, axis=-1, out_dtype="float32"), f"{name}_dq")
 
 

@@ -16,7 +16,7 @@ from .kept_layers import check_kept
 from .parallel import iterate_threads
 from .progress import Progress
 from .quantization_points import QuantizationPoints, quantization_points
-from .quantizers import WEIGHT_LIMITS, smallest_weight_scale
+from .quantizers import WEIGHT_LIMITS, Range, smallest_weight_scale
 
 Measure = TypeVar("Measure")
 
@@ -110,9 +110,9 @@ class Problem:
         """Quantized weights of a conv2d or dense node lie in [-limit, limit]."""
         return WEIGHT_LIMITS[self.schemes[layer]]
 
-    def scales(self, activations: np.ndarray, weights: dict[int, np.ndarray]) -> Scales:
+    def scales(self, activations: np.ndarray, weights: dict[int, np.ndarray], ranges: list[Range]) -> Scales:
         """All scales; those of weights are raised where the quantized bias would become too large."""
-        scales = Scales(activations, {})
+        scales = Scales(activations, {}, ranges)
         for i, weight in weights.items():
             smallest = smallest_weight_scale(self.net.bias_of(i), scales.input_scale(self.net, self.points, i))
             scales.weights[i] = np.maximum(weight, smallest)

@@ -11,6 +11,7 @@ from .quantizers import Range, activation_range_of
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "mean"} | IN_BETWEEN
 _LAYERS = {"conv2d", "dense"}
+_UNEVEN = {"pointwise", "multiply"}
 _BYTE = 127  # the greatest int8
 _LAYER_RESULT = _LAYERS | {"bias_add"}
 _KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
@@ -26,11 +27,15 @@ class ScaleGroup:
         The nodes whose results get a quantize/dequantize pair, in topological order.
     consumers : tuple of int
         The nodes outside the group that read it (through pass-through operators) and are quantized.
+    range : Range
+    shifts : bool
+        The range may begin below 0, where what the images show does: see `Range.lowered`.
     """
 
     producers: tuple[int, ...]
     consumers: tuple[int, ...]
     range: Range
+    shifts: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,26 @@ def quantization_points(
         free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
         pixels = read_by <= _LAYERS and all(net.nodes[i].op == "input" for i in producers)
         pixels = pixels and activation_range != "symmetric"
+        positive = all(non_negative[i] for i in producers)
+        shifts = not positive and activation_range != "symmetric" and _may_shift(net, producers, consumers)
         range_ = activation_range_of(
             "int8" if free or pixels or not set(wide).isdisjoint(consumers) else scheme,
             activation_range,
-            all(non_negative[i] for i in producers),
+            positive or shifts,
         )
         if range_.hi > _BYTE and any(
             net.nodes[u].op == "matmul" and net.nodes[u].inputs[1] in nodes for u in consumers
         ):
             range_ = Range("int8", 0, _BYTE)  # packed as weights are
         scale_group_of.update(dict.fromkeys(nodes, len(scale_groups)))
-        scale_groups.append(ScaleGroup(producers, consumers, range_))
+        scale_groups.append(ScaleGroup(producers, consumers, range_, shifts))
     return QuantizationPoints(scale_groups, scale_group_of)
+
+
+def _may_shift(net: Network, producers: Collection[int], consumers: Collection[int]) -> bool:
+    """Whether the results are seldom even around 0, and what reads them takes any range."""
+    made_by, read_by = ({net.nodes[i].op for i in nodes} for nodes in (producers, consumers))
+    return bool(made_by & _UNEVEN) and "matmul" not in read_by
 
 
 def reads_quantized(net: Network, node: int, user: int, found: Collection[int]) -> bool:

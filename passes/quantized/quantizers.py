@@ -7,13 +7,38 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Range:
-    """Integers that a quantized activation takes: those of `dtype` from `lo` to `hi`."""
+    """Integers that a quantized activation takes: those of `dtype` from `lo` to `hi`; of int16 at most 256 of them."""
 
     dtype: str
     lo: int
     hi: int
 
+    @property
+    def zero_point(self) -> int:
+        """What is added to store them in `stored`."""
+        return -self.lo if self.dtype == "int16" else 0
 
+    @property
+    def stored(self) -> str:
+        """The type of bytes that holds them."""
+        return "uint8" if self.dtype == "int16" else self.dtype
+
+    def clipped(self, lo: int, hi: int) -> "Range":
+        """Where what is stored is clipped."""
+        return Range(self.dtype, lo - self.zero_point, hi - self.zero_point)
+
+    def lowered(self, share: float) -> "Range":
+        """As many integers as these, which begin at 0, with that share of them below 0: in sixteenths, up to a half.
+
+        Few different ones, as kernels are compiled for the integer that pads.
+        """
+        count = self.hi + 1
+        below = int(np.clip(np.ceil(_PARTS * share), 1, _PARTS // 2)) * count // _PARTS
+        lo, hi = -below, self.hi - below
+        return Range("int8" if hi <= np.iinfo(np.int8).max else "int16", lo, hi)
+
+
+_PARTS = 16
 WEIGHT_LIMITS = {"int6": 31, "int7": 63, "int8": 127}
 _SIGNED = {scheme: Range("int8", -limit, limit) for scheme, limit in WEIGHT_LIMITS.items()}
 _UNSIGNED = {"int6": Range("int8", 0, 63), "int7": Range("int8", 0, 127), "int8": Range("uint8", 0, 255)}
@@ -34,6 +59,12 @@ def check_scheme(scheme: str, activation_range: str) -> None:
     ):
         if name not in known:
             raise ValueError(f"unknown {what} '{name}': there is {', '.join(known)}")
+
+
+def stored_range(stored: str, zero_point: int) -> Range:
+    """All integers that a type of bytes stores."""
+    info = np.iinfo(stored)
+    return Range("int16" if zero_point else stored, int(info.min) - zero_point, int(info.max) - zero_point)
 
 
 def activation_range_of(scheme: str, activation_range: str, non_negative: bool) -> Range:

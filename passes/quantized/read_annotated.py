@@ -8,6 +8,7 @@ from ..graph.network import Node
 from ..graph.rewrite import array, operator_name
 from .annotate import Scales
 from .problem import Problem
+from .quantizers import stored_range
 
 _PAIR = ("relax.quantize", "relax.dequantize")
 
@@ -27,8 +28,10 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     """
     net, points = problem.net, problem.points
     constants: dict[relax.Var, tuple[np.ndarray, np.ndarray]] = {}
-    scales = Scales(np.zeros(len(points.scale_groups), np.float32), {})
+    ranges = [group.range for group in points.scale_groups]
+    scales = Scales(np.zeros(len(points.scale_groups), np.float32), {}, ranges)
     node = sum(n.op == "input" for n in net.nodes)
+    quantizing: dict[relax.Var, int] = {}  # the scale group of what `quantize` gives
     producer: dict[relax.Var, int | None] = {param: i for i, param in enumerate(mod["main"].params)}
     for binding in mod["main"].body.blocks[0].bindings:
         value, name = binding.value, operator_name(binding.value)
@@ -36,11 +39,17 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
             quantized = producer.get(value.args[0])
             if quantized not in points.scale_group_of:
                 raise ValueError(f"{binding.var.name} quantizes what calibration does not")
-            scales.activations[points.scale_group_of[quantized]] = value.args[1].value.numpy().item()
+            group = quantizing[binding.var] = points.scale_group_of[quantized]
+            scales.activations[group] = value.args[1].value.numpy().item()
+            scales.ranges[group] = stored_range(str(value.attrs.out_dtype), value.args[2].value.numpy().item())
+            producer[binding.var] = None
+        elif name == "relax.clip" and value.args[0] in quantizing:
+            group = quantizing[value.args[0]]
+            scales.ranges[group] = scales.ranges[group].clipped(*(int(arg.value) for arg in value.args[1:]))
             producer[binding.var] = None
         elif name in _PAIR and (values := array(value.args[0])) is not None:
             constants[binding.var] = values, value.args[1].value.numpy()
-        elif name in _PAIR or isinstance(value, relax.Var) or producer.get(_operand(value), 0) is None:
+        elif name in _PAIR or isinstance(value, relax.Var):
             producer[binding.var] = None
         else:
             if node == len(net.nodes) or operator_name(net.nodes[node].expr) != name:
@@ -52,10 +61,6 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     if node != len(net.nodes):
         raise ValueError("the annotated module has fewer operators than the one that was calibrated")
     return scales
-
-
-def _operand(value: relax.Expr) -> relax.Expr | None:
-    return value.args[0] if isinstance(value, relax.Call) and operator_name(value) == "relax.clip" else None
 
 
 def _read_constant(scales: Scales, node: Node, i: int, values: np.ndarray, scale: np.ndarray) -> None:

@@ -128,15 +128,14 @@ class Simulation:
     def _requantized(self, i: int) -> np.ndarray:
         """The float network's result of a node as quantization would leave it."""
         group = self.points.scale_group_of[i]
-        scale = self.scales.activations[group]
-        range_ = self.points.scale_groups[group].range
+        scale, range_ = self.scales.activations[group], self.scales.ranges[group]
         return over_images(lambda x: quantize(x, scale, range_) * scale, self.float(i))
 
     def _quantize_producer(self, i: int) -> np.ndarray:
         value = self._simulated[i]
         if value.dtype == np.float32:
             group = self.points.scale_group_of[i]
-            scale, range_ = self.scales.activations[group], self.points.scale_groups[group].range
+            scale, range_ = self.scales.activations[group], self.scales.ranges[group]
             self._simulated[i] = value = over_images(lambda x: quantize(x, scale, range_), value)
         return value
 

@@ -20,11 +20,14 @@ class ActivationSlopes:
 
     def __init__(self, executor: FloatExecutor, net: Network, node: int) -> None:
         self._executor, self._net, self._node = executor, net, node
-        self._functions = [
-            i
-            for i, other in enumerate(net.nodes)
-            if other.source == node or (other.op in BOUNDS and other.inputs == (node,))
-        ]
+        self._functions: list[int] = []
+        sources = {node}
+        for i, other in enumerate(net.nodes):
+            bounds = other.op in BOUNDS and set(other.inputs) <= sources
+            if bounds or other.source in sources:
+                self._functions.append(i)
+            if bounds:
+                sources.add(i)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """At these outputs of the node (bias included): from 0 to 1, the steepest; 1 where there is no function."""

@@ -69,11 +69,19 @@ class Stored:
     dtype : str
     low, high : int
         The range of its integers.
+    zero : int
+        What is added to store them.
     """
 
     dtype: str
     low: int
     high: int
+    zero: int = 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The range of what is stored."""
+        return self.low + self.zero, self.high + self.zero
 
 
 def convolution_candidates(
@@ -133,7 +141,7 @@ def product_candidates(
     if conv.in_channels // conv.groups * max(map(abs, span)) * limit > INT32_MAX:
         raise ValueError("the sums of a product of matrices could leave 32 bits")
     ins, offset = instructions.choose(machine.instructions, span, limit)
-    found = (_tilings(conv, each, offset, first.dtype, output, machine, ()) for each in instructions.variants(ins))
+    found = (_tilings(conv, each, offset, first, output, machine, ()) for each in instructions.variants(ins))
     return sorted(itertools.chain(*found), key=lambda candidate: candidate.cycles)
 
 
@@ -142,15 +150,17 @@ def float_candidates(
 ) -> list[Candidate]:
     """The same for a convolution of float32: direct ones only. `lanes` are those of a vector of float32."""
     ins = instructions.fma(lanes, machine.instructions)
-    return sorted(_tilings(conv, ins, 0, "float32", output, machine, (weight, bias)), key=lambda c: c.cycles)
+    return sorted(
+        _tilings(conv, ins, 0, Stored("float32", 0, 0), output, machine, (weight, bias)), key=lambda c: c.cycles
+    )
 
 
 def _direct(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
-    span = source.low, source.high
+    span = source.span
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
-    folded = folded_bias(weight, bias, span, offset)
+    folded = folded_bias(weight, bias, (source.low, source.high), offset + source.zero)
 
     def runs(im2col: bool, instruction: Instruction) -> Array:
         return weight_runs(DirectPlan(conv, instruction, output, DirectTiling(1, 1, im2col=im2col)), weight)
@@ -163,7 +173,7 @@ def _direct(
                 found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
                 yield from _tilings(
-                    conv, instruction, offset, source.dtype, output, machine, (weight, folded, multiplier), im2col
+                    conv, instruction, offset, source, output, machine, (weight, folded, multiplier), im2col
                 )
 
 
@@ -171,7 +181,7 @@ def _tilings(
     conv: Conv2D,
     ins: Instruction,
     offset: int,
-    dtype: str,
+    source: Stored,
     output: Output,
     machine: Machine,
     constants: tuple[Array, ...],
@@ -188,7 +198,7 @@ def _tilings(
             cost.direct_cycles(plan, machine),
             ins.name,
             conv.macs,
-            functools.partial(direct_conv, plan, offset, dtype),
+            functools.partial(direct_conv, plan, offset, source.dtype, source.zero),
             functools.partial(_direct_constants, plan, *constants),
         )
 
@@ -205,8 +215,9 @@ def _winograd(
         ins is None or not winograd_plan.fits(conv) or (np.abs(multiplier) < 2.0**-100).any()
     ):  # divided, it must stay normal
         return
+    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
     for form in winograd_form.FORMS:
-        if not winograd_form.is_exact(form, weight, bias, (source.low, source.high)):
+        if not winograd_form.is_exact(form, weight, folded, source.span):
             continue
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
@@ -219,6 +230,6 @@ def _winograd(
                 cost.winograd_cycles(plan, machine),
                 ins.name,
                 conv.macs * form.alpha**2 / (9 * form.m**2),
-                functools.partial(winograd_conv, plan, 0, source.dtype),
-                functools.partial(winograd_plan.constants, plan, weight, bias, multiplier),
+                functools.partial(winograd_conv, plan, source.zero, source.dtype),
+                functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
             )

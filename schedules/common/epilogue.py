@@ -25,15 +25,19 @@ class Output:
         Fractional bits of the fixed-point sum, where there is a residual.
     bounded : bool
         It is proven that no scaled accumulator is beyond `ACC_LIMIT`: see `is_bounded`.
+    zero, residual_zero : int
+        What the result, and the residual, are stored as for 0: is added to all their integers.
     """
 
     dtype: str
     residual: str | None = None
     fraction: int = 0
     bounded: bool = False
+    zero: int = 0
+    residual_zero: int = 0
 
     def limits(self) -> te.Tensor:
-        """Placeholder of [low, high] (float32 output) or [low, high, R] (R: the residual's fixed-point scale)."""
+        """Placeholder of [low, high] as stored, and of integers R, the residual's fixed-point scale."""
         return (
             te.placeholder((2,), "float32", "limits")
             if self.dtype == "float32"
@@ -62,9 +66,13 @@ class Output:
         if not self.bounded:
             scaled = te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT)
         term = rint(scaled)
-        if residual is None:
-            return term
-        return fixed_point(term + residual.astype("int32") * limits[2], self.fraction)
+        if residual is not None:
+            term = fixed_point(term + value_of(residual, self.residual_zero) * limits[2], self.fraction)
+        return self.shifted(term)
+
+    def shifted(self, value: Expr) -> Expr:
+        """An int32 result as it is stored, but for its dtype."""
+        return value + self.zero if self.zero else value
 
     def narrow(self, value: Expr, limits: te.Tensor) -> Expr:
         """An int32 result clipped and converted."""
@@ -78,6 +86,12 @@ class Output:
     def clip(self, value: Expr, limits: te.Tensor) -> Expr:
         """A value of the dtype within the limits."""
         return te.min(te.max(value, limits[0].astype(self.dtype)), limits[1].astype(self.dtype))
+
+
+def value_of(stored: Expr, zero: int) -> Expr:
+    """The integer, as int32, that is stored with `zero` added."""
+    wide = stored.astype("int32")
+    return wide - zero if zero else wide
 
 
 def is_bounded(worst: NDArray[Any], multiplier: NDArray[Any]) -> bool:

@@ -64,6 +64,7 @@ def fits(conv: Conv2D, output: Output) -> bool:
     return (
         output.dtype in ("int8", "uint8")
         and output.residual is None
+        and not output.zero
         and output.bounded
         and conv.dilation == (1, 1)
         and conv.out_channels % NARROWEST == 0

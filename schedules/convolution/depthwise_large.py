@@ -16,7 +16,7 @@ LARGE = 64  # products of a window beyond which it is large
 PIXELS = 8  # whose sums are in registers together, at most
 
 
-def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output) -> tirx.PrimFunc:
+def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output, zero: int = 0) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a depthwise convolution with one filter per channel.
 
     Parameters
@@ -28,6 +28,8 @@ def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output) -> tir
     lanes : int
         Channels per vector of sums.
     output : Output
+    zero : int
+        How 0 is stored: padding.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output) -> tir
     multiplier = None if real else te.placeholder((channels,), "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
-    padded = _padded(x, conv, operand)
+    padded = _padded(x, conv, operand, zero)
     kh, kw = te.reduce_axis((0, conv.kernel[0]), "kh"), te.reduce_axis((0, conv.kernel[1]), "kw")
 
     def product(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
@@ -62,13 +64,13 @@ def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output) -> tir
     return _scheduled(te.create_prim_func([arg for arg in args if arg is not None]), conv, lanes)
 
 
-def _padded(x: te.Tensor, conv: Conv2D, operand: str) -> te.Tensor:
-    """A copy of the activations in the type that is multiplied, with zeros around it."""
+def _padded(x: te.Tensor, conv: Conv2D, operand: str, zero: int) -> te.Tensor:
+    """A copy of the activations in the type that is multiplied, with `zero` around it."""
     top, left, bottom, right = conv.padding
 
     def element(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         inside = te.all(h >= top, h < top + conv.height, w >= left, w < left + conv.width)
-        return te.if_then_else(inside, x[n, h - top, w - left, c].astype(operand), tirx.const(0, operand))
+        return te.if_then_else(inside, x[n, h - top, w - left, c].astype(operand), tirx.const(zero, operand))
 
     shape = (conv.batch, conv.height + top + bottom, conv.width + left + right, conv.in_channels)
     return te.compute(shape, element, "padded")

@@ -11,7 +11,7 @@ from .direct_plan import DirectPlan
 Read = Callable[[Expr, Expr, Expr, Expr, Expr, Expr, Expr], Expr]
 
 
-def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
+def prepared(x: te.Tensor, plan: DirectPlan, offset: int, zero: int) -> Read:
     """How the instruction reads activations: where they are, or copied to be padded, offset, widened or gathered.
 
     Parameters
@@ -20,7 +20,9 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
         (N, H, W, C), as they are stored.
     plan : DirectPlan
     offset : int
-        Added to each, and what the padding is.
+        Added to each.
+    zero : int
+        How 0 is stored: the padding is that and the offset.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
         copy = te.compute(
             (conv.batch, height, width, *([conv.groups] if grouped else []), length),
             lambda n, h, w, *gk: _padded(
-                x, plan, offset, n, h, w, sum(gk[:-1]) * plan.group_in + gk[-1], gk[-1] < plan.group_in
+                x, plan, offset, zero, n, h, w, sum(gk[:-1]) * plan.group_in + gk[-1], gk[-1] < plan.group_in
             ),
             "prepared",
             varargs_names=["g", "k"] if grouped else ["k"],
@@ -58,7 +60,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
     row_length = (width - conv.kernel[1]) * channels + max(length, plan.row)
     copy = te.compute(
         (conv.batch, height, row_length),
-        lambda n, h, i: _padded(x, plan, offset, n, h, i // channels, i % channels),
+        lambda n, h, i: _padded(x, plan, offset, zero, n, h, i // channels, i % channels),
         "prepared",
     )
     if not plan.tiling.im2col:
@@ -75,10 +77,12 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int) -> Read:
     return lambda n, h, w, _kh, _tap, _g, k: im2col[n, h, w, k]
 
 
-def _padded(x: te.Tensor, plan: DirectPlan, offset: int, n: Expr, h: Expr, w: Expr, c: Expr, *inside: Expr) -> Expr:
-    """An activation plus the offset, (h, w) counted from the padding's corner; beyond the tensor the offset alone."""
+def _padded(
+    x: te.Tensor, plan: DirectPlan, offset: int, zero: int, n: Expr, h: Expr, w: Expr, c: Expr, *inside: Expr
+) -> Expr:
+    """An activation plus the offset, (h, w) counted from the padding's corner; beyond the tensor what 0 becomes."""
     conv, activation = plan.conv, plan.instruction.activation
     top, left, _, _ = conv.padding
     inside = (h >= top, h < top + conv.height, w >= left, w < left + conv.width, *inside)
-    zero = tirx.const(offset, activation)
-    return te.if_then_else(te.all(*inside), x[n, h - top, w - left, c].astype(activation) + zero, zero)
+    value = x[n, h - top, w - left, c].astype(activation) + tirx.const(offset, activation)
+    return te.if_then_else(te.all(*inside), value, tirx.const(offset + zero, activation))

@@ -39,16 +39,18 @@ def textbook(conv: Conv2D) -> tuple[te.Tensor, te.Tensor, te.Tensor]:
     return x, weight, te.compute(conv.nhwc_shape, accumulator, "acc")
 
 
-def direct_conv(plan: DirectPlan, offset: int, dtype: str) -> tirx.PrimFunc:
+def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a quantized convolution.
 
     Parameters
     ----------
     plan : DirectPlan
     offset : int
-        Added to each activation (see `instructions.choose`); the padding value too.
+        Added to each activation: see `instructions.choose`.
     dtype : str
         Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma`.
+    zero : int
+        How 0 is stored: what padding is, with the offset.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str) -> tirx.PrimFunc:
     multiplier = None if real else te.placeholder(channels, "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.out_shape, output.residual, "residual") if output.residual else None
-    acc = _accumulate(prepared(x, plan, offset), weights, plan, total)
+    acc = _accumulate(prepared(x, plan, offset, zero), weights, plan, total)
     finish = _packed if plan.packs else _stored
     out = finish(plan, acc, bias, multiplier, limits, residual)
     args = [arg for arg in (x, weights, bias, multiplier, limits, residual, out) if arg is not None]

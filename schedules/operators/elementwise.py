@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
-from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint
+from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint, value_of
 from ..common.loops import loops
 from ..common.sizes import innermost_width
 
@@ -36,7 +36,8 @@ def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.Prim
     limits = output.limits()
 
     def value(*at: Expr) -> Expr:
-        return output.narrow(rint(te.min(te.max(x[at] / scale[0], -ACC_LIMIT), ACC_LIMIT)), limits)
+        rounded = rint(te.min(te.max(x[at] / scale[0], -ACC_LIMIT), ACC_LIMIT))
+        return output.narrow(output.shifted(rounded), limits)
 
     names = list("nchw") if transpose else None
     result = te.compute(shape, value, "quantized", varargs_names=names)
@@ -56,7 +57,7 @@ def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.Prim
     return sch.mod["main"]
 
 
-def dequantize(shape: Sequence[int], dtype: str, transpose: bool) -> tirx.PrimFunc:
+def dequantize(shape: Sequence[int], dtype: str, transpose: bool, zero: int = 0) -> tirx.PrimFunc:
     """Integer -> float32: q * scale within the limits.
 
     Parameters
@@ -67,6 +68,8 @@ def dequantize(shape: Sequence[int], dtype: str, transpose: bool) -> tirx.PrimFu
         Of q.
     transpose : bool
         q is (N, H, W, C) and the result (N, C, H, W); else both have the `shape`.
+    zero : int
+        What was added to store q.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def dequantize(shape: Sequence[int], dtype: str, transpose: bool) -> tirx.PrimFu
     limits = output.limits()
 
     def value(*at: Expr) -> Expr:
-        return output.store(q[at].astype("int32"), scale[0], limits)
+        return output.store(value_of(q[at], zero), scale[0], limits)
 
     if not transpose:
         return flat(te.create_prim_func([q, scale, limits, te.compute(shape, value, "out")]))
@@ -92,8 +95,8 @@ def dequantize(shape: Sequence[int], dtype: str, transpose: bool) -> tirx.PrimFu
     return sch.mod["main"]
 
 
-def rescale(shape: Sequence[int], dtype: str, output: Output) -> tirx.PrimFunc:
-    """Integer -> integer: clip(rint(q * multiplier)) of a q of the `shape` and `dtype`.
+def rescale(shape: Sequence[int], dtype: str, output: Output, zero: int = 0) -> tirx.PrimFunc:
+    """Integer -> integer: clip(rint(q * multiplier)) of a q of the `shape` and `dtype`, stored with `zero` added.
 
     Returns
     -------
@@ -103,11 +106,13 @@ def rescale(shape: Sequence[int], dtype: str, output: Output) -> tirx.PrimFunc:
     q = te.placeholder(shape, dtype, "q")
     multiplier = te.placeholder((1,), "float32", "multiplier")
     limits = output.limits()
-    out = te.compute(shape, lambda *at: output.store(q[at].astype("int32"), multiplier[0], limits), "out")
+    out = te.compute(shape, lambda *at: output.store(value_of(q[at], zero), multiplier[0], limits), "out")
     return flat(te.create_prim_func([q, multiplier, limits, out]))
 
 
-def add(shape: Sequence[int], dtypes: tuple[str, str], output: Output) -> tirx.PrimFunc:
+def add(
+    shape: Sequence[int], dtypes: tuple[str, str], output: Output, zeros: tuple[int, int] = (0, 0)
+) -> tirx.PrimFunc:
     """Residual add in fixed point: clip((a * scales[0] + b * scales[1] + half) >> fraction).
 
     Parameters
@@ -118,6 +123,8 @@ def add(shape: Sequence[int], dtypes: tuple[str, str], output: Output) -> tirx.P
         Of a and b.
     output : Output
         Its dtype and fraction.
+    zeros : (int, int)
+        What was added to store a and b.
 
     Returns
     -------
@@ -129,8 +136,8 @@ def add(shape: Sequence[int], dtypes: tuple[str, str], output: Output) -> tirx.P
     limits = output.limits()
 
     def value(*at: Expr) -> Expr:
-        total = a[at].astype("int32") * scales[0] + b[at].astype("int32") * scales[1]
-        return output.narrow(fixed_point(total, output.fraction), limits)
+        total = value_of(a[at], zeros[0]) * scales[0] + value_of(b[at], zeros[1]) * scales[1]
+        return output.narrow(output.shifted(fixed_point(total, output.fraction)), limits)
 
     return flat(te.create_prim_func([a, b, scales, limits, te.compute(shape, value, "out")]))
 

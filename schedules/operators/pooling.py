@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr, IterVar
 
-from ..common.epilogue import Output
+from ..common.epilogue import Output, value_of
 from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.sizes import innermost_width
@@ -66,7 +66,7 @@ def max_pool(pool: Pool2D, dtype: str, lanes: int) -> tirx.PrimFunc:
     return _schedule(te.create_prim_func([x, out]), pool, lanes)
 
 
-def avg_pool(pool: Pool2D, dtype: str, lanes: int, output: Output) -> tirx.PrimFunc:
+def avg_pool(pool: Pool2D, dtype: str, lanes: int, output: Output, zero: int = 0) -> tirx.PrimFunc:
     """Scheduled PrimFunc of an average pooling: acc[n, h, w, c] = the sum of x over the window of (h, w), requantized.
 
     Parameters
@@ -78,6 +78,8 @@ def avg_pool(pool: Pool2D, dtype: str, lanes: int, output: Output) -> tirx.PrimF
     lanes : int
         Elements of a vector of sums.
     output : Output
+    zero : int
+        What was added to store the activations.
 
     Returns
     -------
@@ -94,7 +96,9 @@ def avg_pool(pool: Pool2D, dtype: str, lanes: int, output: Output) -> tirx.PrimF
 
     def element(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         row, column, inside = _place(pool, h, w, kh, kw)
-        return te.if_then_else(inside, x[n, row, column, c].astype(total), tirx.const(0, total))
+        value = x[n, row, column, c]
+        value = value if total == "float32" else value_of(value, zero)
+        return te.if_then_else(inside, value, tirx.const(0, total))
 
     acc = te.compute(pool.out_shape, lambda n, h, w, c: te.sum(element(n, h, w, c), axis=[kh, kw]), "acc")
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
-from ..common.epilogue import Output
+from ..common.epilogue import Output, value_of
 from ..common.loops import loops
 from ..common.sizes import PARALLEL_FROM, innermost_width
 
 
-def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output) -> tirx.PrimFunc:
+def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output, zero: int = 0) -> tirx.PrimFunc:
     """Scheduled PrimFunc: clip(rint(q * (slopes[c] if q < 0 else multiplier))).
 
     Parameters
@@ -22,6 +22,8 @@ def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output) -> tir
     lanes : int
         Elements of a vector.
     output : Output
+    zero : int
+        What was added to store q.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def rectify(shape: Sequence[int], dtype: str, lanes: int, output: Output) -> tir
     limits = output.limits()
 
     def value(row: Expr, c: Expr) -> Expr:
-        element = q[row, c].astype("int32")
+        element = value_of(q[row, c], zero)
         return output.store(element, tirx.Select(element < 0, slopes[c], multiplier[0]), limits)
 
     sch = s_tir.Schedule(te.create_prim_func([q, multiplier, slopes, limits, te.compute(shape, value, "out")]))

@@ -5,13 +5,20 @@ from collections.abc import Sequence
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
-from ..common.epilogue import Output
+from ..common.epilogue import Output, value_of
 from ..common.loops import loops
 from ..common.sizes import innermost_width
 from ..operators.elementwise import flat
 
 
-def product(shape: Sequence[int], gate: bool, dtypes: tuple[str, str], lanes: int, output: Output) -> tirx.PrimFunc:
+def product(
+    shape: Sequence[int],
+    gate: bool,
+    dtypes: tuple[str, str],
+    lanes: int,
+    output: Output,
+    zeros: tuple[int, int] = (0, 0),
+) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a product, requantized.
 
     Parameters
@@ -25,6 +32,8 @@ def product(shape: Sequence[int], gate: bool, dtypes: tuple[str, str], lanes: in
     lanes : int
         Elements of a vector.
     output : Output
+    zeros : (int, int)
+        What was added to store the two.
 
     Returns
     -------
@@ -38,7 +47,7 @@ def product(shape: Sequence[int], gate: bool, dtypes: tuple[str, str], lanes: in
 
     def value(*at: Expr) -> Expr:
         factor = b[at[0], 0, 0, at[3]] if gate else b[at]
-        return output.store(a[at].astype("int32") * factor.astype("int32"), multiplier[0], limits)
+        return output.store(value_of(a[at], zeros[0]) * value_of(factor, zeros[1]), multiplier[0], limits)
 
     func = te.create_prim_func(
         [a, b, multiplier, limits, te.compute(shape, value, "out", varargs_names=list("nhwc") if gate else None)]

@@ -18,7 +18,7 @@ def matrix_product(low: Lowering, call: relax.Call) -> MatrixProduct | None:
     if first is None or second is None or not (first.source.quantized and second.source.quantized):
         return None
     *axes, rows, depth = first.shape
-    if second.source.dtype != "int8" or second.shape[:-2] != tuple(axes):
+    if second.source.dtype != "int8" or first.source.zero or second.source.zero or second.shape[:-2] != tuple(axes):
         return None
     pairs, rank = math.prod(axes), len(axes)
     left = first.permuted([rank, *range(rank), rank + 1]).reshaped((rows, pairs * depth))

@@ -69,7 +69,7 @@ def pad(low: Lowering, call: relax.Call) -> Tensor | None:
     width = [int(v) for v in call.attrs.pad_width]
     if source.nhwc:
         width = [width[2 * axis + side] for axis in NHWC_OF_NCHW for side in (0, 1)]
-    padded = relax.op.nn.pad(source.expr, width)
+    padded = relax.op.nn.pad(source.expr, width, pad_value=source.zero)
     return replace(source, expr=low.builder.emit(padded), low=min(source.low, 0), high=max(source.high, 0))
 
 

@@ -21,23 +21,29 @@ Rule = Callable[[Lowering, relax.Call], Value | Rearranged | None]
 
 def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
     value, scale, zero = low.value(call.args[0]), array(call.args[1]), array(call.args[2])
-    if not isinstance(value, Activation) or scale is None or zero is None or scale.size != 1 or zero.any():
+    if not isinstance(value, Activation) or scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
     info = np.iinfo(str(call.attrs.out_dtype))
     if info.bits > 8:  # not ours, but the model's own
         return None
-    return Quantizing(value, np.float32(scale.reshape(())), int(info.min), int(info.max))
+    zero_point = int(zero.reshape(()))
+    low_end, high_end = int(info.min) - zero_point, int(info.max) - zero_point
+    return Quantizing(value, np.float32(scale.reshape(())), low_end, high_end, zero_point)
 
 
 def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
     x, scales, zero = call.args[0], array(call.args[1]), array(call.args[2])
-    if scales is None or zero is None or zero.any() or str(call.attrs.out_dtype) != "float32":
+    if scales is None or zero is None or str(call.attrs.out_dtype) != "float32":
         return None
     constant = array(x)
+    if constant is not None and zero.any():
+        return None
     if constant is not None:
         return Weights(constant, scales.reshape(-1).astype("float32"), int(call.attrs.axis) % max(constant.ndim, 1))
     value = low.value(x)
-    if not isinstance(value, Quantizing) or np.float32(scales.reshape(-1)[0]) != value.scale or scales.size != 1:
+    if not isinstance(value, Quantizing) or scales.size != 1 or zero.size != 1:
+        return None
+    if (np.float32(scales.reshape(())), int(zero.reshape(()))) != (value.scale, value.zero_point):
         return None
     return low.quantized_view(value.value, value.scale, value.low, value.high)
 
@@ -46,7 +52,8 @@ def _clip(low: Lowering, call: relax.Call) -> Value | None:
     value = low.value(call.args[0])
     least, greatest = (float(arg.value) for arg in call.args[1:])
     if isinstance(value, Quantizing):
-        return replace(value, low=max(value.low, int(least)), high=min(value.high, int(greatest)))
+        bounds = int(least) - value.zero_point, int(greatest) - value.zero_point
+        return replace(value, low=max(value.low, bounds[0]), high=min(value.high, bounds[1]))
     return clipped(value, least, greatest) if isinstance(value, Activation) else None
 
 

@@ -15,7 +15,7 @@ INT7, INT8 = Range("int8", 0, 127), Range("uint8", 0, 255)
 def histogram(*parts):
     result = Histogram()
     for part in parts:
-        result.update(part.astype(np.float32), float(np.abs(part).max()))
+        result.update(part.astype(np.float32), float(part.min()), float(part.max()))
     return result
 
 
@@ -36,9 +36,10 @@ def test_percentile_out_of_range(percentile):
         PercentileCalibrate({}, percentile=percentile)
 
 
-@pytest.mark.parametrize("range_", [INT7, INT8, Range("int8", -63, 63)])
+@pytest.mark.parametrize("range_", [INT7, INT8, Range("int8", -63, 63), Range("int16", -16, 239)])
 def test_mse_is_that_of_quantizing(range_):
     values = np.abs(np.random.default_rng(2).laplace(size=50_000))
+    values[::2] *= np.sign(range_.lo) / 16  # few of them below 0
 
     def error(threshold):
         scale = threshold / range_.hi
@@ -64,7 +65,7 @@ def test_kl_clips_outliers_and_keeps_what_is_even():
 def test_kl_of_few_bins_keeps_everything():
     values = np.repeat([1.0, 2.0, 1e-3], 10)
     few = Histogram(64)
-    few.update(values.astype(np.float32), 2.0)
+    few.update(values.astype(np.float32), 1e-3, 2.0)
     assert KLCalibrate({}).threshold(few, INT7) == 2.0
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_networks import build, conv, random, relu
 from tvm import relax
 
-from eq_tvm.passes.calibrate.tensor_statistics import Histogram, MaxAbs, collect
+from eq_tvm.passes.calibrate.tensor_statistics import Extremes, Histogram, collect
 from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.quantizers import TINY
 
@@ -15,7 +15,7 @@ from eq_tvm.passes.quantized.quantizers import TINY
 def stream(parts, bins=64):
     histogram = Histogram(bins)
     for part in parts:
-        histogram.update(part, float(np.abs(part).max()))
+        histogram.update(part, float(part.min()), float(part.max()))
     return histogram
 
 
@@ -29,19 +29,21 @@ def test_streamed_histogram(sizes, seed):
     values = np.abs(np.concatenate(parts))
     histogram = stream(parts)
     assert histogram.max_abs == values.max()
+    counted = np.concatenate([part for part in parts if np.abs(part).max() >= TINY] or [np.zeros(0)])
+    assert list(histogram.counts.sum(axis=1)) == [np.count_nonzero(counted > 0), np.count_nonzero(counted < 0)]
     values = np.concatenate([np.abs(part) if np.abs(part).max() >= TINY else 0 * part for part in parts])
     assert histogram.zeros == np.count_nonzero(values == 0)
     assert histogram.counts.sum() + histogram.zeros == values.size
     if histogram.width:
         expected, _ = np.histogram(values[values > 0], 64, (0, 64 * histogram.width))
         # the largest values of a part may stand at the closed end of the last bin
-        assert np.abs(np.cumsum(histogram.counts - expected)).max() <= len(parts)
-        assert len(histogram.used) > 32
+        assert np.abs(np.cumsum(histogram.counts.sum(axis=0) - expected)).max() <= len(parts)
+        assert len(histogram.magnitudes) > 32
 
 
 def test_nothing_but_zeros():
     histogram = stream([np.zeros(5, np.float32)])
-    assert (len(histogram.used), histogram.zeros, histogram.max_abs) == (0, 5, 0)
+    assert (len(histogram.magnitudes), histogram.zeros, histogram.max_abs) == (0, 5, 0)
 
 
 def test_collects_each_group_over_all_images():
@@ -52,7 +54,7 @@ def test_collects_each_group_over_all_images():
 
     images = random(19, 3, 8, 8)  # more than two chunks
     problem = Problem.of(build(make), {"x": images}, "int7", "unsigned")
-    found, histograms = (collect(problem, kind, lambda done, what: None) for kind in (MaxAbs, Histogram))
+    found, histograms = (collect(problem, kind, lambda done, what: None) for kind in (Extremes, Histogram))
     assert [f.max_abs for f in found] == [h.max_abs for h in histograms]
     assert found[0].max_abs == np.abs(images).max()
     assert [h.counts.sum() + h.zeros for h in histograms] == [19 * 3 * 64, 19 * 2 * 4 * 64]
@@ -72,4 +74,4 @@ def test_names_the_layer_that_overflows():
     mod = build(lambda emit, x: [conv(emit, x, "big", weight=np.full((4, 3, 3, 3), 3e38, np.float32))])
     problem = Problem.of(mod, {"x": random(2, 3, 8, 8)}, "int7", "unsigned")
     with pytest.raises(ValueError, match="big"):
-        collect(problem, MaxAbs, lambda done, what: None)
+        collect(problem, Extremes, lambda done, what: None)

@@ -123,7 +123,7 @@ def test_squeeze_and_excite(tmp_path, aarch64, kind):
     for scheme in ("int7", "int8"):
         annotated = passes.EasyQuantCalibrate({"x": images}, scheme=scheme, weights=FEW, activations=FEW)(module)
         found = pairs(annotated)
-        assert found["n2"][:3] == ("int8", -127, 127) and found["n7"][:3] == ("uint8", 0, 255)
+        assert found["n2"][:3] == found["n7"][:3] == ("uint8", 0, 255)
         bindings = passes.LowerToInteger(Machine({"smlal": 8.0}))(annotated)["main"].body.blocks[0].bindings
         real = [str(b.var.ty.dtype) == "float32" for b in bindings]
         assert all(real[real.index(True) :]) and "multiply" in str(bindings)

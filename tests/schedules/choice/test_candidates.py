@@ -59,7 +59,7 @@ def test_chains_hold_in_the_order_of_their_weights(name, channels, kernel, input
     layer = Layer(Conv2D(1, 6, 9, channels, 12, kernel), inputs, 63 + seed % 65, seed=seed)
     weight = layer.numbers().weight
     for candidate in _candidates(layer, FAMILIES[name].machine):
-        plan, offset, _ = candidate.make.args
+        plan, offset, *_ = candidate.make.args
         ins, span = plan.instruction, (layer.span[0] + offset, layer.span[1] + offset)
         if ins.chains:  # int16 sums of each chain of links, of both halves of a register
             w = pack_weights(plan, weight).astype("int32").reshape(-1, ins.links, plan.tiling.vectors, 2, 8)

@@ -41,7 +41,7 @@ def test_as_constants_are(family, folder, drawn):
     for sizes, first, limit, dtype, axes, which, seed in drawn:
         conv = product_shape(*sizes)
         found = product_candidates(conv, first, Stored("int8", -limit, limit), Output(dtype), family.machine)
-        plan, offset, stored = found[which % len(found)].make.args
+        plan, offset, stored, _ = found[which % len(found)].make.args
         assert stored == first.dtype
         count, _, depth, columns = sizes
         b = np.random.default_rng(seed).integers(-limit, limit + 1, (count, depth, columns)).astype("int8")
