@@ -119,7 +119,7 @@ def step_cycles(
 def throughput(ins: Instruction, machine: Machine) -> float:
     """Multiply-accumulates per cycle of an instruction, from the figure of its family."""
     figure = machine.instructions.get(ins.family)
-    return ins.lanes * ins.pairs * ins.chain if figure is None else figure * ins.rate
+    return (ins.lanes * ins.pairs * ins.chain if figure is None else figure) * ins.rate
 
 
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine) -> float:
