@@ -46,7 +46,9 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
     inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled)
     if plan.beyond_l1:
-        inner += plan.block_bytes / L2_BYTES
+        fetched = plan.block_bytes / L2_BYTES
+        # Floats are four times as large, but multiplied one by one: fetching them hides behind that.
+        inner = max(inner, fetched) if ins.activation == "float32" else inner + fetched
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied: float = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
