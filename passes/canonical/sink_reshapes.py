@@ -86,7 +86,7 @@ class _Move:
 
 def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
     operands = [arg for arg in call.args if isinstance(arg, relax.Var)]
-    moves = [graph.sole_call(arg, *_MOVES) for arg in operands]
+    moves = [_moved(graph, arg) for arg in operands]
     found = [move for move in moves if move is not None]
     if not found or len(found) < len(moves) or any(shape(move) != shape(call) for move in found):
         return None
@@ -95,6 +95,45 @@ def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
         return None
     inner = _rebuilt(call, [move.args[0] for move in found], first.back)
     return None if inner is None else first(inner)
+
+
+def _moved(graph: Graph, expr: relax.Expr) -> relax.Call | None:
+    """The move that an operand is the result of, and that others will not miss."""
+    sole = graph.sole_call(expr, *_MOVES)
+    return _unit_reshape(graph, expr) if sole is None else sole
+
+
+def _unit_reshape(graph: Graph, expr: relax.Expr) -> relax.Call | None:
+    """A reshape that takes away an axis of extent 1: as good as none, so that others may read its result, too."""
+    call = graph.call(expr, "relax.reshape")
+    return None if call is None or _missing_axis(call) is None else call
+
+
+def _missing_axis(call: relax.Call) -> int | None:
+    """The last axis of extent 1 that its operand has, and a reshape's result has not; None if more is different."""
+    source, result = shape(call.args[0]), shape(call)
+    found = [axis for axis, n in enumerate(source) if n == 1 and source[:axis] + source[axis + 1 :] == result]
+    return found[-1] if found else None
+
+
+def _with_unit_axis(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """`concat` or `strided_slice` of what `_unit_reshape` finds, along the same axis of the operands with that axis."""
+    joins = call.op.name == "relax.concat"
+    operands = list(call.args[0].fields) if joins and isinstance(call.args[0], relax.Tuple) else [call.args[0]]
+    found = [move for move in (_unit_reshape(graph, operand) for operand in operands) if move is not None]
+    missing = {_missing_axis(move) for move in found}
+    if len(found) < len(operands) or len(missing) > 1 or not found:
+        return None
+    (unit,) = missing
+    rank, inner = len(shape(call)), [move.args[0] for move in found]
+
+    def with_unit(axis: int) -> int:
+        return axis % rank + (axis % rank >= unit)
+
+    if joins:
+        return relax.op.reshape(relax.op.concat(inner, with_unit(int(call.attrs.axis))), shape(call))
+    axes, *how = ([int(value) for value in arg] for arg in call.args[1:])
+    return relax.op.reshape(relax.op.strided_slice(inner[0], list(map(with_unit, axes)), *how), shape(call))
 
 
 def _behind_concat(graph: Graph, call: relax.Call) -> relax.Expr | None:
@@ -190,4 +229,8 @@ def _part(constant: np.ndarray, axis: int, part: slice) -> np.ndarray:
 _MOVES = ("relax.reshape", "relax.permute_dims", "relax.strided_slice")
 _Rules = tuple[Callable[[Graph, relax.Call], relax.Expr | None], ...]
 _ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat)
-_RULES: dict[str | None, _Rules] = {"relax.permute_dims": (_one_transpose,), "relax.mean": (_image_mean,)}
+_RULES: dict[str | None, _Rules] = {
+    "relax.permute_dims": (_one_transpose,),
+    "relax.mean": (_image_mean,),
+    **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_with_unit_axis,)),
+}
