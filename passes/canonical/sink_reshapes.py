@@ -121,8 +121,8 @@ def _with_unit_axis(graph: Graph, call: relax.Call) -> relax.Expr | None:
     joins = call.op.name == "relax.concat"
     operands = list(call.args[0].fields) if joins and isinstance(call.args[0], relax.Tuple) else [call.args[0]]
     found = [move for move in (_unit_reshape(graph, operand) for operand in operands) if move is not None]
-    missing = {_missing_axis(move) for move in found}
-    if len(found) < len(operands) or len(missing) > 1 or not found:
+    missing = {axis for axis in map(_missing_axis, found) if axis is not None}
+    if len(found) < len(operands) or len(missing) != 1:
         return None
     (unit,) = missing
     rank, inner = len(shape(call)), [move.args[0] for move in found]
