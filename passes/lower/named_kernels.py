@@ -15,6 +15,7 @@ from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
 from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.islands import matmul as matmul_kernel
+from eq_tvm.schedules.islands import resize as resize_floats
 from eq_tvm.schedules.moves import transpose as transpose_kernel
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
@@ -119,6 +120,8 @@ dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
 rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
 nearest = _kernel(resize.nearest, _shape_name("resize_nearest"), BY_ROW)
 bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"), BY_ROW)
+interpolate = _kernel(resize_floats.bilinear, _shape_name("resize_bilinear"), BY_ROW)
+nearest_nchw = _kernel(resize_floats.nearest, _shape_name("resize_nearest"))
 lookup = _kernel(table.lookup, _shape_name("lookup"))
 vector_lookup = _kernel(table.vector_lookup, lambda size, *_: f"lookup_{size}")
 concat = _kernel(
