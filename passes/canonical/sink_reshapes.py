@@ -14,6 +14,7 @@ from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, sha
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
 _LAYERS = {"relax.nn.conv2d", "relax.matmul"}
 _KEPT = 0.75  # of a tensor, at least, where a slice moves
+_AXIS_OF_ROW = (0, 1, 3)  # of NCHW, for each axis of NCW (and from its end)
 _LARGEST = 2**24  # elements up to which a constant is spread over a tensor to be moved
 
 
@@ -100,40 +101,30 @@ def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
 def _moved(graph: Graph, expr: relax.Expr) -> relax.Call | None:
     """The move that an operand is the result of, and that others will not miss."""
     sole = graph.sole_call(expr, *_MOVES)
-    return _unit_reshape(graph, expr) if sole is None else sole
+    return _row(graph, expr) if sole is None else sole
 
 
-def _unit_reshape(graph: Graph, expr: relax.Expr) -> relax.Call | None:
-    """A reshape that takes away an axis of extent 1: as good as none, so that others may read its result, too."""
+def _row(graph: Graph, expr: relax.Expr) -> relax.Call | None:
+    """A reshape of an image of one row, NCHW, to NCW: as good as none, so that others may read its result, too."""
     call = graph.call(expr, "relax.reshape")
-    return None if call is None or _missing_axis(call) is None else call
+    if call is None or len(shape(call)) != 3:
+        return None
+    batch, channels, width = shape(call)
+    return call if shape(call.args[0]) == (batch, channels, 1, width) else None
 
 
-def _missing_axis(call: relax.Call) -> int | None:
-    """The last axis of extent 1 that its operand has, and a reshape's result has not; None if more is different."""
-    source, result = shape(call.args[0]), shape(call)
-    found = [axis for axis, n in enumerate(source) if n == 1 and source[:axis] + source[axis + 1 :] == result]
-    return found[-1] if found else None
-
-
-def _with_unit_axis(graph: Graph, call: relax.Call) -> relax.Expr | None:
-    """`concat` or `strided_slice` of what `_unit_reshape` finds, along the same axis of the operands with that axis."""
+def _of_images(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """`concat` or `strided_slice` of rows, done with the images."""
     joins = call.op.name == "relax.concat"
     operands = list(call.args[0].fields) if joins and isinstance(call.args[0], relax.Tuple) else [call.args[0]]
-    found = [move for move in (_unit_reshape(graph, operand) for operand in operands) if move is not None]
-    missing = {axis for axis in map(_missing_axis, found) if axis is not None}
-    if len(found) < len(operands) or len(missing) != 1:
+    images = [row.args[0] for row in (_row(graph, operand) for operand in operands) if row is not None]
+    if len(images) < len(operands):
         return None
-    (unit,) = missing
-    rank, inner = len(shape(call)), [move.args[0] for move in found]
-
-    def with_unit(axis: int) -> int:
-        return axis % rank + (axis % rank >= unit)
-
     if joins:
-        return relax.op.reshape(relax.op.concat(inner, with_unit(int(call.attrs.axis))), shape(call))
+        return relax.op.reshape(relax.op.concat(images, _AXIS_OF_ROW[int(call.attrs.axis)]), shape(call))
     axes, *how = ([int(value) for value in arg] for arg in call.args[1:])
-    return relax.op.reshape(relax.op.strided_slice(inner[0], list(map(with_unit, axes)), *how), shape(call))
+    sliced = relax.op.strided_slice(images[0], [_AXIS_OF_ROW[axis] for axis in axes], *how)
+    return relax.op.reshape(sliced, shape(call))
 
 
 def _behind_concat(graph: Graph, call: relax.Call) -> relax.Expr | None:
@@ -232,5 +223,5 @@ _ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat)
 _RULES: dict[str | None, _Rules] = {
     "relax.permute_dims": (_one_transpose,),
     "relax.mean": (_image_mean,),
-    **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_with_unit_axis,)),
+    **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_of_images,)),
 }

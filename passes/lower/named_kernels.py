@@ -14,6 +14,7 @@ from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
 from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
 from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.islands import depthwise as floats_depthwise
 from eq_tvm.schedules.islands import matmul as matmul_kernel
 from eq_tvm.schedules.islands import resize as resize_floats
 from eq_tvm.schedules.moves import transpose as transpose_kernel
@@ -91,6 +92,11 @@ def _pool_name(kind: str) -> Callable[..., str]:
 depthwise_conv = _kernel(
     depthwise_kernels.depthwise_conv,
     lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
+depthwise_floats = _kernel(
+    floats_depthwise.depthwise,
+    lambda conv, _lanes, _registers, output: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
 depthwise_large = _kernel(
