@@ -66,7 +66,7 @@ def matmul(batch: int, rows: int, depth: int, columns: int, tile: Tile, lanes: i
 
 
 def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
-    """The tile that takes the fewest cycles, where a processor starts two multiplications and, almost, two loads in each.
+    """The tile that takes the fewest cycles, where a processor starts two multiplications and nearly two loads in each.
 
     Parameters
     ----------
