@@ -7,7 +7,7 @@ import numpy as np
 
 from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
-from ..convolution.direct_plan import MANY, TILES, DirectPlan, DirectTiling
+from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
 from ..convolution.winograd_form import Winograd
 from ..convolution.winograd_plan import WinogradTiling
 from ..processor import ordered, ordered_int16
@@ -49,7 +49,7 @@ def chunk_of(plan: DirectPlan, machine: Machine) -> int:
     conv, places = plan.conv, plan.places
     activations = conv.height * conv.width * conv.in_channels * np.dtype(plan.instruction.activation).itemsize
     fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
-    copied = largest_divisor(places, min(fitting, places // MANY or 1))
+    copied = largest_divisor(places, min(fitting, places // CHUNKS or 1))
     if fitting < places and replace(plan, tiling=replace(plan.tiling, chunk=copied)).copies_by_chunk:
         return copied
     if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:

@@ -21,7 +21,8 @@ from .conv2d import Conv2D
 Array: TypeAlias = npt.NDArray[Any]
 
 TILES = 8  # whose results are stored together, where a tile has few
-MANY = 4  # chunks, and times as large as what two of them share, from which on activations are copied by chunks
+CHUNKS = 8  # from which on activations are copied by chunks: threads share these
+HALOS = 4  # as large as so many of what two chunks share: little is copied twice
 WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
 
 
@@ -141,8 +142,8 @@ class DirectPlan:
         return (
             ins.activation == "float32"
             and self.needs_copy("float32", 0)
-            and self.places >= MANY * chunk
-            and chunk >= MANY * self._halo
+            and self.places >= CHUNKS * chunk
+            and chunk >= HALOS * self._halo
         )
 
     @property

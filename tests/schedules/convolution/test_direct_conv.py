@@ -329,8 +329,8 @@ def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual)
 @pytest.mark.parametrize(
     ("conv", "chunk"),
     [
-        (Conv2D(1, 33, 7, 5, 20, (3, 3), padding=(1, 1, 0, 1)), 8),
-        (Conv2D(2, 49, 5, 18, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1)), 5),
+        (Conv2D(1, 65, 7, 5, 20, (3, 3), padding=(1, 1, 0, 1)), 8),
+        (Conv2D(2, 79, 5, 18, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1)), 5),
         (Conv2D(1, 40, 6, 2, 8, (2, 3), padding=(0, 2, 1, 0), dilation=(1, 2)), 5),
         (Conv2D(1, 1, 128, 17, 8, (1, 3), padding=(0, 2, 0, 2), dilation=(1, 2)), 4),
         (Conv2D(1, 32, 7, 4, 10, (1, 3), padding=(0, 1, 0, 1), groups=2), 4),
