@@ -27,7 +27,7 @@ RANKS = {
             "processor": 1,
             "convolution": 2,
             "operators": 2,
-            "islands": 2,
+            "islands": 3,
             "products": 3,
             "choice": 3,
         }.items()

@@ -14,6 +14,7 @@ from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, sha
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
 _LAYERS = {"relax.nn.conv2d", "relax.matmul"}
 _KEPT = 0.75  # of a tensor, at least, where a slice moves
+_AXIS_OF_ROW = (0, 1, 3)  # of NCHW, for each axis of NCW (and from its end)
 _LARGEST = 2**24  # elements up to which a constant is spread over a tensor to be moved
 
 
@@ -86,7 +87,7 @@ class _Move:
 
 def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
     operands = [arg for arg in call.args if isinstance(arg, relax.Var)]
-    moves = [graph.sole_call(arg, *_MOVES) for arg in operands]
+    moves = [_moved(graph, arg) for arg in operands]
     found = [move for move in moves if move is not None]
     if not found or len(found) < len(moves) or any(shape(move) != shape(call) for move in found):
         return None
@@ -95,6 +96,35 @@ def _behind_moves(graph: Graph, call: relax.Call) -> relax.Expr | None:
         return None
     inner = _rebuilt(call, [move.args[0] for move in found], first.back)
     return None if inner is None else first(inner)
+
+
+def _moved(graph: Graph, expr: relax.Expr) -> relax.Call | None:
+    """The move that an operand is the result of, and that others will not miss."""
+    sole = graph.sole_call(expr, *_MOVES)
+    return _row(graph, expr) if sole is None else sole
+
+
+def _row(graph: Graph, expr: relax.Expr) -> relax.Call | None:
+    """A reshape of an image of one row, NCHW, to NCW: as good as none, so that others may read its result, too."""
+    call = graph.call(expr, "relax.reshape")
+    if call is None or len(shape(call)) != 3:
+        return None
+    batch, channels, width = shape(call)
+    return call if shape(call.args[0]) == (batch, channels, 1, width) else None
+
+
+def _of_images(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """`concat` or `strided_slice` of rows, done with the images."""
+    joins = call.op.name == "relax.concat"
+    operands = list(call.args[0].fields) if joins and isinstance(call.args[0], relax.Tuple) else [call.args[0]]
+    images = [row.args[0] for row in (_row(graph, operand) for operand in operands) if row is not None]
+    if len(images) < len(operands):
+        return None
+    if joins:
+        return relax.op.reshape(relax.op.concat(images, _AXIS_OF_ROW[int(call.attrs.axis)]), shape(call))
+    axes, *how = ([int(value) for value in arg] for arg in call.args[1:])
+    sliced = relax.op.strided_slice(images[0], [_AXIS_OF_ROW[axis] for axis in axes], *how)
+    return relax.op.reshape(sliced, shape(call))
 
 
 def _behind_concat(graph: Graph, call: relax.Call) -> relax.Expr | None:
@@ -190,4 +220,8 @@ def _part(constant: np.ndarray, axis: int, part: slice) -> np.ndarray:
 _MOVES = ("relax.reshape", "relax.permute_dims", "relax.strided_slice")
 _Rules = tuple[Callable[[Graph, relax.Call], relax.Expr | None], ...]
 _ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat)
-_RULES: dict[str | None, _Rules] = {"relax.permute_dims": (_one_transpose,), "relax.mean": (_image_mean,)}
+_RULES: dict[str | None, _Rules] = {
+    "relax.permute_dims": (_one_transpose,),
+    "relax.mean": (_image_mean,),
+    **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_of_images,)),
+}

@@ -53,15 +53,15 @@ def weights(call: relax.Call) -> list[np.ndarray]:
     Two rows of the operand, and the second one's weight; both together weigh 2^WEIGHT_BITS.
     """
     return [
-        np.array(
-            [
-                [min(max(floor(x) + side, 0), n - 1) for side in (0, 1)] + [round((x % 1) * 2**WEIGHT_BITS)]
-                for x in found
-            ],
-            "int32",
-        )
-        for n, found in _coordinates(call)
+        np.column_stack([places, [round(part * 2**WEIGHT_BITS) for part in parts]]).astype("int32")
+        for places, parts in _neighbours(call)
     ]
+
+
+def real_weights(call: relax.Call) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The same for floats: two rows of the operand, int32 (OH, 2), and the second one's share, float32 (OH,)."""
+    places, parts = zip(*_neighbours(call), strict=True)
+    return list(places), [np.array(part, "float32") for part in parts]
 
 
 def resize(call: relax.Call, x: np.ndarray) -> np.ndarray:
@@ -80,6 +80,17 @@ def resize(call: relax.Call, x: np.ndarray) -> np.ndarray:
 def _rounding(attrs: tvm.ir.Attrs) -> str:
     default = "round" if attrs.coordinate_transformation_mode == "align_corners" else "floor"
     return str(attrs.rounding_method) or default
+
+
+def _neighbours(call: relax.Call) -> list[tuple[np.ndarray, list[Fraction]]]:
+    """For rows and columns: the two of the operand that each is between, int32 (OH, 2), and how far from the first."""
+    return [
+        (
+            np.array([[min(max(floor(x) + side, 0), n - 1) for side in (0, 1)] for x in found], "int32"),
+            [x % 1 for x in found],
+        )
+        for n, found in _coordinates(call)
+    ]
 
 
 def _coordinates(call: relax.Call) -> list[tuple[int, list[Fraction]]]:

@@ -103,19 +103,33 @@ class Kernels:
         return self.call(function, [source.expr], pool.out_shape, source.dtype)
 
     def resize(self, source: Tensor, rows: np.ndarray, columns: np.ndarray) -> relax.Var:
-        """A resizing of an NHWC tensor of integers, of its dtype.
+        """A resizing of an NHWC tensor, of its dtype: bilinear ones of integers.
 
         Nearest where `rows` and `columns` are int32 (OH,) and (OW,); bilinear where they come with weights, as (OH, 3)
         and (OW, 3) (see `resizing.weights`).
         """
         if rows.ndim == 1:
-            make, lanes = named_kernels.nearest, self.byte_lanes
+            make = named_kernels.nearest
+            lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes
         else:
             make, lanes = named_kernels.bilinear, 2 * self.float_lanes
         batch, _, _, channels = source.shape
         size = len(rows), len(columns)
         function = make(source.shape, size, source.dtype, lanes)
         return self.call(function, [source.expr, rows, columns], (batch, *size, channels), source.dtype)
+
+    def resize_rows(self, source: Tensor, rows: np.ndarray, columns: np.ndarray) -> relax.Var:
+        """A nearest resizing of an NCHW tensor of floats."""
+        size = len(rows), len(columns)
+        function = named_kernels.nearest_nchw(source.shape, size)
+        return self.call(function, [source.expr, rows, columns], (*source.shape[:2], *size), "float32")
+
+    def interpolate(self, source: Tensor, places: Sequence[np.ndarray], parts: Sequence[np.ndarray]) -> relax.Var:
+        """A bilinear resizing of an NHWC tensor of floats: see `resizing.real_weights`."""
+        batch, _, _, channels = source.shape
+        size = len(places[0]), len(places[1])
+        function = named_kernels.interpolate(source.shape, size, self.float_lanes)
+        return self.call(function, [source.expr, *places, *parts], (batch, *size, channels), "float32")
 
     def add(self, first: Tensor, second: Tensor, output: Output, scales: np.ndarray, limits: np.ndarray) -> relax.Var:
         """Of quantized tensors of one shape, in fixed point: `scales` is int32 (2,), one for each."""

@@ -13,7 +13,7 @@ from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
 from eq_tvm.schedules.convolution import depthwise, depthwise_columns_plan
 from eq_tvm.schedules.convolution.depthwise_large import LARGE
-from eq_tvm.schedules.processor.instructions import vector_bits
+from eq_tvm.schedules.processor.instructions import fma, vector_bits
 from eq_tvm.schedules.processor.machine import Machine
 
 from . import named_kernels
@@ -133,12 +133,13 @@ def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, mach
     conv, dtype, features = item.conv, item.source.dtype, machine.instructions.keys()
     if item.weight[0].size > LARGE:
         return _depthwise_large(item, output, multiplier, vector_bits(features) // 32)
+    if multiplier is None:
+        lanes = vector_bits(features) // 32
+        function = named_kernels.depthwise_floats(conv, lanes, fma(lanes, features).registers, output)
+        return LayerKernel(function, [depthwise.pack_depthwise(item.weight), item.bias], conv.nhwc_shape)
     multiply = depthwise.byte_multiply(features) if dtype == "int8" else None
     weight = depthwise.pack_depthwise(item.weight, "int8" if multiply else "int16")
-    lanes = vector_bits(features) // (32 if multiplier is None else 16)
-    if multiplier is None:
-        function = named_kernels.depthwise_conv(conv, "float32", weight.shape[0], lanes, output)
-        return LayerKernel(function, [weight, item.bias], conv.nhwc_shape)
+    lanes = vector_bits(features) // 16
     by_columns = _depthwise_columns(item, output, multiplier, machine)
     if by_columns is not None:
         return by_columns

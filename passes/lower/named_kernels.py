@@ -14,7 +14,9 @@ from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
 from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
 from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.islands import depthwise as floats_depthwise
 from eq_tvm.schedules.islands import matmul as matmul_kernel
+from eq_tvm.schedules.islands import resize as resize_floats
 from eq_tvm.schedules.moves import transpose as transpose_kernel
 from eq_tvm.schedules.operators import concat as concat_kernel
 from eq_tvm.schedules.operators import elementwise, pooling, resize, table
@@ -92,6 +94,11 @@ depthwise_conv = _kernel(
     lambda conv, _dtype, _chain, _lanes, output, *_: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
+depthwise_floats = _kernel(
+    floats_depthwise.depthwise,
+    lambda conv, _lanes, _registers, output: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
 depthwise_large = _kernel(
     large_kernel.depthwise_large,
     lambda conv, _dtype, _lanes, output, _zero: _conv_name(conv, "depthwise", output.dtype),
@@ -119,6 +126,8 @@ dequantize = _kernel(elementwise.dequantize, _shape_name("dequantize"))
 rescale = _kernel(elementwise.rescale, _shape_name("rescale"))
 nearest = _kernel(resize.nearest, _shape_name("resize_nearest"), BY_ROW)
 bilinear = _kernel(resize.bilinear, _shape_name("resize_bilinear"), BY_ROW)
+interpolate = _kernel(resize_floats.bilinear, _shape_name("resize_bilinear"), BY_ROW)
+nearest_nchw = _kernel(resize_floats.nearest, _shape_name("resize_nearest"))
 lookup = _kernel(table.lookup, _shape_name("lookup"))
 vector_lookup = _kernel(table.vector_lookup, lambda size, *_: f"lookup_{size}")
 concat = _kernel(

@@ -46,7 +46,9 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
     inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled)
     if plan.beyond_l1:
-        inner += plan.block_bytes / L2_BYTES
+        fetched = plan.block_bytes / L2_BYTES
+        # Floats are four times as large, but multiplied one by one: fetching them hides behind that.
+        inner = max(inner, fetched) if ins.activation == "float32" else inner + fetched
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
     copied: float = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
@@ -119,7 +121,7 @@ def step_cycles(
 def throughput(ins: Instruction, machine: Machine) -> float:
     """Multiply-accumulates per cycle of an instruction, from the figure of its family."""
     figure = machine.instructions.get(ins.family)
-    return ins.lanes * ins.pairs * ins.chain if figure is None else figure * ins.rate
+    return (ins.lanes * ins.pairs * ins.chain if figure is None else figure) * ins.rate
 
 
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine) -> float:

@@ -1,10 +1,13 @@
 """The tilings that a kernel can have: those that keep the accumulators in registers."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
-from ..convolution.direct_plan import TILES, DirectPlan, DirectTiling
+from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
 from ..convolution.winograd_form import Winograd
 from ..convolution.winograd_plan import WinogradTiling
 from ..processor import ordered, ordered_int16
@@ -40,15 +43,18 @@ def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
 def chunk_of(plan: DirectPlan, machine: Machine) -> int:
     """How many rows (tiles of a single row) of pixels to compute with one block's weights.
 
-    One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache.
+    One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache; so, too,
+    where the activations do not all fit it, and are copied by chunks.
     """
-    conv = plan.conv
-    places = conv.out_height if conv.out_height > 1 else plan.padded_columns // plan.tiling.tile
+    conv, places = plan.conv, plan.places
+    activations = conv.height * conv.width * conv.in_channels * np.dtype(plan.instruction.activation).itemsize
+    fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
+    copied = largest_divisor(places, min(fitting, places // CHUNKS or 1))
+    if fitting < places and replace(plan, tiling=replace(plan.tiling, chunk=copied)).copies_by_chunk:
+        return copied
     if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
         few = plan.instruction.lanes_per_channel > 1 and conv.out_height == 1  # tiles whose results are stored together
         return largest_divisor(places, TILES) if few else 1
-    activations = conv.height * conv.width * conv.in_channels
-    fitting = max(1, places * (machine.l2 // 2) // max(activations, 1))
     return largest_divisor(places, fitting)
 
 

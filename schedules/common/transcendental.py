@@ -21,27 +21,33 @@ def without_libm(func: tirx.PrimFunc) -> tirx.PrimFunc:
 def exp(x: Expr) -> Expr:
     """Exponential function, by Cephes' polynomial: exp(x) = 2^n exp(r), |r| <= ln(2) / 2.
 
-    The power of two is multiplied in two halves, so that what is too large becomes infinite. What would be subnormal is
-    0: processors take a hundred times longer for such numbers, and masks of softmax make many.
+    What is too large becomes infinite. What would be subnormal is 0: processors take a hundred times longer for such
+    numbers, and masks of softmax make many.
     """
-    return _let(x, lambda x: tirx.Select(x < _LEAST, _number(0), _let(_clipped(x, _LEAST, 89.0), _exp_of_clipped)))
+
+    def of(x: Expr) -> Expr:
+        bounded = tirx.Select(x <= _GREATEST, _exp_of_bounded(x), x + _number(math.inf))  # NaN stays
+        return tirx.Select(x < _LEAST, _number(0), bounded)
+
+    return _let(x, of)
 
 
-def _exp_of_clipped(x: Expr) -> Expr:
+def _exp_of_bounded(x: Expr) -> Expr:
+    """Of a number whose exponential is normal, so that n can be added to the exponent's bits."""
+
     def scaled(rounded: Expr) -> Expr:
         n = tirx.reinterpret("int32", rounded) - tirx.reinterpret("int32", _number(_ROUND))
         return _let(
             _let(rounded - _number(_ROUND), lambda n: (x - n * _number(0.693359375)) + n * _number(2.12194440e-4)),
-            lambda r: _let(
-                1.0 + (r + r * r * _polynomial(_EXP, r)),
-                lambda e: _let(n, lambda n: _let(n >> 1, lambda half: e * _power_of_2(half) * _power_of_2(n - half))),
+            lambda r: tirx.reinterpret(
+                "float32", tirx.reinterpret("int32", 1.0 + (r + r * r * _polynomial(_EXP, r))) + (n << 23)
             ),
         )
 
     return _let(x * _number(math.log2(math.e)) + _number(_ROUND), scaled)
 
 
-_LEAST = -87.3  # exp of this is still normal
+_LEAST, _GREATEST = -87.3, 88.7228  # exp of these is normal
 _ROUND = 1.5 * 2.0**23  # added to a float32, it leaves the nearest integer in the lowest bits
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
@@ -158,11 +164,6 @@ def _polynomial(coefficients: Sequence[float], x: Expr) -> Expr:
     for coefficient in coefficients[1:]:
         result = result * x + _number(coefficient)
     return result
-
-
-def _power_of_2(n: Expr) -> Expr:
-    """2^n, for the exponent n of a normal number."""
-    return tirx.reinterpret("float32", (n + 127) << 23)
 
 
 def _number(value: float) -> Expr:

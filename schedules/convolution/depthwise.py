@@ -65,7 +65,7 @@ def depthwise_conv(
     conv : Conv2D
         With in_channels == out_channels == groups.
     dtype : str
-        Dtype of the activations; "float32" gives a float kernel.
+        Dtype of the activations, integers.
     chain : int
         Products that may be added in int16, from `int16_chain`.
     lanes : int
@@ -79,31 +79,29 @@ def depthwise_conv(
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: activations (N, H, W, C), weights (kh * kw, C) of int16, int8 or float32, bias (C,) of int32 or
-        float32, multiplier float32 (C,) (integer kernels), limits, the residual if there is one, and the result, both
-        (N, OH, OW, C).
+        Arguments: activations (N, H, W, C), weights (kh * kw, C) of int16 or int8, bias int32 (C,), multiplier float32
+        (C,), limits, the residual if there is one, and the result, both (N, OH, OW, C).
     """
-    real, channels = dtype == "float32", conv.out_channels
-    operand, total = ("float32", "float32") if real else ("int16", "int32")
+    channels = conv.out_channels
     x = te.placeholder((conv.batch, conv.height, conv.width, channels), dtype, "x")
     taps = conv.kernel[0] * conv.kernel[1]
-    weights = te.placeholder((taps, channels), "int8" if multiply and not real else operand, "weights")
-    bias = te.placeholder((channels,), total, "bias")
-    multiplier = None if real else te.placeholder((channels,), "float32", "multiplier")
+    weights = te.placeholder((taps, channels), "int8" if multiply else "int16", "weights")
+    bias = te.placeholder((channels,), "int32", "bias")
+    multiplier = te.placeholder((channels,), "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
     widening = multiply if dtype == "int8" and innermost_width(channels, lanes) == WIDENED else None
-    product = _product(operand, widening)
+    product = _product(widening)
     window = _window(x, conv, offset)
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         products = [product(activation, weights[t, c]) for t, activation in enumerate(window(n, h, w, c))]
         acc = bias[c]
         for start in range(0, taps, chain):
-            acc = acc + functools.reduce(lambda a, b: a + b, products[start : start + chain]).astype(total)
+            acc = acc + functools.reduce(lambda a, b: a + b, products[start : start + chain]).astype("int32")
         added = None if residual is None else residual[n, h, w, c]
-        return output.store(acc, None if multiplier is None else multiplier[c], limits, added)
+        return output.store(acc, multiplier[c], limits, added)
 
     out = te.compute(conv.nhwc_shape, value, "out")
     args = [x, weights, bias, multiplier, limits, residual, out]
@@ -134,11 +132,11 @@ def pack_depthwise(weight: np.ndarray, dtype: str = "int16") -> np.ndarray:
     return np.ascontiguousarray(packed, "float32" if packed.dtype == np.float32 else dtype)
 
 
-def _product(operand: str, multiply: str | None) -> Callable[[Expr, Expr], Expr]:
-    """Multiplication of an activation and a weight, by an instruction for bytes or widened to `operand`."""
+def _product(multiply: str | None) -> Callable[[Expr, Expr], Expr]:
+    """Multiplication of an activation and a weight in int16, by an instruction for bytes or widened."""
     if multiply:
         return lambda a, b: llvm(multiply, "int16", a, b)
-    return lambda a, b: a.astype(operand) * b.astype(operand)
+    return lambda a, b: a.astype("int16") * b.astype("int16")
 
 
 def _window(x: te.Tensor, conv: Conv2D, offset: int) -> Callable[[Expr, Expr, Expr, Expr], list[Expr]]:
@@ -172,11 +170,14 @@ def _scheduled(func: tirx.PrimFunc, conv: Conv2D, lanes: int) -> tirx.PrimFunc:
         return sch.mod["main"]
     sch.annotate(tile, "pragma_loop_partition_hint", True)
     func = lowered(sch.mod["main"], aligned=False)
-    return tvm_ffi.structural_map(func, [(tirx.For, functools.partial(_border_apart, conv))], order="post")
+    return tvm_ffi.structural_map(func, [(tirx.For, functools.partial(border_apart, conv))], order="post")
 
 
-def _border_apart(conv: Conv2D, loop: tirx.For) -> tirx.For:
-    """The loop over rows, with code of its own for those that read no padding above or below."""
+def border_apart(conv: Conv2D, loop: tirx.For) -> tirx.For:
+    """The parallel loop over all rows, with code of its own for those that read no padding above or below.
+
+    Any other loop stays as it is.
+    """
     if loop.kind != tirx.ForKind.PARALLEL:
         return loop
     first = loop.loop_var % conv.out_height * conv.strides[0] - conv.padding[0]

@@ -21,6 +21,8 @@ from .conv2d import Conv2D
 Array: TypeAlias = npt.NDArray[Any]
 
 TILES = 8  # whose results are stored together, where a tile has few
+CHUNKS = 8  # from which on activations are copied by chunks: threads share these
+HALOS = 4  # as large as so many of what two chunks share: little is copied twice
 WRITTEN_OUT = 256  # products of a tile, which the cache of decoded instructions holds
 
 
@@ -123,6 +125,35 @@ class DirectPlan:
     def padded_columns(self) -> int:
         """Columns of the result, filled up to whole tiles."""
         return -(-self.conv.out_width // self.tiling.tile) * self.tiling.tile
+
+    @property
+    def places(self) -> int:
+        """What chunks are made of: rows of pixels, or tiles where there is one row."""
+        return self.conv.out_height if self.conv.out_height > 1 else self.padded_columns // self.tiling.tile
+
+    @property
+    def copies_by_chunk(self) -> bool:
+        """Whether activations are copied chunk by chunk, where they stay in a near cache until they are read.
+
+        Only where there are chunks enough for threads to share, and little is copied twice: float ones, which are
+        large.
+        """
+        ins, chunk = self.instruction, self.tiling.chunk
+        return (
+            ins.activation == "float32"
+            and self.needs_copy("float32", 0)
+            and self.places >= CHUNKS * chunk
+            and chunk >= HALOS * self._halo
+        )
+
+    @property
+    def _halo(self) -> int:
+        """Places of a chunk's activations that the next one's have as well."""
+        conv = self.conv
+        if conv.out_height > 1:
+            return -(-max(0, (conv.kernel[0] - 1) * conv.dilation[0] + 1 - conv.strides[0]) // conv.strides[0])
+        both = max(0, (conv.kernel[1] - 1) * conv.dilation[1] + 1 - conv.strides[1])
+        return -(-both // (conv.strides[1] * self.tiling.tile))
 
     @property
     def packs(self) -> bool:

@@ -49,9 +49,12 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
         With the same arguments.
     """
     sch = s_tir.Schedule(func)
-    if copied:
-        _copy_activations(sch, plan)
+    if copied and not plan.copies_by_chunk:
+        _share_copy(sch)
+        _copy_by_vectors(sch, plan)
     _kind(plan)(sch, plan)
+    if copied and plan.copies_by_chunk:
+        _copy_by_vectors(sch, plan)
     return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
 
 
@@ -123,10 +126,15 @@ class _Nest:
     tiles: list[LoopRV]
 
 
-def _copy_activations(sch: s_tir.Schedule, plan: DirectPlan) -> None:
-    """Threads share the rows of the copy; its pixels are copied by vectors of channels."""
+def _share_copy(sch: s_tir.Schedule) -> None:
+    """Threads share the rows of the copy."""
     copy = loops(sch, "prepared")
     sch.parallel(sch.fuse(copy.n, copy.h))
+
+
+def _copy_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """Pixels are copied by vectors of channels."""
+    copy = loops(sch, "prepared")
     if plan.row != plan.group_in or plan.tiling.im2col:  # rows: what lies inside is copied at once
         sch.annotate(copy.i, "pragma_loop_partition_hint", True)
         return
@@ -201,13 +209,15 @@ def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: Simp
 
 
 def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:
-    """Before the reduction is decomposed, as TVM asks. Copied windows serve all of a thread's blocks."""
-    im2col = plan.tiling.im2col
-    shared = sch.fuse(*(nest.shared[:-1] if im2col else nest.shared))
+    """Before the reduction is decomposed, as TVM asks. What is copied for a place serves all of its blocks."""
+    copied = plan.tiling.im2col or plan.copies_by_chunk
+    shared = sch.fuse(*(nest.shared[:-1] if copied else nest.shared))
     sch.parallel(shared)
-    if im2col:
+    if plan.tiling.im2col:
         sch.compute_at(sch.get_sblock("im2col"), shared)
         sch.split(loops(sch, "im2col").k, [None, plan.row])
+    elif copied:
+        sch.compute_at(sch.get_sblock("prepared"), shared, preserve_unit_loops=True)
 
 
 def _write_out(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:

@@ -10,7 +10,7 @@ from tvm.ir.expr import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
 from ..common.lowered import on_stack
-from ..common.statements import rebuilt
+from ..common.statements import rebuilt, with_body
 from ..common.vectors import local
 
 FROM_VECTORS = 8  # of elements to be added up, from which on there are several vectors of sums
@@ -49,13 +49,26 @@ def in_vectors(stmt: tirx.Stmt, lanes: int) -> tirx.Stmt:
 
 def _elements(loop: tirx.For, lanes: int, first: int = 0) -> tirx.Stmt:
     """Each element by itself, from the first one on: what is left over goes by narrower and narrower vectors."""
-    extent, strips = int(loop.extent), []
+    loop, extent, strips = _with_reciprocals(loop), int(loop.extent), []
     while first < extent:
         count = (extent - first) // lanes
         if count:
             strips.append(_strip(loop, first, count, lanes))
         first, lanes = first + count * lanes, lanes // 2
     return _seq(strips)
+
+
+def _with_reciprocals(loop: tirx.For) -> tirx.For:
+    """Multiply by the reciprocal of what all elements are divided by, as softmax by its sum: LLVM takes it once."""
+
+    def change(division: tirx.Div) -> Expr:
+        divisor = division.b
+        varies = isinstance(divisor, tirx.FloatImm) or loop.loop_var in undefined_vars(divisor)
+        if varies or str(division.ty.dtype) != "float32":
+            return division
+        return division.a * (tirx.const(1, "float32") / divisor)
+
+    return with_body(loop, tvm_ffi.structural_map(loop.body, [(tirx.Div, change)], order="post"))
 
 
 def _strip(loop: tirx.For, first: int, count: int, lanes: int) -> tirx.Stmt:

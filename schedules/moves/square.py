@@ -13,7 +13,7 @@ LEAST = 4  # rows of a square
 
 
 def side(shape: Sequence[int], axes: Sequence[int], lanes: int) -> int:
-    """Rows of the largest squares that a transposition consists of: a power of two, at most `lanes`; 0 without any.
+    """Rows of the largest squares that a transposition can be cut into: a power of two, at most `lanes`; 0 without any.
 
     Parameters
     ----------
@@ -28,13 +28,16 @@ def side(shape: Sequence[int], axes: Sequence[int], lanes: int) -> int:
         return 0
     rows = shape[last]
     if rows < lanes and before != first and rows & (rows - 1) == 0:
-        rows *= shape[before]  # rows of both axes: side by side in the result
-    size = math.gcd(lanes, shape[first], rows)
-    return size if size >= LEAST and (shape[last] % size == 0 or size % shape[last] == 0) else 0
+        rows = math.gcd(lanes, rows * shape[before])  # rows of both axes: side by side in the result
+    size = 1 << min(lanes, shape[first], rows).bit_length() - 1
+    return size if size >= LEAST else 0
 
 
 def in_squares(shape: Sequence[int], axes: Sequence[int], result: Sequence[int], size: int) -> s_tir.Schedule:
-    """Schedule of a transposition by squares of `size` rows, `side` of the shape; see `transpose`."""
+    """Schedule of a transposition by squares of `size` rows, `side` of the shape; see `transpose`.
+
+    Where they do not divide an axis, the last ones overlap those before them.
+    """
     *_, before, last = axes
     first = len(shape) - 1
     rows = [1] * len(shape)  # along each of the operand's axes
@@ -45,15 +48,19 @@ def in_squares(shape: Sequence[int], axes: Sequence[int], result: Sequence[int],
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         x, out = T.arg("x", T.buffer(shape, "float32")), T.arg("out", T.buffer(result, "float32"))
-        with T.sblock("root"), T.grid(*(shape[axis] // rows[axis] for axis in axes)) as loops, T.sblock("square"):
+        with T.sblock("root"), T.grid(*(-(-shape[axis] // rows[axis]) for axis in axes)) as loops, T.sblock("square"):
             at = dict(zip(axes, T.axis.remap("S" * len(axes), list(loops)), strict=True))
-            begin = [at[axis] * rows[axis] for axis in range(len(shape))]
+            begin = [_begin(at[axis], rows[axis], shape[axis]) for axis in range(len(shape))]
             T.reads(x[tuple(slice(b, b + n) for b, n in zip(begin, rows, strict=True))])
             T.writes(out[tuple(slice(0, extent) for extent in result)])
             for place, column in _columns(x, begin, rows, axes):
                 *outer, last = flat(place, [shape[axis] for axis in axes], result)
                 T.buffer_store(out, column, [*outer, tirx.Ramp(last, 1, size)])
     return s_tir.Schedule(builder.get())
+
+
+def _begin(at: Expr, rows: int, extent: int) -> Expr:
+    return at * rows if extent % rows == 0 else tirx.min(at * rows, extent - rows)
 
 
 def flat(place: Sequence[Expr], extents: Sequence[int], result: Sequence[int]) -> list[Expr]:

@@ -34,7 +34,7 @@ def nearest(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: 
     x = te.placeholder(shape, dtype, "x")
     rows, columns = (te.placeholder((size,), "int32") for size in out_size)
     out = te.compute((shape[0], *out_size, shape[3]), lambda n, h, w, c: x[n, rows[h], columns[w], c], "out")
-    return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
+    return by_pixels(te.create_prim_func([x, rows, columns, out]), lanes)
 
 
 def bilinear(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int) -> tirx.PrimFunc:
@@ -61,10 +61,10 @@ def bilinear(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes:
         return ((total + tirx.const(1 << (bits - 1), "int32")) >> tirx.const(bits, "int32")).astype(dtype)
 
     out = te.compute((shape[0], *out_size, shape[3]), value, "out")
-    return _schedule(te.create_prim_func([x, rows, columns, out]), lanes)
+    return by_pixels(te.create_prim_func([x, rows, columns, out]), lanes)
 
 
-def _schedule(func: tirx.PrimFunc, lanes: int) -> tirx.PrimFunc:
+def by_pixels(func: tirx.PrimFunc, lanes: int) -> tirx.PrimFunc:
     """Threads share rows; a pixel's channels are vectors."""
     sch = s_tir.Schedule(func)
     at = loops(sch, "out")

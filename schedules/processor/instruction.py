@@ -55,7 +55,7 @@ class Instruction:
     fused : bool
         Whether it adds to the accumulators as well, without an instruction more.
     rate : float
-        Its multiply-accumulates per cycle, relative to the figure of its family.
+        Its multiply-accumulates per cycle, relative to the figure of its family; without a family, to one vector.
     """
 
     base_name: str

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from tvm import relax
 
-from ...graph.resizing import is_bilinear, is_exact, sources, weights
+from ...graph.resizing import is_bilinear, is_exact, real_weights, sources, weights
 from ...graph.rewrite import shape, transposed_axes
 from ..lowered_values import NHWC_OF_NCHW, Activation, Joined, MatrixProduct, Tensor
 from ..lowering import NCHW_OF_NHWC, Lowering
 from ..rearranged import Rearranged
+
+FEW_CHANNELS = 8  # below which resizing float images goes without vectors in any layout
 
 
 def concat(low: Lowering, call: relax.Call) -> Tensor | Joined | None:
@@ -74,10 +76,20 @@ def pad(low: Lowering, call: relax.Call) -> Tensor | None:
 
 
 def resize2d(low: Lowering, call: relax.Call) -> Tensor | None:
-    """`image.resize2d`, nearest or bilinear, of integers."""
+    """`image.resize2d`, nearest or bilinear."""
     source = low.tensor(call.args[0])
-    if source is None or not source.quantized or not is_exact(call):
+    if source is None or not (source.quantized or _is_image_of_many(source)) or not is_exact(call):
         return None
+    if not is_bilinear(call) and not source.quantized and not source.nhwc:
+        return replace(source, expr=low.kernels.resize_rows(source, *sources(call)))
     source = low.layout(source, True)
-    linear = is_bilinear(call)
-    return replace(source, expr=low.kernels.resize(source, *(weights(call) if linear else sources(call))))
+    if not is_bilinear(call):
+        return replace(source, expr=low.kernels.resize(source, *sources(call)))
+    if source.quantized:
+        return replace(source, expr=low.kernels.resize(source, *weights(call)))
+    return replace(source, expr=low.kernels.interpolate(source, *real_weights(call)))
+
+
+def _is_image_of_many(source: Tensor) -> bool:
+    """Whether it is one of floats that has so many channels that they make vectors."""
+    return source.dtype == "float32" and (source.nhwc or source.shape[1] >= FEW_CHANNELS)

@@ -54,6 +54,22 @@ CASES = {
         lambda x: relax.op.mean(relax.op.reshape(conv1(x), (1, 4, 30)), [2]),
         ["reshape", "nn.relu", "mean", "reshape"],
     ),
+    "row that several read": (
+        lambda x: gated(row(x)),
+        ["reshape", "nn.relu", "sigmoid", "multiply", "reshape"],
+    ),
+    "columns that several read": (
+        lambda x: gated(rows(x)),
+        ["reshape", "sigmoid", "multiply"],
+    ),
+    "row around itself": (
+        lambda x: around(row(x)),
+        ["reshape", "nn.relu", "strided_slice", "strided_slice", "concat", "reshape"],
+    ),
+    "row beside something else": (
+        lambda x: relax.op.concat([row(x), relax.op.reshape(x, (1, 4, 30))], 2),
+        ["reshape", "nn.relu", "reshape", "reshape", "concat"],
+    ),
     "concat of layers": (
         lambda x: add(relu(joined(x, 5, 3)), const(8, 1, 1)),
         ["nn.conv2d", "nn.relu", "add", "nn.conv2d", "nn.relu", "add", "concat"],
@@ -68,6 +84,20 @@ def rows4(x):
 
 def conv1(x):
     return relu(relax.op.reshape(x, (1, 4, 1, 30)))
+
+
+def row(x):
+    return relax.op.reshape(conv1(x), (1, 4, 30))
+
+
+def gated(x):
+    return multiply(x, relax.op.sigmoid(x))
+
+
+def around(x):
+    return relax.op.concat(
+        [relax.op.strided_slice(x, [-1], [28], [30], [1]), x, relax.op.strided_slice(x, [2], [0], [2])], 2
+    )
 
 
 @pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)

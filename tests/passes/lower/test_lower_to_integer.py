@@ -26,6 +26,28 @@ def _residual_of_two_convs(emit, x):
     return [relu(emit, emit(relax.op.add(a, b), "sum"), "out")]
 
 
+def _around_itself(emit, x):
+    """Padded by its own other side, as one-dimensional networks do."""
+    y = relu(emit, conv(emit, x, "a", out=8), "ra")
+    left, right = (emit(relax.op.strided_slice(y, [3], [at], [at + 2]), f"from{at}") for at in (6, 0))
+    joined = emit(relax.op.concat([left, y, right], 3), "around")
+    return [emit(relax.op.add(conv(emit, joined, "last", out=8), joined), "sum")]
+
+
+def _resized(emit, x):
+    """By kernels for many channels and, of the image itself, for few."""
+
+    def resize(y, method, size):
+        how = {"rounding_method": "floor", "coordinate_transformation_mode": "asymmetric"}
+        if method == "linear":
+            how["coordinate_transformation_mode"] = "half_pixel"
+        return emit(relax.op.image.resize2d(y, relax.ShapeExpr(size), layout="NCHW", method=method, **how), "resized")
+
+    y = resize(relu(emit, conv(emit, x, "a", out=8), "ra"), "linear", (11, 16))
+    y = conv(emit, resize(conv(emit, y, "bb", out=8), "nearest_neighbor", (16, 8)), "c", out=3)
+    return [y, resize(x, "nearest_neighbor", (16, 12)), resize(x, "linear", (5, 12))]
+
+
 def _residual_of_activations(emit, x):
     a, b = relu(emit, conv(emit, x, "a"), "ra"), relu(emit, conv(emit, x, "bb"), "rb")
     return [conv(emit, emit(relax.op.clip(emit(relax.op.add(a, b), "sum"), 0, 1), "clipped"), "last")]
@@ -166,6 +188,8 @@ NETWORKS = [
     _nhwc,
     _unequal_groups,
     _column,
+    _around_itself,
+    _resized,
 ]
 
 

@@ -165,27 +165,6 @@ def test_one_product_more_would_overflow(cpu, folder, inputs, limit):
     assert (got != expected).all()
 
 
-@given(convolutions(), SEEDS, st.booleans(), st.booleans())
-@few(8)
-def test_float(cpu, folder, conv, seed, small_integers, residual):
-    """In float32: close, and exact where all sums are small integers."""
-    rng = np.random.default_rng(seed)
-
-    def values(*shape):
-        drawn = rng.integers(-3, 4, shape) if small_integers else rng.standard_normal(shape)
-        return drawn.astype("float32")
-
-    x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(conv.out_channels, 1, *conv.kernel)
-    bias, limits = values(conv.out_channels), np.array([-2, 6], "float32")
-    output, lanes = Output("float32", "float32" if residual else None), cpu.bits // 32
-    func = depthwise_conv(conv, "float32", w[0].size, lanes, output)
-    extra = [values(*conv.nhwc_shape)] if residual else []
-    (got,) = cpu.run(folder, [(func, [x, pack_depthwise(w), bias, limits, *extra])])
-    total = _correlate(conv, x, w) + bias
-    expected = np.clip(total + extra[0] if residual else total, *limits)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=0 if small_integers else 1e-5)
-
-
 def _check(cpu, folder, drawn):
     jobs = [case.job(cpu) for case in drawn]
     results = cpu.run(folder, [(func, arguments) for func, arguments, _ in jobs])

@@ -20,6 +20,7 @@ from cases import (
     few,
     integer_outputs,
 )
+from families import FAMILIES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
@@ -319,17 +320,48 @@ def test_ordered(family, folder, drawn):
 @few(6)
 def test_float(cpu, folder, conv, seed, tiling, chunk, small_integers, residual):
     """A convolution in float32: close, and exact where all sums are small integers."""
-    rng = np.random.default_rng(seed)
+    instruction = fma(cpu.bits // 32)
+    found = list(tilings.direct_tilings(conv, instruction))
+    plan = DirectPlan(conv, instruction, Output("float32", "float32" if residual else None), found[tiling % len(found)])
+    _check_float(cpu, folder, _with_chunk(plan, chunk, cpu.machine), np.random.default_rng(seed), small_integers)
 
+
+@pytest.mark.parametrize(
+    ("conv", "chunk"),
+    [
+        (Conv2D(1, 65, 7, 5, 20, (3, 3), padding=(1, 1, 0, 1)), 8),
+        (Conv2D(2, 79, 5, 18, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1)), 5),
+        (Conv2D(1, 40, 6, 2, 8, (2, 3), padding=(0, 2, 1, 0), dilation=(1, 2)), 5),
+        (Conv2D(1, 1, 128, 17, 8, (1, 3), padding=(0, 2, 0, 2), dilation=(1, 2)), 4),
+        (Conv2D(1, 32, 7, 4, 10, (1, 3), padding=(0, 1, 0, 1), groups=2), 4),
+    ],
+)
+def test_float_copied_by_chunks(cpu, folder, conv, chunk):
+    plan = DirectPlan(conv, fma(cpu.bits // 32), Output("float32"), DirectTiling(1, 4, chunk))
+    assert plan.copies_by_chunk
+    _check_float(cpu, folder, plan, np.random.default_rng(0), small_integers=True)
+
+
+def test_large_float_activations_are_copied_by_chunks():
+    machine, instruction = FAMILIES["pmaddubsw"].machine, fma(8)
+
+    def copied(conv):
+        plan = DirectPlan(conv, instruction, Output("float32"), DirectTiling(2, 5))
+        return replace(plan, tiling=replace(plan.tiling, chunk=tilings.chunk_of(plan, machine))).copies_by_chunk
+
+    assert copied(Conv2D(1, 240, 160, 16, 16, (3, 3), padding=(1, 1, 1, 1)))
+    assert not copied(Conv2D(1, 24, 16, 16, 16, (3, 3), padding=(1, 1, 1, 1)))
+    assert not copied(Conv2D(1, 240, 160, 16, 16))  # read where they are
+
+
+def _check_float(cpu, folder, plan, rng, small_integers):
     def values(*shape):
         drawn = rng.integers(-3, 4, shape) if small_integers else rng.standard_normal(shape)
         return drawn.astype("float32")
 
+    conv, residual = plan.conv, plan.output.residual
     x, w = values(conv.batch, conv.height, conv.width, conv.in_channels), values(*weight_shape(conv))
-    bias, instruction = values(conv.out_channels), fma(cpu.bits // 32)
-    found = list(tilings.direct_tilings(conv, instruction))
-    plan = DirectPlan(conv, instruction, Output("float32", "float32" if residual else None), found[tiling % len(found)])
-    plan = _with_chunk(plan, chunk, cpu.machine)
+    bias = values(conv.out_channels)
     limits = np.array([-1, np.inf] if conv.groups == 1 else [-np.inf, 5], "float32")
     packed = [pack_weights(plan, w), pack_channels(plan, bias)]
     extra = [values(*conv.out_shape)] if residual else []
@@ -365,9 +397,7 @@ def _with_chunk(plan, chunk, machine):
     if chunk is None:
         chunk = tilings.chunk_of(plan, machine)
     else:
-        conv, tiling = plan.conv, plan.tiling
-        places = conv.out_height if conv.out_height > 1 else plan.padded_columns // tiling.tile
-        divisors = [n for n in range(1, places + 1) if places % n == 0]
+        divisors = [n for n in range(1, plan.places + 1) if plan.places % n == 0]
         chunk = divisors[chunk % len(divisors)]
     return replace(plan, tiling=replace(plan.tiling, chunk=chunk))
 

@@ -72,6 +72,11 @@ def test_a_softmax_computes_each_exponential_once(axis):
     assert text.count("T.reinterpret(") == 4  # of one exp
 
 
+def test_what_a_row_is_divided_by_becomes_a_factor():
+    text = fallback(_prim_func(OPERATORS["softmax"][0], (8, 128), (1,))).script()
+    assert text.count(" / ") == text.count("T.float32(1.0) / ") > 0
+
+
 def test_products_of_matrices_are_not_scheduled_so():
     a, b = te.placeholder((8, 9), name="a"), te.placeholder((9, 10), name="b")
     assert by_rows(s_tir.Schedule(te.create_prim_func([a, b, topi.matmul(a, b)])), 16) is None
