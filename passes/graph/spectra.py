@@ -1,4 +1,4 @@
-"""Layers that make spectra whose logarithm a network goes on with."""
+"""Layers that make spectra whose logarithm, or magnitudes, a network goes on with."""
 
 from tvm import relax
 
@@ -16,12 +16,15 @@ _MAGNITUDES = {
 }
 
 
+_HEARD_BY = {"relax.log", "relax.sqrt"}
+
+
 def layers_of_spectra(net: Network) -> list[str]:
-    """Names of layers that transform an input linearly, where magnitudes of the result stand under a logarithm.
+    """Names of layers that transform an input linearly, where magnitudes of the result stand under a logarithm or root.
 
     As in networks that hear: windows of sound times sines, squares, sums, mel bands, and decibels of it all. In a
     logarithm what is small counts as much as what is large, and the noise of quantization, which is the same everywhere
-    in a tensor, drowns what is small.
+    in a tensor, drowns what is small. Squares under a root lose it as well: they have twice the range.
     """
     linear: set[int] = set()
     spectral: set[int] = set()  # those included
@@ -30,9 +33,9 @@ def layers_of_spectra(net: Network) -> list[str]:
             linear.add(i)
         if i in linear or (node.inputs and all(j in spectral for j in node.inputs) and _is_magnitude(node)):
             spectral.add(i)
-    heard: set[int] = set()  # what a logarithm reads, and what that is made of
+    heard: set[int] = set()  # what a logarithm or root reads, and what that is made of
     for i in sorted(spectral, reverse=True):
-        if any(user in heard or operator_name(net.nodes[user].expr) == "relax.log" for user in net.users[i]):
+        if any(user in heard or operator_name(net.nodes[user].expr) in _HEARD_BY for user in net.users[i]):
             heard.add(i)
     return [net.nodes[i].name for i in sorted(heard) if net.nodes[i].op in _LAYERS]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
-from ..graph.network import Network, Node
+from ..graph.network import Network, Node, read_network
 from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
@@ -13,6 +13,8 @@ from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress, part_of
 from ..quantized.quantizers import check_scheme
 from .coupled_channels import CoupledChannels
+from .island_scalings import factors as scaling_factors
+from .island_scalings import is_scaling, with_scalings, without_idle_scalings
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
@@ -62,6 +64,8 @@ class EqualizeChannels:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace weights and biases."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        mod = with_scalings(mod, problem.net, problem.points)
+        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
         net, coupled = problem.net, CoupledChannels(problem.net)
         activations, powers = _measure(problem, coupled, part_of(self.progress, 0.0, _MEASURED))
         # what is not finite is for the calibration that follows, which names the layer
@@ -78,7 +82,8 @@ class EqualizeChannels:
                 name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, _TRIED[best]
                 noise = float(noises[best] / noises[0])
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
-        return replace_constants(mod, net, _scaled(net, coupled, factors))
+        mod = replace_constants(mod, net, _scaled(net, coupled, factors))
+        return without_idle_scalings(mod, read_network(mod))
 
 
 @dataclass
@@ -285,8 +290,9 @@ def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict
     """The network's constants with factors taken up."""
     constants = {}
     for i, node in enumerate(net.nodes):
-        if node.op == "bias_add" and i in coupled.classes:
-            constants[i] = node.constant * factors[coupled.classes[i]].reshape(node.constant.shape)
+        if (node.op == "bias_add" or is_scaling(node)) and i in coupled.classes:
+            constant = scaling_factors(node) if is_scaling(node) else node.constant
+            constants[i] = constant * factors[coupled.classes[i]].reshape(constant.shape)
         elif node.op in ("conv2d", "dense"):
             made, read = (factors[coupled.classes[j]] if j in coupled.classes else None for j in (i, node.inputs[0]))
             out = (-1, 1, 1, 1) if node.op == "conv2d" else (1, -1)

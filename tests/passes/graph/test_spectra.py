@@ -1,4 +1,4 @@
-"""Layers whose result's logarithm counts."""
+"""Layers whose result's logarithm, or magnitude, counts."""
 
 import numpy as np
 import pytest
@@ -35,12 +35,21 @@ def powers(emit, x):
     return [conv(emit, spectrum(emit, x), "a")]
 
 
+def magnitudes(emit, x):
+    return [conv(emit, emit(relax.op.sqrt(spectrum(emit, x)), "magnitude"), "a")]
+
+
 def deep_logarithm(emit, x):
     a = relu(emit, conv(emit, x, "a"), "ra")
     return [emit(relax.op.log(emit(relax.op.exp(conv(emit, a, "bb")), "e")), "y"), conv(emit, x, "c")]
 
 
-@pytest.mark.parametrize(("make", "names"), [(decibels, ["low", "sin", "cos"]), (powers, []), (deep_logarithm, [])])
+SPECTRAL = ["low", "sin", "cos"]
+
+
+@pytest.mark.parametrize(
+    ("make", "names"), [(decibels, SPECTRAL), (magnitudes, SPECTRAL), (powers, []), (deep_logarithm, [])]
+)
 def test_layers_between_an_input_and_a_logarithm(make, names):
     assert layers_of_spectra(read_network(build(make, SHAPE))) == names
 
