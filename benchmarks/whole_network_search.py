@@ -18,7 +18,6 @@ from eq_tvm.passes import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from eq_tvm.passes.calibrate.histogram_calibration import threshold_scales
 from eq_tvm.passes.calibrate.kl_calibrate import kl_threshold
 from eq_tvm.passes.calibrate.layer_samples import activation_behind
-from eq_tvm.passes.calibrate.minmax_calibrate import max_abs_weight_scales
 from eq_tvm.passes.calibrate.scale_search import Candidates
 from eq_tvm.passes.graph.network import BOUNDS, Network
 from eq_tvm.passes.quantized.annotate import Scales
@@ -60,8 +59,7 @@ class WholeNetworkSearch:
     def run(self) -> Scales:
         """Search all scales."""
         problem = self.problem
-        activations = threshold_scales(problem, kl_threshold, lambda done, message: None)
-        self.sim = Simulation(problem, problem.scales(activations, max_abs_weight_scales(problem)))
+        self.sim = Simulation(problem, threshold_scales(problem, kl_threshold, lambda done, message: None))
         for layer in self.layers:
             self._search_weights(layer)
         for group in self.inputs:
