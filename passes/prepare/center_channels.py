@@ -8,12 +8,12 @@ from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
-from ..quantized.progress import Progress, no_progress
-from ..quantized.quantizers import check_scheme
+from ..quantized.progress import Progress
+from .preparation import Preparation
 
 
 @tvm.transform.module_pass(opt_level=0, name="CenterChannels")
-class CenterChannels:
+class CenterChannels(Preparation):
     """Subtract a constant from channels of a canonical module, which the layers behind add again in their biases.
 
     For what no bound follows, as the bottlenecks of MobileNetV2 (the projections, and the sums along a stage), if all
@@ -24,27 +24,13 @@ class CenterChannels:
     The constant is halfway between the channel's mean, and the middle between its least and largest value: the former
     leaves the tails at unequal distances, the latter hangs on two numbers of some images.
 
-    Parameters
-    ----------
-    images, scheme, activation_range, progress
-        As for the calibration that follows: see `Calibration`.
+    Parameters are those of `Preparation`.
     """
-
-    def __init__(
-        self,
-        images: dict[str, np.ndarray],
-        *,
-        scheme: str = "int7",
-        activation_range: str = "unsigned",
-        progress: Progress = no_progress,
-    ) -> None:
-        check_scheme(scheme, activation_range)
-        self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace biases."""
-        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        problem = self.problem(mod)
         net, free = problem.net, _free(problem.net)
         if not free:
             return mod

@@ -13,8 +13,8 @@ from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
 from ..quantized.parallel import map_threads, single_threaded_blas
 from ..quantized.problem import Problem
-from ..quantized.progress import Progress, no_progress
-from ..quantized.quantizers import check_scheme
+from ..quantized.progress import Progress
+from .preparation import Preparation
 
 _SAMPLED = 2**12  # elements of each image
 _QUANTILES = 2**12  # of them all that errors are counted on
@@ -25,7 +25,7 @@ _CLEARLY = 0.9  # of the error that there was
 
 
 @tvm.transform.module_pass(opt_level=0, name="CenterSources")
-class CenterSources:
+class CenterSources(Preparation):
     """Subtract a constant from a bias that only functions of single elements read, which add it again.
 
     SiLU, GELU, hard-swish and sigmoid hardly vary below some number (or above one), but what they read lies there with
@@ -36,27 +36,13 @@ class CenterSources:
     The constant is the one with the least error behind the functions. What a bound changes is less than a quarter of a
     step of the functions' results.
 
-    Parameters
-    ----------
-    images, scheme, activation_range, progress
-        As for the calibration that follows: see `Calibration`.
+    Parameters are those of `Preparation`.
     """
-
-    def __init__(
-        self,
-        images: dict[str, np.ndarray],
-        *,
-        scheme: str = "int7",
-        activation_range: str = "unsigned",
-        progress: Progress = no_progress,
-    ) -> None:
-        check_scheme(scheme, activation_range)
-        self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace biases, and put bounds and constants behind them."""
-        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        problem = self.problem(mod)
         limits = _sources(problem)
         samples = _samples(problem, limits, self.progress) if limits else {}
         fits = map_threads(lambda i: _fit(problem.net, i, samples[i], limits[i]), samples)

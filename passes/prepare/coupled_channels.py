@@ -20,7 +20,8 @@ class CoupledChannels:
     classes : dict of int to numpy.ndarray (C,) int
         For each node whose channels (axis 1) are known, the class of each.
     frozen : set of int
-        Classes whose factor must be 1: of inputs and outputs, and of what other operators read or make.
+        Classes whose factor must be 1: of inputs and outputs, and of what other operators read or make, but for those
+        that `island_scalings` follow.
     is_frozen : numpy.ndarray (classes,) bool
         The same, for all of them.
     """

@@ -10,11 +10,11 @@ from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
-from ..quantized.progress import Progress, no_progress, part_of
-from ..quantized.quantizers import check_scheme
+from ..quantized.progress import Progress, part_of
 from .coupled_channels import CoupledChannels
 from .island_scalings import factors as scaling_factors
 from .island_scalings import is_scaling, with_scalings, without_idle_scalings
+from .preparation import Preparation
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
@@ -23,7 +23,7 @@ _MEASURED = 0.8  # of the time, before factors are tried
 
 
 @tvm.transform.module_pass(opt_level=0, name="EqualizeChannels")
-class EqualizeChannels:
+class EqualizeChannels(Preparation):
     """Scale channels between layers of a canonical module: what they compute stays the same, but for rounding.
 
     Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
@@ -36,41 +36,26 @@ class EqualizeChannels:
     Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
     exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least.
 
-    Parameters
-    ----------
-    images, scheme, activation_range, progress
-        As for the calibration that follows: see `Calibration`.
+    Parameters are those of `Preparation`.
 
     Attributes
     ----------
     record : list of dict
-        For each set of activations that were equalized together: the first `layer` that makes one, the `exponent`, the
-        `margin`, and the estimated `noise`, in parts of what it was.
+        After a run, for each set of activations that were equalized together: the first `layer` that makes one, the
+        `exponent`, the `margin`, and the estimated `noise`, in parts of what it was.
     """
-
-    def __init__(
-        self,
-        images: dict[str, np.ndarray],
-        *,
-        scheme: str = "int7",
-        activation_range: str = "unsigned",
-        progress: Progress = no_progress,
-    ) -> None:
-        check_scheme(scheme, activation_range)
-        self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
-        self.record: list[dict[str, str | float]] = []
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace weights and biases."""
-        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        problem = self.problem(mod)
         mod = with_scalings(mod, problem.net, problem.points)
-        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        problem = self.problem(mod)
         net, coupled = problem.net, CoupledChannels(problem.net)
         activations, powers = _measure(problem, coupled, part_of(self.progress, 0.0, _MEASURED))
         # what is not finite is for the calibration that follows, which names the layer
         activations = [a for a in activations if np.isfinite(a.squares).all()]
-        factors, self.record = np.ones(len(coupled)), []
+        factors, self.record = np.ones(len(coupled)), list[dict[str, str | float]]()
         components, progress = _components(activations), part_of(self.progress, _MEASURED, 1.0)
         for k, together in enumerate(components):
             progress(k / len(components), f"equalizing {net.nodes[together[0].node].name}")
