@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.network import Network, Node
-from .island_scalings import is_scaling
+from .island_scalings import scaling
 
 _SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "resize"}
 
@@ -33,7 +33,7 @@ class CoupledChannels:
         for i, node in enumerate(net.nodes):
             inputs = [self.classes[j] for j in node.inputs if j in self.classes]
             found = self._of(net, node, inputs) if len(inputs) == len(node.inputs) else None
-            if is_scaling(node):
+            if scaling(node) is not None:
                 frozen += inputs
                 found = self._fresh(node.shape[1])
             elif found is None:

@@ -12,8 +12,7 @@ from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, part_of
 from .coupled_channels import CoupledChannels
-from .island_scalings import factors as scaling_factors
-from .island_scalings import is_scaling, with_scalings, without_idle_scalings
+from .island_scalings import scaling, with_scalings, without_idle_scalings
 from .preparation import Preparation
 
 # Exponents and margins that are tried: see EqualizeChannels.
@@ -275,8 +274,8 @@ def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict
     """The network's constants with factors taken up."""
     constants = {}
     for i, node in enumerate(net.nodes):
-        if (node.op == "bias_add" or is_scaling(node)) and i in coupled.classes:
-            constant = scaling_factors(node) if is_scaling(node) else node.constant
+        constant = node.constant if node.op == "bias_add" else scaling(node)
+        if constant is not None and i in coupled.classes:
             constants[i] = constant * factors[coupled.classes[i]].reshape(constant.shape)
         elif node.op in ("conv2d", "dense"):
             made, read = (factors[coupled.classes[j]] if j in coupled.classes else None for j in (i, node.inputs[0]))

@@ -9,8 +9,6 @@ from ..graph.rebuild import rebuild
 from ..graph.rewrite import array, emit_named, operator_name
 from ..quantized.quantization_points import QuantizationPoints
 
-_SUFFIX = "_scaled"
-
 
 def with_scalings(mod: tvm.IRModule, net: Network, points: QuantizationPoints) -> tvm.IRModule:
     """The module with products with ones behind all float operators that only layers read, in integers.
@@ -30,14 +28,14 @@ def with_scalings(mod: tvm.IRModule, net: Network, points: QuantizationPoints) -
         if i not in wanted:
             return var
         ones = np.ones((1, node.shape[1], *[1] * (len(node.shape) - 2)), np.float32)
-        return emit_named(builder, relax.op.multiply(var, relax.const(ones)), f"{node.name}{_SUFFIX}")
+        return emit_named(builder, relax.op.multiply(var, relax.const(ones)), f"{node.name}_scaled")
 
     return rebuild(mod, net, bind)
 
 
 def without_idle_scalings(mod: tvm.IRModule, net: Network) -> tvm.IRModule:
     """The module without those that are still ones."""
-    idle = {i for i, node in enumerate(net.nodes) if is_scaling(node) and (factors(node) == 1).all()}
+    idle = {i for i, node in enumerate(net.nodes) if (found := scaling(node)) is not None and (found == 1).all()}
 
     def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
         node = net.nodes[i]
@@ -48,15 +46,17 @@ def without_idle_scalings(mod: tvm.IRModule, net: Network) -> tvm.IRModule:
     return rebuild(mod, net, bind) if idle else mod
 
 
-def is_scaling(node: Node) -> bool:
-    """Whether a node is such a product."""
-    return node.op == "float" and node.name.endswith(_SUFFIX) and operator_name(node.expr) == "relax.multiply"
-
-
-def factors(node: Node) -> np.ndarray:
-    """Those of one, (1, C, ...)."""
+def scaling(node: Node) -> np.ndarray | None:
+    """The constant, float32 (1, C, 1, ...), of a product in float with one for each channel; None for other nodes."""
+    if node.op != "float" or operator_name(node.expr) != "relax.multiply" or len(node.shape) not in (2, 4):
+        return None
     constant = array(node.expr.args[1])
-    assert constant is not None
+    if (
+        constant is None
+        or constant.dtype != np.float32
+        or constant.shape != (1, *node.shape[1:2], *[1] * (len(node.shape) - 2))
+    ):
+        return None
     return constant
 
 
@@ -64,5 +64,7 @@ def _is_scalable(net: Network, producers: tuple[int, ...]) -> bool:
     (i, *others) = producers
     node = net.nodes[i]
     if others or node.op != "float" or node.left_float or len(node.shape) not in (2, 4) or i in net.outputs:
+        return False
+    if scaling(node) is not None:  # takes factors itself
         return False
     return all(net.nodes[user].op in ("conv2d", "dense") for user in net.users[i])

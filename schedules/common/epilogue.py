@@ -37,7 +37,7 @@ class Output:
     residual_zero: int = 0
 
     def limits(self) -> te.Tensor:
-        """Placeholder of [low, high] as stored, and of integers R, the residual's fixed-point scale."""
+        """Placeholder of [low, high] (float32 output) or, as stored, [low, high, R] (R: the residual's scale)."""
         return (
             te.placeholder((2,), "float32", "limits")
             if self.dtype == "float32"

@@ -34,6 +34,16 @@ def test_they_get_factors():
     assert loss(equalized, images, held_out) < 0.2 * loss(module, images, held_out)
 
 
+def test_products_of_the_network_are_no_constants():
+    def make(emit, x):
+        summed = emit(relax.op.cumsum(x, axis=3), "summed")
+        return [
+            conv(emit, emit(relax.op.multiply(summed, emit(relax.op.cumsum(x, axis=2), "other")), "a_scaled"), "last")
+        ]
+
+    EqualizeChannels({"x": random(4, 8, 8, 8)}, scheme="int8")(build(make, (1, 8, 8, 8)))
+
+
 def test_no_product_where_they_are_even():
     module = network(np.ones_like(RANGES))
     assert "summed_scaled" not in bindings(EqualizeChannels({"x": random(8, 8, 8, 8)}, scheme="int8")(module))
