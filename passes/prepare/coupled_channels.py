@@ -35,7 +35,7 @@ class CoupledChannels:
             found = self._of(net, node, inputs) if len(inputs) == len(node.inputs) else None
             if scaling(node) is not None:
                 frozen += inputs
-                found = self._fresh(node.shape[1])
+                found = self._fresh(node.shape[1]) if node.op == "float" else self._fresh(1).repeat(node.shape[1])
             elif found is None:
                 frozen += inputs
                 if node.is_tensor and len(node.shape) in (2, 4):

@@ -17,7 +17,9 @@ from .preparation import Preparation
 
 # Exponents and margins that are tried: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
+_TRIED_OUTSIDE = (*_TRIED, *((1.0, margin) for margin in (0.0, 0.1, 0.25)))  # where layers don't make all channels
 _LARGEST_FACTOR = 1024.0
+_WORTH = 0.25  # parts of the noise that may be left for the inputs' channels to be scaled: a bit is won
 _MEASURED = 0.8  # of the time, before factors are tried
 
 
@@ -33,7 +35,8 @@ class EqualizeChannels(Preparation):
     half of the images (every second one) tells how far they go beyond the other.
 
     Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
-    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least.
+    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least. Channels
+    of inputs are left as they are, often pixels that integers hold exactly, unless that gains much.
 
     Parameters are those of `Preparation`.
 
@@ -58,12 +61,13 @@ class EqualizeChannels(Preparation):
         components, progress = _components(activations), part_of(self.progress, _MEASURED, 1.0)
         for k, together in enumerate(components):
             progress(k / len(components), f"equalizing {net.nodes[together[0].node].name}")
-            tried = [_factors(together, coupled, *how) for how in _TRIED]
+            ways = _ways(net, together)
+            tried = [_factors(together, coupled, *how) for how in ways]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
-            if best:
+            if best and noises[best] <= noises[0] * (_WORTH if _scales_inputs(net, together) else 1):
                 factors *= tried[best]
-                name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, _TRIED[best]
+                name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, ways[best]
                 noise = float(noises[best] / noises[0])
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
         mod = replace_constants(mod, net, _scaled(net, coupled, factors))
@@ -191,6 +195,18 @@ def _components(activations: list[_Activation]) -> list[list[_Activation]]:
                 apart.append(other)
         components = [*apart, (classes, together)]
     return [together for _, together in components]
+
+
+def _ways(net: Network, together: list[_Activation]) -> tuple[tuple[float, float], ...]:
+    """Exponents and margins to try."""
+    return _TRIED_OUTSIDE if any(scaling(net.nodes[a.node]) is not None for a in together) else _TRIED
+
+
+def _scales_inputs(net: Network, together: list[_Activation]) -> bool:
+    return any(
+        scaling(net.nodes[a.node]) is not None and net.nodes[net.nodes[a.node].inputs[0]].op == "input"
+        for a in together
+    )
 
 
 def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float) -> np.ndarray:
