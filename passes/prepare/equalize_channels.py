@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
-from ..graph.network import Network, Node, read_network
+from ..graph.network import PASS_THROUGH, Network, Node, read_network
 from ..graph.rebuild import replace_constants
 from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
@@ -15,10 +15,12 @@ from .coupled_channels import CoupledChannels
 from .island_scalings import scaling, with_scalings, without_idle_scalings
 from .preparation import Preparation
 
-# Exponents and margins that are tried: see EqualizeChannels.
+# Exponents and margins that are tried, and the largest factor: see EqualizeChannels.
 _TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
-_TRIED_OUTSIDE = (*_TRIED, *((1.0, margin) for margin in (0.0, 0.1, 0.25)))  # where layers don't make all channels
-_LARGEST_FACTOR = 1024.0
+_LARGEST_FACTOR = 2.0**10
+# The same where products scale what layers don't make: a table's features have any ranges.
+_TRIED_OUTSIDE = (*_TRIED, *((1.0, margin) for margin in (0.0, 0.1, 0.25)))
+_LARGEST_OUTSIDE = 2.0**24
 _WORTH = 0.25  # parts of the noise that may be left for the inputs' channels to be scaled: a bit is won
 _MEASURED = 0.8  # of the time, before factors are tried
 
@@ -61,11 +63,12 @@ class EqualizeChannels(Preparation):
         components, progress = _components(activations), part_of(self.progress, _MEASURED, 1.0)
         for k, together in enumerate(components):
             progress(k / len(components), f"equalizing {net.nodes[together[0].node].name}")
-            ways = _ways(net, together)
-            tried = [_factors(together, coupled, *how) for how in ways]
+            outside = [a.node for a in together if scaling(net.nodes[a.node]) is not None]
+            ways, largest = (_TRIED_OUTSIDE, _LARGEST_OUTSIDE) if outside else (_TRIED, _LARGEST_FACTOR)
+            tried = [_factors(together, coupled, *how, largest) for how in ways]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
-            if best and noises[best] <= noises[0] * (_WORTH if _scales_inputs(net, together) else 1):
+            if best and noises[best] <= noises[0] * (_WORTH if any(_reads_input(net, i) for i in outside) else 1):
                 factors *= tried[best]
                 name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, ways[best]
                 noise = float(noises[best] / noises[0])
@@ -197,19 +200,17 @@ def _components(activations: list[_Activation]) -> list[list[_Activation]]:
     return [together for _, together in components]
 
 
-def _ways(net: Network, together: list[_Activation]) -> tuple[tuple[float, float], ...]:
-    """Exponents and margins to try."""
-    return _TRIED_OUTSIDE if any(scaling(net.nodes[a.node]) is not None for a in together) else _TRIED
-
-
-def _scales_inputs(net: Network, together: list[_Activation]) -> bool:
+def _reads_input(net: Network, node: int) -> bool:
+    """Whether an input of the network gets there as it is."""
     return any(
-        scaling(net.nodes[a.node]) is not None and net.nodes[net.nodes[a.node].inputs[0]].op == "input"
-        for a in together
+        net.nodes[i].op == "input" or (net.nodes[i].op in PASS_THROUGH and _reads_input(net, i))
+        for i in net.nodes[node].inputs
     )
 
 
-def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float) -> np.ndarray:
+def _factors(
+    together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float, largest: float
+) -> np.ndarray:
     """For all classes, 1 for those of other activations."""
     factors, ranges = np.ones((2, len(coupled)))
     whole = _ranges(together, factors)
@@ -218,7 +219,7 @@ def _factors(together: list[_Activation], coupled: CoupledChannels, exponent: fl
     for activation in together:
         np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
     classes = classes[(ranges[classes] > 0) & ~coupled.is_frozen[classes]]
-    factors[classes] = np.clip(ranges[classes] * (1 + margin), 1 / _LARGEST_FACTOR, 1) ** -exponent
+    factors[classes] = np.clip(ranges[classes] * (1 + margin), 1 / largest, 1) ** -exponent
     return factors
 
 

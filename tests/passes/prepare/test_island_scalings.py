@@ -80,7 +80,7 @@ def test_so_do_inputs_that_are_transposed_and_joined():
 
 
 def test_features_of_a_dense_layer_get_factors():
-    ranges = RANGES.reshape(1, 8)
+    ranges = np.float32(10.0 ** np.linspace(-2, 5, 8)).reshape(1, 8)  # incomes and flags
 
     def make(emit, x):
         return [emit(relax.op.matmul(x, relax.const(random(8, 4) / ranges.T)), "last")]
@@ -96,6 +96,13 @@ def test_inputs_of_even_channels_are_left():
     pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8)) / np.float32([255, 225, 300]).reshape(3, 1, 1)
     images, held_out = np.split(pixels.astype("float32"), [8])
     check(make, images, held_out, (1, 3, 8, 8), added="x_scaled", gain=1)
+
+    def transposed(emit, x):
+        return [conv(emit, emit(relax.op.permute_dims(x, (0, 3, 1, 2)), "moved"), "last", weight=random(4, 3, 3, 3))]
+
+    check(
+        transposed, *(x.transpose(0, 2, 3, 1) for x in (images, held_out)), (1, 8, 8, 3), added="moved_scaled", gain=1
+    )
 
 
 def test_joined_functions_get_a_factor_each():
