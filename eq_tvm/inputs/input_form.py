@@ -51,6 +51,11 @@ class InputForm:
         """How many items one run takes."""
         return self.info.shape[0] if self.layout else 1
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether the input takes images of one channel."""
+        return self.layout is not None and self.info.shape[self.layout.index("C")] == 1
+
     def items(self, array: np.ndarray, name: str) -> np.ndarray:
         """The items in an array, along a first axis: it may be one, or several, or several runs with their batch.
 
@@ -104,12 +109,8 @@ class InputForm:
 
     def _lacks_channels(self, array: np.ndarray) -> bool:
         taken_as_it_is = array.shape == self.item_shape and self.info.dtype == "uint8"
-        grey = self._is_grey and array.dtype == np.uint8 and not taken_as_it_is
+        grey = self.is_grey and array.dtype == np.uint8 and not taken_as_it_is
         return grey and (array.ndim == 2 or (array.ndim == 3 and not self._is_image(array)))
-
-    @property
-    def _is_grey(self) -> bool:
-        return self.layout is not None and self.info.shape[self.layout.index("C")] == 1
 
     def _is_image(self, array: np.ndarray) -> bool:
         return array.ndim == 3 and array.shape[2] in (1, 3)
@@ -143,8 +144,8 @@ class InputForm:
 
     def _unchanged(self) -> Preprocess:
         """Pixels 0..255, grey where the network has one channel."""
-        count = 1 if self._is_grey else 3
-        return Preprocess("GRAY" if self._is_grey else "RGB", mean=(0.0,) * count, std=(1.0,) * count)
+        count = 1 if self.is_grey else 3
+        return Preprocess("GRAY" if self.is_grey else "RGB", mean=(0.0,) * count, std=(1.0,) * count)
 
     def _misfit(self, shape: tuple[int, ...], array: np.ndarray, name: str) -> UserError:
         if self.layout and array.dtype == np.uint8 and self.info.dtype != "uint8" and array.ndim < 3:
@@ -165,8 +166,8 @@ def network_input(
     Parameters
     ----------
     array : np.ndarray
-        uint8 (H, W, C), where the network takes images: pixels, which are preprocessed; (H, W) will do for grey. Else what the network takes,
-        with or without a batch axis of 1.
+        uint8 (H, W, C), where the network takes images: pixels, which are preprocessed; (H, W) will do for grey. Else
+        what the network takes, with or without a batch axis of 1.
     info : TensorInfo
     preprocess : Preprocess, optional
     name : str
