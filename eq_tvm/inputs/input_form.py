@@ -51,8 +51,18 @@ class InputForm:
         """How many items one run takes."""
         return self.info.shape[0] if self.layout else 1
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether the input takes images of one channel."""
+        return self.layout is not None and self.info.shape[self.layout.index("C")] == 1
+
     def items(self, array: np.ndarray, name: str) -> np.ndarray:
-        """The items in an array, along a first axis: it may be one, or several, or several runs with their batch."""
+        """The items in an array, along a first axis: it may be one, or several, or several runs with their batch.
+
+        Grey images may lack the axis of channels: uint8 (H, W) or (N, H, W), where the network has one channel.
+        """
+        if self._lacks_channels(array):
+            array = array[..., np.newaxis]
         rank = len(self.item_shape)
         if array.ndim == rank:
             return array[np.newaxis]
@@ -97,6 +107,11 @@ class InputForm:
             raise self._misfit(array.shape, array, name)
         return self.joined([self.item(each, name) for each in items])
 
+    def _lacks_channels(self, array: np.ndarray) -> bool:
+        taken_as_it_is = array.shape == self.item_shape and self.info.dtype == "uint8"
+        grey = self.is_grey and array.dtype == np.uint8 and not taken_as_it_is
+        return grey and (array.ndim == 2 or (array.ndim == 3 and not self._is_image(array)))
+
     def _is_image(self, array: np.ndarray) -> bool:
         return array.ndim == 3 and array.shape[2] in (1, 3)
 
@@ -129,9 +144,8 @@ class InputForm:
 
     def _unchanged(self) -> Preprocess:
         """Pixels 0..255, grey where the network has one channel."""
-        grey = self.layout and self.info.shape[self.layout.index("C")] == 1
-        count = 1 if grey else 3
-        return Preprocess("GRAY" if grey else "RGB", mean=(0.0,) * count, std=(1.0,) * count)
+        count = 1 if self.is_grey else 3
+        return Preprocess("GRAY" if self.is_grey else "RGB", mean=(0.0,) * count, std=(1.0,) * count)
 
     def _misfit(self, shape: tuple[int, ...], array: np.ndarray, name: str) -> UserError:
         if self.layout and array.dtype == np.uint8 and self.info.dtype != "uint8" and array.ndim < 3:
@@ -152,8 +166,8 @@ def network_input(
     Parameters
     ----------
     array : np.ndarray
-        uint8 (H, W, C), where the network takes images: pixels, which are preprocessed. Else what the network takes,
-        with or without a batch axis of 1.
+        uint8 (H, W, C), where the network takes images: pixels, which are preprocessed; (H, W) will do for grey. Else
+        what the network takes, with or without a batch axis of 1.
     info : TensorInfo
     preprocess : Preprocess, optional
     name : str

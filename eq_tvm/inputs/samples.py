@@ -112,10 +112,12 @@ class Samples:
 
     def warn_of_raw_pixels(self) -> None:
         """Warn where a network of floats gets pixels as they are only because nothing says how to preprocess them."""
-        if any(_raw_pixels(form, dataset) for form, dataset in self.parts):
+        raw = [form for form, dataset in self.parts if _raw_pixels(form, dataset)]
+        if raw:
+            order = "" if all(form.is_grey for form in raw) else ", in the order RGB"
             warnings.warn(
-                f"{self.source} goes into the network as pixels from 0 to 255, in the order RGB: say how it was "
-                "trained by --preprocess FILE (if just so, with mean 0 and std 1)",
+                f"{self.source} goes into the network as pixels from 0 to 255{order}: say how it was trained by "
+                "--preprocess FILE (if just so, with mean 0 and std 1)",
                 stacklevel=2,
             )
 

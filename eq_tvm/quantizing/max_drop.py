@@ -88,8 +88,8 @@ def keep_worst(
     """
     if not held_out:
         raise UserError(
-            "--max-drop measures on calibration images that find no scales, and there are none left: "
-            f"pass more images than --images {how.images}, and not noise"
+            "--max-drop measures on calibration images that find no scales, and there are none left: pass more images, "
+            "and not noise, or find scales on fewer of them, by --images N"
         )
     trials = _Trials(module, images, held_out, how, progress)
     first = trials.run(())

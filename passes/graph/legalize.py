@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tvm import relax, te, tirx, topi
@@ -22,7 +23,9 @@ def _legalizer(
         axes = [int(axis) for axis in call.attrs.axis] if call.attrs.axis is not None else None
         if not str(call.ty.dtype).startswith("float"):
             return builder.call_te(of_integers, call.args[0], axes, call.attrs.keepdims)
-        return builder.call_te(lambda x: _reduced(x, reducer, axes, bool(call.attrs.keepdims)), call.args[0])
+        name = call.op.name.removeprefix("relax.")
+        reduced = partial(_reduced, reducer=reducer, axes=axes, keepdims=bool(call.attrs.keepdims))
+        return builder.call_te(reduced, call.args[0], primfunc_name_hint=name)
 
     return legalize
 

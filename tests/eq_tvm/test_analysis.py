@@ -200,7 +200,13 @@ def test_bad_options(refused):
             "--max-drop",
             points,
         )
-    refused("--max-drop measures on calibration images that find no scales", *compile_[:-1], 60, "--max-drop", 1)
+    refused(
+        "there are none left: pass more images, and not noise, or find scales on fewer of them",
+        *compile_[:-1],
+        60,
+        "--max-drop",
+        1,
+    )
     refused(
         "--max-drop measures on calibration images that find no scales",
         "compile",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 
-from eq_tvm.importer.static import batch_norm, control_flow, empty, selection, sequences, shapes, windows
+from eq_tvm.importer.static import batch_norm, control_flow, empty, quantized, selection, sequences, shapes, windows
 from eq_tvm.importer.static.rows import follow
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
@@ -46,5 +46,6 @@ _HANDLERS: dict[str, Handler] = {
     **selection.HANDLERS,
     **batch_norm.HANDLERS,
     **windows.HANDLERS,
+    **quantized.HANDLERS,
     **empty.HANDLERS,
 }

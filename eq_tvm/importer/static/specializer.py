@@ -95,7 +95,8 @@ class Specializer:
         node = from_the_front(node, self.opset, self._rank(node))
         if self._follow(self, node):
             return
-        handler = self._handlers.get(node.op_type) if node.domain in ("", "ai.onnx", OURS) else None
+        own = node.domain in ("", "ai.onnx", OURS)
+        handler = self._handlers.get(node.op_type if own else f"{node.domain}.{node.op_type}")
         if handler is not None and handler(self, node, scope or {}):
             return
         if any(name in self.sequences for name in node.input):

@@ -57,6 +57,25 @@ def test_pixels_in_each_layout():
     np.testing.assert_array_equal(grey[0], PIXELS[:, :, :1].astype(np.float32))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 6, 4), (1, 6, 4, 1)])
+def test_grey_images_without_an_axis_of_channels(shape):
+    """As Pillow and MNIST have them."""
+    grey, three = PIXELS[:, :, 0], np.moveaxis(PIXELS, 2, 0)
+    gray = Preprocess("GRAY", (9.0,), (3.0,))
+    np.testing.assert_array_equal(converted(grey, shape, gray), converted(grey[:, :, None], shape, gray))
+    form = InputForm(TensorInfo("x", shape, "float32"))
+    np.testing.assert_array_equal(form.items(three, "images"), three[..., None])
+    np.testing.assert_array_equal(form.items(three[:1], "images"), three[:1, ..., None])
+    with pytest.raises(UserError, match="a uint8 image has the shape"):
+        InputForm(TensorInfo("x", SHAPE, "float32")).items(grey, "images")
+
+
+def test_grey_bytes_that_the_network_takes():
+    grey = TensorInfo("x", (1, 1, 6, 4), "uint8")
+    assert InputForm(grey).items(PIXELS[None, :, :, 0], "images").shape == (1, 1, 6, 4)
+    np.testing.assert_array_equal(network_input(PIXELS[:, :, 0], grey, None)[0, 0], PIXELS[:, :, 0])
+
+
 def test_a_batch_of_images():
     images = RANDOM.integers(0, 256, (2, 6, 4, 3), dtype=np.uint8)
     np.testing.assert_array_equal(converted(images, (2, 3, 6, 4)), images.transpose(0, 3, 1, 2).astype(np.float32))

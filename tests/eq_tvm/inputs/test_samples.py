@@ -96,3 +96,11 @@ def test_images_for_several_inputs(tmp_path):
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"the network has several inputs: pass an \.npz with the arrays x, ids"):
         Samples.read(tmp_path, [IMAGE, IDS], None)
+
+
+@pytest.mark.parametrize(("channels", "order"), [(3, ", in the order RGB: "), (1, ": ")])
+def test_warning_of_raw_pixels(tmp_path, channels, order):
+    path = saved(tmp_path, images=PIXELS[..., :channels])
+    samples = Samples.read(path, [TensorInfo("x", (1, channels, 6, 4), "float32")], None)
+    with pytest.warns(UserWarning, match=f"as pixels from 0 to 255{order}say how it was trained"):
+        samples.warn_of_raw_pixels()

@@ -275,6 +275,33 @@ def test_names_of_tensors_may_be_anything(tmp_path):
     assert describe()[0].decode() == name
 
 
+FUNCTIONS_OF_OUR_OWN = {
+    "ReduceMax": ([("ReduceMax", "x", "y", {"axes": [2]})], {"x": random(1, 2, 4, 4)}, {}),
+    "RoiAlign": (
+        [("RoiAlign", "x r i", "y", {"output_height": 2, "output_width": 2})],
+        {"x": random(1, 2, 4, 4), "r": np.array([[0, 0, 3, 3]], "float32")},
+        {"i": np.zeros(1, "int64")},
+    ),
+    "DeformConv": (
+        [("DeformConv", "x w o", "y", {"kernel_shape": [1, 1]})],
+        {"x": random(1, 2, 4, 4), "o": random(1, 2, 4, 4, seed=1)},
+        {"w": random(3, 2, 1, 1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("operator", FUNCTIONS_OF_OUR_OWN)
+def test_each_function_has_a_name_in_c(operator, tmp_path):
+    nodes, inputs, constants = FUNCTIONS_OF_OUR_OWN[operator]
+    shapes = {name: list(array.shape) for name, array in inputs.items()}
+    opset = 19 if operator == "DeformConv" else 17
+    model = write_model(tmp_path / "net.onnx", nodes, shapes, ["y"], constants, opset=opset)
+    options = {"scheme": "float32", "verify": False}
+    written = eq_tvm.compile(model, artifact="standalone", output=tmp_path / "library", **options)
+    expected = eq_tvm.load(eq_tvm.compile(model, output=tmp_path / "bundle", **options)).run(inputs)["y"]
+    check(Library(written).run(*inputs.values()), [expected])
+
+
 def test_what_it_may_replace(network, tmp_path):
     path = network.library.written.path
     assert standalone.check_destination(path) == path

@@ -50,7 +50,9 @@ def deformable_convolution(call: OnnxCall) -> relax.Expr:
     geometry = _geometry(call, 2)
     offset_groups = call.attributes.get("offset_group", 1)
     columns = call.builder.emit_te(
-        lambda *tensors: _sampled(tensors, weight_shape[2:], geometry, offset_groups), *operands
+        lambda *tensors: _sampled(tensors, weight_shape[2:], geometry, offset_groups),
+        *operands,
+        primfunc_name_hint="deformed_columns",
     )
     height = channels // groups * int(np.prod(weight_shape[2:]))
     columns = relax.op.reshape(columns, (batch, groups, height, int(np.prod(results))))

@@ -33,7 +33,9 @@ def roi_align(call: OnnxCall) -> relax.Expr:
     ratio = attributes.get("sampling_ratio", 0)
     operands = [call.operand(0), call.builder.emit(regions), call.operand(2)]
     return call.builder.emit_te(
-        lambda data, rois, images: _pooled(data, rois, images, pooled, ratio, aligned, mode), *operands
+        lambda data, rois, images: _pooled(data, rois, images, pooled, ratio, aligned, mode),
+        *operands,
+        primfunc_name_hint="roi_align",
     )
 
 
