@@ -13,6 +13,7 @@ from .calibrate.percentile_calibrate import PercentileCalibrate
 from .calibrate.scale_search import Candidates
 from .canonical.canonical_passes import canonical_passes
 from .canonical.expand_transposed import ExpandTransposed
+from .canonical.flatten_depth import FlattenDepth
 from .canonical.flatten_matmul import FlattenMatmul
 from .canonical.fold_batch_norm import FoldBatchNorm
 from .canonical.fold_constants import FoldConstants
@@ -46,6 +47,7 @@ __all__ = [
     "EasyQuantCalibrate",
     "EqualizeChannels",
     "ExpandTransposed",
+    "FlattenDepth",
     "FlattenMatmul",
     "FoldBatchNorm",
     "FoldConstants",

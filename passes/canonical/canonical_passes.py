@@ -3,6 +3,7 @@
 import tvm
 
 from .expand_transposed import ExpandTransposed
+from .flatten_depth import FlattenDepth
 from .flatten_matmul import FlattenMatmul
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
@@ -33,6 +34,7 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         RecoverClip(),
         LiftTo2D(),
+        FlattenDepth(),
         ExpandTransposed(),
         FlattenMatmul(),
         FoldBatchNorm(),
