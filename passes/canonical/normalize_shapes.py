@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
@@ -15,8 +15,8 @@ class NormalizeShapes:
     """Reshape, strided slice, mean and max over the image in one form each.
 
     - ``squeeze``, ``expand_dims``, ``flatten`` become ``reshape``, and adjacent ones one;
-    - ``split`` becomes ``strided_slice``; begin and end lie within the shape, and slices of different axes become one
-      (negative strides stay as they are);
+    - ``split``, and ``take`` of constant places at one distance, become ``strided_slice``; begin and end lie within the
+      shape, and slices of different axes become one (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
     - ``max`` over height and width of float32 is ``max_pool2d``.
     """
@@ -79,6 +79,19 @@ def _split(graph: Graph, var: relax.Var, item: relax.TupleGetItem) -> NewValues 
     return {var: relax.op.strided_slice(data, [axis], [cuts[item.index]], [cuts[item.index + 1]], [1])}
 
 
+def _take(_graph: Graph, call: relax.Call) -> relax.Expr | None:
+    data, places = call.args[0], array(call.args[1])
+    if places is None or places.ndim > 1 or places.size == 0 or call.attrs.axis is None:
+        return None
+    axis = int(call.attrs.axis) % len(shape(data))
+    first, last = int(places.flat[0]), int(places.flat[-1])
+    step = (last - first) // max(places.size - 1, 1) or 1
+    if first < 0 or last >= shape(data)[axis] or step < 0 or places.ravel().tolist() != [*range(first, last + 1, step)]:
+        return None
+    part = relax.op.strided_slice(data, [axis], [first], [last + 1], [step])
+    return part if places.ndim == 1 else relax.op.reshape(part, shape(call))
+
+
 def _strided_slice(graph: Graph, call: relax.Call) -> relax.Expr | None:
     normal = _slices(call)
     if normal is None:
@@ -128,4 +141,5 @@ _RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
     "relax.mean": _mean,
     "relax.max": _max,
     "relax.strided_slice": _strided_slice,
+    "relax.take": _take,
 }
