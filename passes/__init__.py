@@ -18,6 +18,7 @@ from .canonical.flatten_matmul import FlattenMatmul
 from .canonical.fold_batch_norm import FoldBatchNorm
 from .canonical.fold_constants import FoldConstants
 from .canonical.fold_padding import FoldPadding
+from .canonical.join_products import JoinProducts
 from .canonical.lift_to_2d import LiftTo2D
 from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.recover_clip import RecoverClip
@@ -52,6 +53,7 @@ __all__ = [
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
+    "JoinProducts",
     "KLCalibrate",
     "LayerRecord",
     "LiftTo2D",
