@@ -1,4 +1,4 @@
-"""One way to write each operator that moves, selects or reduces over whole axes."""
+"""One way to write each operator that moves, selects or reduces over whole axes, and powers."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,14 @@ _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
 @tvm.transform.module_pass(opt_level=0, name="NormalizeShapes")
 class NormalizeShapes:
-    """Reshape, strided slice, mean and max over the image in one form each.
+    """Reshape, strided slice, mean and max over the image, and powers in one form each.
 
     - ``squeeze``, ``expand_dims``, ``flatten`` become ``reshape``, and adjacent ones one;
     - ``split``, and ``take`` of constant places at one distance, become ``strided_slice``; begin and end lie within the
       shape, and slices of different axes become one (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
-    - ``max`` over height and width of float32 is ``max_pool2d``.
+    - ``max`` over height and width of float32 is ``max_pool2d``;
+    - the exponent of a ``power``, if it is one number, has no axes: kernels then know it, and multiply.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -62,6 +63,13 @@ def _image_axes(call: relax.Call) -> list[int] | None:
     rank = len(shape(call.args[0]))
     axes = sorted(int(axis) % rank for axis in call.attrs.axis or ())
     return axes if rank == 4 and axes == [2, 3] else None
+
+
+def _power(_graph: Graph, call: relax.Call) -> relax.Expr | None:
+    base, exponent = call.args[0], array(call.args[1])
+    if exponent is None or exponent.size != 1 or exponent.ndim == 0 or shape(base) != shape(call):
+        return None
+    return relax.op.power(base, relax.const(exponent.reshape(()), str(exponent.dtype)))
 
 
 def _split(graph: Graph, var: relax.Var, item: relax.TupleGetItem) -> NewValues | None:
@@ -140,6 +148,7 @@ _RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
     **dict.fromkeys(_RESHAPES, _reshape),
     "relax.mean": _mean,
     "relax.max": _max,
+    "relax.power": _power,
     "relax.strided_slice": _strided_slice,
     "relax.take": _take,
 }

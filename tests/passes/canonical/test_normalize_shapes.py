@@ -6,7 +6,7 @@ from rewriting import apply, module
 from tvm import relax
 
 from eq_tvm.passes import NormalizeShapes
-from eq_tvm.passes.graph.rewrite import Graph
+from eq_tvm.passes.graph.rewrite import Graph, array
 
 SHAPE = (1, 4, 6, 5)
 
@@ -51,6 +51,18 @@ CASES = {
 @pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)
 def test_cases(make, expected):
     assert apply(module(make, SHAPE), NormalizeShapes()) == expected
+
+
+def test_the_exponent_of_a_power_has_no_axes():
+    exponent = relax.const(np.full((1, 1, 1), 2, "float32"))
+    (power,) = Graph(NormalizeShapes()(module(lambda x: relax.op.power(x, exponent), SHAPE))).values.values()
+    assert array(power.args[1]).shape == ()
+
+
+def test_exponents_that_differ_stay():
+    exponents = relax.const(np.array([1, 2, 3, 2, 1], "float32"))
+    (power,) = Graph(NormalizeShapes()(module(lambda x: relax.op.power(x, exponents), SHAPE))).values.values()
+    assert array(power.args[1]).shape == (5,)
 
 
 def test_inner_reshape_used_elsewhere():
