@@ -13,10 +13,12 @@ from .calibrate.percentile_calibrate import PercentileCalibrate
 from .calibrate.scale_search import Candidates
 from .canonical.canonical_passes import canonical_passes
 from .canonical.expand_transposed import ExpandTransposed
+from .canonical.flatten_depth import FlattenDepth
 from .canonical.flatten_matmul import FlattenMatmul
 from .canonical.fold_batch_norm import FoldBatchNorm
 from .canonical.fold_constants import FoldConstants
 from .canonical.fold_padding import FoldPadding
+from .canonical.join_products import JoinProducts
 from .canonical.lift_to_2d import LiftTo2D
 from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.recover_clip import RecoverClip
@@ -24,6 +26,7 @@ from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .islands.schedule_fallback import ScheduleFallback
+from .islands.view_outputs import ViewOutputs
 from .lower.lower_to_integer import LowerToInteger
 from .prepare.center_channels import CenterChannels
 from .prepare.center_sources import CenterSources
@@ -46,10 +49,12 @@ __all__ = [
     "EasyQuantCalibrate",
     "EqualizeChannels",
     "ExpandTransposed",
+    "FlattenDepth",
     "FlattenMatmul",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
+    "JoinProducts",
     "KLCalibrate",
     "LayerRecord",
     "LiftTo2D",
@@ -65,6 +70,7 @@ __all__ = [
     "RoundWeights",
     "ScheduleFallback",
     "SinkReshapes",
+    "ViewOutputs",
     "affordable_images",
     "analyze_layers",
     "canonical_passes",

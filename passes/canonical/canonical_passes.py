@@ -3,10 +3,12 @@
 import tvm
 
 from .expand_transposed import ExpandTransposed
+from .flatten_depth import FlattenDepth
 from .flatten_matmul import FlattenMatmul
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
+from .join_products import JoinProducts
 from .lift_to_2d import LiftTo2D
 from .normalize_shapes import NormalizeShapes
 from .recover_clip import RecoverClip
@@ -18,7 +20,8 @@ from .sink_reshapes import SinkReshapes
 def canonical_passes() -> list[tvm.transform.Pass]:
     """Imported -> canonical: float32 NCHW, ``conv2d`` and ``matmul`` with constant weights and one bias, no batch norm.
 
-    One-dimensional and transposed convolutions, and products of tensors of any rank by a constant matrix, become such.
+    Convolutions of one and three dimensions, transposed ones, and products of tensors of any rank by a constant matrix,
+    become such.
 
     Returns
     -------
@@ -33,8 +36,10 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         RecoverClip(),
         LiftTo2D(),
+        FlattenDepth(),
         ExpandTransposed(),
         FlattenMatmul(),
+        JoinProducts(),
         FoldBatchNorm(),
         SinkReshapes(),
         NormalizeShapes(),

@@ -1,24 +1,25 @@
-"""One way to write each operator that moves, selects or reduces over whole axes."""
+"""One way to write each operator that moves, selects or reduces over whole axes, and powers."""
 
 from collections.abc import Callable
 
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
 
 @tvm.transform.module_pass(opt_level=0, name="NormalizeShapes")
 class NormalizeShapes:
-    """Reshape, strided slice, mean and max over the image in one form each.
+    """Reshape, strided slice, mean and max over the image, and powers in one form each.
 
     - ``squeeze``, ``expand_dims``, ``flatten`` become ``reshape``, and adjacent ones one;
-    - ``split`` becomes ``strided_slice``; begin and end lie within the shape, and slices of different axes become one
-      (negative strides stay as they are);
+    - ``split``, and ``take`` of constant places at one distance, become ``strided_slice``; begin and end lie within the
+      shape, and slices of different axes become one (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
-    - ``max`` over height and width of float32 is ``max_pool2d``.
+    - ``max`` over height and width of float32 is ``max_pool2d``;
+    - the exponent of a ``power``, if it is one number, has no axes: kernels then know it, and multiply.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -64,6 +65,13 @@ def _image_axes(call: relax.Call) -> list[int] | None:
     return axes if rank == 4 and axes == [2, 3] else None
 
 
+def _power(_graph: Graph, call: relax.Call) -> relax.Expr | None:
+    base, exponent = call.args[0], array(call.args[1])
+    if exponent is None or exponent.size != 1 or exponent.ndim == 0 or shape(base) != shape(call):
+        return None
+    return relax.op.power(base, relax.const(exponent.reshape(()), str(exponent.dtype)))
+
+
 def _split(graph: Graph, var: relax.Var, item: relax.TupleGetItem) -> NewValues | None:
     split = graph.call(item.tuple_value, "relax.split")
     if split is None:
@@ -77,6 +85,19 @@ def _split(graph: Graph, var: relax.Var, item: relax.TupleGetItem) -> NewValues 
     else:
         cuts = [0, *(int(index) for index in sections), extents[axis]]
     return {var: relax.op.strided_slice(data, [axis], [cuts[item.index]], [cuts[item.index + 1]], [1])}
+
+
+def _take(_graph: Graph, call: relax.Call) -> relax.Expr | None:
+    data, places = call.args[0], array(call.args[1])
+    if places is None or places.ndim > 1 or places.size == 0 or call.attrs.axis is None:
+        return None
+    axis = int(call.attrs.axis) % len(shape(data))
+    first, last = int(places.flat[0]), int(places.flat[-1])
+    step = (last - first) // max(places.size - 1, 1) or 1
+    if first < 0 or last >= shape(data)[axis] or step < 0 or places.ravel().tolist() != [*range(first, last + 1, step)]:
+        return None
+    part = relax.op.strided_slice(data, [axis], [first], [last + 1], [step])
+    return part if places.ndim == 1 else relax.op.reshape(part, shape(call))
 
 
 def _strided_slice(graph: Graph, call: relax.Call) -> relax.Expr | None:
@@ -127,5 +148,7 @@ _RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
     **dict.fromkeys(_RESHAPES, _reshape),
     "relax.mean": _mean,
     "relax.max": _max,
+    "relax.power": _power,
     "relax.strided_slice": _strided_slice,
+    "relax.take": _take,
 }

@@ -17,7 +17,7 @@ from ..common.epilogue import Output
 from ..common.loops import loops
 from ..common.lowered import lowered
 from ..common.overflow import INT16_MAX, worst_accumulators
-from ..common.sizes import innermost_width
+from ..common.overlapping import covering_width, overlapped
 from ..common.statements import with_body
 from ..processor.intrinsics import llvm
 from .conv2d import Conv2D
@@ -91,7 +91,7 @@ def depthwise_conv(
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
-    widening = multiply if dtype == "int8" and innermost_width(channels, lanes) == WIDENED else None
+    widening = multiply if dtype == "int8" and covering_width(channels, lanes) == WIDENED else None
     product = _product(widening)
     window = _window(x, conv, offset)
 
@@ -160,16 +160,16 @@ def _scheduled(func: tirx.PrimFunc, conv: Conv2D, lanes: int) -> tirx.PrimFunc:
     """Vectors of channels, a few pixels together, rows in parallel; borders apart from the rest."""
     sch = s_tir.Schedule(func)
     out = loops(sch, "out")
-    vector, lane = sch.split(out.c, [None, innermost_width(conv.out_channels, lanes)])
+    vector, lane = sch.split(out.c, [None, covering_width(conv.out_channels, lanes)])
     sch.vectorize(lane)
     tile, pixel = sch.split(out.w, [None, next(pixels for pixels in (4, 3, 2, 1) if conv.out_width % pixels == 0)])
     sch.reorder(out.n, out.h, vector, tile, pixel, lane)
     sch.unroll(pixel)
     sch.parallel(sch.fuse(out.n, out.h))
     if not any(conv.padding):
-        return sch.mod["main"]
+        return overlapped(sch.mod["main"])
     sch.annotate(tile, "pragma_loop_partition_hint", True)
-    func = lowered(sch.mod["main"], aligned=False)
+    func = lowered(overlapped(sch.mod["main"]), aligned=False)
     return tvm_ffi.structural_map(func, [(tirx.For, functools.partial(border_apart, conv))], order="post")
 
 

@@ -1,13 +1,20 @@
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from rewriting import apply, module
 from tvm import relax
 
 from eq_tvm.passes import NormalizeShapes
-from eq_tvm.passes.graph.rewrite import Graph
+from eq_tvm.passes.graph.rewrite import Graph, array
 
 SHAPE = (1, 4, 6, 5)
+
+
+def _taken(x, places):
+    return relax.op.take(x, relax.const(np.array(places, "int64")), axis=2, mode="clip")
+
+
 CASES = {
     "squeeze": (lambda x: relax.op.squeeze(x, [0]), ["reshape"]),
     "expand_dims": (lambda x: relax.op.expand_dims(x, [1]), ["reshape"]),
@@ -29,6 +36,14 @@ CASES = {
         ["strided_slice", "strided_slice"],
     ),
     "whole slice": (lambda x: relax.op.negative(relax.op.strided_slice(x, [1, 2], [0, -9], [4, 9])), ["negative"]),
+    "one place": (lambda x: _taken(x, [2]), ["strided_slice"]),
+    "one place, without its axis": (lambda x: _taken(x, 2), ["strided_slice", "reshape"]),
+    "places at one distance": (lambda x: _taken(x, [1, 3, 5]), ["strided_slice"]),
+    "all places": (lambda x: relax.op.negative(_taken(x, range(6))), ["negative"]),
+    "other places": (lambda x: _taken(x, [1, 2, 4]), ["take"]),
+    "places in reverse": (lambda x: _taken(x, [3, 2]), ["take"]),
+    "one place twice": (lambda x: _taken(x, [3, 3]), ["take"]),
+    "places that are clipped": (lambda x: _taken(x, [5, 6]), ["take"]),
     "reverse": (lambda x: relax.op.strided_slice(x, [2], [-1], [-99], [-1]), ["strided_slice"]),
 }
 
@@ -36,6 +51,18 @@ CASES = {
 @pytest.mark.parametrize("make,expected", CASES.values(), ids=CASES)
 def test_cases(make, expected):
     assert apply(module(make, SHAPE), NormalizeShapes()) == expected
+
+
+def test_the_exponent_of_a_power_has_no_axes():
+    exponent = relax.const(np.full((1, 1, 1), 2, "float32"))
+    (power,) = Graph(NormalizeShapes()(module(lambda x: relax.op.power(x, exponent), SHAPE))).values.values()
+    assert array(power.args[1]).shape == ()
+
+
+def test_exponents_that_differ_stay():
+    exponents = relax.const(np.array([1, 2, 3, 2, 1], "float32"))
+    (power,) = Graph(NormalizeShapes()(module(lambda x: relax.op.power(x, exponents), SHAPE))).values.values()
+    assert array(power.args[1]).shape == (5,)
 
 
 def test_inner_reshape_used_elsewhere():

@@ -75,7 +75,7 @@ class Case:
 
 @st.composite
 def convolutions(draw) -> Conv2D:
-    channels = draw(st.one_of(st.integers(2, 20), st.sampled_from([24, 32, 48, 64, 144])))
+    channels = draw(st.one_of(st.integers(2, 20), st.sampled_from([24, 32, 48, 58, 64, 129, 144])))
     kernel = draw(st.sampled_from([(3, 3), (3, 3), (5, 5), (1, 1), (2, 3), (7, 1)]))
     strides = draw(st.sampled_from([(1, 1), (2, 2), (1, 3)]))
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3)]))
@@ -102,6 +102,8 @@ USUAL = [
     Case(Conv2D(1, 14, 14, 96, 96, (3, 3), (1, 1), (1, 1, 1, 1), groups=96), epilogue=Epilogue("int8", 0, 127)),
     Case(Conv2D(1, 15, 15, 40, 40, (5, 5), (2, 2), (1, 1, 2, 2), groups=40), Activations(0, 255, "uint8"), 127),
     Case(Conv2D(1, 3, 4, 9, 9, (3, 3), groups=9)),  # LLVM 22 got it wrong as a scalar loop
+    Case(Conv2D(1, 5, 6, 58, 58, (3, 3), (1, 1), (1, 1, 1, 1), groups=58), epilogue=Epilogue("int8", 0, 127)),
+    Case(Conv2D(1, 3, 4, 129, 129, (3, 3), groups=129), Activations(0, 255, "uint8"), 127),
 ]
 
 
