@@ -26,6 +26,7 @@ from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .islands.schedule_fallback import ScheduleFallback
+from .islands.view_outputs import ViewOutputs
 from .lower.lower_to_integer import LowerToInteger
 from .prepare.center_channels import CenterChannels
 from .prepare.center_sources import CenterSources
@@ -69,6 +70,7 @@ __all__ = [
     "RoundWeights",
     "ScheduleFallback",
     "SinkReshapes",
+    "ViewOutputs",
     "affordable_images",
     "analyze_layers",
     "canonical_passes",
