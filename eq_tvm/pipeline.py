@@ -217,7 +217,7 @@ def build(mod: tvm.IRModule, target: TargetSpec, **options: Any) -> tuple[Any, l
 def executable(mod: tvm.IRModule, target: TargetSpec) -> Any:
     """What `lower` gives -> tvm.relax.VMExecutable."""
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
-        return tvm.compile(passes.ViewOutputs()(mod), target=target.tvm_target())
+        return tvm.compile(Sequential([passes.ViewOutputs()])(mod), target=target.tvm_target())
 
 
 def write_phase(mod: tvm.IRModule, folder: str | Path | None, phase: str) -> None:

@@ -42,6 +42,13 @@ def _standard(draw: pictures.Draw) -> Made:
     return made
 
 
+def _frames(i: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
+    """Photos of a film in NCDHW, D of them, [-1, 1]."""
+    count = shape[2]
+    photos = [pictures.photo(i * count + k, shape[-2:], random) for k in range(count)]
+    return np.broadcast_to(2 * np.stack(photos).transpose(3, 0, 1, 2) - 1, shape)
+
+
 def _caffe(i: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
     """Pixels of a photo in NHWC and BGR, less the mean colour of ImageNet."""
     return np.broadcast_to(255 * pictures.photo(i, shape[1:3], random)[..., ::-1] - [104, 117, 123], shape)
@@ -69,6 +76,7 @@ INPUTS: dict[str, Made] = {
     "text": _scaled(pictures.text, -1, 1),
     "pages": _standard(pictures.page),
     "turned pages": _standard(pictures.turned_page),
+    "frames": _frames,
     "caffe": _caffe,
     "face": _face,
     "speech": signals.speech,

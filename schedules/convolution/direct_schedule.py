@@ -14,6 +14,7 @@ Loops are called after the axes of the blocked form, see `common.loops`: `w` is 
 block of channels, which vectors split into `v` and `lane`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from tvm.s_tir.schedule import LoopRV
 
 from ..common.loops import along, loops
 from ..common.lowered import lowered
+from ..common.parted import parted
 from ..common.prefetch import prefetch
 from ..common.sizes import largest_divisor
 from ..processor import packing
@@ -55,7 +57,9 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     _kind(plan)(sch, plan)
     if copied and plan.copies_by_chunk:
         _copy_by_vectors(sch, plan)
-    return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
+    return parted(
+        lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, _WIDEST)
+    )
 
 
 def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
@@ -283,7 +287,7 @@ def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
         sch.vectorize(out.c)
         _pack(sch, plan)
         return
-    vector, lane = sch.split(out.c, [None, _vector_width(plan)])
+    vector, lane = sch.split(out.c, [None, math.gcd(plan.block, _WIDEST)])
     sch.unroll(vector)
     sch.vectorize(lane)
 
@@ -305,9 +309,4 @@ def _packing_blocks(plan: DirectPlan) -> list[str]:
     return ["packed", "requantized", *(["wide"] if plan.output.residual else [])]
 
 
-def _vector_width(plan: DirectPlan) -> int:
-    """Channels stored at once: as many as always stand together in a block."""
-    width = min(16, plan.block)
-    while plan.group_out % width:
-        width //= 2
-    return width
+_WIDEST = 16  # channels stored at once

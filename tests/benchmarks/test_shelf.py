@@ -28,6 +28,7 @@ def test_entry(name):
 SHAPES = {
     "text": (1, 3, 48, 96),
     "caffe": (1, 24, 32, 3),
+    "frames": (1, 3, 2, 24, 32),
     "face": (1, 48, 48, 3),
     "speech": (1, 576),
     "loudness": (1, 20, 8, 1),

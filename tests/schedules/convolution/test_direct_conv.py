@@ -133,6 +133,8 @@ USUAL = [
     Case(Conv2D(1, 3, 4, 24, 16), Activations(0, 255, "uint8", "high"), 127, "extreme", large_bias=True),
     Case(Conv2D(1, 6, 6, 32, 64, (3, 3)), INT7, 20, "small", chain=-1, tiling=-1, packed=True),
     Case(Conv2D(1, 1, 1, 515, 101), epilogue=Epilogue("float32", -np.inf, np.inf)),
+    Case(Conv2D(1, 3, 7, 20, 58), Activations(0, 255, "uint8"), 127, epilogue=Epilogue("uint8", 0, 255)),
+    Case(Conv2D(1, 3, 7, 20, 10), epilogue=Epilogue("int8", 0, 127, Activations(0, 127, "uint8"), 0.7)),
 ]
 
 
