@@ -32,6 +32,19 @@ EXPRESSIONS: dict[str, Callable[..., Expr]] = {
     "relax.subtract": lambda _, x, y: x - y,
     "relax.tanh": lambda _, x: tirx.tanh(x),
 }
+# About how often the kernel's code reads what these take, as the functions are polynomials there; others read it once
+READS = {
+    "relax.erf": 70,
+    "relax.exp": 30,
+    "relax.log": 30,
+    "relax.nn.gelu": 70,
+    "relax.nn.gelu_tanh": 280,
+    "relax.nn.leakyrelu": 3,
+    "relax.nn.silu": 30,
+    "relax.power": 4,
+    "relax.sigmoid": 30,
+    "relax.tanh": 70,
+}
 ONE_TENSOR = {"relax.clip"}  # what else these take are no tensors
 
 

@@ -14,8 +14,12 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from eq_tvm.schedules.islands.followed import followed
 
 from ..graph.rewrite import operator_name, shape, variables
-from .expressions import EXPRESSIONS, operands, scalar
+from .expressions import EXPRESSIONS, READS, operands, scalar
 from .schedule_fallback import SCHEDULED
+
+# Operations in an epilogue, counted each time that its result is read: that is what TVM's passes take time for, though
+# each is computed once. Mish has 60,000; of four hyperbolic tangents in each other they would take many minutes.
+_LARGEST = 100_000
 
 
 def fuse_epilogues(mod: tvm.IRModule, without: str) -> tuple[tvm.IRModule, dict[str, list[str]]]:
@@ -66,12 +70,16 @@ class _Graph:
 
     def epilogue(self, var: relax.Var) -> _Epilogue | None:
         """The longest one behind the kernel that `var` is bound to."""
-        found, members, others = None, [var], []
+        found, members, others, sizes = None, [var], [], {var: 1}
         while True:
             following = self._following(var, members)
             if following is None:
                 return found
             member, needed = following
+            call = self.values[member]
+            sizes[member] = READS.get(call.op.name, 1) * sum(sizes.get(read, 1) for read in call.args)
+            if sizes[member] > _LARGEST:
+                return found
             members.append(member)
             others += [other for other in needed if other not in others]
             if sum(self._is_exposed(each, members) for each in members) == 1 and self._is_exposed(member, members):

@@ -1,10 +1,12 @@
 """A schedule for any function that has none: inline, share among threads, vectorize. Correct for everything."""
 
 import math
+from collections.abc import Iterable
 
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.ir import Call
+from tvm.runtime import Object
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
 
@@ -12,7 +14,11 @@ from ..common.sizes import PARALLEL_FROM, innermost_width
 from ..common.transcendental import without_libm
 from .rows import by_rows
 
-COSTLY = ("exp", "log", "tanh", "erf", "sigmoid", "pow", "sqrt", "sin", "cos", "tan")
+# Functions that are polynomials here, by how much they weigh where they are in each other: the time of TVM's passes
+# grows with the power of that, to many minutes for four hyperbolic tangents. Mish weighs 4.
+POLYNOMIALS = {"exp": 1, "log": 1, "sigmoid": 1, "tanh": 2, "erf": 2}
+COSTLY = (*POLYNOMIALS, "pow", "sqrt", "sin", "cos", "tan")
+_NESTED = 4
 
 
 def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
@@ -43,7 +49,7 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
     """A schedule of a function whose blocks are computed where they are read, if that costs little."""
     sch = s_tir.Schedule(func)
     for block in sch.get_child_blocks(sch.get_sblock("root"))[:-1]:
-        if _is_costly(sch, block) and _is_read_often(sch, block):
+        if _is_costly(sch, block) and (_is_read_often(sch, block) or _is_nested_deeply(sch, block)):
             continue
         try:
             sch.compute_inline(block)
@@ -54,14 +60,37 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
 
 def _is_costly(sch: s_tir.Schedule, block: SBlockRV) -> bool:
     """Whether there is a function in a block, other than those that LLVM has an instruction for."""
-    found: list[str] = []
+    return bool(_calls(sch.get(block).body, COSTLY))
 
-    def note(call: Call) -> Call:
-        found.append(str(call.op))
-        return call
 
-    tvm_ffi.structural_map(sch.get(block).body, [(Call, note)], order="post")
-    return any(function in name for function in COSTLY for name in found)
+def _is_nested_deeply(sch: s_tir.Schedule, block: SBlockRV) -> bool:
+    """Whether there would be too many polynomials in each other where a block is read."""
+    readers = [_depth(sch.get(reader).body) for reader in sch.get_consumers(block)]
+    return _depth(sch.get(block).body) + max(readers, default=0) > _NESTED
+
+
+def _depth(part: Object) -> int:
+    """What the polynomials that are in each other weigh."""
+    return max(
+        (
+            weight + max(map(_depth, call.args))
+            for name, weight in POLYNOMIALS.items()
+            for call in _calls(part, [f"tirx.{name}"])
+        ),
+        default=0,
+    )
+
+
+def _calls(part: Object, functions: Iterable[str]) -> list[Call]:
+    """All calls of some functions."""
+    found: list[Call] = []
+
+    def note(call: Call) -> None:
+        if any(function in str(call.op) for function in functions):
+            found.append(call)
+
+    tvm_ffi.structural_walk(part, (Call, note))
+    return found
 
 
 def _is_read_often(sch: s_tir.Schedule, block: SBlockRV) -> bool:

@@ -109,6 +109,22 @@ def test_elementwise_chains_become_one_loop_nest():
     assert len(_nests(fallback(_prim_func(OPERATORS["chain"][0], (3, 50))))) == 1
 
 
+def test_polynomials_are_not_nested_without_end():
+    x = te.placeholder((64, 48), "float32", "x")
+    result = x
+    for _ in range(9):
+        result = topi.tanh(topi.multiply(result, 1.5))
+    scheduled = fallback(te.create_prim_func([x, result]))
+    assert scheduled.script().count("T.sblock_alloc_buffer") == 4  # two in each expression
+    run = tvm.compile(scheduled.with_attr("global_symbol", "main"), "llvm")
+    given = np.random.default_rng(0).standard_normal((64, 48)).astype("float32")
+    got, want = tvm.runtime.empty((64, 48), "float32"), given
+    run(tvm.runtime.tensor(given), got)
+    for _ in range(9):
+        want = np.tanh(want * np.float32(1.5))
+    np.testing.assert_allclose(got.numpy(), want, **FLOATS)
+
+
 def test_a_function_of_one_element():
     (got,) = _run_here(fallback(_prim_func(topi.exp, ())), [np.float32(1.5).reshape(())])
     np.testing.assert_allclose(got, np.exp(1.5), **FLOATS)
