@@ -2,12 +2,18 @@
 
 import numpy as np
 
+from .parallel import map_threads
+
 
 def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
     """Cosine between two tensors (N, ...), averaged over the N images."""
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    norms = np.sqrt(np.einsum("ik,ik->i", a, a)) * np.sqrt(np.einsum("ik,ik->i", b, b))
-    return float(ratio(np.einsum("ik,ik->i", a, b), norms).mean())
+
+    def products(i: int) -> list[np.ndarray]:
+        return [np.einsum("k,k->", *pair) for pair in ((a[i], b[i]), (a[i], a[i]), (b[i], b[i]))]
+
+    dots, ours, theirs = np.array(map_threads(products, range(len(a)))).T
+    return float(ratio(dots, np.sqrt(ours) * np.sqrt(theirs)).mean())
 
 
 def ratio(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
