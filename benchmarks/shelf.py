@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from eq_tvm.errors import UserError
 from peers import machine
 from peers.models import HERE
@@ -129,15 +131,17 @@ def _options() -> argparse.Namespace:
 def _row(name: str, network: Shipped, options: argparse.Namespace) -> Row:
     path = network.fetch(options.work)
     samples = network.samples(options.images + options.limit)
-    calibration = {key: values[: options.images] for key, values in samples.items()}
     inputs = [{key: values[i] for key, values in samples.items()} for i in range(-options.limit, 0)]
     reference = network.parts(trial.expected(path, network, inputs))
     outcomes: dict[str, trial.Compiled | str] = {}  # or why there is none
     with tempfile.TemporaryDirectory() as folder:
+        calibration, held_out = (Path(folder) / f"{name}.npz" for name in ("calibration", "held_out"))
+        np.savez(calibration, **{key: values[: options.images] for key, values in samples.items()})
+        np.savez(held_out, **{key: values[-options.limit :] for key, values in samples.items()})
         bundles = {scheme: Path(folder) / f"{scheme}.eqtvm" for scheme in options.schemes}
         for scheme, bundle in bundles.items():
             try:
-                outcomes[scheme] = trial.alone(trial.compiled, path, network, scheme, calibration, inputs, bundle)
+                outcomes[scheme] = trial.alone(trial.compiled, path, network, scheme, calibration, held_out, bundle)
             except (UserError, ValueError, BrokenProcessPool) as e:
                 outcomes[scheme] = " ".join(str(e).split())
         compiled = {scheme: bundle for scheme, bundle in bundles.items() if not isinstance(outcomes[scheme], str)}

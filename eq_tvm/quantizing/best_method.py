@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CLOSE = 0.999  # a cosine that leaves nothing to compare
 _CLEARLY = 0.75  # of the loss that is left
-_AT_ONCE = 4  # samples simulated
+_AT_ONCE = 2  # samples simulated
 _SHARE = 0.85  # of the time, where a comparison may follow
 
 
@@ -33,7 +33,8 @@ class Calibrated:
     how : Quantization
         With the method that was taken.
     compared : dict of str to float
-        Where two methods were compared, the lowest cosine of an output, or of a part of one, of each.
+        Where two methods were compared, the lowest cosine of an output, or of a part of one, of each; of
+        the second over as many samples as told that it is not closer.
     """
 
     prepared: tvm.IRModule
@@ -86,18 +87,28 @@ def calibrate(
     if worst >= _CLOSE:
         return best
     other = run(replace(how, method=PLAINEST), _SHARE, 1.0)
-    cosines = {how.method: worst, PLAINEST: _worst_cosine(other, to_compare)}
-    if 1 - cosines[PLAINEST] < _CLEARLY * (1 - worst):
+    needed = 1 - _CLEARLY * (1 - worst)
+    cosines = {how.method: worst, PLAINEST: _worst_cosine(other, to_compare, needed)}
+    if cosines[PLAINEST] > needed:
         best = other
         pipeline.write_phase(other.prepared, dump, "2-prepared")
         pipeline.write_phase(other.annotated, dump, "3-annotated")
     return replace(best, compared=cosines)
 
 
-def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray]) -> float:
+def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray], needed: float = -1.0) -> float:
+    """The lowest cosine of a part of an output; of the samples seen until it is clear that `needed` is out of reach."""
     count = len(next(iter(samples.values())))
     starts = range(0, count, _AT_ONCE)
     batches = ({name: x[start : start + _AT_ONCE] for name, x in samples.items()} for start in starts)
     how = found.how
     results = passes.compare_outputs(found.prepared, found.annotated, batches, **how.options, kept=how.kept)
-    return min(passes.part_cosines(found.prepared, results))
+    seen, sums = 0, list[float]()
+    for start, pairs in zip(starts, results, strict=True):
+        images = min(_AT_ONCE, count - start)
+        cosines = passes.part_cosines(found.prepared, [pairs])
+        sums = [s + images * cosine for s, cosine in zip(sums or [0.0] * len(cosines), cosines, strict=True)]
+        seen += images
+        if min(sums) + count - seen < needed * count:  # no cosine is above 1
+            break
+    return min(sums) / seen

@@ -11,6 +11,7 @@ _WORK = 2e9  # elements computed in one pass over the images: 50 of 224x224 take
 _MACS = 100  # multiplications that take as long as one element
 _LEAST = 8  # images, however large
 _HELD = 10**8  # elements in memory when all images are simulated at once, in float32 and beside it
+_FEWEST = 4  # images then: their statistics are of positions, of which large images have many
 
 
 def affordable_images(mod: tvm.IRModule) -> int:
@@ -23,13 +24,13 @@ def affordable_images(mod: tvm.IRModule) -> int:
 
 
 def images_at_once(net: Network) -> int:
-    """Of how many images the activations of a walk over the network fit into memory, layer by layer, at least 8."""
+    """Of how many images the activations of a walk over the network fit into memory, layer by layer, at least 4."""
     last_use, held, most = net.last_uses(), 0, 1
     for i, node in enumerate(net.nodes):
         held += _elements(node)
         most = max(most, held)
         held -= sum(_elements(net.nodes[j]) for j in {i, *node.inputs} if last_use[j] <= i)
-    return max(_LEAST, _HELD // most)
+    return max(_FEWEST, _HELD // most)
 
 
 def _elements(node: Node) -> int:

@@ -2,13 +2,19 @@
 
 import numpy as np
 
+from .parallel import map_threads
+
 
 def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
     """Cosine between two tensors (N, ...), averaged over the N images: 1 where both are zeros, 0 where one is."""
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    norms = np.sqrt(np.einsum("ik,ik->i", a, a)) * np.sqrt(np.einsum("ik,ik->i", b, b))
-    zeros = ~(a.any(axis=1) | b.any(axis=1))
-    return float(np.where(zeros, 1, ratio(np.einsum("ik,ik->i", a, b), norms)).mean())
+
+    def products(i: int) -> list[np.ndarray]:
+        return [np.einsum("k,k->", *pair) for pair in ((a[i], b[i]), (a[i], a[i]), (b[i], b[i]))]
+
+    dots, ours, theirs = np.array(map_threads(products, range(len(a)))).T
+    cosines = ratio(dots, np.sqrt(ours) * np.sqrt(theirs))
+    return float(np.where((ours == 0) & (theirs == 0), 1, cosines).mean())
 
 
 def ratio(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -16,14 +16,14 @@ from tvm import relax
 from tvm_ffi import StructuralKey
 
 from ..graph.network import Network, Node, substitute
-from ..graph.pointwise import evaluate, number
 from ..graph.resizing import resize
 from ..graph.rewrite import array
 from .float_operators.convolution import conv2d, dense
+from .float_operators.elementwise import constants, elementwise
 from .float_operators.islands import island
 from .float_operators.moving import concat, pad, permute_dims, reshape, strided_slice
 from .float_operators.pooling import average, max_pool2d
-from .parallel import over_images
+from .parallel import over_elements, over_images
 
 Value = Any  # numpy.ndarray (N, *shape), or a list of them for a tuple
 
@@ -36,10 +36,15 @@ class FloatExecutor:
         self._machines: dict[StructuralKey, relax.VirtualMachine] = {}
         self._lock = threading.Lock()  # a machine runs one call at a time
 
-    def evaluate(self, node: Node, *inputs: Value) -> Value:
-        r"""Result (N, \*shape) of a node that is not an input; for a tuple, a list of such arrays."""
-        if (compute := _VIEWS.get(node.computes)) is not None:
+    def evaluate(self, node: Node, *inputs: Value, spare: np.ndarray | None = None) -> Value:
+        r"""Result (N, \*shape) of a node that is not an input; for a tuple, a list of such arrays.
+
+        `spare`: an input (or another array) that the result may take the place of.
+        """
+        if (compute := _WHOLE.get(node.computes)) is not None:
             return compute(node, *inputs)
+        if (function := elementwise(node)) is not None:
+            return over_elements(function, *inputs, *constants(node), spare=spare)
         if (compute := _NUMPY.get(node.computes) or island(node)) is not None:
             return over_images(functools.partial(compute, node), *inputs)
         if isinstance(node.expr, relax.Tuple):
@@ -53,7 +58,8 @@ class FloatExecutor:
         return (
             isinstance(node.expr, relax.Call)
             and node.op != "input"
-            and node.computes not in {*_NUMPY, *_VIEWS}
+            and node.computes not in {*_NUMPY, *_WHOLE}
+            and elementwise(node) is None
             and island(node) is None
         )
 
@@ -95,32 +101,16 @@ def _compiled(mod: StructuralKey) -> relax.VirtualMachine:
     return relax.VirtualMachine(tvm.compile(mod.key, "llvm"), tvm.cpu())
 
 
-def _clip(node: Node, x: np.ndarray) -> np.ndarray:
-    return np.clip(x, np.float32(node.expr.args[1].value), np.float32(node.expr.args[2].value))
-
-
-def _pointwise(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    arrays = iter(inputs)
-    operands = [next(arrays) if isinstance(arg, relax.Var) else number(arg) for arg in node.expr.args]
-    return evaluate(node.expr, *(operand for operand in operands if operand is not None))  # a clip's bounds are none
-
-
-_VIEWS: dict[str, Callable[..., np.ndarray]] = {
+# Views, and what shares its work among threads by itself.
+_WHOLE: dict[str, Callable[..., np.ndarray]] = {
+    "conv2d": conv2d,
+    "dense": dense,
     "reshape": reshape,
     "permute_dims": permute_dims,
     "strided_slice": strided_slice,
 }
 _NUMPY: dict[str, Callable[..., np.ndarray]] = {
-    "conv2d": conv2d,
-    "dense": dense,
-    "bias_add": lambda node, x: x + node.constant,
-    "add": lambda node, a, b: a + b,
-    "multiply": lambda node, a, b: a * b,
     "matmul": lambda node, a, b: np.matmul(a, b),
-    "prelu": lambda node, x: np.where(x < 0, x * node.constant.reshape(-1, *(1,) * (x.ndim - 3)), x),
-    "relu": lambda node, x: np.maximum(x, 0),
-    "clip": _clip,
-    "pointwise": _pointwise,
     "max_pool2d": max_pool2d,
     "avg_pool2d": average,
     "mean": average,

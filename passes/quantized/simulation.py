@@ -8,7 +8,7 @@ from ..graph.network import PASS_THROUGH, Node
 from .annotate import Scales
 from .float_executor import Value
 from .float_operators.convolution import conv2d, dense
-from .parallel import over_images
+from .parallel import over_elements
 from .problem import Problem
 from .quantizers import accumulator_scale, quantize, quantize_bias, quantize_weight
 
@@ -29,6 +29,7 @@ class Simulation:
         self.executor, self.net, self.points = problem.executor, problem.net, problem.points
         self.weight_limit, self.inputs, self.scales = problem.weight_limit, problem.inputs, scales
         self.outputs: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._last = self._last_uses()
         self._float: dict[int, Value] = {}
         self._simulated: dict[int, Value] = {}  # a producer's result stays float32 until something reads it
 
@@ -38,19 +39,18 @@ class Simulation:
         `prepare(node)` is called when the float result of the node is there, its simulated one not yet.
         """
         self._float, self._simulated, self.outputs = {}, {}, {}
-        last_use = self._last_uses()
         for i, node in enumerate(self.net.nodes):
             if self._is_passed_through(i):  # evaluated when read
                 continue
             is_input = node.op == "input"
-            self._float[i] = self.inputs[i] if is_input else self.executor.evaluate(node, *map(self.float, node.inputs))
+            self._float[i] = self.inputs[i] if is_input else self._in_float(i)
             prepare(i)
             self._simulated[i] = self.inputs[i] if is_input else self._simulate(i)
             yield i
             for j in self._outputs_of(i):
                 results = map(_as_list, (self.float(j), self._dequantized(j)))
                 self.outputs[j] = list(zip(*results, strict=True))
-            for j in [j for j in self._float if last_use[j] <= i]:
+            for j in [j for j in self._float if self._last[j] <= i]:
                 del self._float[j], self._simulated[j]
 
     def float(self, i: int) -> np.ndarray:
@@ -83,7 +83,7 @@ class Simulation:
     def float_outputs(self, i: int, result: np.ndarray) -> dict[int, list[np.ndarray]]:
         """The network's outputs in float if node i had that result; those that were there before it are left out."""
         values = self._float | {i: result}
-        last_use, found = self._last_uses(), {}
+        found = {}
         for j in range(i, len(self.net.nodes)):
             if self._is_passed_through(j):
                 continue
@@ -92,7 +92,7 @@ class Simulation:
                 values[j] = self.executor.evaluate(self.net.nodes[j], *operands)
             for k in self._outputs_of(j):
                 found[k] = _as_list(self._evaluate(k, values.__getitem__))
-            values = {k: value for k, value in values.items() if last_use[k] > j}
+            values = {k: value for k, value in values.items() if self._last[k] > j}
         return found
 
     def quantized_weight(self, i: int) -> np.ndarray:
@@ -106,37 +106,56 @@ class Simulation:
             return {i}
         return set().union(*map(self.producers_of, self.net.nodes[i].inputs))
 
+    def _in_float(self, i: int) -> Value:
+        node = self.net.nodes[i]
+        return self.executor.evaluate(node, *map(self.float, node.inputs), spare=self._spare(i, self._float))
+
     def _simulate(self, i: int) -> np.ndarray:
         node = self.net.nodes[i]
         if node.op in _LAYERS:
             compute, _ = _LAYERS[node.op]
             weight, scale = self.quantized_weight(i).astype(np.float32), self._accumulator_scale(i)
-            return over_images(lambda q: _scaled(compute(node, q, weight), scale), self.quantized(node.inputs[0]))
+            return compute(node, self.quantized(node.inputs[0]), weight, scale)
         if node.op == "bias_add":
             scale = self._accumulator_scale(node.inputs[0])
             bias = quantize_bias(self.scales.constant(self.net, i).reshape(-1), scale)
             real = _scaled(bias.reshape(node.constant.shape), scale)
-            return over_images(lambda x: x + real, self._simulated[node.inputs[0]])
-        return self.executor.evaluate(node, *map(self._dequantized, node.inputs))
+            return over_elements(np.add, self._simulated[node.inputs[0]], real, spare=self._spare(i, self._simulated))
+        operands = {j: self._dequantized(j) for j in node.inputs}
+        own = [x for j, x in operands.items() if j in self.points.scale_group_of]  # made for this node
+        spare = own[0] if own else self._spare(i, self._simulated)
+        return self.executor.evaluate(node, *(operands[j] for j in node.inputs), spare=spare)
+
+    def _spare(self, i: int, values: dict[int, Value]) -> np.ndarray | None:
+        """A result whose place that of node i may take: only i reads it, and it is not to be quantized."""
+        dead = [j for j in self.net.nodes[i].inputs if self._last[j] <= i and j not in self.points.scale_group_of]
+        results = [*self._float.values(), *self._simulated.values(), *self.inputs.values()]
+        kept = [x for pairs in self.outputs.values() for pair in pairs for x in pair]
+        held = [*(x for result in results for x in _as_list(result)), *kept]
+        for x in (values[j] for j in dead if j in values):
+            own = isinstance(x, np.ndarray) and x.flags.owndata and x.flags.writeable
+            if own and sum(np.may_share_memory(x, other) for other in held) == 1:  # with itself
+                return x
+        return None
 
     def _dequantized(self, i: int) -> np.ndarray:
         if i not in self.points.scale_group_of:
             return self._simulated[i]
         scale = self.scales.activations[self.points.scale_group_of[i]]
-        return over_images(lambda q: q.astype(np.float32) * scale, self.quantized(i))
+        return over_elements(lambda q: q.astype(np.float32) * scale, self.quantized(i))
 
     def _requantized(self, i: int) -> np.ndarray:
         """The float network's result of a node as quantization would leave it."""
         group = self.points.scale_group_of[i]
         scale, range_ = self.scales.activations[group], self.scales.ranges[group]
-        return over_images(lambda x: quantize(x, scale, range_) * scale, self.float(i))
+        return over_elements(lambda x: quantize(x, scale, range_) * scale, self.float(i))
 
     def _quantize_producer(self, i: int) -> np.ndarray:
         value = self._simulated[i]
         if value.dtype == np.float32:
             group = self.points.scale_group_of[i]
             scale, range_ = self.scales.activations[group], self.scales.ranges[group]
-            self._simulated[i] = value = over_images(lambda x: quantize(x, scale, range_), value)
+            self._simulated[i] = value = over_elements(lambda x: quantize(x, scale, range_), value)
         return value
 
     def _evaluate(self, i: int, result: Callable[[int], Value]) -> Value:

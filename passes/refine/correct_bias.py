@@ -30,9 +30,10 @@ class CorrectBias(Refinement):
         node = sim.net.nodes[i]
         if node.op == "bias_add":
             layer = node.inputs[0]
-            outputs = by_channel(sim.float(layer))
+            wanted = sim.float(i) - node.constant  # the layer's own result is there no more
+            outputs = by_channel(wanted)
             errors = outputs - by_channel(sim.unquantized(layer))
-            shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(sim.float(layer)))
+            shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(wanted))
             sim.scales.constants[i] = node.constant + shift.reshape(node.constant.shape)
 
 

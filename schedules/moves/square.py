@@ -36,7 +36,8 @@ def side(shape: Sequence[int], axes: Sequence[int], lanes: int) -> int:
 def in_squares(shape: Sequence[int], axes: Sequence[int], result: Sequence[int], size: int) -> s_tir.Schedule:
     """Schedule of a transposition by squares of `size` rows, `side` of the shape; see `transpose`.
 
-    Where they do not divide an axis, the last ones overlap those before them.
+    Where they do not divide an axis, the last ones overlap those before them. The operand's rows go along the result's
+    inner axes: all of some rows is moved before the next ones, so that what lies side by side is read in turn.
     """
     *_, before, last = axes
     first = len(shape) - 1
@@ -56,7 +57,11 @@ def in_squares(shape: Sequence[int], axes: Sequence[int], result: Sequence[int],
             for place, column in _columns(x, begin, rows, axes):
                 *outer, last = flat(place, [shape[axis] for axis in axes], result)
                 T.buffer_store(out, column, [*outer, tirx.Ramp(last, 1, size)])
-    return s_tir.Schedule(builder.get())
+    sch = s_tir.Schedule(builder.get())
+    nest = dict(zip(axes, sch.get_loops(sch.get_sblock("square")), strict=True))
+    inner = [axis for axis in axes if rows[axis] > 1 and axis != first]
+    sch.reorder(*(nest[axis] for axis in axes if axis not in [first, *inner]), nest[first], *(nest[i] for i in inner))
+    return sch
 
 
 def _begin(at: Expr, rows: int, extent: int) -> Expr:

@@ -9,10 +9,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 
 from ...graph.network import Node
-from ..parallel import over_images
+from ..parallel import map_threads, over_images
 from .borders import pad_border
 
 _BLOCK = 2**18  # elements of windows copied at a time: they stay in the second cache
+_CHANNELS = 2**15  # elements of channels of a depthwise layer worked on at a time: with what they see, too
 
 
 @dataclass(frozen=True)
@@ -61,45 +62,66 @@ def sliding_windows(x: np.ndarray, node: Node) -> np.ndarray:
     return _Geometry.of(node.expr, node.constant.shape[2:]).windows(x)
 
 
-def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Convolution of (N, batch, C, H, W) by the node's weight, or by another of its shape; float32."""
+def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
+    """Convolution of (N, batch, C, H, W), shared among threads; float32.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray, optional
+        Another than the node's, of its shape.
+    scale : numpy.ndarray (O,), optional
+        What results are multiplied by.
+    """
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
-    return _convolution(node, x, weight)
-
-
-def _convolution(node: Node, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     geometry = _Geometry.of(node.expr, weight.shape[2:])
     convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
     shape = node.shape if len(node.shape) == 4 else (*node.shape[:2], 1, node.shape[2])
+    out = np.empty((len(x), *node.shape), np.float32)
+    factors = None if scale is None else scale[:, None, None]
 
-    def some(x: np.ndarray) -> np.ndarray:
-        out = np.empty((len(x), *shape), np.float32)
-        for one, result in zip(x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[1:]), strict=True):
-            convolve(one.astype(np.float32, copy=False), weight, geometry, result)
-        return out.reshape(-1, *node.shape)
+    def one(pair: tuple[np.ndarray, np.ndarray]) -> None:
+        image, result = pair
+        convolve(image.astype(np.float32, copy=False), weight, factors, geometry, result)
 
-    return over_images(some, x)
+    map_threads(one, zip(x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[1:]), strict=True))
+    return out
 
 
-def _convolve(x: np.ndarray, weight: np.ndarray, geometry: _Geometry, out: np.ndarray) -> None:
+def _convolve(
+    x: np.ndarray, weight: np.ndarray, factors: np.ndarray | None, geometry: _Geometry, out: np.ndarray
+) -> None:
     """One image (C, H, W) into (O, OH, OW)."""
     groups, size = geometry.groups, weight[0].size
     matrix = weight.reshape(groups, -1, size)
+    results = out.reshape(groups, len(weight) // groups, -1)
+    for some, seen in _seen(x, geometry, size):
+        result = results[..., some]
+        np.matmul(matrix, seen, out=result)
+        if factors is not None:
+            result *= factors.reshape(groups, -1, 1)
+
+
+def _seen(x: np.ndarray, geometry: _Geometry, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """What some positions of the result see, (groups, size, P), and which ones these are."""
+    groups = geometry.groups
     if geometry.is_a_product:
-        np.matmul(matrix, x.reshape(groups, size, -1), out=out.reshape(groups, len(weight) // groups, -1))
+        yield slice(None), x.reshape(groups, size, -1)
         return
     windows = geometry.windows(x[None])[0]
-    for rows, columns in _blocks(out.shape[1:], _BLOCK // (groups * size)):
+    height, width = windows.shape[-2:]
+    for rows, columns in _blocks((height, width), _BLOCK // (groups * size)):
         seen = windows[..., rows, columns].reshape(groups, size, -1)
-        result = out[:, rows, columns]
-        result[:] = np.matmul(matrix, seen).reshape(result.shape)
+        first = rows.start * width + columns.start  # they are one behind the other
+        yield slice(first, first + seen.shape[2]), seen
 
 
-def _convolve_depthwise(x: np.ndarray, weight: np.ndarray, geometry: _Geometry, out: np.ndarray) -> None:
+def _convolve_depthwise(
+    x: np.ndarray, weight: np.ndarray, factors: np.ndarray | None, geometry: _Geometry, out: np.ndarray
+) -> None:
     """Tap by tap: matrices of one row would be slow."""
     windows = geometry.windows(x[None])[0]
     multiplier = len(weight) // geometry.groups
-    step = max(1, _BLOCK // out[0].size)
+    step = max(1, _CHANNELS // out[0].size)
     for start in range(0, len(out), step):
         some = slice(start, start + step)
         channels = np.arange(len(out))[some] // multiplier if multiplier > 1 else some
@@ -108,6 +130,8 @@ def _convolve_depthwise(x: np.ndarray, weight: np.ndarray, geometry: _Geometry, 
             np.multiply(windows[channels, ky, kx], weight[some, 0, ky, kx, None, None], out=scratch if i else result)
             if i:
                 result += scratch
+        if factors is not None:
+            result *= factors[some]
 
 
 def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice]]:
@@ -118,8 +142,14 @@ def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice
         yield slice(y, y + rows), slice(x, x + columns)
 
 
-def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Product of (N, rows, K) by the node's weight (K, O), or by another of its shape; float32."""
+def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
+    """Product of (N, rows, K) by a weight (K, O); the rest as for `conv2d`."""
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
-    product = np.matmul(x.reshape(-1, x.shape[-1]).astype(np.float32, copy=False), weight)
-    return product.reshape(len(x), *node.shape)
+
+    def some(x: np.ndarray) -> np.ndarray:
+        product = np.matmul(x.reshape(-1, x.shape[-1]).astype(np.float32, copy=False), weight)
+        if scale is not None:
+            product *= scale
+        return product.reshape(len(x), *node.shape)
+
+    return over_images(some, x)

@@ -47,6 +47,24 @@ def test_what_keeps_the_worst_part_clearly_closer(default, plainest, taken, meth
     assert found.compared == ({} if plainest is None else {"mse+": min(default), "minmax": min(plainest)})
 
 
+@pytest.mark.parametrize(("plainest", "seen"), [(0.5, 4), (0.9, 8), (1.0, 8)])
+def test_no_more_samples_are_simulated_than_it_takes_to_tell(plainest, seen, methods, monkeypatch):
+    """Of 8: with 0.5 in half of them, the mean of cosines stays below 0.85 whatever the others have."""
+    simulated = []
+
+    def compare(prepared, annotated, batches, **_):
+        for batch in batches:
+            simulated.append((prepared, len(batch["x"])))
+            yield batch
+
+    monkeypatch.setattr(passes, "compare_outputs", compare)
+    methods.cosines |= {"mse+": [0.8], "minmax": [plainest]}
+    samples = {"x": np.zeros((8, 1), np.float32)}
+    found = calibrate(None, IMAGES, samples, Quantization.checked(QuantizeOptions()), lambda done, message: None)
+    assert sum(count for prepared, count in simulated if prepared == "minmax") == seen
+    assert found.compared["minmax"] == pytest.approx(plainest)
+
+
 @pytest.mark.parametrize("options", [{"method": "mse+"}, {"method": "kl"}, {"calibration": "random"}])
 def test_a_method_that_was_asked_for_is_taken(options, methods):
     how = Quantization.checked(QuantizeOptions(**options))

@@ -25,6 +25,7 @@ def test_what_fits_into_memory(monkeypatch):
     held = 2 * 8 * 32 * 32  # a convolution's result, and behind its bias
     monkeypatch.setattr(calibration_images, "_HELD", 20 * held + 5)
     assert images_at_once(read_network(network(32))) == 20
+    assert images_at_once(read_network(network(128))) == 4
     images = random(50, 3, 32, 32)
     problem = Problem.of(network(32), {"x": images}, "int7", "unsigned")
     some = problem.at_once()

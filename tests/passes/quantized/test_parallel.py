@@ -9,7 +9,7 @@ from tvm import relax
 
 from eq_tvm.passes import CenterChannels, EqualizeChannels, MSECalibrate, round_weights
 from eq_tvm.passes.quantized import parallel
-from eq_tvm.passes.quantized.parallel import map_threads, over_images
+from eq_tvm.passes.quantized.parallel import map_threads, over_elements, over_images
 
 
 @pytest.fixture
@@ -39,6 +39,34 @@ def test_images_are_split_where_there_is_work(monkeypatch, threads):
     np.testing.assert_array_equal(found, np.rint(x + one).astype(np.int8))
     assert found.dtype == np.int8
     assert sorted(seen) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("shapes", [[(7, 2, 5, 6)], [(7, 2, 5, 6), (1, 5, 1)], [(1, 2, 1, 6), (7, 2, 5, 6)], [(90, 3)]])
+def test_elements_are_taken_part_by_part(shapes, monkeypatch, threads):
+    threads(2)
+    monkeypatch.setattr(parallel, "_CACHED", 16)
+    arrays, largest = [random(*shape, seed=len(shape)) for shape in shapes], []
+
+    def function(*parts):
+        result = np.rint(sum(parts) * 9).astype(np.int8)
+        largest.append(result.size)
+        return result
+
+    expected = np.rint(sum(arrays) * 9).astype(np.int8)
+    found = over_elements(function, *arrays)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int8
+    assert max(largest) <= 16 < expected.size
+
+
+def test_the_result_takes_the_place_of_an_array_of_its_form(monkeypatch):
+    monkeypatch.setattr(parallel, "_CACHED", 16)
+    x, y = random(3, 5, 6), random(5, 1)
+    expected = x + y
+    assert over_elements(np.add, x, y, spare=x) is x
+    np.testing.assert_array_equal(x, expected)
+    for spare in (random(5, 1), np.zeros(x.shape)):
+        assert over_elements(np.add, x, y, spare=spare) is not spare
 
 
 def test_scales_are_the_same_bits_for_any_number_of_threads(monkeypatch, threads):
