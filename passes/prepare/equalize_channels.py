@@ -15,12 +15,18 @@ from .coupled_channels import CoupledChannels
 from .island_scalings import scaling, with_scalings, without_idle_scalings
 from .preparation import Preparation
 
-# Exponents and margins that are tried, and the largest factor: see EqualizeChannels.
-_TRIED = ((0.0, 0.0), *((exponent, margin) for exponent in (0.25, 0.5, 0.75) for margin in (0.0, 0.1, 0.25)))
-_LARGEST_FACTOR = 2.0**10
-# The same where products scale what layers don't make: a table's features have any ranges.
-_TRIED_OUTSIDE = (*_TRIED, *((1.0, margin) for margin in (0.0, 0.1, 0.25)))
-_LARGEST_OUTSIDE = 2.0**24
+# Exponents and margins that are tried: see EqualizeChannels. True: relative to channels that take no factors, if there
+# are any; of use where products scale what layers don't make, such as a table's features, which have any ranges.
+_TRIED = (
+    (0.0, 0.0, False),
+    *((exponent, margin, False) for exponent in (0.25, 0.5, 0.75) for margin in (0, 0.1, 0.25)),
+)
+_TRIED_OUTSIDE = (
+    *_TRIED,
+    *((1.0, margin, False) for margin in (0.0, 0.1, 0.25)),
+    *((exponent, margin, True) for exponent in (0.25, 0.5, 0.75, 1.0) for margin in (0.0, 0.1, 0.25)),
+)
+_LARGEST_FACTOR, _LARGEST_OUTSIDE = 2.0**10, 2.0**24
 _WORTH = 0.25  # parts of the noise that may be left for the inputs' channels to be scaled: a bit is won
 _MEASURED = 0.8  # of the time, before factors are tried
 
@@ -64,13 +70,13 @@ class EqualizeChannels(Preparation):
         for k, together in enumerate(components):
             progress(k / len(components), f"equalizing {net.nodes[together[0].node].name}")
             outside = [a.node for a in together if scaling(net.nodes[a.node]) is not None]
-            ways, largest = (_TRIED_OUTSIDE, _LARGEST_OUTSIDE) if outside else (_TRIED, _LARGEST_FACTOR)
-            tried = [_factors(together, coupled, *how, largest) for how in ways]
+            ways = _TRIED_OUTSIDE if outside else _TRIED
+            tried = [_factors(together, coupled, *how) for how in ways]
             noises = [_noise(problem, together, powers, f) for f in tried]
             best = int(np.argmin(noises))
             if best and noises[best] <= noises[0] * (_WORTH if any(_reads_input(net, i) for i in outside) else 1):
                 factors *= tried[best]
-                name, (exponent, margin) = net.nodes[min(a.node for a in together)].name, ways[best]
+                name, (exponent, margin, _) = net.nodes[min(a.node for a in together)].name, ways[best]
                 noise = float(noises[best] / noises[0])
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
         mod = replace_constants(mod, net, _scaled(net, coupled, factors))
@@ -209,7 +215,7 @@ def _reads_input(net: Network, node: int) -> bool:
 
 
 def _factors(
-    together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float, largest: float
+    together: list[_Activation], coupled: CoupledChannels, exponent: float, margin: float, from_frozen: bool
 ) -> np.ndarray:
     """For all classes, 1 for those of other activations."""
     factors, ranges = np.ones((2, len(coupled)))
@@ -218,8 +224,11 @@ def _factors(
     ranges[classes] = 0
     for activation in together:
         np.maximum.at(ranges, activation.classes, activation.largest / whole[activation.group])
-    classes = classes[(ranges[classes] > 0) & ~coupled.is_frozen[classes]]
-    factors[classes] = np.clip(ranges[classes] * (1 + margin), 1 / largest, 1) ** -exponent
+    frozen = coupled.is_frozen[classes]
+    end = ranges[classes[frozen]].max(initial=0) if from_frozen else 1.0
+    classes = classes[(ranges[classes] > 0) & ~frozen]
+    least = 1 / (_LARGEST_OUTSIDE if exponent == 1 or from_frozen else _LARGEST_FACTOR)
+    factors[classes] = (np.clip(ranges[classes] * (1 + margin), least, 1) / (end or 1.0)) ** -exponent
     return factors
 
 

@@ -131,3 +131,19 @@ def test_what_others_read_is_left():
     images = random(8, 8, 8, 8) * RANGES
     equalized = EqualizeChannels({"x": images}, scheme="int8")(build(make, (1, 8, 8, 8)))
     assert "summed_scaled" not in bindings(equalized)
+
+
+def test_joined_functions_come_down_to_what_takes_no_factor():
+    """As x that its own multiple is joined with: the function reads x, whose channels stay as they are then."""
+
+    def make(emit, x):
+        small = emit(relax.op.nn.relu(conv(emit, x, "small", out=8)), "relu")
+        both = emit(
+            relax.op.concat([small, emit(relax.op.multiply(small, relax.const(np.float32(1000))), "thousand")], axis=1),
+            "both",
+        )
+        weight = random(4, 16, 3, 3)
+        weight[:, 8:] /= 1000
+        return [conv(emit, both, "last", weight=weight)]
+
+    check(make, random(8, 4, 8, 8), random(4, 4, 8, 8, seed=1), (1, 4, 8, 8), added="thousand_scaled", gain=0.01)
