@@ -12,6 +12,8 @@ from eq_tvm.passes.quantized.closeness import mean_cosine
         ([3, 4], [6, 8], 1),
         ([3, 4], [-3, -4], -1),
         ([1, 0], [1, 1], np.sqrt(0.5)),
+        ([1e25, 0], [1e25, 1e25], np.sqrt(0.5)),  # their squares are no float32
+        ([1e-30, 0], [1e-30, 1e-30], np.sqrt(0.5)),
         ([0, 0], [0, 0], 1),  # a layer that yields nothing, and is quantized to nothing
         ([0, 0], [1, 0], 0),
         ([1, 0], [0, 0], 0),
