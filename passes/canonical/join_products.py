@@ -80,9 +80,9 @@ def _product(graph: Graph, matmul: relax.Call) -> _Product | None:
     part = graph.call(data if reshaped is None else reshaped.args[0], "relax.strided_slice")
     if part is None or array(weights) is None or not isinstance(part.args[0], relax.Var):
         return None
-    axes, (begin, *_), (end, *_), strides = (ints(arg) for arg in part.args[1:])
+    axes, (begin, *_), (end, *_), *given = (ints(arg) for arg in part.args[1:])
     *leading, depth = shape(part)
-    if len(axes) > 1 or strides != (1,) or axes[0] % len(shape(part)) == len(leading):
+    if len(axes) > 1 or given not in ([], [(1,)]) or axes[0] % len(shape(part)) == len(leading):
         return None
     if shape(weights)[:-1] != (depth,) or shape(data) != (int(np.prod(leading)), depth):
         return None

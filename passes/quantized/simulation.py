@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..graph.network import PASS_THROUGH, Node
+from ..graph.network import PASS_THROUGH, QUANTIZED_OPS, Node
 from .annotate import Scales
 from .float_executor import Value
 from .float_operators.convolution import conv2d, dense
@@ -127,7 +127,12 @@ class Simulation:
         return self.executor.evaluate(node, *(operands[j] for j in node.inputs), spare=spare)
 
     def _spare(self, i: int, values: dict[int, Value]) -> np.ndarray | None:
-        """A result whose place that of node i may take: only i reads it, and it is not to be quantized."""
+        """A result whose place that of node i may take: only i reads it, and it is not to be quantized.
+
+        What a quantized operator reads stays as it is while the walk is there: `alone` wants it.
+        """
+        if self.net.nodes[i].op in QUANTIZED_OPS:
+            return None
         dead = [j for j in self.net.nodes[i].inputs if self._last[j] <= i and j not in self.points.scale_group_of]
         results = [*self._float.values(), *self._simulated.values(), *self.inputs.values()]
         kept = [x for pairs in self.outputs.values() for pair in pairs for x in pair]

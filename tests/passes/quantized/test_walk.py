@@ -64,3 +64,20 @@ def test_a_result_takes_the_place_of_what_only_it_reads(monkeypatch):
         places.append((sim.float(i).ctypes.data, sim.unquantized(i).ctypes.data))
     _, layer, bias, bound = places
     assert layer == bias == bound
+
+
+def test_what_a_sum_reads_is_there_when_it_is_compared(monkeypatch):
+    def make(emit, x):
+        a, b = conv(emit, x, "a", out=8), relu(emit, conv(emit, x, "bb", out=8), "r")
+        return [conv(emit, relu(emit, emit(relax.op.add(a, b), "sum"), "rs"), "last")]
+
+    def alone():
+        mod, images = build(make), {"x": random(5, 3, 8, 8)}
+        problem = Problem.of(mod, images, "int7", "unsigned")
+        sim = Simulation(problem, read_annotated(MinMaxCalibrate(images)(mod), problem))
+        return [sim.alone(i).copy() for i in sim.walk() if problem.net.nodes[i].name == "sum"]
+
+    monkeypatch.setattr(parallel, "_CACHED", 8)
+    (found,) = alone()
+    monkeypatch.setattr(Simulation, "_spare", lambda *_: None)
+    np.testing.assert_array_equal(found, alone()[0])
