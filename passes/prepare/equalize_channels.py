@@ -43,7 +43,8 @@ class EqualizeChannels(Preparation):
     half of the images (every second one) tells how far they go beyond the other.
 
     Factors are (R / min(R, r (1 + m)))^e for channels of the largest magnitude r, R being the activation's, with the
-    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least. Channels
+    exponent e and the margin m for which the sum of these three errors, estimated in closed form, is least. Where
+    products scale channels that layers don't make, R may also be that of the channels that take no factors. Channels
     of inputs are left as they are, often pixels that integers hold exactly, unless that gains much.
 
     Parameters are those of `Preparation`.
