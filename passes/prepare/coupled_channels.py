@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.network import Network, Node
-from .island_scalings import scaling
+from .channel_scalings import scaling
 
 _SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "resize"}
 
@@ -21,7 +21,7 @@ class CoupledChannels:
         For each node whose channels (axis 1) are known, the class of each.
     frozen : set of int
         Classes whose factor must be 1: of inputs and outputs, and of what other operators read or make, but for those
-        that `island_scalings` follow.
+        that `channel_scalings` follow.
     is_frozen : numpy.ndarray (classes,) bool
         The same, for all of them.
     """

@@ -11,8 +11,8 @@ from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, part_of
+from .channel_scalings import scaling, with_scalings, without_idle_scalings
 from .coupled_channels import CoupledChannels
-from .island_scalings import scaling, with_scalings, without_idle_scalings
 from .preparation import Preparation
 
 # Exponents and margins that are tried: see EqualizeChannels. True: relative to channels that take no factors, if there

@@ -67,15 +67,20 @@ def _operator(specializer: Specializer, node: NodeProto, _scope: dict[str, str])
     if attributes_of(node).get("channels_last", 0):
         return False
     *read, scale, zero = node.input if len(node.input) % 3 == 2 else [*node.input, ""]
-    operands = [_real(specializer, *read[i : i + 3]) for i in range(0, len(read), 3)]
-    _quantize(specializer, node, _computed(specializer, node, _OPERATORS[node.op_type], operands), [scale, zero])
-    return True
+    return _of_reals(specializer, node, _OPERATORS[node.op_type], read, [scale, zero])
 
 
 def _concat(specializer: Specializer, node: NodeProto, _scope: dict[str, str]) -> bool:
     scale, zero, *read = node.input
+    return _of_reals(specializer, node, "Concat", read, [scale, zero])
+
+
+def _of_reals(
+    specializer: Specializer, node: NodeProto, operator: str, read: Sequence[str], result: Sequence[str]
+) -> bool:
+    """An operator of operands that each have a scale and zero point behind them."""
     operands = [_real(specializer, *read[i : i + 3]) for i in range(0, len(read), 3)]
-    _quantize(specializer, node, _computed(specializer, node, "Concat", operands), [scale, zero])
+    _quantize(specializer, node, _computed(specializer, node, operator, operands), result)
     return True
 
 
