@@ -11,9 +11,9 @@ from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.candidates import Candidate
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
-from eq_tvm.schedules.convolution import depthwise, depthwise_columns_plan
-from eq_tvm.schedules.convolution.depthwise_large import LARGE
-from eq_tvm.schedules.processor.instructions import fma, vector_bits
+from eq_tvm.schedules.depthwise import depthwise, depthwise_columns_plan, depthwise_pairs
+from eq_tvm.schedules.depthwise.depthwise_large import LARGE
+from eq_tvm.schedules.processor.instructions import choose_int16, fma, vector_bits
 from eq_tvm.schedules.processor.machine import Machine
 
 from . import named_kernels
@@ -137,10 +137,14 @@ def _depthwise(item: Linear, output: Output, multiplier: np.ndarray | None, mach
         lanes = vector_bits(features) // 32
         function = named_kernels.depthwise_floats(conv, lanes, fma(lanes, features).registers, output)
         return LayerKernel(function, [depthwise.pack_depthwise(item.weight), item.bias], conv.nhwc_shape)
+    if dtype == "int16" and (pairs := depthwise_pairs.multiplying(choose_int16(features), conv.out_channels)):
+        function = named_kernels.depthwise_pairs(conv, pairs, output)
+        bias = overflow.folded_bias(item.weight, item.bias, _span(item), 0)
+        return LayerKernel(function, [depthwise_pairs.pack_pairs(item.weight), bias, multiplier], conv.nhwc_shape)
     multiply = depthwise.byte_multiply(features) if dtype == "int8" else None
     weight = depthwise.pack_depthwise(item.weight, "int8" if multiply else "int16")
     lanes = vector_bits(features) // 16
-    by_columns = _depthwise_columns(item, output, multiplier, machine)
+    by_columns = None if dtype == "int16" else _depthwise_columns(item, output, multiplier, machine)
     if by_columns is not None:
         return by_columns
     zero = item.source.zero

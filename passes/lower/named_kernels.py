@@ -10,10 +10,11 @@ from typing import Any
 
 from tvm import tirx
 
-from eq_tvm.schedules.convolution import depthwise as depthwise_kernels
-from eq_tvm.schedules.convolution import depthwise_columns as columns_kernel
-from eq_tvm.schedules.convolution import depthwise_large as large_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.depthwise import depthwise as depthwise_kernels
+from eq_tvm.schedules.depthwise import depthwise_columns as columns_kernel
+from eq_tvm.schedules.depthwise import depthwise_large as large_kernel
+from eq_tvm.schedules.depthwise import depthwise_pairs as pairs_kernel
 from eq_tvm.schedules.islands import depthwise as floats_depthwise
 from eq_tvm.schedules.islands import matmul as matmul_kernel
 from eq_tvm.schedules.islands import resize as resize_floats
@@ -102,6 +103,11 @@ depthwise_floats = _kernel(
 depthwise_large = _kernel(
     large_kernel.depthwise_large,
     lambda conv, _dtype, _lanes, output, _zero: _conv_name(conv, "depthwise", output.dtype),
+    BY_ROW,
+)
+depthwise_pairs = _kernel(
+    pairs_kernel.depthwise_pairs,
+    lambda conv, _multiply, output: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
 depthwise_columns = _kernel(

@@ -211,9 +211,9 @@ def _winograd(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
     ins = instructions.choose_int16(machine.instructions)
-    if (
-        ins is None or not winograd_plan.fits(conv) or (np.abs(multiplier) < 2.0**-100).any()
-    ):  # divided, it must stay normal
+    if ins is None or ins.isa == "armv7" or not winograd_plan.fits(conv):  # whose registers hold too little of a tile
+        return
+    if source.dtype == "int16" or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
         return
     folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
     for form in winograd_form.FORMS:

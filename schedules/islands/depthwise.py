@@ -1,6 +1,6 @@
 """Depthwise convolution of float32: the sums of neighbouring pixels in registers, weights read once for all of them.
 
-As in `convolution.depthwise`, padding is no copy of the input: what is outside is 0 as it is read, in code of its own
+As in `depthwise.depthwise`, padding is no copy of the input: what is outside is 0 as it is read, in code of its own
 for the rows and columns that reach outside.
 """
 
@@ -16,7 +16,7 @@ from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.sizes import innermost_width
 from ..convolution.conv2d import Conv2D
-from ..convolution.depthwise import border_apart
+from ..depthwise.depthwise import border_apart
 
 WIDEST = 14  # pixels of a tile: what comes on top of its products is little then
 PER_TILE = 2  # pixels' time that a tile takes besides

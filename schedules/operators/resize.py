@@ -8,7 +8,8 @@ from tvm.tirx import Expr
 from ..common.loops import loops
 from ..common.sizes import innermost_width
 
-WEIGHT_BITS = 11  # of each axis: the sum of four products of 2 * 11 + 8 bits fits int32
+# Of each axis' weights: the sum of four products of 2 * 11 + 8 bits, or 2 * 9 + 12, fits int32.
+WEIGHT_BITS, WIDE_WEIGHT_BITS = 11, 9
 
 
 def nearest(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int) -> tirx.PrimFunc:
@@ -37,8 +38,10 @@ def nearest(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: 
     return by_pixels(te.create_prim_func([x, rows, columns, out]), lanes)
 
 
-def bilinear(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int) -> tirx.PrimFunc:
-    """Scheduled PrimFunc of a bilinear resizing, with weights of `WEIGHT_BITS` fractional bits: rounds half up.
+def bilinear(
+    shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes: int, weight_bits: int = WEIGHT_BITS
+) -> tirx.PrimFunc:
+    """Scheduled PrimFunc of a bilinear resizing, with weights of so many fractional bits: rounds half up.
 
     Parameters as for `nearest`.
 
@@ -50,7 +53,7 @@ def bilinear(shape: Sequence[int], out_size: tuple[int, int], dtype: str, lanes:
     """
     x = te.placeholder(shape, dtype, "x")
     rows, columns = (te.placeholder((size, 3), "int32") for size in out_size)
-    one, bits = tirx.const(1 << WEIGHT_BITS, "int32"), 2 * WEIGHT_BITS
+    one, bits = tirx.const(1 << weight_bits, "int32"), 2 * weight_bits
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         def across(row: Expr) -> Expr:

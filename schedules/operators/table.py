@@ -1,4 +1,4 @@
-"""Any function of 8-bit integers: looked up in a table of 256 entries that the compiler makes."""
+"""Any function of integers: looked up in a table that the compiler makes, of 256 entries where they have 8 bits."""
 
 import math
 from collections.abc import Sequence
@@ -17,26 +17,32 @@ from ..processor.intrinsics import llvm
 ROW = 16  # entries that fit the smallest vector register
 
 
-def lookup(shape: Sequence[int], dtype: str, out_dtype: str) -> tirx.PrimFunc:
-    """Scheduled PrimFunc of a table lookup, entry by entry: out = table[q modulo 256].
+def lookup(shape: Sequence[int], dtype: str, out_dtype: str, low: int = 0, count: int = 256) -> tirx.PrimFunc:
+    """Scheduled PrimFunc of a table lookup, entry by entry: out = table[q - low]; of bytes table[q modulo 256].
 
     Parameters
     ----------
     shape : sequence of int
         Of q and the result.
     dtype : str
-        Of q, "int8" or "uint8".
+        Of q: "int8", "uint8" or "int16".
     out_dtype : str
         Of table and result.
+    low, count : int
+        The least q, and how many there are; of bytes 0 and 256.
 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: integers q, table (256,) with the entry of q at q modulo 256, and the result.
+        Arguments: integers q, table (count,), and the result.
     """
     q = te.placeholder(shape, dtype, "q")
-    table = te.placeholder((256,), out_dtype, "table")
-    out = te.compute(shape, lambda *at: table[q[at].astype("uint8").astype("int32")], "out")
+    table = te.placeholder((count,), out_dtype, "table")
+
+    def place(value: Expr) -> Expr:
+        return value.astype("int32") - low if dtype == "int16" else value.astype("uint8").astype("int32")
+
+    out = te.compute(shape, lambda *at: table[place(q[at])], "out")
     sch = s_tir.Schedule(te.create_prim_func([q, table, out]))
     size = math.prod(shape)
     width = innermost_width(size, 16)

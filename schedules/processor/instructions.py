@@ -10,7 +10,8 @@ from . import neon, x86
 from .instruction import DIGITS, Definition, Instruction, Isa
 from .ordered import BASE_NAME, with_chains
 
-# Fastest first, each for whoever has its family. Of bytes; a wider operand takes a layer that bytes do not.
+# Fastest first, each for whoever has its family. For activations that bytes hold; a wider operand takes what some
+# multiplier of bytes does not.
 FOR_BYTES: Sequence[Definition] = (*x86.FOR_BYTES, *neon.FOR_BYTES)
 FOR_INT16: Sequence[Definition] = (*x86.FOR_INT16, *neon.FOR_INT16)
 
@@ -39,7 +40,8 @@ def choose(features: Collection[str], activation_range: tuple[int, int], weight_
     ValueError
         If the CPU has none of the instructions.
     """
-    for definition in FOR_BYTES:
+    low, high = activation_range
+    for definition in FOR_BYTES if high - low < 2**8 else FOR_INT16:
         instruction = definition.instruction
         offset = _offset(instruction.activation, activation_range)
         if instruction.family not in features or offset is None:

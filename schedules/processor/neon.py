@@ -75,6 +75,14 @@ def _smlal_int16(A: tirx.Buffer, B: tirx.Buffer, c: Expr) -> Expr:
     return c
 
 
+def _vmlal_int16(A: tirx.Buffer, B: tirx.Buffer, c: Expr) -> Expr:
+    """Vmlal by element: each int16 of half a register of activations in turn."""
+    a = A.vload([0], "int16x4")
+    for q in range(4):
+        c = c + T.Cast("int32x4", T.broadcast(T.Shuffle([a], [q]), 4)) * T.Cast("int32x4", B.vload([q, 0], "int16x4"))
+    return c
+
+
 def _vmlal(A: tirx.Buffer, B: tirx.Buffer) -> Expr:
     return llvm("llvm.arm.neon.vmulls.v8i16", "int16x8", spread(A, 0, 2, "int8", 4), B.vload([0, 0], "int8x8"))
 
@@ -121,9 +129,14 @@ SMLAL_INT16 = Definition(  # with two registers of accumulators, for the halves 
     shared(_smlal_int16),
 )
 
+VMLAL_INT16 = Definition(
+    Instruction("vmlal_int16", "armv7", "vmlal", 4, 1, "int16", "int16", REGISTERS_32, chain=4, fused=True, rate=0.5),
+    shared(_vmlal_int16),
+)
+
 # Fastest first. Powers of two divide the usual channel counts.
 FOR_BYTES = (SDOT, SMLAL, VMLAL)
-FOR_INT16 = (SMLAL_INT16,)
+FOR_INT16 = (SMLAL_INT16, VMLAL_INT16)
 
 
 def load_ahead(sch: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> None:

@@ -13,8 +13,9 @@ from eq_tvm.schedules.common.epilogue import Output
 
 ACTIVATION_RANGES = [(0, 127), (-63, 63), (0, 255), (-127, 127), (-128, 127)]
 INT6_RANGES = [(0, 63), (-31, 31)]
+WIDE_RANGES = [(0, 4095), (-2047, 2047), (-300, 40)]  # no byte holds them
 WEIGHT_LIMITS = [63, 127, 31]
-WORST_CASES = {63: ACTIVATION_RANGES, 127: ACTIVATION_RANGES, 31: INT6_RANGES}  # ranges by weight limit
+WORST_CASES = {63: ACTIVATION_RANGES, 127: ACTIVATION_RANGES + WIDE_RANGES, 31: INT6_RANGES}  # ranges by weight limit
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -28,6 +29,8 @@ def few(count: int) -> settings:
 
 def stored_dtypes(low: int, high: int) -> list[str]:
     """The dtypes that hold the range."""
+    if high - low > 255:
+        return ["int16"]
     return [dtype for dtype in ("int8", "uint8") if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max]
 
 
@@ -47,8 +50,9 @@ class Activations:
 
 
 @st.composite
-def activations(draw, values=("random", "low", "high", "both")) -> Activations:
-    low, high = draw(st.sampled_from(ACTIVATION_RANGES + INT6_RANGES))
+def activations(draw, values=("random", "low", "high", "both"), wide=True) -> Activations:
+    """`wide`: those that no byte holds, too."""
+    low, high = draw(st.sampled_from(ACTIVATION_RANGES + INT6_RANGES + WIDE_RANGES * wide))
     return Activations(low, high, draw(st.sampled_from(stored_dtypes(low, high))), draw(st.sampled_from(values)))
 
 
@@ -143,17 +147,18 @@ _INTEGER_OUTPUTS = [
     ("uint8", 0, 255),
     ("uint8", 0, 97),
 ]
+_WIDE_OUTPUTS = [("int16", -2047, 2047), ("int16", 0, 4095), ("int16", -256, 3000)]
 _FLOAT_OUTPUTS = [("float32", -np.inf, np.inf), ("float32", 0, np.inf), ("float32", 0, 6.0)]
 
 
-def integer_outputs() -> st.SearchStrategy[tuple[str, int, int]]:
-    """(dtype, low, high) of a quantized result."""
-    return st.sampled_from(_INTEGER_OUTPUTS)
+def integer_outputs(wide=True) -> st.SearchStrategy[tuple[str, int, int]]:
+    """(dtype, low, high) of a quantized result; `wide`: those that no byte holds, too."""
+    return st.sampled_from(_INTEGER_OUTPUTS + _WIDE_OUTPUTS * wide)
 
 
 @st.composite
 def epilogues(draw) -> Epilogue:
-    dtype, low, high = draw(st.sampled_from(_INTEGER_OUTPUTS * 2 + _FLOAT_OUTPUTS))
+    dtype, low, high = draw(st.sampled_from(_INTEGER_OUTPUTS * 2 + _WIDE_OUTPUTS + _FLOAT_OUTPUTS))
     gain, tied = draw(st.sampled_from([1.0, 1.0, 1.0, 0.01, 1000.0])), draw(st.booleans())
     if dtype == "float32" or not draw(st.booleans()):
         return Epilogue(dtype, low, high, gain=gain, tied=tied)

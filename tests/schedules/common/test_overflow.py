@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eq_tvm.schedules.common.overflow import INT16_MAX, INT32_MAX, folded_bias
-from eq_tvm.schedules.convolution.depthwise import int16_chain
+from eq_tvm.schedules.depthwise.depthwise import int16_chain
 
 RANGES = st.one_of(  # what int8 or uint8 holds
     st.tuples(st.integers(-128, 0), st.integers(0, 127)), st.tuples(st.just(0), st.integers(128, 255))

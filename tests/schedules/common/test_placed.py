@@ -13,11 +13,11 @@ from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.placed import has_rows, placed
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise import depthwise_conv
-from eq_tvm.schedules.convolution.depthwise_columns import depthwise_columns
-from eq_tvm.schedules.convolution.depthwise_columns_plan import Dot
-from eq_tvm.schedules.convolution.depthwise_columns_plan import pack_constants as column_constants
-from eq_tvm.schedules.convolution.depthwise_columns_plan import pack_weights as column_weights
+from eq_tvm.schedules.depthwise.depthwise import depthwise_conv
+from eq_tvm.schedules.depthwise.depthwise_columns import depthwise_columns
+from eq_tvm.schedules.depthwise.depthwise_columns_plan import Dot
+from eq_tvm.schedules.depthwise.depthwise_columns_plan import pack_constants as column_constants
+from eq_tvm.schedules.depthwise.depthwise_columns_plan import pack_weights as column_weights
 from eq_tvm.schedules.operators.concat import concat
 from eq_tvm.schedules.operators.pooling import Pool2D, avg_pool, max_pool
 from eq_tvm.schedules.operators.resize import nearest

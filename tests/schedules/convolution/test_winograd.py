@@ -107,7 +107,7 @@ def cases():
     return st.builds(
         Case,
         convolutions(),
-        activations(),
+        activations(wide=False),
         st.sampled_from(WEIGHT_LIMITS),
         st.sampled_from(["random", "extreme"]),
         epilogues(),

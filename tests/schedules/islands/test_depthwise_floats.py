@@ -6,7 +6,7 @@ import pytest
 
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise import pack_depthwise
+from eq_tvm.schedules.depthwise.depthwise import pack_depthwise
 from eq_tvm.schedules.islands.depthwise import WIDEST, choose_tile, depthwise
 from eq_tvm.schedules.processor.instructions import fma
 

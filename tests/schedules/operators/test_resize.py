@@ -7,7 +7,7 @@ from cases import SEEDS, Activations, activations, few
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.operators.resize import WEIGHT_BITS, bilinear, nearest
+from eq_tvm.schedules.operators.resize import WEIGHT_BITS, WIDE_WEIGHT_BITS, bilinear, nearest
 
 CHANNELS = st.one_of(st.integers(1, 20), st.sampled_from([32, 33, 48, 64, 128]))
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 9), CHANNELS)
@@ -44,25 +44,26 @@ def test_bilinear(cpu, folder, drawn):
     for shape, size, inputs, seed in drawn:
         rng = np.random.default_rng(seed)
         x = inputs.array(rng, shape)
-        tables = [_table(rng, n, m) for n, m in zip(shape[1:3], size, strict=True)]
-        jobs.append((bilinear(shape, size, inputs.dtype, cpu.bits // 16), [x, *tables]))
-        rows, columns = (_matrix(table, n) for table, n in zip(tables, shape[1:3], strict=True))
+        bits = WIDE_WEIGHT_BITS if inputs.dtype == "int16" else WEIGHT_BITS
+        tables = [_table(rng, n, m, bits) for n, m in zip(shape[1:3], size, strict=True)]
+        jobs.append((bilinear(shape, size, inputs.dtype, cpu.bits // 16, bits), [x, *tables]))
+        rows, columns = (_matrix(table, n, bits) for table, n in zip(tables, shape[1:3], strict=True))
         total = np.einsum("hi,nijc,wj->nhwc", rows, x.astype("int64"), columns)
-        expected.append(((total + 4**WEIGHT_BITS // 2) >> (2 * WEIGHT_BITS)).astype(x.dtype))
+        expected.append(((total + 4**bits // 2) >> (2 * bits)).astype(x.dtype))
     _check(cpu, folder, drawn, jobs, expected)
 
 
-def _table(rng, n, m):
+def _table(rng, n, m, bits):
     """(m, 3): two elements of an axis of n, and the weight of the second, at times all or nothing."""
-    weights = rng.choice([0, 1, 2**WEIGHT_BITS // 2, 2**WEIGHT_BITS, rng.integers(2**WEIGHT_BITS)], m)
+    weights = rng.choice([0, 1, 2**bits // 2, 2**bits, rng.integers(2**bits)], m)
     return np.column_stack([rng.integers(0, n, (m, 2)), weights]).astype("int32")
 
 
-def _matrix(table, n):
+def _matrix(table, n, bits):
     """(m, n): the weight of each element of the axis."""
     matrix = np.zeros((len(table), n), "int64")
     for row, (first, second, weight) in zip(matrix, table, strict=True):
-        row[first] += 2**WEIGHT_BITS - weight
+        row[first] += 2**bits - weight
         row[second] += weight
     return matrix
 

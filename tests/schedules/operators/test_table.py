@@ -15,7 +15,7 @@ SHAPES = st.one_of(
     st.lists(st.integers(1, 20), min_size=1, max_size=4).map(tuple),
     st.sampled_from([(9,), (64,), (1, 10), (2, 7, 7, 33), (1, 28, 28, 32), (17, 1023)]),
 )
-TABLES = st.sampled_from(["int8", "uint8", "float32"])
+TABLES = st.sampled_from(["int8", "uint8", "int16", "float32"])
 EVERY_INTEGER = [
     ((1, 40, 40, 48), Activations(low, high, dtype), table, 0)
     for low, high, dtype in ((-128, 127, "int8"), (0, 255, "uint8"))
@@ -31,9 +31,11 @@ def test_lookup(cpu, folder, drawn):
     for shape, inputs, dtype, seed in drawn:
         rng = np.random.default_rng(seed)
         q = inputs.array(rng, shape)
-        table = rng.normal(size=256).astype("float32") if dtype == "float32" else rng.permutation(256).astype(dtype)
-        jobs.append((lookup(shape, inputs.dtype, dtype), [q, table]))
-        expected.append(table[q.astype(int) % 256])
+        low, count = (inputs.low, inputs.high - inputs.low + 1) if inputs.dtype == "int16" else (0, 256)
+        table = rng.normal(size=count) if dtype == "float32" else rng.permutation(count) % 256
+        table = table.astype(dtype)
+        jobs.append((lookup(shape, inputs.dtype, dtype, low, count), [q, table]))
+        expected.append(table[q.astype(int) - low if inputs.dtype == "int16" else q.astype(int) % 256])
     _check(cpu, folder, drawn, jobs, expected)
 
 

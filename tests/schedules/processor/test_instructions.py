@@ -87,11 +87,14 @@ def test_choices(name, inputs, limit, instruction, offset):
         ({"vpdpbusd-256", "pmaddwd-256"}, "vpdpwssd_256"),
         ({"pmaddubsw-512", "pmaddwd-512"}, "pmaddwd_512"),
         ({"pmaddubsw", "pmaddwd-256"}, "pmaddwd_256"),
+        ({"sdot", "smlal"}, "smlal_int16"),
+        ({"vmlal"}, "vmlal_int16"),
     ],
 )
 def test_choices_for_int16(features, name):
     chosen = choose_int16(features)
     assert (chosen.name, chosen.activation, chosen.weight) == (name, "int16", "int16")
+    assert choose(features, (0, 256), 127) == (chosen, 0)
 
 
 def test_no_choice_for_int16():

@@ -8,8 +8,8 @@ from cases import INT7, Activations, Epilogue, weights
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise import pack_depthwise
-from eq_tvm.schedules.convolution.depthwise_large import depthwise_large
+from eq_tvm.schedules.depthwise.depthwise import pack_depthwise
+from eq_tvm.schedules.depthwise.depthwise_large import depthwise_large
 
 CONVOLUTIONS = [
     Conv2D(1, 14, 14, 32, 32, (15, 15), padding=(7, 7, 7, 7), groups=32),

@@ -10,7 +10,7 @@ from ..common.epilogue import Output
 from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.sizes import innermost_width, largest_divisor
-from .conv2d import Conv2D
+from ..convolution.conv2d import Conv2D
 
 LARGE = 64  # products of a window beyond which it is large
 PIXELS = 8  # whose sums are in registers together, at most
@@ -61,7 +61,8 @@ def depthwise_large(conv: Conv2D, dtype: str, lanes: int, output: Output, zero: 
 
     out = te.compute(conv.nhwc_shape, store, "out")
     args = [x, weights, bias, multiplier, limits, residual, out]
-    return _scheduled(te.create_prim_func([arg for arg in args if arg is not None]), conv, lanes)
+    func = te.create_prim_func([arg for arg in args if arg is not None])
+    return scheduled(func, conv, innermost_width(channels, lanes))
 
 
 def _padded(x: te.Tensor, conv: Conv2D, operand: str, zero: int) -> te.Tensor:
@@ -76,12 +77,16 @@ def _padded(x: te.Tensor, conv: Conv2D, operand: str, zero: int) -> te.Tensor:
     return te.compute(shape, element, "padded")
 
 
-def _scheduled(func: tirx.PrimFunc, conv: Conv2D, lanes: int) -> tirx.PrimFunc:
-    """Threads share rows; each step of the window goes over a tile's pixels."""
+def scheduled(func: tirx.PrimFunc, conv: Conv2D, width: int, intrinsic: str | None = None) -> tirx.PrimFunc:
+    """Threads share rows; each step of the window goes over a tile's pixels, vectors of so many channels.
+
+    The blocks are called "padded", "acc" and "out"; a tensor intrinsic may add a step's products to a vector.
+    """
     sch = s_tir.Schedule(func)
-    width = innermost_width(conv.out_channels, lanes)
     copy = loops(sch, "padded")
     sch.vectorize(sch.split(copy.c, [None, width])[1])
+    if intrinsic:
+        sch.annotate(copy.w, "pragma_loop_partition_hint", True)
     sch.parallel(sch.fuse(copy.n, copy.h))
 
     out = loops(sch, "out")
@@ -97,8 +102,11 @@ def _scheduled(func: tirx.PrimFunc, conv: Conv2D, lanes: int) -> tirx.PrimFunc:
     sch.reorder(acc.kh, acc.kw, acc.w, acc.c)
     sch.parallel(sch.fuse(out.n, out.h))
     sch.unroll(acc.w)
-    sch.vectorize(acc.c)
+    if not intrinsic:
+        sch.vectorize(acc.c)
     init = sch.decompose_reduction(sch.get_sblock("acc"), acc.kh)
     sch.unroll(loops(sch, init).w)
     sch.vectorize(along(sch, init, "c")[-1])
-    return lowered(sch.mod["main"])
+    if intrinsic:
+        sch.tensorize(acc.c, intrinsic)
+    return lowered(sch.mod["main"], aligned=not intrinsic)

@@ -16,7 +16,7 @@ import numpy as np
 from ..common.epilogue import Output
 from ..common.overflow import INT16_MAX
 from ..common.vectors import LANE
-from .conv2d import Conv2D
+from ..convolution.conv2d import Conv2D
 
 GROUP = 4  # input rows whose bytes make a dword
 MOST_ROWS = 2  # of a task

@@ -45,7 +45,7 @@ from tvm.ir import Expr
 from ..common.epilogue import Output
 from ..common.lowered import on_stack
 from ..common.vectors import aligned, get, local, loop, part, put, seq
-from .conv2d import Conv2D
+from ..convolution.conv2d import Conv2D
 from .depthwise_columns_plan import ColumnsPlan, Dot, Segment
 from .depthwise_columns_steps import Kernel, Place, interleave, results
 

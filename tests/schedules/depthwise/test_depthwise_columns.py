@@ -14,8 +14,8 @@ from layers import accumulators, check
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
 from eq_tvm.schedules.common.overflow import folded_bias, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise_columns import depthwise_columns
-from eq_tvm.schedules.convolution.depthwise_columns_plan import (
+from eq_tvm.schedules.depthwise.depthwise_columns import depthwise_columns
+from eq_tvm.schedules.depthwise.depthwise_columns_plan import (
     ColumnsPlan,
     Dot,
     choose,
@@ -81,9 +81,9 @@ def convolutions(draw) -> Conv2D:
 CASES = st.builds(
     Case,
     convolutions(),
-    activations(),
+    activations(wide=False),
     st.sampled_from(WEIGHT_LIMITS),
-    integer_outputs().map(lambda output: Epilogue(*output)),
+    integer_outputs(wide=False).map(lambda output: Epilogue(*output)),
     SEEDS,
 )
 USUAL = [

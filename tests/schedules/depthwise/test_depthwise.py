@@ -20,6 +20,7 @@ from cases import (
     epilogues,
     extent,
     few,
+    stored_dtypes,
     weights,
 )
 from hypothesis import example, given
@@ -29,7 +30,7 @@ from tvm import te
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import folded_bias
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.depthwise import (
+from eq_tvm.schedules.depthwise.depthwise import (
     byte_multiply,
     depthwise_conv,
     int16_chain,
@@ -58,7 +59,7 @@ class Case:
         acc = _correlate(conv, x, w).astype("int32") + bias
         m = self.epilogue.multipliers(rng, acc, (conv.out_channels,))
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
-        multiply = byte_multiply(family.features)
+        multiply = byte_multiply(family.features) if self.activations.dtype != "int16" else None
         func = depthwise_conv(
             conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, multiply=multiply
         )
@@ -73,9 +74,12 @@ class Case:
         return func, arguments, self.epilogue.expected(acc, m, raw)
 
 
+CHANNELS = st.one_of(st.integers(2, 20), st.sampled_from([24, 32, 48, 58, 64, 129, 144]))
+
+
 @st.composite
-def convolutions(draw) -> Conv2D:
-    channels = draw(st.one_of(st.integers(2, 20), st.sampled_from([24, 32, 48, 58, 64, 129, 144])))
+def convolutions(draw, channels=CHANNELS) -> Conv2D:
+    channels = draw(channels)
     kernel = draw(st.sampled_from([(3, 3), (3, 3), (5, 5), (1, 1), (2, 3), (7, 1)]))
     strides = draw(st.sampled_from([(1, 1), (2, 2), (1, 3)]))
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3)]))
@@ -144,7 +148,7 @@ def test_worst_cases_do_not_overflow(cpu, folder, limit):
         cpu,
         folder,
         [
-            Case(conv, Activations(low, high, "uint8" if high > 127 else "int8", values), limit, True, exact)
+            Case(conv, Activations(low, high, stored_dtypes(low, high)[-1], values), limit, True, exact)
             for low, high in WORST_CASES[limit]
             for values in ("low", "high")
         ],

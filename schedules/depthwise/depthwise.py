@@ -19,8 +19,8 @@ from ..common.lowered import lowered
 from ..common.overflow import INT16_MAX, worst_accumulators
 from ..common.overlapping import covering_width, overlapped
 from ..common.statements import with_body
+from ..convolution.conv2d import Conv2D
 from ..processor.intrinsics import llvm
-from .conv2d import Conv2D
 
 WIDENED = 8  # channels that ARM multiplies and widens at once
 
@@ -67,7 +67,7 @@ def depthwise_conv(
     dtype : str
         Dtype of the activations, integers.
     chain : int
-        Products that may be added in int16, from `int16_chain`.
+        Products that may be added in int16, from `int16_chain`; 0: all are of int32.
     lanes : int
         Channels per vector.
     output : Output
@@ -92,14 +92,14 @@ def depthwise_conv(
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
     widening = multiply if dtype == "int8" and covering_width(channels, lanes) == WIDENED else None
-    product = _product(widening)
+    product = _product(widening, "int16" if chain else "int32")
     window = _window(x, conv, offset)
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         products = [product(activation, weights[t, c]) for t, activation in enumerate(window(n, h, w, c))]
         acc = bias[c]
-        for start in range(0, taps, chain):
-            acc = acc + functools.reduce(lambda a, b: a + b, products[start : start + chain]).astype("int32")
+        for start in range(0, taps, chain or taps):
+            acc = acc + functools.reduce(lambda a, b: a + b, products[start : start + (chain or taps)]).astype("int32")
         added = None if residual is None else residual[n, h, w, c]
         return output.store(acc, multiplier[c], limits, added)
 
@@ -132,11 +132,11 @@ def pack_depthwise(weight: np.ndarray, dtype: str = "int16") -> np.ndarray:
     return np.ascontiguousarray(packed, "float32" if packed.dtype == np.float32 else dtype)
 
 
-def _product(multiply: str | None) -> Callable[[Expr, Expr], Expr]:
-    """Multiplication of an activation and a weight in int16, by an instruction for bytes or widened."""
+def _product(multiply: str | None, dtype: str) -> Callable[[Expr, Expr], Expr]:
+    """Multiplication of an activation and a weight, by an instruction for bytes or widened."""
     if multiply:
         return lambda a, b: llvm(multiply, "int16", a, b)
-    return lambda a, b: a.astype("int16") * b.astype("int16")
+    return lambda a, b: a.astype(dtype) * b.astype(dtype)
 
 
 def _window(x: te.Tensor, conv: Conv2D, offset: int) -> Callable[[Expr, Expr, Expr, Expr], list[Expr]]:
