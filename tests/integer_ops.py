@@ -48,8 +48,8 @@ def max_pool(q, size, strides, padding, dilation=(1, 1), ceil_mode=False) -> np.
     return pooled.astype(q.dtype)
 
 
-def resize(q, size, method, coordinates, rounding="") -> np.ndarray:
-    """Integers (N, C, H, W) to height and width `size`: "nearest_neighbor", or "linear" with weights of 11 bits."""
+def resize(q, size, method, coordinates, rounding="", bits=11) -> np.ndarray:
+    """Integers (N, C, H, W) to height and width `size`: "nearest_neighbor", or "linear", with weights of `bits`."""
     positions = [[_coordinate(i, n, m, coordinates) for i in range(m)] for n, m in zip(q.shape[2:], size, strict=True)]
     if method == "nearest_neighbor":
         rounding = rounding or ("round" if coordinates == "align_corners" else "floor")
@@ -58,9 +58,9 @@ def resize(q, size, method, coordinates, rounding="") -> np.ndarray:
             for n, found in zip(q.shape[2:], positions, strict=True)
         )
         return q[:, :, rows][:, :, :, columns]
-    across, down = (_weights(n, found) for n, found in zip(q.shape[:1:-1], positions[::-1], strict=True))
+    across, down = (_weights(n, found, bits) for n, found in zip(q.shape[:1:-1], positions[::-1], strict=True))
     total = np.einsum("hi,ncij,wj->nchw", down, q.astype("int64"), across)
-    return (int32(total + 2**21) >> 22).astype(q.dtype)
+    return (int32(total + 2 ** (2 * bits - 1)) >> (2 * bits)).astype(q.dtype)
 
 
 NEAREST = {
@@ -82,13 +82,13 @@ def _coordinate(i: int, n: int, m: int, mode: str) -> Fraction:
     return Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0)
 
 
-def _weights(n: int, positions: list[Fraction]) -> np.ndarray:
-    """Integers (m, n) by which the elements of an axis are multiplied: 2^11 in each row."""
+def _weights(n: int, positions: list[Fraction], bits: int) -> np.ndarray:
+    """Integers (m, n) by which the elements of an axis are multiplied: 2^bits in each row."""
     matrix = np.zeros((len(positions), n), "int64")
     for row, x in zip(matrix, positions, strict=True):
         first = math.floor(x)
-        weight = round((x - first) * 2**11)
-        row[min(max(first, 0), n - 1)] += 2**11 - weight
+        weight = round((x - first) * 2**bits)
+        row[min(max(first, 0), n - 1)] += 2**bits - weight
         row[min(max(first + 1, 0), n - 1)] += weight
     return matrix
 

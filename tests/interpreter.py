@@ -75,7 +75,8 @@ def _quantize(call, x, scale, zero_point):
 def _dequantize(call, x, scale, zero_point):
     if isinstance(x, Integers):
         assert zero_point == x.zero_point, "a pair has one zero point"
-        return Raw(x.q, scale.reshape(-1)[0], x.lo, x.hi)
+        raw = Raw(x.q, scale.reshape(-1)[0], x.lo, x.hi)
+        return raw if x.hi - x.lo < 4096 else raw.leave()
     assert not zero_point.any(), "the zero point of constants is 0"
     shape = np.ones(x.ndim, int)
     shape[call.attrs.axis] = scale.size
@@ -106,7 +107,7 @@ def _conv2d(call, x, w):
 
 
 def _matmul(call, x, w):
-    if isinstance(x, Raw) and isinstance(w, Raw) and x.shape[:-2] == w.shape[:-2] and w.hi <= 127:
+    if isinstance(x, Raw) and isinstance(w, Raw) and x.shape[:-2] == w.shape[:-2] and -128 <= w.lo <= w.hi <= 127:
         return Product(dense_acc(x.q, w.q), F64(x.scale) * F64(w.scale))
     if isinstance(x, Raw) and isinstance(w, Const) and x.q.ndim == 2 and w.scale.size == w.scale.shape[-1]:
         return Acc(dense_acc(x.q, w.q), F64(x.scale) * w.scale.astype(F64))
@@ -192,7 +193,8 @@ def _resize2d(call, x, size):
     known = a.layout == "NCHW" and a.method in ("nearest_neighbor", "linear")
     if known and isinstance(x, Raw) and a.coordinate_transformation_mode in coordinates:
         size = [int(extent) for extent in size.values]
-        q = resize(x.q, size, a.method, a.coordinate_transformation_mode, a.rounding_method)
+        bits = 11 if max(-x.lo, x.hi) <= 255 else 9
+        q = resize(x.q, size, a.method, a.coordinate_transformation_mode, a.rounding_method, bits)
         return replace(x, q=q)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from eq_tvm.schedules.operators.resize import WEIGHT_BITS
+from eq_tvm.schedules.operators.resize import WEIGHT_BITS, WIDE_WEIGHT_BITS
 
 from .rewrite import shape
 
@@ -47,13 +47,18 @@ def sources(call: relax.Call) -> list[np.ndarray]:
     return [np.array([min(max(rounding(x), 0), n - 1) for x in found], "int32") for n, found in _coordinates(call)]
 
 
-def weights(call: relax.Call) -> list[np.ndarray]:
+def weight_bits(greatest: int) -> int:
+    """Of the weights by which integers up to this magnitude are averaged."""
+    return WEIGHT_BITS if greatest <= np.iinfo(np.uint8).max else WIDE_WEIGHT_BITS
+
+
+def weights(call: relax.Call, bits: int) -> list[np.ndarray]:
     """For the rows and for the columns of a bilinear resizing's result: int32 (OH, 3).
 
-    Two rows of the operand, and the second one's weight; both together weigh 2^WEIGHT_BITS.
+    Two rows of the operand, and the second one's weight; both together weigh 2^bits.
     """
     return [
-        np.column_stack([places, [round(part * 2**WEIGHT_BITS) for part in parts]]).astype("int32")
+        np.column_stack([places, [round(part * 2**bits) for part in parts]]).astype("int32")
         for places, parts in _neighbours(call)
     ]
 
@@ -65,15 +70,15 @@ def real_weights(call: relax.Call) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def resize(call: relax.Call, x: np.ndarray) -> np.ndarray:
-    """(..., H, W) floats, or integers as the integer program has it."""
+    """(..., H, W) floats, or integers as the integer program has it: int32 where their range is wider than bytes."""
     if not is_bilinear(call):
         rows, columns = sources(call)
         return x[..., rows, :][..., columns]
-    wide = x.astype(np.float64)
-    for axis, (first, second, weight) in zip((-2, -1), (table.T for table in weights(call)), strict=True):
+    wide, bits = x.astype(np.float64), WIDE_WEIGHT_BITS if x.dtype == np.int32 else WEIGHT_BITS
+    for axis, (first, second, weight) in zip((-2, -1), (table.T for table in weights(call, bits)), strict=True):
         weight = weight[:, None] if axis == -2 else weight
-        wide = wide.take(first, axis) * (2**WEIGHT_BITS - weight) + wide.take(second, axis) * weight
-    wide /= 4**WEIGHT_BITS
+        wide = wide.take(first, axis) * (2**bits - weight) + wide.take(second, axis) * weight
+    wide /= 4**bits
     return (wide if x.dtype.kind == "f" else np.floor(wide + 0.5)).astype(x.dtype)
 
 

@@ -53,9 +53,10 @@ class Kernels:
     def zero(self, low: int, high: int) -> int:
         """What is added to integers of a range to store them: nothing where they are even around 0, or not negative.
 
-        Others become what the multiply instruction wants: bytes without a sign on x86; on ARM signed ones.
+        Others become what the multiply instruction wants: bytes without a sign on x86; on ARM signed ones. What bytes
+        don't hold is stored as it is.
         """
-        if low >= 0 or -low in (high, high + 1):
+        if low >= 0 or -low in (high, high + 1) or high - low > _BYTE:
             return 0
         if self.vector_bits > 128:
             return -low
@@ -63,6 +64,8 @@ class Kernels:
 
     def storage_dtype(self, low: int, high: int) -> str:
         """Of integers from `low` to `high`, as they are stored: as the multiply instruction wants them, if they fit."""
+        if high - low > _BYTE or high > _BYTE:
+            return "int16"
         if low >= 0 and (high > 127 or self.vector_bits > 128):
             return "uint8"
         return "int8"
@@ -98,24 +101,23 @@ class Kernels:
 
     def maximum(self, source: Tensor, pool: Pool2D) -> relax.Var:
         """A max pooling of an NHWC tensor, of its dtype."""
-        lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes
-        function = named_kernels.max_pool(pool, source.dtype, lanes)
+        function = named_kernels.max_pool(pool, source.dtype, self._lanes(source.dtype))
         return self.call(function, [source.expr], pool.out_shape, source.dtype)
 
-    def resize(self, source: Tensor, rows: np.ndarray, columns: np.ndarray) -> relax.Var:
+    def resize(self, source: Tensor, rows: np.ndarray, columns: np.ndarray, *weight_bits: int) -> relax.Var:
         """A resizing of an NHWC tensor, of its dtype: bilinear ones of integers.
 
         Nearest where `rows` and `columns` are int32 (OH,) and (OW,); bilinear where they come with weights, as (OH, 3)
-        and (OW, 3) (see `resizing.weights`).
+        and (OW, 3) (see `resizing.weights`), and of how many bits these are.
         """
         if rows.ndim == 1:
             make = named_kernels.nearest
-            lanes = self.float_lanes if source.dtype == "float32" else self.byte_lanes
+            lanes = self._lanes(source.dtype)
         else:
             make, lanes = named_kernels.bilinear, 2 * self.float_lanes
         batch, _, _, channels = source.shape
         size = len(rows), len(columns)
-        function = make(source.shape, size, source.dtype, lanes)
+        function = make(source.shape, size, source.dtype, lanes, *weight_bits)
         return self.call(function, [source.expr, rows, columns], (batch, *size, channels), source.dtype)
 
     def resize_rows(self, source: Tensor, rows: np.ndarray, columns: np.ndarray) -> relax.Var:
@@ -212,11 +214,15 @@ class Kernels:
 
     def lookup(self, source: Tensor, entries: np.ndarray) -> relax.Var:
         """One of `entries` for each integer of `source`, of their dtype: the first stands for `source.low`."""
+        if source.dtype == "int16":
+            dtype, low, count = entries.dtype.name, source.low + source.zero, len(entries)
+            function = named_kernels.lookup(source.shape, source.dtype, dtype, low, count)
+            return self.call(function, [source.expr, entries], source.shape, dtype)
         every = np.zeros(256, entries.dtype)
         low, high = source.low + source.zero, source.high + source.zero
         every[np.arange(low, high + 1) % 256] = entries
         dtype, size = every.dtype.name, int(np.prod(source.shape))
-        if dtype == "float32" or size < self.byte_lanes or not self.machine.instructions.keys() - {"vmlal"}:
+        if every.itemsize > 1 or size < self.byte_lanes or not self.machine.instructions.keys() - {"vmlal"}:
             function = named_kernels.lookup(source.shape, source.dtype, dtype)
             return self.call(function, [source.expr, every], source.shape, dtype)
         function = named_kernels.vector_lookup(size, source.dtype, dtype, low, high, self.byte_lanes)
@@ -261,6 +267,10 @@ class Kernels:
             return expr
         return self.builder.emit(relax.op.reshape(expr, shape))
 
+    def _lanes(self, dtype: str) -> int:
+        """Elements of a vector."""
+        return self.vector_bits // (8 * np.dtype(dtype).itemsize)
+
     def _added(self, function: tirx.PrimFunc) -> relax.GlobalVar:
         if function not in self._functions:
             scheduled = rounded(function, self.machine.instructions.keys())
@@ -268,6 +278,9 @@ class Kernels:
                 scheduled.without_attr("global_symbol"), function.attrs["global_symbol"]
             )
         return self._functions[function]
+
+
+_BYTE = 255
 
 
 def _one(value: Scale) -> np.ndarray:

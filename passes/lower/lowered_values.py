@@ -18,6 +18,7 @@ from eq_tvm.schedules.operators.pooling import Pool2D
 Bounds = tuple[float, float]  # of real numbers
 UNBOUNDED: Bounds = (-np.inf, np.inf)
 NHWC_OF_NCHW = (0, 2, 3, 1)
+MOST = 2**12  # integers of a quantized tensor's range
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Tensor:
 
     @property
     def dtype(self) -> str:
-        """Of its elements: "float32", "int8" or "uint8"."""
+        """Of its elements: "float32", "int8", "uint8" or "int16"."""
         return str(self.expr.ty.dtype)
 
     @property
@@ -295,14 +296,15 @@ class Joined:
 class Quantizing:
     """Between `quantize` and `dequantize`: a value about to become integers in [low, high].
 
-    `zero_point` is what `quantize` says that it adds to them: `clip` speaks of the sum.
+    `zero_point` is what `quantize` says that it adds to them, to have a `dtype`: `clip` speaks of the sum.
     """
 
     value: Activation
     scale: np.float32
     low: int
     high: int
-    zero_point: int = 0
+    dtype: str
+    zero_point: int
 
 
 Scale = np.float32 | float

@@ -231,12 +231,10 @@ class Lowering:
     def _integers(self, value: Quantizing) -> relax.Expr:
         """What is between quantize and dequantize, for an operator that wants the integers as they are."""
         tensor = self.layout(self.quantized(value.value, value.scale, value.low, value.high), False)
-        low, high = value.low + value.zero_point, value.high + value.zero_point
-        dtype = "uint8" if low >= 0 and high > 127 else "int8"
         shift, expr = value.zero_point - tensor.zero, tensor.expr
         if shift:
             expr = self.builder.emit(relax.op.add(relax.op.astype(expr, "int32"), relax.const(shift, "int32")))
-        return self.builder.emit(relax.op.astype(expr, dtype))
+        return self.builder.emit(relax.op.astype(expr, value.dtype))
 
 
 def _as_nhwc(constant: np.ndarray) -> np.ndarray:

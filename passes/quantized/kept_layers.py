@@ -6,15 +6,15 @@ from difflib import get_close_matches
 from ..graph.network import QUANTIZED_OPS, Network
 from ..graph.rewrite import operator_name
 
-WIDER = ("int8", "float")
+WIDER = ("int8", "w8a12", "float")
 
 
 def check_kept(net: Network, kept: Mapping[str, str]) -> None:
-    """Raise ValueError unless `kept` maps names of operators that would be quantized to "int8" or "float"."""
+    """Raise ValueError unless `kept` maps names of operators that would be quantized to one of `WIDER`."""
     names = [node.name for node in net.nodes if node.op in QUANTIZED_OPS]
     for name, kind in kept.items():
         if kind not in WIDER:
-            raise ValueError(f"layer '{name}' can be kept at {' or '.join(WIDER)}, not at '{kind}'")
+            raise ValueError(f"layer '{name}' can be kept at {', '.join(WIDER[:-1])} or {WIDER[-1]}, not at '{kind}'")
         if name not in names:
             near = get_close_matches(name, names, n=3) or names[:3]
             raise ValueError(f"no layer '{name}' to keep at {kind}; of {len(names)} there are {', '.join(near)}")

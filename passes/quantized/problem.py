@@ -1,6 +1,6 @@
 """A canonical network, and what of it is to be quantized."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,8 +15,8 @@ from .float_executor import FloatExecutor, Value
 from .kept_layers import check_kept
 from .parallel import iterate_threads
 from .progress import Progress
-from .quantization_points import QuantizationPoints, quantization_points
-from .quantizers import WEIGHT_LIMITS, Range, smallest_weight_scale
+from .quantization_points import QuantizationPoints, can_widen, quantization_points
+from .quantizers import WEIGHT_LIMITS, WIDE, Range, activation_range_of, smallest_weight_scale
 
 Measure = TypeVar("Measure")
 
@@ -33,7 +33,7 @@ class Problem:
     inputs : dict of input node to numpy.ndarray (N, \*shape)
         The calibration images.
     schemes : dict of int to str
-        The scheme of each node that reads quantized activations: "int6", "int7" or "int8".
+        The scheme of each node that reads quantized activations, a key of `WEIGHT_LIMITS`.
     """
 
     executor: FloatExecutor
@@ -57,8 +57,10 @@ class Problem:
         kept = dict.fromkeys(layers_of_spectra(whole), "float") | dict(kept or {})
         net = read_network(mod, [name for name, kind in kept.items() if kind == "float"])
         schemes = {i: kept.get(node.name, scheme) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
-        wide = [i for i in schemes if net.nodes[i].name in kept]
-        points = quantization_points(net, scheme, activation_range, wide)
+        points = quantization_points(net, scheme, activation_range, schemes)
+        for i in net.layers():  # what reads no 12 bits, as it must not
+            if schemes[i] == WIDE and points.scale_groups[points.scale_group_of[net.nodes[i].inputs[0]]].range.narrow:
+                schemes[i] = "int8"
         return cls(FloatExecutor(mod), net, points, calibration_inputs(net, images), schemes)
 
     @property
@@ -105,6 +107,24 @@ class Problem:
             yield found
             done += count
             progress(done / self.count, message)
+
+    def can_widen(self, group: int) -> bool:
+        """Whether a scale group can get 12 bits."""
+        members = [i for i, g in self.points.scale_group_of.items() if g == group]
+        return can_widen(self.net, members, self.points.scale_groups[group].consumers)
+
+    def wide_range(self, group: int) -> Range:
+        """The range that a scale group has with 12 bits."""
+        return activation_range_of(WIDE, "unsigned", self.points.scale_groups[group].range.lo >= 0)
+
+    def widened(self, groups: Collection[int]) -> "Problem":
+        """The problem with 12 bits for some scale groups, and for the layers that read them."""
+        found = list(self.points.scale_groups)
+        schemes = dict(self.schemes)
+        for g in groups:
+            found[g] = replace(found[g], range=self.wide_range(g))
+            schemes |= dict.fromkeys((i for i in found[g].consumers if i in schemes), WIDE)
+        return replace(self, points=replace(self.points, scale_groups=found), schemes=schemes)
 
     def weight_limit(self, layer: int) -> int:
         """Quantized weights of a conv2d or dense node lie in [-limit, limit]."""

@@ -1,18 +1,22 @@
 """Which activations of a canonical network are quantized, and which of them share one scale."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ..graph.network import BOUNDS, IN_BETWEEN, PASS_THROUGH, QUANTIZED_OPS, Network
+import numpy as np
+
+from ..graph.network import BOUNDS, IN_BETWEEN, PASS_THROUGH, QUANTIZED_OPS, Network, Node
 from ..graph.pointwise import NEVER_NEGATIVE
 from ..graph.rewrite import operator_name
-from .quantizers import Range, activation_range_of
+from .quantizers import NARROWEST_FIRST, TINY, WEIGHT_LIMITS, WIDE, Range, activation_range_of
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "mean"} | IN_BETWEEN
 _LAYERS = {"conv2d", "dense"}
 _UNEVEN = {"pointwise", "multiply"}
-_BYTE = 127  # the greatest int8
+_GREATEST = 4095  # of 12 bits
+_FINEST = 0.3  # of the scale that a channel's largest weight needs, the least that rounding takes
+_ROOM = 0.9  # of 32 bits: the bias wants some, too
 _LAYER_RESULT = _LAYERS | {"bias_add"}
 _KEEPS_SIGN = PASS_THROUGH | {"add", "multiply", "avg_pool2d", "mean"}
 
@@ -47,7 +51,7 @@ class QuantizationPoints:
 
 
 def quantization_points(
-    net: Network, scheme: str, activation_range: str, wide: Collection[int] = ()
+    net: Network, scheme: str, activation_range: str, kept: Mapping[int, str] | None = None
 ) -> QuantizationPoints:
     """Find the quantized activations of a network.
 
@@ -56,12 +60,13 @@ def quantization_points(
     layer). So is the source of a quantized pointwise function. A quantized addition takes one operand in the
     accumulator of the layer that makes it. What leaves the network, or float operators alone read, stays float.
 
-    What one of the nodes in `wide` reads is INT8. So is what only pointwise functions and products read (and the
-    average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost no more than 7. And an
-    input of the network that only layers read, but for "symmetric": pixels have 8 bits, what they lose no later layer
-    can make up for, and it is but one layer that computes with shorter chains. The second operand of a product of
-    matrices takes the place of weights, which are int8.
+    What one of the nodes in `kept` reads is of that node's scheme. INT8 at least is what only pointwise functions and
+    products read (and the average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost
+    no more than 7. And an input of the network that only layers read, but for "symmetric": pixels have 8 bits, what
+    they lose no later layer can make up for, and it is but one layer that computes with shorter chains. The second
+    operand of a product of matrices takes the place of weights, which are int8.
     """
+    kept = kept or {}
     quantized = _quantized(net)
     parent = list(range(len(net.nodes)))  # union-find
 
@@ -91,18 +96,37 @@ def quantization_points(
         pixels = pixels and activation_range != "symmetric"
         positive = all(non_negative[i] for i in producers)
         shifts = not positive and activation_range != "symmetric" and _may_shift(net, producers, consumers)
-        range_ = activation_range_of(
-            "int8" if free or pixels or not set(wide).isdisjoint(consumers) else scheme,
-            activation_range,
-            positive or shifts,
-        )
-        if range_.hi > _BYTE and any(
-            net.nodes[u].op == "matmul" and net.nodes[u].inputs[1] in nodes for u in consumers
-        ):
-            range_ = Range("int8", 0, _BYTE)  # packed as weights are
+        schemes = {scheme, *(kept[u] for u in consumers if u in kept), *(["int8"] if free or pixels else [])}
+        if not can_widen(net, nodes, consumers):
+            schemes = schemes - {WIDE} or {"int8"}
+        range_ = activation_range_of(max(schemes, key=NARROWEST_FIRST.index), activation_range, positive or shifts)
+        if any(net.nodes[u].op == "matmul" and net.nodes[u].inputs[1] in nodes for u in consumers):
+            range_ = range_.as_weights()
         scale_group_of.update(dict.fromkeys(nodes, len(scale_groups)))
         scale_groups.append(ScaleGroup(producers, consumers, range_, shifts))
     return QuantizationPoints(scale_groups, scale_group_of)
+
+
+def can_widen(net: Network, nodes: Collection[int], consumers: Collection[int]) -> bool:
+    """Whether activations can have 12 bits.
+
+    They can't where they take the place of weights, as a product's second operand, nor where a reader's accumulator
+    might overflow, whatever scales its weights get.
+    """
+    products = (net.nodes[u] for u in consumers if net.nodes[u].op == "matmul")
+    layers = (net.nodes[u] for u in consumers if net.nodes[u].op in _LAYERS)
+    return not any(node.inputs[1] in nodes for node in products) and all(map(_has_room, layers))
+
+
+def _has_room(layer: Node) -> bool:
+    weight = np.abs(layer.constant.reshape(len(layer.constant), -1), dtype=np.float64)
+    if layer.op == "dense":
+        weight = weight.T
+    if not np.isfinite(weight).all():
+        return True  # calibration names the layer
+    sums = weight.sum(axis=1) / (_FINEST * weight.max(axis=1, initial=TINY))
+    longest = np.minimum(sums, weight.shape[1]).max(initial=0)
+    return bool(longest * WEIGHT_LIMITS[WIDE] * _GREATEST < _ROOM * 2**31)
 
 
 def _may_shift(net: Network, producers: Collection[int], consumers: Collection[int]) -> bool:

@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Range:
-    """Integers that a quantized activation takes: those of `dtype` from `lo` to `hi`; of int16 at most 256 of them."""
+    """Integers that a quantized activation takes, from `lo` to `hi`.
+
+    Their `dtype` in arrays is one that holds them all: int16 of 256 that no byte holds as they are, int32 of more.
+    """
 
     dtype: str
     lo: int
@@ -20,12 +23,21 @@ class Range:
 
     @property
     def stored(self) -> str:
-        """The type of bytes that holds them."""
-        return "uint8" if self.dtype == "int16" else self.dtype
+        """The type that holds them."""
+        return _STORED.get(self.dtype, self.dtype)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether bytes store them."""
+        return self.dtype != "int32"
 
     def clipped(self, lo: int, hi: int) -> "Range":
         """Where what is stored is clipped."""
         return Range(self.dtype, lo - self.zero_point, hi - self.zero_point)
+
+    def as_weights(self) -> "Range":
+        """What is left of these in int8, as weights are."""
+        return Range("int8", max(self.lo, -WEIGHT_LIMITS["int8"]), min(self.hi, WEIGHT_LIMITS["int8"]))
 
     def lowered(self, share: float) -> "Range":
         """As many integers as these, which begin at 0, with that share of them below 0: in sixteenths, up to a half.
@@ -35,13 +47,27 @@ class Range:
         count = self.hi + 1
         below = int(np.clip(np.ceil(_PARTS * share), 1, _PARTS // 2)) * count // _PARTS
         lo, hi = -below, self.hi - below
-        return Range("int8" if hi <= np.iinfo(np.int8).max else "int16", lo, hi)
+        even = hi <= np.iinfo(np.int8).max
+        return Range("int8" if even else "int32" if self.dtype == "int32" else "int16", lo, hi)
 
 
 _PARTS = 16
-WEIGHT_LIMITS = {"int6": 31, "int7": 63, "int8": 127}
-_SIGNED = {scheme: Range("int8", -limit, limit) for scheme, limit in WEIGHT_LIMITS.items()}
-_UNSIGNED = {"int6": Range("int8", 0, 63), "int7": Range("int8", 0, 127), "int8": Range("uint8", 0, 255)}
+_STORED = {"int16": "uint8", "int32": "int16"}
+WIDE = "w8a12"  # weights of 8 bits, activations of 12
+WEIGHT_LIMITS = {"int6": 31, "int7": 63, "int8": 127, WIDE: 127}
+NARROWEST_FIRST = tuple(WEIGHT_LIMITS)
+_SIGNED = {
+    "int6": Range("int8", -31, 31),
+    "int7": Range("int8", -63, 63),
+    "int8": Range("int8", -127, 127),
+    WIDE: Range("int32", -2047, 2047),
+}
+_UNSIGNED = {
+    "int6": Range("int8", 0, 63),
+    "int7": Range("int8", 0, 127),
+    "int8": Range("uint8", 0, 255),
+    WIDE: Range("int32", 0, 4095),
+}
 ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
 
 # A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.
@@ -62,9 +88,10 @@ def check_scheme(scheme: str, activation_range: str) -> None:
 
 
 def stored_range(stored: str, zero_point: int) -> Range:
-    """All integers that a type of bytes stores."""
+    """All integers that a type stores."""
     info = np.iinfo(stored)
-    return Range("int16" if zero_point else stored, int(info.min) - zero_point, int(info.max) - zero_point)
+    dtype = "int16" if zero_point else "int32" if stored == "int16" else stored
+    return Range(dtype, int(info.min) - zero_point, int(info.max) - zero_point)
 
 
 def activation_range_of(scheme: str, activation_range: str, non_negative: bool) -> Range:

@@ -8,13 +8,15 @@ from ..graph.network import Node
 from ..graph.rewrite import array, operator_name
 from .annotate import Scales
 from .problem import Problem
-from .quantizers import stored_range
+from .quantizers import WIDE, stored_range
 
 _PAIR = ("relax.quantize", "relax.dequantize")
 
 
 def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     """The scales of an annotated module, and its weights and biases as real numbers.
+
+    The layers of the problem that read activations of 12 bits get that scheme.
 
     Parameters
     ----------
@@ -58,6 +60,9 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
             if net.nodes[node].op in ("conv2d", "dense", "bias_add"):
                 _read_constant(scales, net.nodes[node], node, *constants[value.args[1]])
             node += 1
+    for read, range_ in zip(points.scale_groups, scales.ranges, strict=True):
+        if not range_.narrow:
+            problem.schemes.update((i, WIDE) for i in read.consumers if i in problem.schemes)
     if node != len(net.nodes):
         raise ValueError("the annotated module has fewer operators than the one that was calibrated")
     return scales

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tvm import relax
 
-from ...graph.resizing import is_bilinear, is_exact, real_weights, sources, weights
+from ...graph.resizing import is_bilinear, is_exact, real_weights, sources, weight_bits, weights
 from ...graph.rewrite import shape, transposed_axes
 from ..lowered_values import NHWC_OF_NCHW, Activation, Joined, MatrixProduct, Tensor
 from ..lowering import NCHW_OF_NHWC, Lowering
@@ -84,9 +84,12 @@ def resize2d(low: Lowering, call: relax.Call) -> Tensor | None:
         return replace(source, expr=low.kernels.resize_rows(source, *sources(call)))
     source = low.layout(source, True)
     if not is_bilinear(call):
-        return replace(source, expr=low.kernels.resize(source, *sources(call)))
+        rows, columns = sources(call)
+        return replace(source, expr=low.kernels.resize(source, rows, columns))
     if source.quantized:
-        return replace(source, expr=low.kernels.resize(source, *weights(call)))
+        bits = weight_bits(source.limit)
+        rows, columns = weights(call, bits)
+        return replace(source, expr=low.kernels.resize(source, rows, columns, bits))
     return replace(source, expr=low.kernels.interpolate(source, *real_weights(call)))
 
 

@@ -8,7 +8,7 @@ from tvm import relax
 
 from ...graph.pointwise import FUNCTIONS
 from ...graph.rewrite import array
-from ..lowered_values import Activation, Quantizing, Value, Weights, clipped
+from ..lowered_values import MOST, Activation, Quantizing, Value, Weights, clipped
 from ..lowering import Lowering
 from ..rearranged import Rearranged
 from . import moves
@@ -23,12 +23,12 @@ def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
     value, scale, zero = low.value(call.args[0]), array(call.args[1]), array(call.args[2])
     if not isinstance(value, Activation) or scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
-    info = np.iinfo(str(call.attrs.out_dtype))
-    if info.bits > 8:  # not ours, but the model's own
+    dtype, zero_point = str(call.attrs.out_dtype), int(zero.reshape(()))
+    info = np.iinfo(dtype)
+    if info.bits > 8 and (dtype != "int16" or zero_point):  # not ours, but the model's own
         return None
-    zero_point = int(zero.reshape(()))
     low_end, high_end = int(info.min) - zero_point, int(info.max) - zero_point
-    return Quantizing(value, np.float32(scale.reshape(())), low_end, high_end, zero_point)
+    return Quantizing(value, np.float32(scale.reshape(())), low_end, high_end, dtype, zero_point)
 
 
 def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
@@ -44,6 +44,8 @@ def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
     if not isinstance(value, Quantizing) or scales.size != 1 or zero.size != 1:
         return None
     if (np.float32(scales.reshape(())), int(zero.reshape(()))) != (value.scale, value.zero_point):
+        return None
+    if value.high - value.low >= MOST:
         return None
     return low.quantized_view(value.value, value.scale, value.low, value.high)
 

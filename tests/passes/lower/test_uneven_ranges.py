@@ -69,7 +69,7 @@ def test_ranges():
 
 
 @pytest.mark.parametrize("target", ["native", "x86"])
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
+@pytest.mark.parametrize("scheme", ["int7", "int8", "w8a12"])
 def test_equals_the_interpreter(scheme, target):
     annotated, x, expected = calibrated(scheme)
     for seed in range(3):
@@ -82,7 +82,7 @@ def test_equals_the_interpreter(scheme, target):
 @pytest.mark.parametrize("target, machine", [("rpi3", "aarch64"), ("rpi4", "aarch64"), ("rpi5", "aarch64_dotprod")])
 def test_on_a_board(request, tmp_path, target, machine):
     board = request.getfixturevalue(machine)
-    for scheme in ("int7", "int8"):
+    for scheme in ("int7", "int8", "w8a12"):
         annotated, x, expected = calibrated(scheme)
         built, _ = pipeline.build(annotated, get_target(target), choose=another(0))
         results = board.run_vm(emulation.export(built, tmp_path / f"{scheme}.so"), [x])
