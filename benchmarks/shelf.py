@@ -22,6 +22,7 @@ from shipped.tasks import TASKS, Score, cosine
 
 DOCUMENT = Path(__file__).parents[1] / "docs/networks.md"
 SCHEMES = ("float32", "int8", "int7")
+KNOWN = (*SCHEMES, "w8a12")
 _BEGIN = "<!-- table: benchmarks/shelf.py --write -->"
 _MANY = 4  # outputs whose cosines fit into a table
 
@@ -35,7 +36,11 @@ class Asked:
     speed_without_convolutions: float
 
 
-ASKED = {"float32": Asked(0.9999, 0.9, 0.9), "int8": Asked(0.99, 1.5, 1.0)}  # int7 is only shown
+ASKED = {
+    "float32": Asked(0.9999, 0.9, 0.9),
+    "int8": Asked(0.99, 1.5, 1.0),
+    "w8a12": Asked(0.99, 1.5, 1.0),
+}  # int7 is only shown
 MOST_CALIBRATING, MOST_COMPILING, MOST_GB = 60, 30, 2.0
 
 
@@ -119,7 +124,7 @@ class Row:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="of those in shelf.yaml; by default all")
-    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES, help="as eq_tvm's option")
+    parser.add_argument("--schemes", nargs="+", choices=list(KNOWN), default=SCHEMES, help="as eq_tvm's option")
     parser.add_argument("--images", type=int, metavar="N", default=24, help="calibration inputs")
     parser.add_argument("--limit", type=int, metavar="N", default=16, help="compare on N further inputs")
     parser.add_argument("--seconds", type=float, metavar="S", default=1, help="of timing, for each scheme")

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
-from eq_tvm.options.declared import CompileOptions
+from eq_tvm.options.declared import MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
 from eq_tvm.running.runtime import Model, load_library
@@ -58,6 +58,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     start = time.monotonic()
     how = Quantization.checked(options)
     _check_max_drop(options)
+    how = replace(how, min_cosine=_min_cosine(options, how))
     spec = _target(options)
     kind = ARTIFACTS[options.artifact]
     output = kind.check_destination(options.output or f"{how.model.stem}-{options.target}{kind.suffix}")
@@ -138,6 +139,22 @@ def _check_max_drop(options: CompileOptions) -> None:
         raise UserError(f"--max-drop is in points that the network may lose, from 0 to 100, not {drop:g}")
 
 
+def _min_cosine(options: CompileOptions, how: Quantization) -> float:
+    """What was asked for; by default that of the scheme, where there are images and no other bound."""
+    cosine = options.min_cosine
+    if cosine is None:
+        return 0.0 if how.is_random or options.max_drop is not None else MIN_COSINES.get(how.scheme, 0.0)
+    if options.max_drop is not None or how.scheme == "float32":
+        raise UserError(
+            "--min-cosine and --max-drop are two ways to say how much a network may lose: leave one out"
+            if options.max_drop is not None
+            else "--min-cosine is for quantized networks: leave it out, or --scheme float32"
+        )
+    if not 0 <= cosine < 1:
+        raise UserError(f"--min-cosine is a cosine from 0 to below 1, not {cosine:g}")
+    return cosine
+
+
 def quantize(
     module: tvm.IRModule,
     inputs: tuple[TensorInfo, ...],
@@ -151,6 +168,7 @@ def quantize(
     from eq_tvm.passes.graph.network import read_network
     from eq_tvm.passes.graph.spectra import layers_of_spectra
     from eq_tvm.passes.quantized.kept_layers import float_layers
+    from eq_tvm.passes.quantized.quantizers import WIDE
     from eq_tvm.quantizing.best_method import calibrate
     from eq_tvm.quantizing.max_drop import keep_worst
 
@@ -165,6 +183,11 @@ def quantize(
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
+            kept += [
+                {"layer": layer.layer, "kind": WIDE, "reason": f"else an output's cosine is below {how.min_cosine}"}
+                for layer in layers
+                if layer.scheme == WIDE != how.scheme and layer.layer not in how.kept
+            ]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report

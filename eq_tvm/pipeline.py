@@ -41,13 +41,15 @@ class Settings:
     ----------
     images : dict of str to numpy.ndarray
         For each input of the network, float32 (images, ...) without the network's batch axis.
-    scheme : {"int6", "int7", "int8"}
+    scheme : {"int6", "int7", "int8", "w8a12"}
     method : str
         A key of `CALIBRATIONS`; with ``+`` behind it, channels are centered and equalized before, and weights then
         rounded for the least error of each layer.
     activation_range : {"unsigned", "symmetric"}
-    kept : dict of str to {"int8", "float"}
+    kept : dict of str to {"int8", "w8a12", "float"}
         Layers that are kept at a wider type than the scheme's.
+    min_cosine : float
+        How near to float32 each output has to stay: see `passes.MSECalibrate`.
     progress : callable (float, str) -> None
         Of the calibration.
     target : eq_tvm.targets.TargetSpec
@@ -61,6 +63,7 @@ class Settings:
     method: str = DEFAULT
     activation_range: str = "unsigned"
     kept: Mapping[str, str] = field(default_factory=dict)
+    min_cosine: float = 0.0
     progress: passes.Progress = passes.no_progress
     target: TargetSpec | None = None
     choose: Callable[..., Any] | None = None
@@ -113,6 +116,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         how.calibration(
             **how.quantization,
             kept=how.kept,
+            min_cosine=how.min_cosine,
             refine=passes.round_weights if how.refined else None,
             progress=passes.part_of(how.progress, _PREPARED if how.refined else 0.0, 1.0),
         ),
@@ -168,7 +172,7 @@ def calibrate(
     images : dict of str to numpy.ndarray
         For each input of the network, float32 (images, ...) without the network's batch axis.
     dump : path, optional
-    scheme, method, activation_range, kept, progress
+    scheme, method, activation_range, kept, min_cosine, progress
         See `Settings`.
 
     Returns

@@ -4,7 +4,6 @@ from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 
 from .analysis.analyze_layers import analyze_layers
 from .analysis.compare_outputs import compare_outputs
-from .analysis.output_parts import part_cosines
 from .calibrate.easyquant_calibrate import EASYQUANT_SHIPPED, EasyQuantCalibrate
 from .calibrate.kl_calibrate import KLCalibrate
 from .calibrate.minmax_calibrate import MinMaxCalibrate
@@ -25,6 +24,7 @@ from .canonical.recover_clip import RecoverClip
 from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
+from .graph.output_parts import part_cosines
 from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
 from .lower.lower_to_integer import LowerToInteger

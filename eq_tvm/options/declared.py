@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from eq_tvm.passes import Progress
     from eq_tvm.preprocess import Preprocess
 
-SCHEMES = ("int6", "int7", "int8", "float32")
+MIN_COSINES = {"int8": 0.995}  # others: 0
+SCHEMES = ("int6", "int7", "int8", "w8a12", "float32")
 
 
 def _kept_layers(texts: list[str]) -> dict[str, str]:
     parts = [text.rpartition("=") for text in texts]
     for text, (layer, _, _) in zip(texts, parts, strict=True):
         if not layer:
-            raise UserError(f"--keep must look like LAYER=int8 or LAYER=float, not {text}")
+            raise UserError(f"--keep must look like LAYER=int8, LAYER=w8a12 or LAYER=float, not {text}")
     return {layer: kind for layer, _, kind in parts}
 
 
@@ -113,7 +114,7 @@ class QuantizeOptions:
     keep: Mapping[str, str] | None = option(
         "Keep a layer, as analyze names it, at a wider type than the scheme's.",
         given_as=list,
-        metavar="LAYER=int8|float",
+        metavar="LAYER=int8|w8a12|float",
         parse=_kept_layers,
     )
     input_shapes: Mapping[str, tuple[int, ...]] | None = option(
@@ -147,6 +148,13 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
     """What `eq_tvm.compile` takes."""
 
     target: str = option("For which machine (see: targets).", "native", given_as=str, metavar="NAME")
+    min_cosine: float | None = option(
+        "How near to float32 each output has to stay: where one does not, as few activations as that takes get 12 "
+        "bits, which makes their layers slower. 0: none do.",
+        given_as=float,
+        metavar="COSINE",
+        unset=", ".join(f"{scheme}: {cosine}" for scheme, cosine in MIN_COSINES.items()),
+    )
     max_drop: float | None = option(
         "Keep the worst layers wider until the network loses no more, in points of top-1 accuracy or, without labels, "
         "of agreement with float32, on the calibration images that find no scales.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eq_tvm import passes, pipeline
 from eq_tvm.methods import PLAINEST
+from eq_tvm.passes.quantized.quantizers import WIDE
 from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def calibrate(
     Where nobody asked for a method, and an output (or a part of one: see `passes.part_cosines`) does not come within a
     cosine of 0.999 with the default one, the largest magnitudes are tried as well: what is rare in a tensor, and
     saturates for the sake of all else, may be what the network looks for. They are taken where that clearly brings the
-    worst part closer.
+    worst part closer. Where activations were widened to bring it closer, there is nothing to compare.
 
     Parameters
     ----------
@@ -75,18 +76,27 @@ def calibrate(
         progressing = lambda done, message: progress(start + done * (end - start), message)  # noqa: E731
         prepared = pipeline.prepare(module, images, method=how.method, **how.options, progress=progressing, dump=dump)
         annotated, layers = pipeline.quantize(
-            prepared, images, method=how.method, **how.options, kept=how.kept, progress=progressing, dump=dump
+            prepared,
+            images,
+            method=how.method,
+            **how.options,
+            kept=how.kept,
+            min_cosine=how.min_cosine,
+            progress=progressing,
+            dump=dump,
         )
         return Calibrated(prepared, annotated, layers, how, {})
 
     if not how.is_open:
         return run(how, 0.0, 1.0, dump)
     best = run(how, 0.0, _SHARE, dump)
+    if any(layer.scheme == WIDE != how.scheme and layer.layer not in how.kept for layer in best.layers):
+        return best
     progress(_SHARE, f"simulating {how.method}")
     worst = _worst_cosine(best, to_compare)
     if worst >= _CLOSE:
         return best
-    other = run(replace(how, method=PLAINEST), _SHARE, 1.0)
+    other = run(replace(how, method=PLAINEST, min_cosine=0.0), _SHARE, 1.0)
     needed = 1 - _CLEARLY * (1 - worst)
     cosines = {how.method: worst, PLAINEST: _worst_cosine(other, to_compare, needed)}
     if cosines[PLAINEST] > needed:

@@ -45,7 +45,9 @@ class Quantization:
         To find scales with.
     as_affordable : bool
         Whether fewer will do, if they are large, as nobody asked for a number.
-    kept : mapping from layers to {"int8", "float"}
+    kept : mapping from layers to {"int8", "w8a12", "float"}
+    min_cosine : float
+        0 where nobody compiles, or something else decides what is widened.
     is_open : bool
         Whether nobody asked for a method, so that another one may be taken.
     """
@@ -58,6 +60,7 @@ class Quantization:
     activation_range: str
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
+    min_cosine: float = 0.0
     as_affordable: bool = False
     is_open: bool = False
 

@@ -12,11 +12,15 @@ from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress, part_of
 from ..quantized.quantizers import check_scheme
+from .widen_activations import activations_loss, groups_to_widen, loss
 
 # Improves scales and constants in place; returns the cosine of each layer's outputs with them.
 Refine = Callable[[Problem, Scales, Progress], dict[int, float]]
 
 _FOUND = 0.7  # of the time, where refinement follows
+_ONCE, _CHOSEN = 0.4, 0.6  # of the rest, where all may be done again with wider activations
+# Of what an output may lose, what the activations lose before refinement: it does not take back as much, or need not.
+_HOPELESS, _HARMLESS = 4.0, 0.5
 
 
 @dataclass
@@ -44,12 +48,15 @@ class Calibration:
     images : dict of input name to array (N, ...)
         N calibration images, each of the input's shape but for a batch axis of 1.
     scheme : str
-        "int6" (weights in [-31, 31]), "int7" ([-63, 63]) or "int8" ([-127, 127]).
+        "int6" (weights in [-31, 31]), "int7" ([-63, 63]), "int8" ([-127, 127]) or "w8a12" (so, too).
     activation_range : str
-        "unsigned": what can't be negative uses [0, 63], [0, 127] or [0, 255]; "symmetric": the weights' range.
+        "unsigned": what can't be negative uses [0, 63], [0, 127], [0, 255] or [0, 4095]; "symmetric": the weights'
+        range ([-2047, 2047]).
     kept : dict of str to str, optional
         Layers (convolutions, dense layers, additions, products, averages) by name that are kept at a wider type: "int8"
-        widens the layer's weights and what it reads, "float" leaves it float.
+        widens the layer's weights and what it reads, "w8a12" too, to 12 bits for the latter, "float" leaves it float.
+    min_cosine : float
+        How near to float32 each output has to stay: where one does not, as few activations get 12 bits as that takes.
     refine : Refine, optional
         What improves weights and biases before the module is annotated, such as `round_weights`.
     progress : callable (done: float from 0 to 1, message: str), optional
@@ -72,11 +79,13 @@ class Calibration:
         scheme: str = "int7",
         activation_range: str = "unsigned",
         kept: Mapping[str, str] | None = None,
+        min_cosine: float = 0.0,
         refine: Refine | None = None,
         progress: Progress = no_progress,
     ) -> None:
         check_scheme(scheme, activation_range)
         self.images, self.scheme, self.activation_range, self.kept = images, scheme, activation_range, kept
+        self.min_cosine = min_cosine
         self.refine, self.progress = refine, progress if refine is None else part_of(progress, 0.0, _FOUND)
         self._refining = part_of(progress, _FOUND, 1.0)
         self.record: list[LayerRecord] = []
@@ -87,13 +96,32 @@ class Calibration:
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range, self.kept)
         found = self.find_scales(problem)
         self.progress(1.0, "calibrated")
-        scales, cosines = found.scales, found.cosines
-        if self.refine is not None:
-            scales = scales.copy()
-            refined = self.refine(problem, scales, self._refining)
-            cosines = {i: (cosines[i][0] if i in cosines else None, refined[i]) for i in refined}
-        self.record = layer_records(problem, found.start, scales, cosines)
-        return annotate(mod, problem.net, problem.points, scales, problem.weight_limit)
+        if self.min_cosine > 0:
+            problem, refined = self._near_enough(problem, found)
+        else:
+            refined = self._refined(problem, found, self._refining)
+        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines)
+        return annotate(mod, problem.net, problem.points, refined.scales, problem.weight_limit)
+
+    def _near_enough(self, problem: Problem, found: Found) -> tuple[Problem, Found]:
+        """Refined, with as few wider activations as `min_cosine` takes."""
+        allowed = 1 - self.min_cosine
+        of_activations = activations_loss(problem, found.scales)
+        if of_activations <= _HOPELESS * allowed:
+            refined = self._refined(problem, found, part_of(self._refining, 0.0, _ONCE))
+            if of_activations <= _HARMLESS * allowed or loss(problem, refined.scales) <= allowed:
+                return problem, refined
+        self.progress = part_of(self._refining, _ONCE, _CHOSEN)
+        problem = problem.widened(groups_to_widen(problem, found.scales, allowed, self.progress))
+        return problem, self._refined(problem, self.find_scales(problem), part_of(self._refining, _CHOSEN, 1.0))
+
+    def _refined(self, problem: Problem, found: Found, progress: Progress) -> Found:
+        if self.refine is None:
+            return found
+        scales = found.scales.copy()
+        refined = self.refine(problem, scales, progress)
+        cosines = {i: (found.cosines[i][0] if i in found.cosines else None, refined[i]) for i in refined}
+        return Found(found.start, scales, cosines)
 
     def find_scales(self, problem: Problem) -> Found:
         """Find the scales of a network."""

@@ -19,13 +19,16 @@ Threshold = Callable[[Histogram, Range], float]
 class HistogramCalibration(Calibration):
     """Base of these calibrations: thresholds for activations, the largest magnitudes for weights, per channel."""
 
+    _of: dict[int, np.ndarray] | None = None
+    _histograms: Sequence[Histogram] = ()
+
     def find_scales(self, problem: Problem) -> Found:
         """From histograms of all images."""
-        histograms = collect(problem, Histogram, self.progress)
-        clipped, ranges = clipped_scales(problem, histograms, self.threshold)
-        return Found(
-            unclipped_scales(problem, histograms), problem.scales(clipped, self.weight_scales(problem), ranges)
-        )
+        if self._of is not problem.inputs:  # those of wider activations are the same
+            self._of, self._histograms = problem.inputs, collect(problem, Histogram, self.progress)
+        clipped, ranges = clipped_scales(problem, self._histograms, self.threshold)
+        start = unclipped_scales(problem, self._histograms)
+        return Found(start, problem.scales(clipped, self.weight_scales(problem), ranges))
 
     def threshold(self, histogram: Histogram, range_: Range) -> float:
         """The number that is mapped to the end of the range."""

@@ -1,4 +1,4 @@
-"""analyze, --keep and --max-drop, as people use them: on made networks, the example and real ones."""
+"""analyze, --keep, --min-cosine and --max-drop, as people use them: on made networks, the example and real ones."""
 
 import json
 import re
@@ -164,6 +164,20 @@ def test_keep(cli):
     assert "kept wider   n2 float (asked for); n6 int8 (asked for)" in out
 
 
+def test_min_cosine_widens_activations(cli):
+    schemes, reached, images = {}, [], ("--data", "images.npz", "--reference", "net.onnx", "--json")
+    for cosine in (0, 0.99999999):
+        code, out, err = cli("compile", "net.onnx", *common(), "--min-cosine", cosine, "--output", "b")
+        assert code == 0, err
+        record = bundles.read("b").calibration
+        schemes[cosine] = {row["scheme"] for row in record["layers"]}
+        assert {each["kind"] for each in record["kept"]} == schemes[cosine] - {"int7"}
+        reached.append(json.loads(cli("evaluate", "b", *images)[1])["cosine"])
+    assert schemes == {0: {"int7"}, 0.99999999: {"w8a12"}}
+    assert "kept wider   n0 w8a12 (else an output's cosine is below 0.99999999)" in out
+    assert reached[0] < reached[1] > 0.99
+
+
 def test_names_stay_as_the_file_has_them(cli):
     """With dots, as exporters make them; equalization makes new modules."""
     model = onnx.load("net.onnx")
@@ -188,11 +202,15 @@ def test_bad_options(refused):
     for command in ("compile", "analyze"):
         model = (command, "net.onnx", *common())
         refused("no layer 'n3' to keep at int8; of 4 there are n", *model, "--keep", "n3=int8")
-        refused("layer 'n2' can be kept at int8 or float, not at 'int9'", *model, "--keep", "n2=int9")
-        refused("--keep must look like LAYER=int8 or LAYER=float, not n2", *model, "--keep", "n2")
+        refused("layer 'n2' can be kept at int8, w8a12 or float, not at 'int9'", *model, "--keep", "n2=int9")
+        refused("--keep must look like LAYER=int8, LAYER=w8a12 or LAYER=float, not n2", *model, "--keep", "n2")
     compile_ = ("compile", "net.onnx", *common())
     refused("--keep is for layers of quantized networks", *compile_, "--scheme", "float32", "--keep", "n2=float")
     refused("--max-drop is for quantized networks", *compile_, "--scheme", "float32", "--max-drop", 1)
+    refused("--min-cosine is for quantized networks", *compile_, "--scheme", "float32", "--min-cosine", 0.9)
+    refused("--min-cosine and --max-drop are two ways", *compile_, "--max-drop", 1, "--min-cosine", 0.9)
+    for cosine in (-0.1, 1, "nan"):
+        refused(f"--min-cosine is a cosine from 0 to below 1, not {cosine}", *compile_, "--min-cosine", cosine)
     for points in (-1, "inf", "nan"):
         refused(
             f"--max-drop is in points that the network may lose, from 0 to 100, not {points}",

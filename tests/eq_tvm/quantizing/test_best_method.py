@@ -20,13 +20,13 @@ IMAGES = {"x": np.zeros((2, 1), np.float32)}
 @pytest.fixture
 def methods(monkeypatch):
     """Calibrations that say how close each of their outputs' parts comes, and what was run."""
-    cosines, ran = {}, []
+    cosines, ran, layers = {}, [], []
     monkeypatch.setattr(pipeline, "prepare", lambda module, images, *, method, **_: method)
-    monkeypatch.setattr(pipeline, "quantize", lambda prepared, images, *, method, **_: (ran.append(method), method))
+    monkeypatch.setattr(pipeline, "quantize", lambda prepared, images, *, method, **_: (ran.append(method), layers))
     monkeypatch.setattr(pipeline, "write_phase", lambda *_: None)
     monkeypatch.setattr(passes, "compare_outputs", lambda prepared, annotated, batches, **_: list(batches))
     monkeypatch.setattr(passes, "part_cosines", lambda prepared, results: cosines[prepared])
-    return SimpleNamespace(cosines=cosines, ran=ran)
+    return SimpleNamespace(cosines=cosines, ran=ran, layers=layers)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,14 @@ def test_what_keeps_the_worst_part_clearly_closer(default, plainest, taken, meth
     assert found.how.method == found.prepared == taken
     assert methods.ran == ["mse+"] if plainest is None else ["mse+", "minmax"]
     assert found.compared == ({} if plainest is None else {"mse+": min(default), "minmax": min(plainest)})
+
+
+def test_what_was_widened_is_not_compared(methods):
+    methods.cosines |= {"mse+": [0.9], "minmax": [1.0]}
+    methods.layers.append(SimpleNamespace(layer="a", scheme="w8a12"))
+    how = Quantization.checked(QuantizeOptions())
+    assert calibrate(None, IMAGES, IMAGES, how, lambda done, message: None).how.method == "mse+"
+    assert methods.ran == ["mse+"]
 
 
 @pytest.mark.parametrize(("plainest", "seen"), [(0.5, 4), (0.9, 8), (1.0, 8)])

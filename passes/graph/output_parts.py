@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import numpy as np
 import tvm
 
-from ..graph.network import Network, read_network
-from ..graph.rewrite import transposed_axes
+from .network import Network, read_network
+from .rewrite import transposed_axes
 
 Part = tuple[slice, ...]  # of an output, without the axis of images
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
-def part_cosines(module: tvm.IRModule, batches: Iterable[Pairs]) -> list[float]:
+def part_cosines(net: tvm.IRModule | Network, batches: Iterable[Pairs]) -> list[float]:
     """Cosine of each part of each output, averaged over all images.
 
     What a concatenation puts together, such as boxes of some hundred pixels and scores below 1, are parts: in one
@@ -20,12 +20,12 @@ def part_cosines(module: tvm.IRModule, batches: Iterable[Pairs]) -> list[float]:
 
     Parameters
     ----------
-    module : tvm.IRModule
-        Canonical.
+    net : tvm.IRModule or Network
+        A canonical module.
     batches : iterable of list of (numpy.ndarray, numpy.ndarray)
         Of each output (N, *shape) the float network's and the quantized one's, as `compare_outputs` gives them.
     """
-    parts = output_parts(read_network(module))
+    parts = output_parts(net if isinstance(net, Network) else read_network(net))
     cosines: list[list[float]] = [[] for found in parts for _ in found]
     for pairs in batches:
         cut = [

@@ -5,8 +5,8 @@ from small_networks import build, conv
 from tvm import relax
 
 from eq_tvm.passes import part_cosines
-from eq_tvm.passes.analysis.output_parts import output_parts
 from eq_tvm.passes.graph.network import read_network
+from eq_tvm.passes.graph.output_parts import output_parts
 
 
 def head(emit, x):
