@@ -32,6 +32,7 @@ LARGE = {
     "mobilenet_v1_075": "imagenet/calib_labels.csv",
     "ultraface_rfb_320": "faces/calib_files.csv",
 }
+W8A12 = ("w8a12", "unsigned")
 SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]
 INT6 = ("int6", "unsigned")
 EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
@@ -132,9 +133,12 @@ def _check(network, array, reference):
         np.testing.assert_array_equal(array, reference, strict=True)
 
 
-@pytest.mark.parametrize("target", ["x86", "rpi5", *EMULATED_32])
-def test_standalone_computes_the_integer_program(files, target, tmp_path):
-    annotated, images, expected = _program(files, *SCHEMES[0])
+@pytest.mark.parametrize(
+    "target, scheme",
+    [*((target, SCHEMES[0]) for target in ("x86", "rpi5", *EMULATED_32)), *((target, W8A12) for target in EMULATED_32)],
+)
+def test_standalone_computes_the_integer_program(files, target, scheme, tmp_path):
+    annotated, images, expected = _program(files, *scheme)
     library, cpu = c_programs.write(annotated, target, tmp_path / "library"), (EMULATED | EMULATED_32).get(target)
     for image, result, threads in zip(images, expected, (1, 3), strict=True):
         results, _ = c_programs.run(library, get_target(target), [image], threads=threads, cpu=cpu)
@@ -154,12 +158,14 @@ def test_standalone_squeezenet_is_small(shared_data, tmp_path, target):
     assert all(kernel["weight_bytes"] == kernel["small_weight_bytes"] for kernel in library.network.kernels)
 
 
-@pytest.mark.parametrize(("first", "board"), [(0, "rpi4"), (1, "rpi5")])
-def test_networks_of_mixed_types(files, first, board, tmp_path, aarch64):
-    """Every other layer is kept at INT8."""
+@pytest.mark.parametrize(
+    ("first", "kind", "board"), [(0, "int8", "rpi4"), (1, "int8", "rpi5"), (0, "w8a12", "rpi5"), (1, "w8a12", "rpi4")]
+)
+def test_networks_of_mixed_types(files, first, kind, board, tmp_path, aarch64):
+    """Every other layer is kept wider."""
     del aarch64
     nodes = read_network(_canonical(files[0])).nodes
-    kept = tuple((node.name, "int8") for node in nodes if node.op in QUANTIZED_OPS)[first::2]
+    kept = tuple((node.name, kind) for node in nodes if node.op in QUANTIZED_OPS)[first::2]
     annotated, images, expected = _program(files, *SCHEMES[0], kept)
     main = relax.VirtualMachine(pipeline.build(annotated, get_target("x86"))[0], tvm.cpu())["main"]
     library = export(pipeline.build(annotated, get_target(board))[0], tmp_path / "network.so")

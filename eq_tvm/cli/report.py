@@ -213,7 +213,7 @@ _ANALYSIS_LEGEND = """\
 error: share of the error at the network's output, if each layer alone was quantized. dB: signal to quantization noise
 of the layer's output alone, with only weights or inputs quantized, and with all layers before it (so far; cosine, too).
 scale: of the input, in parts of that by largest magnitude; satur.: share of the input at the ends of its range; dead:
-channels that are always 0. Try: --keep LAYER=int8 or LAYER=float, or --max-drop POINTS, which finds such layers."""
+channels that are always 0. Try: --keep LAYER=int8, w8a12 or float, or --max-drop POINTS, which finds such layers."""
 
 
 def _db(value: float | str | None) -> str:
