@@ -144,12 +144,10 @@ def _min_cosine(options: CompileOptions, how: Quantization) -> float:
     cosine = options.min_cosine
     if cosine is None:
         return 0.0 if how.is_random or options.max_drop is not None else MIN_COSINES.get(how.scheme, 0.0)
-    if options.max_drop is not None or how.scheme == "float32":
-        raise UserError(
-            "--min-cosine and --max-drop are two ways to say how much a network may lose: leave one out"
-            if options.max_drop is not None
-            else "--min-cosine is for quantized networks: leave it out, or --scheme float32"
-        )
+    if how.scheme == "float32":
+        raise UserError("--min-cosine is for quantized networks: leave it out, or --scheme float32")
+    if options.max_drop is not None:
+        raise UserError("--min-cosine and --max-drop are two ways to say how much a network may lose: leave one out")
     if not 0 <= cosine < 1:
         raise UserError(f"--min-cosine is a cosine from 0 to below 1, not {cosine:g}")
     return cosine
@@ -183,11 +181,8 @@ def quantize(
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
-            kept += [
-                {"layer": layer.layer, "kind": WIDE, "reason": f"else an output's cosine is below {how.min_cosine}"}
-                for layer in layers
-                if layer.scheme == WIDE != how.scheme and layer.layer not in how.kept
-            ]
+            reason = f"else an output's cosine is below {how.min_cosine}"
+            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from eq_tvm import passes, pipeline
 from eq_tvm.methods import PLAINEST
-from eq_tvm.passes.quantized.quantizers import WIDE
 from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def calibrate(
     if not how.is_open:
         return run(how, 0.0, 1.0, dump)
     best = run(how, 0.0, _SHARE, dump)
-    if any(layer.scheme == WIDE != how.scheme and layer.layer not in how.kept for layer in best.layers):
+    if how.widened(best.layers):
         return best
     progress(_SHARE, f"simulating {how.method}")
     worst = _worst_cosine(best, to_compare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from eq_tvm.preprocess import Preprocess
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.passes import Progress
+    from eq_tvm.passes import LayerRecord, Progress
 
 RANDOM = "random"  # instead of images
 
@@ -116,6 +116,12 @@ class Quantization:
     def is_random(self) -> bool:
         """Whether there is noise instead of images."""
         return str(self.calibration) == RANDOM
+
+    def widened(self, layers: Iterable[LayerRecord]) -> list[str]:
+        """Those of a calibration's layers to whose activations it gave 12 bits, though nobody asked for that."""
+        from eq_tvm.passes.quantized.quantizers import WIDE
+
+        return [each.layer for each in layers if each.scheme == WIDE != self.scheme and each.layer not in self.kept]
 
     @property
     def options(self) -> dict[str, str]:

@@ -5,8 +5,9 @@ from difflib import get_close_matches
 
 from ..graph.network import QUANTIZED_OPS, Network
 from ..graph.rewrite import operator_name
+from .quantizers import WIDE
 
-WIDER = ("int8", "w8a12", "float")
+WIDER = ("int8", WIDE, "float")
 
 
 def check_kept(net: Network, kept: Mapping[str, str]) -> None:

@@ -14,7 +14,6 @@ _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "mean"} | IN_BETWEEN
 _LAYERS = {"conv2d", "dense"}
 _UNEVEN = {"pointwise", "multiply"}
-_GREATEST = 4095  # of 12 bits
 _FINEST = 0.3  # of the scale that a channel's largest weight needs, the least that rounding takes
 _ROOM = 0.9  # of 32 bits: the bias wants some, too
 _LAYER_RESULT = _LAYERS | {"bias_add"}
@@ -126,7 +125,8 @@ def _has_room(layer: Node) -> bool:
         return True  # calibration names the layer
     sums = weight.sum(axis=1) / (_FINEST * weight.max(axis=1, initial=TINY))
     longest = np.minimum(sums, weight.shape[1]).max(initial=0)
-    return bool(longest * WEIGHT_LIMITS[WIDE] * _GREATEST < _ROOM * 2**31)
+    greatest = activation_range_of(WIDE, "unsigned", True).hi
+    return bool(longest * WEIGHT_LIMITS[WIDE] * greatest < _ROOM * 2**31)
 
 
 def _may_shift(net: Network, producers: Collection[int], consumers: Collection[int]) -> bool:
