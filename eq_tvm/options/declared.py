@@ -149,8 +149,8 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
 
     target: str = option("For which machine (see: targets).", "native", given_as=str, metavar="NAME")
     min_cosine: float | None = option(
-        "How near to float32 each output has to stay: where one does not, as few activations as that takes get 12 "
-        "bits, which makes their layers slower. 0: none do.",
+        "How near to float32 each output has to stay, masks by their overlap with it: where one does not, as few "
+        "activations as that takes get 12 bits, which makes their layers slower. 0: none do.",
         given_as=float,
         metavar="COSINE",
         unset=", ".join(f"{scheme}: {cosine}" for scheme, cosine in MIN_COSINES.items()),

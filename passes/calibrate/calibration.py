@@ -57,6 +57,7 @@ class Calibration:
         widens the layer's weights and what it reads, "w8a12" too, to 12 bits for the latter, "float" leaves it float.
     min_cosine : float
         How near to float32 each output has to stay: where one does not, as few activations get 12 bits as that takes.
+        Masks by their overlap: see `output_loss`.
     refine : Refine, optional
         What improves weights and biases before the module is annotated, such as `round_weights`.
     progress : callable (done: float from 0 to 1, message: str), optional

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..graph.network import Node
-from ..graph.output_parts import part_cosines
+from ..graph.output_parts import output_loss
 from ..quantized.annotate import Scales
 from ..quantized.calibration_images import images_at_once
 from ..quantized.problem import Problem
@@ -23,7 +23,7 @@ _FUNCTION = 20  # multiplications that take as long as one result of a function,
 
 
 def loss(problem: Problem, scales: Scales) -> float:
-    """How far the simulated network is from float32: 1 less the mean cosine of the worst part of an output."""
+    """How far the simulated network's outputs are from float32: see `output_loss`."""
     few = _few(problem)
     return _loss(few, Simulation(few, scales))
 
@@ -85,8 +85,7 @@ class _OfActivations(Simulation):
 def _loss(problem: Problem, sim: Simulation) -> float:
     for _ in sim.walk():
         pass
-    pairs = [pair for i in problem.net.outputs for pair in sim.outputs[i]]
-    return 1 - min(part_cosines(problem.net, [pairs]))
+    return output_loss(problem.net, [pair for i in problem.net.outputs for pair in sim.outputs[i]])
 
 
 def _widened(scales: Scales, groups: Iterable[int]) -> Scales:

@@ -5,11 +5,34 @@ from collections.abc import Iterable
 import numpy as np
 import tvm
 
-from .network import Network, read_network
-from .rewrite import transposed_axes
+from .network import PASS_THROUGH, Network, read_network
+from .rewrite import operator_name, transposed_axes
 
 Part = tuple[slice, ...]  # of an output, without the axis of images
 Pairs = list[tuple[np.ndarray, np.ndarray]]
+_PROBABILITIES = {"relax.sigmoid", "relax.nn.softmax"}
+_MAP = 4  # axes
+_LEAST_OVERLAP, _AT = 0.99, 0.995  # what is asked of a mask where that cosine is asked of others
+
+
+def output_loss(net: Network, pairs: Pairs) -> float:
+    """How far outputs are from float32: 0 where they are equal, 1 less the cosine that is as far as the worst.
+
+    Parts (see `part_cosines`) have their cosines. A mask, which is a map of probabilities, is wrong
+    at its edges, which its cosine hardly shows: it is as far as its overlap with float32's says, the sum of the smaller
+    probabilities by that of the larger ones (Ruzicka's measure; of masks of 0 and 1 intersection over union). Where a
+    cosine of 0.995 is asked, an overlap of 0.99 is; what lacks of an overlap grows as errors do, of a cosine as their
+    squares.
+
+    Parameters
+    ----------
+    net : Network
+    pairs : list of (numpy.ndarray, numpy.ndarray)
+        As for `part_cosines`.
+    """
+    overlaps = [overlap(*pair) for i, pair in zip(_tensors(net), pairs, strict=True) if _is_mask(net, i)]
+    lacking = (1 - min(overlaps, default=1.0)) / (1 - _LEAST_OVERLAP)
+    return max(1 - min(part_cosines(net, [pairs])), (1 - _AT) * lacking**2)
 
 
 def part_cosines(net: tvm.IRModule | Network, batches: Iterable[Pairs]) -> list[float]:
@@ -40,10 +63,28 @@ def part_cosines(net: tvm.IRModule | Network, batches: Iterable[Pairs]) -> list[
 
 def output_parts(net: Network) -> list[list[Part]]:
     """The parts of each output, those of a tuple one after the other."""
+    return [_parts(net, i) for i in _tensors(net)]
+
+
+def overlap(expected: np.ndarray, result: np.ndarray) -> float:
+    """Of probabilities: the smaller ones by the larger ones. 1 where all are 0."""
+    smaller, larger = (np.sum(f(expected, result), dtype=np.float64) for f in (np.minimum, np.maximum))
+    return float(smaller / larger) if larger else 1.0
+
+
+def _tensors(net: Network) -> list[int]:
     outputs: list[int] = []
     for i in net.outputs:
         outputs += [i] if net.nodes[i].is_tensor else net.nodes[i].inputs
-    return [_parts(net, i) for i in outputs]
+    return outputs
+
+
+def _is_mask(net: Network, i: int) -> bool:
+    if len(net.nodes[i].shape) != _MAP:
+        return False
+    while net.nodes[i].op in PASS_THROUGH - {"concat"}:
+        i = net.nodes[i].inputs[0]
+    return operator_name(net.nodes[i].expr) in _PROBABILITIES
 
 
 def _parts(net: Network, i: int) -> list[Part]:

@@ -60,6 +60,19 @@ def test_near_enough_already():
     assert "int16" not in {dtype for dtype, *_ in pairs(annotated).values()}
 
 
+def mask(emit, x):
+    """Steps of its one layer's input turn a few of its edges."""
+    logits = conv(emit, relu(emit, conv(emit, x, "a", out=8), "ra"), "bb", out=2)
+    return [emit(relax.op.sigmoid(emit(relax.op.multiply(logits, relax.const(4.0)), "steep")), "mask")]
+
+
+def test_masks_need_more():
+    _, schemes, cosine = calibrated(mask, "int8", 0.0)
+    assert set(schemes.values()) == {"int8"} and cosine > 0.998
+    _, schemes, _ = calibrated(mask, "int8", 0.997)
+    assert "w8a12" in schemes.values()
+
+
 def test_as_much_as_there_is():
     """What can't be reached takes all."""
     annotated, schemes, _ = calibrated(network, "int7", 1 - 1e-9)

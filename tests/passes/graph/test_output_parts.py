@@ -1,12 +1,13 @@
-"""Parts of outputs, each with a cosine of its own."""
+"""Parts of outputs, each with a cosine of its own, and masks."""
 
 import numpy as np
+import pytest
 from small_networks import build, conv
 from tvm import relax
 
 from eq_tvm.passes import part_cosines
 from eq_tvm.passes.graph.network import read_network
-from eq_tvm.passes.graph.output_parts import output_parts
+from eq_tvm.passes.graph.output_parts import output_loss, output_parts, overlap
 
 
 def head(emit, x):
@@ -40,3 +41,38 @@ def test_a_small_part_counts_by_itself():
         mod, [[(a[some], b[some]) for a, b in zip(expected, results, strict=True)] for some in (slice(2), [2])]
     )
     np.testing.assert_allclose(cosines, [1, -1, 2 / 3, 1])
+
+
+def as_it_is(emit, x):
+    return emit(relax.op.sigmoid(x), "y")
+
+
+def enlarged(emit, x):
+    small = emit(relax.op.nn.softmax(x, axis=1), "small")
+    return emit(relax.op.image.resize2d(small, (16, 16), coordinate_transformation_mode="asymmetric"), "y")
+
+
+def flat(emit, x):
+    return emit(relax.op.reshape(as_it_is(emit, x), (1, -1)), "flat")
+
+
+def without_probabilities(emit, x):
+    return emit(relax.op.tanh(x), "y")
+
+
+@pytest.mark.parametrize(
+    ("head", "is_mask"), [(as_it_is, True), (enlarged, True), (flat, False), (without_probabilities, False)]
+)
+def test_masks_are_judged_by_their_overlap(head, is_mask):
+    net = read_network(build(lambda emit, x: [head(emit, conv(emit, x, "c", out=2))]))
+    expected, result = (np.zeros((3, *net.nodes[net.outputs[0]].shape), np.float32) for _ in "ab")
+    expected.reshape(3, -1)[:, :100], result.reshape(3, -1)[:, :98] = 1, 1
+    loss = output_loss(net, [(expected, result)])
+    assert loss == pytest.approx(0.005 * 2**2 if is_mask else 1 - np.sqrt(0.98))
+    assert output_loss(net, [(expected, expected)]) == pytest.approx(0)
+
+
+def test_overlap():
+    a, b = np.array([0.0, 0.5, 1.0]), np.array([0.5, 0.5, 0.5])
+    assert overlap(a, b) == 1 / 2
+    assert overlap(a, a) == 1 and overlap(0 * a, 0 * a) == 1 and overlap(0 * a, b) == 0
