@@ -11,15 +11,15 @@ from .rewrite import operator_name, transposed_axes
 Part = tuple[slice, ...]  # of an output, without the axis of images
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 _PROBABILITIES = {"relax.sigmoid", "relax.nn.softmax"}
-_MAP = 4  # axes
+_SEVERAL = 3  # axes, at least, of what has places
 _LEAST_OVERLAP, _AT = 0.99, 0.995  # what is asked of a mask where that cosine is asked of others
 
 
 def output_loss(net: Network, pairs: Pairs) -> float:
     """How far outputs are from float32: 0 where they are equal, 1 less the cosine that is as far as the worst.
 
-    Parts (see `part_cosines`) have their cosines. A mask, which is a map of probabilities, is wrong
-    at its edges, which its cosine hardly shows: it is as far as its overlap with float32's says, the sum of the smaller
+    Parts (see `part_cosines`) have their cosines. Masks, and sequences of probabilities, are wrong where they change,
+    which a cosine hardly shows: they are as far as their overlap with float32's says, the sum of the smaller
     probabilities by that of the larger ones (Ruzicka's measure; of masks of 0 and 1 intersection over union). Where a
     cosine of 0.995 is asked, an overlap of 0.99 is; what lacks of an overlap grows as errors do, of a cosine as their
     squares.
@@ -80,7 +80,7 @@ def _tensors(net: Network) -> list[int]:
 
 
 def _is_mask(net: Network, i: int) -> bool:
-    if len(net.nodes[i].shape) != _MAP:
+    if len(net.nodes[i].shape) < _SEVERAL:
         return False
     while net.nodes[i].op in PASS_THROUGH - {"concat"}:
         i = net.nodes[i].inputs[0]

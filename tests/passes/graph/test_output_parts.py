@@ -56,12 +56,18 @@ def flat(emit, x):
     return emit(relax.op.reshape(as_it_is(emit, x), (1, -1)), "flat")
 
 
+def a_sequence(emit, x):
+    rows = emit(relax.op.reshape(x, (1, 2, 64)), "rows")
+    return emit(relax.op.permute_dims(emit(relax.op.nn.softmax(rows, axis=1), "softmax"), [0, 2, 1]), "y")
+
+
 def without_probabilities(emit, x):
     return emit(relax.op.tanh(x), "y")
 
 
 @pytest.mark.parametrize(
-    ("head", "is_mask"), [(as_it_is, True), (enlarged, True), (flat, False), (without_probabilities, False)]
+    ("head", "is_mask"),
+    [(as_it_is, True), (enlarged, True), (a_sequence, True), (flat, False), (without_probabilities, False)],
 )
 def test_masks_are_judged_by_their_overlap(head, is_mask):
     net = read_network(build(lambda emit, x: [head(emit, conv(emit, x, "c", out=2))]))
