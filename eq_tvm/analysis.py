@@ -8,6 +8,7 @@ from typing import Any
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
+from eq_tvm.methods import OWN
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
@@ -46,6 +47,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     how = Quantization.checked(options)
     if how.scheme == "float32":
         raise UserError("--scheme float32 quantizes nothing: analyze int7, int8 or int6")
+    if how.scheme == OWN:
+        raise UserError(f"{how.model} is quantized already: analyze the float32 network that it was made of")
     from eq_tvm import passes
     from eq_tvm.quantizing.best_method import calibrate
 

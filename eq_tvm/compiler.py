@@ -24,6 +24,7 @@ from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
+from eq_tvm.methods import OWN
 from eq_tvm.options.declared import MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
@@ -58,6 +59,8 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     start = time.monotonic()
     how = Quantization.checked(options)
     _check_max_drop(options)
+    if options.requantize and how.scheme != OWN:
+        raise UserError("--requantize is for networks that come quantized, with scales of their own: leave it out")
     how = replace(how, min_cosine=_min_cosine(options, how))
     spec = _target(options)
     kind = ARTIFACTS[options.artifact]
@@ -79,7 +82,9 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
         )
         progress(_IMPORTED, verified.said)
     record = None
-    if how.scheme != "float32":
+    if how.scheme == OWN:
+        module, record = take_scales(module, how, options.requantize, options.dump_passes)
+    elif how.scheme != "float32":
         module, record = quantize(
             module,
             inputs,
@@ -201,6 +206,28 @@ def quantize(
         "float": [{"layer": name, "op": operator} for name, operator in float_layers(net)],
         "loss": loss,
         "compared": compared,
+    }
+
+
+def take_scales(
+    module: tvm.IRModule, how: Quantization, requantize: bool, dump: str | Path | None
+) -> tuple[tvm.IRModule, dict[str, Any]]:
+    """The annotated module of a network that came quantized, and the bundle's record of it."""
+    from eq_tvm import pipeline
+
+    with pass_errors():
+        annotated, given = pipeline.take_scales(module, requantize=requantize, dump=dump)
+    return annotated, {
+        "calibrated": True,
+        "method": OWN,
+        "activation_range": OWN,
+        "images": 0,
+        "source": how.model.name,
+        "layers": [asdict(layer) for layer in given.record],
+        "kept": [],
+        "float": [{"layer": name, "op": operator} for name, operator in given.left],
+        "loss": None,
+        "compared": {},
     }
 
 

@@ -12,6 +12,7 @@ SCALES = {
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 PLAINEST = "minmax"  # compared with it where nobody asked for a method
+OWN = "own"  # scheme and method of networks that come quantized, with scales of their own
 METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))
 HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
     f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error "

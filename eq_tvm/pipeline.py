@@ -50,6 +50,8 @@ class Settings:
         Layers that are kept at a wider type than the scheme's.
     min_cosine : float
         How near to float32 each output has to stay: see `passes.MSECalibrate`.
+    requantize : bool
+        See `passes.TakeScales`.
     progress : callable (float, str) -> None
         Of the calibration.
     target : eq_tvm.targets.TargetSpec
@@ -64,6 +66,7 @@ class Settings:
     activation_range: str = "unsigned"
     kept: Mapping[str, str] = field(default_factory=dict)
     min_cosine: float = 0.0
+    requantize: bool = False
     progress: passes.Progress = passes.no_progress
     target: TargetSpec | None = None
     choose: Callable[..., Any] | None = None
@@ -120,6 +123,12 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             refine=passes.round_weights if how.refined else None,
             progress=passes.part_of(how.progress, _PREPARED if how.refined else 0.0, 1.0),
         ),
+    ],
+    # canonical -> annotated of a network that has scales of its own
+    "3-given": lambda how: [
+        passes.LiftDequantize(),
+        relax.transform.EliminateCommonSubexpr(),
+        passes.TakeScales(requantize=how.requantize),
     ],
     # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them
     "4-integer": lambda how: [passes.LowerToInteger(how.machine, how.choose, how.optimize)],
@@ -182,6 +191,14 @@ def calibrate(
         What the calibration found, for each layer.
     """
     return quantize(prepare(mod, images, dump=dump, **how), images, dump=dump, **how)
+
+
+def take_scales(
+    mod: tvm.IRModule, *, requantize: bool = False, dump: str | Path | None = None
+) -> tuple[tvm.IRModule, passes.TakeScales]:
+    """Canonical -> annotated, of a network that came quantized; and the pass, with what it records."""
+    mod, (*_, given) = _run(mod, ["3-given"], Settings(requantize=requantize), dump)
+    return mod, given
 
 
 def lower(

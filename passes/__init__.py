@@ -24,6 +24,8 @@ from .canonical.recover_clip import RecoverClip
 from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
+from .given.lift_dequantize import LiftDequantize
+from .given.take_scales import TakeScales
 from .graph.output_parts import part_cosines
 from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
@@ -57,6 +59,7 @@ __all__ = [
     "JoinProducts",
     "KLCalibrate",
     "LayerRecord",
+    "LiftDequantize",
     "LiftTo2D",
     "LowerToInteger",
     "MSECalibrate",
@@ -70,6 +73,7 @@ __all__ = [
     "RoundWeights",
     "ScheduleFallback",
     "SinkReshapes",
+    "TakeScales",
     "ViewOutputs",
     "affordable_images",
     "analyze_layers",

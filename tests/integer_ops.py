@@ -126,7 +126,7 @@ def add_terms(t1, t2, f: int, lo: int, hi: int) -> np.ndarray:
 
 def fixed_point(ratios: list[tuple[float, int]]) -> tuple[int, list[int]]:
     """f and each r for the raw terms of a residual add, given (float64(s) / float64(s_y), max|q|) of each."""
-    for f in range(16, 0, -1):
+    for f in range(20 if len(ratios) == 2 else 16, 0, -1):
         r = [int(np.rint(ratio * 2**f)) for ratio, _ in ratios]
         if all(factor * q_max <= 2**29 for factor, (_, q_max) in zip(r, ratios, strict=True)):
             return f, r

@@ -60,7 +60,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Acc:
-    """Accumulators acc * scale / count: float64 scale per channel (exact), count per position of a pooling."""
+    """Accumulators acc * scale / count: scale per channel, count per position of a pooling."""
 
     acc: np.ndarray
     scale: np.ndarray

@@ -103,14 +103,18 @@ def _conv2d(call, x, w):
     if isinstance(x, Raw) and isinstance(w, Const) and w.scale.size == len(w.scale):
         a = call.attrs
         acc = conv2d_acc(x.q, w.q, None, a.strides, a.padding, a.dilation, a.groups)
-        return Acc(acc, F64(x.scale) * w.scale.astype(F64).reshape(1, -1, 1, 1))
+        return Acc(acc, accumulator_scale(x, w).reshape(1, -1, 1, 1))
 
 
 def _matmul(call, x, w):
     if isinstance(x, Raw) and isinstance(w, Raw) and x.shape[:-2] == w.shape[:-2] and -128 <= w.lo <= w.hi <= 127:
         return Product(dense_acc(x.q, w.q), F64(x.scale) * F64(w.scale))
     if isinstance(x, Raw) and isinstance(w, Const) and x.q.ndim == 2 and w.scale.size == w.scale.shape[-1]:
-        return Acc(dense_acc(x.q, w.q), F64(x.scale) * w.scale.astype(F64))
+        return Acc(dense_acc(x.q, w.q), accumulator_scale(x, w))
+
+
+def accumulator_scale(x, w):
+    return (F64(x.scale) * w.scale.astype(F64)).astype(F32).astype(F64)
 
 
 def _add(call, a, b):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx_models import random, write_model
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from PIL import Image
 
 from eq_tvm import cli, host
@@ -41,6 +42,7 @@ def folder(tmp_path, monkeypatch):
         ["scores"],
         {"w": random(10, 3, 3, 3)},
     )
+    _quantize("net.onnx", "net.qdq.onnx")
     (yaml,) = blocks("yaml")
     Path("net.yaml").write_text(yaml[1])
     Path("images").mkdir()
@@ -50,6 +52,16 @@ def folder(tmp_path, monkeypatch):
     Path("labelled.csv").write_text("file,label\nimages/1.png,7\nimages/2.png,0\n")
     np.save("inputs.npy", random(4, 3, 224, 224))
     return tmp_path
+
+
+def _quantize(network, quantized):
+    class Noise(CalibrationDataReader):
+        images = iter([{"data": random(1, 3, 224, 224, seed=i)} for i in range(2)])
+
+        def get_next(self):
+            return next(self.images, None)
+
+    quantize_static(network, quantized, Noise())
 
 
 def test_commands(folder, capsys):
@@ -62,7 +74,7 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 10
+    assert len(commands) == 11
     for command, error in commands:
         code = cli.main(shlex.split(command))
         _, printed = capsys.readouterr()

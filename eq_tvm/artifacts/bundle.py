@@ -78,7 +78,7 @@ class Bundle:
     preprocess : Preprocess, optional
         From pixels to the input.
     scheme : str
-        ``int6``, ``int7``, ``int8`` or ``float32``.
+        ``int6``, ``int7``, ``int8``, ``w8a12`` or ``float32``; ``own`` of a network that came quantized.
     calibration : dict, optional
         None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
         timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,

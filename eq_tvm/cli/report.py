@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.methods import OWN
 from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import HAVE_TVM, TargetSpec
 
@@ -45,6 +46,10 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
     record = network.calibration
     if record is None:
         return {}
+    if network.scheme == OWN:
+        anew = sum(not layer["given"] for layer in record["layers"])
+        said = f"those of {record['source']} in {len(record['layers']) - anew} layers"
+        return {"scales": said + f", new ones for the weights of {anew}" * bool(anew)} | _float_rows(record)
     rows = {
         "scheme": f"{network.scheme}, {record['activation_range']} activations",
         "calibration": f"{record['method']} on {record['images']} images of {record['source']}",
@@ -58,11 +63,7 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
     if compared := record.get("compared"):
         listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in compared.items())
         rows["compared"] = f"lowest cosine of an output or a part of one: {listed}"
-    if floats := record.get("float"):
-        named = [f"{row['layer']} ({row['op']})" for row in floats[:WORST_LAYERS]]
-        more = ["..."] * (len(floats) > len(named))
-        layers = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
-        rows["float32"] = f"{layers}, which have no integer kernels: {', '.join(named + more)}"
+    rows |= _float_rows(record)
     if kept := record["kept"]:
         named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
         rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
@@ -75,6 +76,15 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         if loss["measure"] != "agreement":
             rows["loss"] += f" (float32: {loss['float32']:.2f} %, agreement with it: {loss['agreement']:.2f} %)"
     return rows
+
+
+def _float_rows(record: Mapping[str, Any]) -> dict[str, str]:
+    if not (floats := record.get("float")):
+        return {}
+    named = [f"{row['layer']} ({row['op']})" for row in floats[:WORST_LAYERS]]
+    more = ["..."] * (len(floats) > len(named))
+    layers = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
+    return {"float32": f"{layers}, which have no integer kernels: {', '.join(named + more)}"}
 
 
 def _compared(layer: Mapping[str, Any]) -> bool:

@@ -45,7 +45,13 @@ def read_onnx(path: str | Path, shapes: Shapes | None = None, constants: Constan
         whose shape is dynamic beyond the batch, an unknown name in ``shapes`` or ``constants``, NaN or infinity in
         weights, shapes that depend on data.
     """
-    model = load_onnx(path)
+    return make_static(path, load_onnx(path), shapes, constants)
+
+
+def make_static(
+    path: str | Path, model: onnx.ModelProto, shapes: Shapes | None = None, constants: Constants | None = None
+) -> onnx.ModelProto:
+    """What `read_onnx` makes of a model that it loaded, and may change."""
     fix_inputs(path, model, shapes or {}, constants or {})
     _check_constants(path, model)
     model = upgrade(path, specialize(path, widen(model)))

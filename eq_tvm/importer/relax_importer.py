@@ -17,7 +17,8 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_conver
 from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.names import described, node_name, opset
-from eq_tvm.importer.onnx_model import Constants, Shapes, read_onnx
+from eq_tvm.importer.onnx_model import Constants, Shapes, load_onnx, make_static
+from eq_tvm.importer.own_scales import weight_scales
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static import is_static, rows_of
 
@@ -39,7 +40,8 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
         ``main`` with weights as constants and static shapes. Its parameters are named as the model's inputs; its
         attributes ``input_names`` and ``output_names`` list those names in the file's order (several outputs are a
         tuple); ``output_rows`` has, by name, the axis of those that have as many rows as the data choose, and the
-        output that counts them: such follow at the end. The variable bound to a convolution or matrix product is named
+        output that counts them: such follow at the end; ``weight_scales``, of a quantized network, has the scales of
+        weights by layer. The variable bound to a convolution or matrix product is named
         as its ONNX node (as the node's first output, where that has no name); for other nodes it is the last variable.
 
     Raises
@@ -47,7 +49,9 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
     UserError
         As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
     """
-    model = read_onnx(path, shapes, constants)
+    loaded = load_onnx(path)
+    scales = {layer: relax.const(values) for layer, values in weight_scales(loaded).items()}
+    model = make_static(path, loaded, shapes, constants)
     _check_operators(path, model)
     mod, results = _from_onnx(path, model)
     mod = _rename(mod, results)
@@ -61,6 +65,7 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
             for value in model.graph.output
             if value.name in rows
         },
+        **({"weight_scales": scales} if scales else {}),
     }
     mod["main"] = mod["main"].without_attr("num_input").with_attrs(names)
     return relax.transform.CanonicalizeBindings()(mod)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIN_COSINES = {"int8": 0.995}  # others: 0
 SCHEMES = ("int6", "int7", "int8", "w8a12", "float32")
+DEFAULT_SCHEME = "int7"
 
 
 def _kept_layers(texts: list[str]) -> dict[str, str]:
@@ -91,7 +92,12 @@ class QuantizeOptions:
         metavar="FILE",
         also="Preprocess",
     )
-    scheme: str = option("What the layers compute in.", "int7", given_as=str, choices=SCHEMES)
+    scheme: str | None = option(
+        "What the layers compute in.",
+        given_as=str,
+        choices=SCHEMES,
+        unset=f"{DEFAULT_SCHEME}; of a quantized network (QDQ): its own integers, by its own scales",
+    )
     method: str | None = option(
         f"How the scales are found. {HELP}",
         given_as=str,
@@ -149,11 +155,16 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
 
     target: str = option("For which machine (see: targets).", "native", given_as=str, metavar="NAME")
     min_cosine: float | None = option(
-        "How near to float32 each output has to stay, masks by their overlap with it: where one does not, as few "
-        "activations as that takes get 12 bits, which makes their layers slower. 0: none do.",
+        "How near to float32 each output has to stay, masks and sequences by their overlap: where one does not, "
+        "as few activations as that takes get 12 bits, which makes their layers slower. 0: none do.",
         given_as=float,
         metavar="COSINE",
         unset=", ".join(f"{scheme}: {cosine}" for scheme, cosine in MIN_COSINES.items()),
+    )
+    requantize: bool = option(
+        "Of a quantized network: give layers whose weights take more than 8 bits without their zero point new scales.",
+        False,
+        given_as=bool,
     )
     max_drop: float | None = option(
         "Keep the worst layers wider until the network loses no more, in points of top-1 accuracy or, without labels, "

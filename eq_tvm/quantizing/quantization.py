@@ -12,12 +12,13 @@ import numpy as np
 from eq_tvm import example, host
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, system_errors
+from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
-from eq_tvm.methods import DEFAULT
-from eq_tvm.options.declared import QuantizeOptions
-from eq_tvm.options.option import check_values
+from eq_tvm.methods import DEFAULT, OWN
+from eq_tvm.options.declared import DEFAULT_SCHEME, QuantizeOptions
+from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Quantization:
     Attributes
     ----------
     calibration : str or Path
-        Empty where the scheme is float32 and nothing was passed.
+        Empty where nothing was passed, as for float32.
     images : int
         To find scales with.
     as_affordable : bool
@@ -81,8 +82,8 @@ class Quantization:
         images = (4 if random else 50) if options.images is None else options.images
         if images < 1:
             raise UserError(f"--images must be positive, not {images}")
-        scheme = options.scheme
-        if scheme != "float32" and calibration is None:
+        scheme = _scheme(model, options)
+        if scheme not in ("float32", OWN) and calibration is None:
             raise UserError(
                 f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
                 "or `random` to measure speed only"
@@ -127,6 +128,22 @@ class Quantization:
     def options(self) -> dict[str, str]:
         """What passes want to know."""
         return {"scheme": self.scheme, "activation_range": self.activation_range}
+
+
+def _scheme(model: Path, options: QuantizeOptions) -> str:
+    """What was asked for; by default a quantized network's own."""
+    if options.scheme == "float32" or not has_scales(model):
+        return options.scheme or DEFAULT_SCHEME
+    for each in options_of(type(options)):
+        if each.name in _CALIBRATING and getattr(options, each.name) != each.default:
+            raise UserError(
+                f"{model} is quantized already, and keeps its own scales: leave out {each.flag}, or take the float32 "
+                "network that it was made of"
+            )
+    return OWN
+
+
+_CALIBRATING = {"calibration", "scheme", "method", "activation_range", "images", "keep", "min_cosine", "max_drop"}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ class FoldConstants:
     """Evaluate calls on constants, as far as possible with numpy.
 
     ``relax.transform.FoldConstant`` compiles and runs each of them, which takes long for the biases and clip bounds of
-    a MobileNet; here that is the way of the rare ones only. ``relax.dequantize`` of constants is how the annotated form
-    writes weights, so it stays. Known shapes are constants, too, in place and as tensors.
+    a MobileNet; here that is the way of the rare ones only. Known shapes are constants, too, in place and as tensors.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -34,6 +33,23 @@ def _reshape(call: relax.Call, x: np.ndarray) -> np.ndarray:
 def _take(call: relax.Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     axis = None if call.attrs.axis is None else int(call.attrs.axis)
     return np.take(x, indices, axis, mode=_TAKE_MODES[str(call.attrs.mode)])
+
+
+def _quantize(call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    scale, zero = (_along_axis(call, x, each) for each in (scale, zero))
+    info = np.iinfo(str(call.attrs.out_dtype))
+    return np.clip(np.rint(x / scale) + zero.astype(np.float32), info.min, info.max)
+
+
+def _dequantize(call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    scale, zero = (_along_axis(call, x, each) for each in (scale, zero))
+    return (x.astype(np.int32) - zero.astype(np.int32)).astype(scale.dtype) * scale
+
+
+def _along_axis(call: relax.Call, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """One for all of `x`, or one for each index of the call's axis."""
+    axis = int(call.attrs.axis) % max(x.ndim, 1)
+    return values.reshape(() if values.size == 1 else [-1 if i == axis else 1 for i in range(x.ndim)])
 
 
 _Evaluate = Callable[..., np.ndarray]  # (call, *operands)
@@ -72,9 +88,11 @@ _EVALUATE: dict[str | None, _Evaluate] = {
     "relax.astype": lambda call, x: x,
     "relax.broadcast_to": lambda call, x: np.broadcast_to(x, shape(call)),
     "relax.concat": lambda call, *x: np.concatenate(x, axis=int(call.attrs.axis)),
+    "relax.dequantize": _dequantize,
     "relax.expand_dims": _reshape,
     "relax.flatten": _reshape,
     "relax.permute_dims": lambda call, x: x.transpose(call.attrs.axes and [int(axis) for axis in call.attrs.axes]),
+    "relax.quantize": _quantize,
     "relax.reshape": _reshape,
     "relax.squeeze": _reshape,
     "relax.take": _take,
@@ -92,17 +110,18 @@ def _fold(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
         return {var: relax.Call(value.op, args, value.attrs, value.ty_args)}
     operands = [x for arg in value.args for x in (arg.fields if isinstance(arg, relax.Tuple) else [arg])]
     operands = [array(x) for x in operands if isinstance(x.ty, relax.TensorType)]
-    if not operands or any(x is None for x in operands) or name in _STAY or not isinstance(value.ty, relax.TensorType):
+    if (
+        not operands
+        or any(x is None for x in operands)
+        or name == "relax.call_tir"
+        or not isinstance(value.ty, relax.TensorType)
+    ):
         return None
     evaluate: _Evaluate = _EVALUATE.get(name) or _compiled
     with np.errstate(all="ignore"):  # infinities follow IEEE 754 here as they would at run time
         result = evaluate(value, *operands)
     dtype = str(value.ty.dtype)  # said again: `relax.const` makes 32 bits of 64
     return {var: relax.const(np.ascontiguousarray(result, dtype).reshape(shape(value)), dtype)}
-
-
-# How integers are written, and functions of the module itself
-_STAY = {"relax.dequantize", "relax.quantize", "relax.call_tir"}
 
 
 def _compiled(call: relax.Call, *_operands: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ class Linear:
 
     def multiplier(self, scale: Scale, factor: float = 1.0) -> np.ndarray:
         """float32 (O,): units of `scale` / `factor` in one unit of the accumulator."""
-        unit = self.source.unit * self.scales.astype("float64")
+        unit = (self.source.unit * self.scales.astype("float64")).astype("float32").astype("float64")
         return (unit / np.float64(scale) * factor).astype("float32")
 
 

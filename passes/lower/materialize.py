@@ -29,7 +29,7 @@ from .lowered_values import (
     integer_bounds,
 )
 
-FRACTION_BITS = 16  # at most, of a fixed-point sum
+FRACTION_BITS = {1: 16, 2: 20}  # at most, of a fixed-point sum of so many tensors and at most one accumulator
 
 
 class Materializer:
@@ -212,7 +212,7 @@ def _fixed_point(terms: Sequence[tuple[np.float64, int]]) -> tuple[int, list[int
     terms : sequence of (numpy.float64, int)
         Ratio of the term's scale to the result's, and its greatest absolute value.
     """
-    for bits in range(FRACTION_BITS, 0, -1):
+    for bits in range(FRACTION_BITS[len(terms)], 0, -1):
         scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
         if all(scale * largest <= ACC_LIMIT for scale, (_, largest) in zip(scales, terms, strict=True)):
             return bits, scales

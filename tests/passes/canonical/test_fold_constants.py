@@ -5,6 +5,7 @@ from rewriting import apply, const, module
 from tvm import relax
 
 from eq_tvm.passes import FoldConstants
+from eq_tvm.passes.graph.rewrite import array
 
 EXPRESSIONS = {
     "reshape": lambda: relax.op.reshape(const(6), (6, 1, 1)),
@@ -40,12 +41,21 @@ def test_known_shapes():
     assert apply(module(make, (1, 6, 3, 3)), FoldConstants()) == ["take"]
 
 
-def test_dequantize_stays():
-    weights = relax.op.dequantize(
-        relax.const(np.arange(12, dtype="int8").reshape(3, 4)),
-        relax.const(np.float32([0.5, 0.25, 2])),
-        relax.const(np.zeros(3, "int8")),
-        axis=0,
-    )
-    mod = module(lambda x: relax.op.matmul(x, relax.op.permute_dims(weights)), (1, 4))
-    assert apply(mod, FoldConstants()) == ["dequantize", "permute_dims", "matmul"]
+@pytest.mark.parametrize(("axis", "count"), [(0, 3), (1, 4), (-1, 1)])
+def test_quantized_constants(axis, count):
+    scale = np.float32([0.5, 0.25, 2, 0.125])[:count]
+    zero = np.int8([3, -2, 0, 1])[:count]
+    along = (-1, 1) if axis == 0 else (-1,)
+    x = np.arange(12, dtype="int8").reshape(3, 4)
+
+    def make(pair, constant):
+        return lambda _: pair(relax.const(constant), relax.const(scale), relax.const(zero), axis)
+
+    real = (x.astype(np.float32) - zero.reshape(along)) * scale.reshape(along)
+    for pair, constant, expected in [(relax.op.dequantize, x, real), (relax.op.quantize, real + 100, None)]:
+        quantized = make(pair, constant)
+        mod = FoldConstants()(module(lambda x, q=quantized: relax.op.add(x, relax.op.astype(q(x), "float32")), (3, 4)))
+        ((_, result),) = [binding.value.args for binding in mod["main"].body.blocks[0].bindings]
+        if expected is None:
+            expected = np.clip(np.rint(constant / scale.reshape(along)) + zero.reshape(along), -128, 127)
+        np.testing.assert_array_equal(array(result), expected)
