@@ -100,6 +100,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             results = model.call([sample[info.name] for info in inputs])
             verify_compiled(how.model, results_by_name(outputs, results), verified)
 
+    exported, why_not = _exported(module, how, inputs, outputs)
     progress(_CALIBRATED, f"choosing kernels for {options.target}")
     choose = _tuner(spec, options, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with pass_errors():
@@ -118,10 +119,11 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             versions=_versions(),
             kernels=kernels,
             optimize=options.optimize,
+            not_exported=why_not,
             constants={name: np.asarray(value).tolist() for name, value in (options.constants or {}).items()},
         )
         progress(_LOWERED, f"compiling for {options.target}")
-        written = kind.write(module, network, spec, output, check)
+        written = kind.write(module, network, spec, output, check, exported)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
     return written
 
@@ -229,6 +231,20 @@ def take_scales(
         "loss": None,
         "compared": {},
     }
+
+
+def _exported(
+    module: tvm.IRModule, how: Quantization, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
+) -> tuple[bytes | None, str]:
+    """The quantized network as an ONNX file has it, or why there is none."""
+    from eq_tvm.exporting.qdq import to_onnx
+
+    if how.scheme == "float32":
+        return None, "nothing in it is quantized"
+    try:
+        return to_onnx(module, how.model.stem, inputs, outputs).SerializeToString(), ""
+    except UserError as e:
+        return None, str(e)
 
 
 def _why_not_here(spec: TargetSpec) -> str:

@@ -25,6 +25,7 @@ from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
+from .given.store_signed import StoreSigned
 from .given.take_scales import TakeScales
 from .graph.output_parts import part_cosines
 from .islands.schedule_fallback import ScheduleFallback
@@ -73,6 +74,7 @@ __all__ = [
     "RoundWeights",
     "ScheduleFallback",
     "SinkReshapes",
+    "StoreSigned",
     "TakeScales",
     "ViewOutputs",
     "affordable_images",

@@ -74,7 +74,7 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 11
+    assert len(commands) == 12
     for command, error in commands:
         code = cli.main(shlex.split(command))
         _, printed = capsys.readouterr()
@@ -93,7 +93,7 @@ def test_python(folder, text, capsys):
 
 
 def test_options_exist(capsys):
-    commands = ("compile", "analyze", "run", "evaluate", "bench", "targets")
+    commands = ("compile", "analyze", "run", "evaluate", "bench", "export", "targets")
     assert not any(cli.main([command, "--help"]) for command in commands)
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - {"--no-deps"} <= known

@@ -1,7 +1,8 @@
 """The bundle: a directory with a compiled network and everything needed to run it.
 
-model.so     the network as a shared object for TVM's runtime
-bundle.json  the description below, with the SHA-256 of each file
+model.so      the network as a shared object for TVM's runtime
+network.onnx  the network as it was quantized, which `export` gives to other tools
+bundle.json   the description below, with the SHA-256 of each file
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from eq_tvm.preprocess import Preprocess
 
 SCHEMA = 1
 LIBRARY = "model.so"
+NETWORK = "network.onnx"
 DESCRIPTION = "bundle.json"
 
 
@@ -96,6 +98,8 @@ class Bundle:
         `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
     optimize : str
         ``speed`` or ``size``: what they were chosen for.
+    not_exported : str
+        Why there is no ``network.onnx``; empty where there is.
     constants : dict of str to numbers
         Inputs of the ONNX file that have this value for good (``--constant``).
     path : Path, optional
@@ -113,6 +117,7 @@ class Bundle:
     versions: dict[str, str]
     kernels: list[dict[str, Any]]
     optimize: str = "speed"
+    not_exported: str = "an older eq_tvm compiled it"
     constants: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
@@ -139,7 +144,9 @@ def check_destination(path: str | Path) -> Path:
     return directory.check_destination(path, "bundle", DESCRIPTION)
 
 
-def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], object]) -> Bundle:
+def write(
+    bundle: Bundle, path: str | Path, write_library: Callable[[str], object], network: bytes | None = None
+) -> Bundle:
     """Write a bundle: complete in a temporary directory beside `path` first, then renamed.
 
     Parameters
@@ -149,6 +156,8 @@ def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], objec
         The directory to make. An existing bundle there is replaced; anything else is left alone (`UserError`).
     write_library : callable
         Writes the shared object to the file name it is given.
+    network : bytes, optional
+        The quantized network, as an ONNX file has it.
 
     Returns
     -------
@@ -159,7 +168,10 @@ def write(bundle: Bundle, path: str | Path, write_library: Callable[[str], objec
     with directory.replacing(path, "bundle") as new:
         write_library(str(new / LIBRARY))
         description = _describe(bundle)
-        description["files"] = {LIBRARY: {"sha256": _sha256((new / LIBRARY).read_bytes())}}
+        if network is not None:
+            (new / NETWORK).write_bytes(network)
+        files = [LIBRARY, *([] if network is None else [NETWORK])]
+        description["files"] = {name: {"sha256": _sha256((new / name).read_bytes())} for name in files}
         description["files"][DESCRIPTION] = {"sha256": _own_sha256(description)}
         (new / DESCRIPTION).write_text(_text(description), encoding="utf-8")
     return replace(bundle, path=path)
@@ -197,6 +209,15 @@ def read(path: str | Path) -> Bundle:
         raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} lacks entries; compile it again") from e
 
 
+def read_network(path: str | Path) -> bytes:
+    """The quantized network of a bundle, as an ONNX file has it; UserError as `read`, and where there is none."""
+    bundle = read(path)
+    if bundle.not_exported:
+        raise UserError(f"{path} has no quantized network to export: {bundle.not_exported}")
+    description = json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8"))
+    return _checked(Path(path), NETWORK, description["files"])
+
+
 def _describe(bundle: Bundle) -> dict[str, Any]:
     values = {name: value for name, value in asdict(bundle).items() if name != "path"}
     return {"schema": SCHEMA, **json.loads(json.dumps(values))}
@@ -218,14 +239,24 @@ def _tensor(values: dict[str, Any]) -> TensorInfo:
 
 def _check_files(path: Path, description: dict[str, Any]) -> None:
     files = description["files"]
-    for name in (DESCRIPTION, LIBRARY):
-        expected = files[name]["sha256"]
-        try:
-            actual = _own_sha256(description) if name == DESCRIPTION else _sha256((path / name).read_bytes())
-        except OSError as e:
-            raise UserError(f"the bundle {path} is incomplete: can't read {name}: {e.strerror}") from e
-        if actual != expected:
-            raise UserError(f"the bundle {path} was altered: {name} has another SHA-256 than noted; compile it again")
+    if _own_sha256(description) != files[DESCRIPTION]["sha256"]:
+        raise UserError(_altered(path, DESCRIPTION))
+    _checked(path, LIBRARY, files)
+
+
+def _checked(path: Path, name: str, files: dict[str, Any]) -> bytes:
+    """What a file has, if that is what was noted."""
+    try:
+        content = (path / name).read_bytes()
+    except OSError as e:
+        raise UserError(f"the bundle {path} is incomplete: can't read {name}: {e.strerror}") from e
+    if _sha256(content) != files[name]["sha256"]:
+        raise UserError(_altered(path, name))
+    return content
+
+
+def _altered(path: Path, name: str) -> str:
+    return f"the bundle {path} was altered: {name} has another SHA-256 than noted; compile it again"
 
 
 def _own_sha256(description: dict[str, Any]) -> str:

@@ -24,14 +24,16 @@ class Artifact:
 
     suffix: str
     check_destination: Callable[[str | Path], Path]
-    write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path, Check], Bundle | Standalone]
+    write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path, Check, bytes | None], Bundle | Standalone]
 
 
 # Is given the library, before the bundle takes its place
 Check = Callable[[str], None]
 
 
-def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, check: Check) -> Bundle:
+def _write_bundle(
+    module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, check: Check, exported: bytes | None
+) -> Bundle:
     from eq_tvm import pipeline
 
     executable = pipeline.executable(module, spec)
@@ -40,10 +42,12 @@ def _write_bundle(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path:
         linker.export(executable, spec, file)
         check(file)
 
-    return bundles.write(network, path, write_library)
+    return bundles.write(network, path, write_library, exported)
 
 
-def _write_standalone(module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, _: Check) -> Standalone:
+def _write_standalone(
+    module: tvm.IRModule, network: Bundle, spec: TargetSpec, path: Path, _check: Check, _exported: bytes | None
+) -> Standalone:
     return standalone.write(module, network, spec, path)
 
 

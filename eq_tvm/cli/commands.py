@@ -233,6 +233,17 @@ def bench(
     print(json.dumps(result) if as_json else text.format(**result))
 
 
+@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx"))
+def export(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    output: Annotated[Path | None, typer.Argument(metavar="FILE.onnx", show_default="MODEL.qdq.onnx")] = None,
+) -> None:
+    """Write the quantized network of a bundle as standard ONNX (QDQ), for ONNX Runtime and others."""
+    from eq_tvm.exporting.export import export
+
+    print(f"written: {export(bundle, output)}")
+
+
 @app.command()
 @takes(TargetsOptions)
 def targets(options: dict[str, Any]) -> None:

@@ -111,6 +111,10 @@ def input_scale(graph: Graph, expr: relax.Expr) -> np.float32 | None:
     """The scale of a tensor of real numbers that integers stand for; None of all others."""
     while (passed := graph.call(expr, *_PASS_THROUGH)) is not None:
         expr = passed.args[0]
+    concat = graph.call(expr, "relax.concat")
+    if concat is not None:
+        scales = {input_scale(graph, field) for field in concat.args[0]}
+        return scales.pop() if len(scales) == 1 else None
     pair = graph.call(expr, "relax.dequantize")
     scale = None if pair is None or array(pair.args[0]) is not None else array(pair.args[1])
     return None if scale is None or scale.size != 1 else np.float32(scale.item())

@@ -37,6 +37,7 @@ def test_every_command_on_its_defaults(folder):
     others = {
         "analyze": ([], "digits, int7, mse+ on 50 images of digits_calibration.npz, analyzed on 14 others: "),
         "bench": ([bundle], "median "),
+        "export": ([bundle], "written: digits.qdq.onnx\n"),
         "run": ([bundle, "--input", "image.npy"], "image.npy\n  logits\n"),
         "targets": ([], "x86 "),
     }

@@ -10,7 +10,9 @@ import onnx
 from tvm import relax, te, tirx
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.passes.graph.rewrite import array
 
+_SMALL = ("int8", "uint8")
 _TAYLOR_SINH = (1 / 362880, 1 / 5040, 1 / 120, 1 / 6, 1.0)  # below 1, where the difference of exponentials cancels
 
 
@@ -31,6 +33,14 @@ def _sign(call: OnnxCall) -> relax.Expr | None:
     if not call.dtype(0).startswith("uint"):
         return None
     return relax.op.minimum(call.inputs[0], relax.const(1, call.dtype(0)))
+
+
+def _clip(call: OnnxCall) -> relax.Expr | None:
+    """Of small integers, as between QuantizeLinear and DequantizeLinear."""
+    if call.dtype(0) not in _SMALL or any(b is not None and array(b) is None for b in map(call.operand, (1, 2))):
+        return None
+    info = np.iinfo(call.dtype(0))
+    return relax.op.clip(call.inputs[0], call.number(1, int(info.min)), call.number(2, int(info.max)))
 
 
 def _is_infinite(call: OnnxCall) -> relax.Expr | None:
@@ -115,6 +125,7 @@ def _mapped(call: OnnxCall, function: Callable[[Any], Any]) -> relax.Expr:
 
 ELEMENTWISE: dict[str, Converter] = {
     "BitCast": _reinterpreted,
+    "Clip": _clip,
     "Cosh": _hyperbolic,
     "Elu": _elu,
     "Equal": _equal,

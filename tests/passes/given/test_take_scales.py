@@ -57,7 +57,9 @@ def taken(mod, **options):
 
 @settings(max_examples=12)
 @given(
-    st.sampled_from([("int8", 0), ("int8", 34), ("int8", -128), ("uint8", 0), ("uint8", 119), ("uint8", 255)]),
+    st.sampled_from(
+        [("int8", 0), ("int8", 34), ("int8", -128), ("uint8", 0), ("uint8", 119), ("uint8", 128), ("uint8", 255)]
+    ),
     st.sampled_from([-128, -127]),
     st.sampled_from(["native", "x86"]),
 )
@@ -150,6 +152,22 @@ def test_layers_that_nobody_quantized_stay_float():
     annotated, found = taken(mod)
     assert not found.record and [layer for layer, _ in found.left] == ["real", "too", "last"]
     assert bindings(annotated).keys() == bindings(mod).keys()
+
+
+@pytest.mark.parametrize(("dtype", "zero", "low", "stored"), [("uint8", 128, 1, "int8"), ("uint8", 127, 0, "uint8")])
+def test_what_fits_is_stored_signed(dtype, zero, low, stored):
+    def make(emit, x):
+        constants = relax.const(np.float32(0.02)), relax.const(np.array(zero, dtype))
+        q = emit(relax.op.quantize(x, *constants, axis=-1, out_dtype=dtype), "q")
+        q = emit(relax.op.clip(q, low, 255), "c")
+        return [emit(relax.op.dequantize(q, *constants, axis=-1, out_dtype="float32"), "y")]
+
+    mod, x = build(make, SHAPE), 2 * random(*SHAPE)
+    annotated, _ = taken(mod)
+    (kind,) = [str(v.attrs.out_dtype) for v in Graph(annotated).values.values() if operator_name(v) == "relax.quantize"]
+    assert kind == stored
+    (before,), (after,) = (run_annotated(each, {"x": x}) for each in (mod, annotated))
+    np.testing.assert_array_equal(after, before)
 
 
 def test_dequantize_is_lifted():

@@ -1,0 +1,97 @@
+"""Quantized networks as ONNX: what ONNX Runtime makes of them, and what comes back."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx_models import random, write_model
+
+import eq_tvm
+from eq_tvm import cli, data, example
+from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.preprocess import Preprocess
+
+DATA = {
+    "resnet20_cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
+    "mobilenet_v1_075": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
+    "squeezenet1_1": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
+}
+AGREES = {"resnet20_cifar10": 0.95, "mobilenet_v1_075": 1.0, "squeezenet1_1": 0.95}
+IMAGES = 20
+
+
+def results(bundle, images):
+    model = eq_tvm.load(bundle)
+    return np.concatenate([next(iter(model.run(image).values())) for image in images])
+
+
+@pytest.mark.parametrize("network", DATA)
+@pytest.mark.parametrize("scheme", ["int7", "int8"])
+def test_there_and_back(network, scheme, shared_data, tmp_path):
+    model, (calibration, others) = shared_data.models[network], (shared_data.path / file for file in DATA[network])
+    preprocess = model.with_suffix(".preprocess.yaml")
+    before = eq_tvm.compile(
+        model, calibration=calibration, preprocess=preprocess, scheme=scheme, images=8, output=tmp_path / "a.eqtvm"
+    )
+    file = tmp_path / "net.qdq.onnx"
+    assert cli.main(["export", str(before.path), str(file)]) == 0
+    after = eq_tvm.compile(file, output=tmp_path / "b.eqtvm")
+    assert after.scheme == "own" and not after.calibration["float"]
+    samples, shape = data.read(others), before.inputs[0].shape
+    images = [samples.input(i, shape, Preprocess.read(preprocess)) for i in range(IMAGES)]
+    expected = results(before, images)
+    np.testing.assert_array_equal(results(after, images), expected)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    theirs = np.concatenate([session.run(None, {before.inputs[0].name: image})[0] for image in images])
+    assert np.mean(theirs.argmax(1) == expected.argmax(1)) >= AGREES[network]
+    written = onnx.load(file)
+    assert {layer["layer"] for layer in before.calibration["layers"] if layer["op"] in ("conv2d", "dense")} <= {
+        node.name for node in written.graph.node
+    }
+    assert sum(len(tensor.raw_data) for tensor in written.graph.initializer) < model.stat().st_size / 2
+
+
+def test_what_has_nothing_quantized(tmp_path, capsys):
+    eq_tvm.compile(example.MODEL, scheme="float32", output=tmp_path / "f.eqtvm")
+    assert cli.main(["export", str(tmp_path / "f.eqtvm"), str(tmp_path / "f.onnx")]) == 2
+    assert "has no quantized network to export: nothing in it is quantized" in capsys.readouterr().err
+    assert not (tmp_path / "f.onnx").exists()
+
+
+def test_what_can_not_be_written(tmp_path, capsys):
+    nodes = [("Conv", "x k", "c", {}), ("ReduceL2", "c", "y", {"axes": [1]}), ("TopK", "y n", "v i", {})]
+    path = write_model(
+        tmp_path / "n.onnx", nodes, {"x": (1, 4, 8, 8)}, ["v"], {"k": random(6, 4, 3, 3), "n": np.int64([2])}
+    )
+    bundle = eq_tvm.compile(path, calibration="random", output=tmp_path / "n.eqtvm")
+    assert (
+        bundle.not_exported.startswith("node n1.square (relax.square)")
+        and not (tmp_path / "n.eqtvm" / bundles.NETWORK).exists()
+    )
+    assert cli.main(["export", str(bundle.path), str(tmp_path / "n.qdq.onnx")]) == 2
+    assert "can't be written as ONNX" in capsys.readouterr().err
+
+
+def test_activations_of_12_bits_are_refused(tmp_path):
+    bundle = eq_tvm.compile(example.MODEL, calibration="random", scheme="w8a12", output=tmp_path / "w.eqtvm")
+    assert "has 12 bits" in bundle.not_exported
+
+
+def test_bundles_run_without_it(tmp_path, capsys):
+    """Boards need not have it; it may not be altered."""
+    bundle = eq_tvm.compile(example.MODEL, calibration="random", output=tmp_path / "e.eqtvm")
+    network = bundle.path / bundles.NETWORK
+    network.write_bytes(network.read_bytes()[:-1])
+    assert cli.main(["export", str(bundle.path), str(tmp_path / "e.onnx")]) == 2
+    assert "was altered: network.onnx" in capsys.readouterr().err
+    network.unlink()
+    assert cli.main(["export", str(bundle.path), str(tmp_path / "e.onnx")]) == 2
+    assert "can't read network.onnx" in capsys.readouterr().err
+    eq_tvm.load(bundle.path)
+
+
+def test_other_endings_are_refused(tmp_path, capsys):
+    assert cli.main(["export", str(tmp_path), str(tmp_path / "n.tflite")]) == 2
+    assert "must end in .onnx" in capsys.readouterr().err
