@@ -24,10 +24,11 @@ def _bound(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
         return None
     clip = graph.sole_call(value.args[0], "relax.clip")
     quantize = graph.sole_call(value.args[0] if clip is None else clip.args[0], "relax.quantize")
-    if quantize is None:
+    constants = [] if quantize is None else [array(arg) for arg in quantize.args[1:]]
+    if quantize is None or any(constant is None or constant.size != 1 for constant in constants):
         return None
     scale, zero, dtype = quantize.args[1], quantize.args[2], str(quantize.attrs.out_dtype)
-    offset, step = int(np.asarray(array(zero)).item()), np.float32(np.asarray(array(scale)).item())
+    step, offset = np.float32(scale.value.numpy().item()), int(zero.value.numpy().item())
     low, high = (
         (np.iinfo(dtype).min, np.iinfo(dtype).max) if clip is None else (int(end.value) for end in clip.args[1:])
     )

@@ -195,8 +195,13 @@ def _layer_norm(call: relax.Call) -> Written | None:
 
 
 def _pair(kind: str) -> Rule:
-    """Of activations, which have one scale."""
-    return lambda call: Written(kind, [], {})
+    """Of activations: nearly always of one scale."""
+
+    def rule(call: relax.Call) -> Written:
+        several = int(np.prod(_shape(call.args[1]))) > 1
+        return Written(kind, [], {"axis": int(call.attrs.axis)} if several else {})
+
+    return rule
 
 
 _PLAIN = {

@@ -60,7 +60,10 @@ def to_onnx(
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
     model.producer_name = "eq_tvm"
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as e:
+        raise UserError(f"the network can't be written as ONNX: {' '.join(str(e).split())[:200]}") from e
     return model
 
 

@@ -11,6 +11,7 @@ import eq_tvm
 from eq_tvm.analysis import analyze
 from eq_tvm.cli.report import compile_report
 from eq_tvm.errors import UserError
+from eq_tvm.exporting.export import export
 from eq_tvm.importer.own_scales import has_scales, weight_scales
 
 PAIR = {"s": np.float32(0.03), "z": np.uint8(119), "t": np.float32(0.11), "u": np.uint8(130)}
@@ -133,6 +134,12 @@ FORMS = {
 }
 
 
+def onnxruntime_result(path, x):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(path, options).run(None, {"x": x})[0]
+
+
 def opset(form):
     return 21 if form.startswith("4 bits") else 17
 
@@ -146,12 +153,34 @@ def test_forms(form, tmp_path):
     assert bundle.scheme == "own" and len(bundle.calibration["float"]) == (form == "4 bits, many")
     assert form == "4 bits, many" or not [kernel for kernel in bundle.kernels if "fma" in kernel["instruction"]]
     x = random(*SHAPE, seed=7)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    (expected,) = onnxruntime.InferenceSession(path, options).run(None, {"x": x})
+    expected = onnxruntime_result(path, x)
     steps = np.abs(eq_tvm.load(bundle).run(x)["y"] - expected) / PAIR["t"]
     assert steps.max() < 1.01 and (steps > 0.5).mean() < 0.01
     assert np.ptp(expected) > 20 * PAIR["t"]
+
+
+def test_a_scale_for_each_channel_of_activations(tmp_path):
+    """As NNCF has it before depthwise convolutions, which stay float."""
+    nodes = [
+        dequantized(),
+        ("QuantizeLinear", "x cs cz", "xq", {"axis": 1}),
+        ("DequantizeLinear", "xq cs cz", "xd", {"axis": 1}),
+        ("Conv", "xd w", "c", {"group": 4}),
+        ("QuantizeLinear", "c t u", "cq", {}),
+        ("DequantizeLinear", "cq t u", "cd", {}),
+        ("Conv", "cd w", "y", {"group": 4}),
+    ]
+    channels = {"cs": np.float32([0.01, 0.02, 0.03, 0.04]), "cz": np.uint8([119, 128, 100, 130])}
+    path = write_model(tmp_path / "q.onnx", nodes, {"x": SHAPE}, ["y"], weights(4, 1, 3, 3, **channels))
+    bundle = eq_tvm.compile(path, output=tmp_path / "q.eqtvm")
+    assert [layer["layer"] for layer in bundle.calibration["float"]] == ["n3"] and not bundle.not_exported
+    x = random(*SHAPE, seed=7)
+    results = [eq_tvm.load(bundle).run(x)["y"]]
+    for file in (path, export(bundle.path, tmp_path / "e.onnx")):
+        results.append(onnxruntime_result(file, x))
+    for result in results[1:]:
+        np.testing.assert_allclose(results[0], result, atol=0.02)
+    assert np.abs(results[0]).max() > 0.2
 
 
 @pytest.mark.parametrize(
