@@ -107,6 +107,15 @@ def _reduce(kind: str) -> Rule:
     return rule
 
 
+def _arg(kind: str) -> Rule:
+    def rule(call: relax.Call) -> Written | None:
+        if call.attrs.axis is None or str(call.ty.dtype) != "int64":
+            return None
+        return Written(kind, [], {"axis": int(call.attrs.axis), "keepdims": int(call.attrs.keepdims)})
+
+    return rule
+
+
 def _reshape(call: relax.Call) -> Written:
     return Written("Reshape", [np.array(_shape(call), np.int64)], {}, [0])
 
@@ -218,6 +227,9 @@ _PLAIN = {
     "less": "Less",
     "less_equal": "LessOrEqual",
     "log": "Log",
+    "logical_and": "And",
+    "logical_not": "Not",
+    "logical_or": "Or",
     "matmul": "MatMul",
     "maximum": "Max",
     "minimum": "Min",
@@ -237,6 +249,8 @@ _RULES: dict[str, Rule] = {
     **{f"relax.{name}": _plain(kind) for name, kind in _PLAIN.items()},
     "relax.nn.gelu": _plain("Gelu"),
     "relax.nn.gelu_tanh": _plain("Gelu", approximate="tanh"),
+    "relax.argmax": _arg("ArgMax"),
+    "relax.argmin": _arg("ArgMin"),
     "relax.astype": _cast,
     "relax.broadcast_to": lambda call: Written("Expand", [np.array(_shape(call), np.int64)], {}, [0]),
     "relax.clip": _clip,
@@ -260,6 +274,7 @@ _RULES: dict[str, Rule] = {
     "relax.permute_dims": _transpose,
     "relax.quantize": _pair("QuantizeLinear"),
     "relax.reshape": _reshape,
+    "relax.square": lambda _: Written("Mul", [], {}, [0, 0]),
     "relax.squeeze": _reshape,
     "relax.strided_slice": _slice,
     "relax.sum": _reduce("ReduceSum"),
