@@ -64,16 +64,11 @@ def _axes(call: relax.Call, axes: Any) -> list[int]:
     return sorted(int(axis) % rank for axis in (range(rank) if axes is None else axes))
 
 
-def _onnx_pads(padding: Any) -> list[int]:
-    """Top, left, bottom, right, as ONNX has them, too; or before and behind one axis."""
-    return _ints(padding)
-
-
 def _conv(call: relax.Call) -> Written | None:
     a = call.attrs
     if (a.data_layout, a.kernel_layout) != ("NCHW", "OIHW"):
         return None
-    attributes = {"strides": _ints(a.strides), "pads": _onnx_pads(a.padding), "dilations": _ints(a.dilation)}
+    attributes = {"strides": _ints(a.strides), "pads": _ints(a.padding), "dilations": _ints(a.dilation)}
     return Written("Conv", [], {**attributes, "group": int(a.groups)})
 
 
@@ -85,7 +80,7 @@ def _pool(kind: str) -> Rule:
         attributes = {
             "kernel_shape": _ints(a.pool_size),
             "strides": _ints(a.strides),
-            "pads": _onnx_pads(a.padding),
+            "pads": _ints(a.padding),
             "ceil_mode": int(a.ceil_mode),
         }
         if max(_ints(a.dilation)) > 1:  # ONNX Runtime refuses to be told that there is none
@@ -147,8 +142,8 @@ _ROUNDING = {
     "ceil": "ceil",
     "round": "round_prefer_floor",
     "round_prefer_floor": "round_prefer_floor",
+    "round_prefer_ceil": "round_prefer_ceil",
 }
-_ROUNDING["round_prefer_ceil"] = "round_prefer_ceil"
 
 
 def _resize(call: relax.Call) -> Written | None:

@@ -113,7 +113,10 @@ class _Graph:
             return self.fields(value, reader)
         if isinstance(value, ir.GenericConst):
             return [self._constant(value.value.numpy(), f"{reader}_constant")]
-        return [self._weights(expr.name, value)] if _is_constant(value) else []
+        if not _is_constant(value):
+            return []
+        self.names[expr] = self._weights(expr.name, value)  # once for all readers
+        return [self.names[expr]]
 
     def _call(self, var: relax.Var, call: relax.Call, more: Sequence[str] = ()) -> None:
         rule = written(call)

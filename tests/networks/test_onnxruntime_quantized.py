@@ -88,8 +88,8 @@ def test_what_onnxruntime_quantized(network, how, shared_data, tmp_path):
     expected = onnxruntime_results(path, images)
     steps = np.abs(results - expected) / step(path)
     if how["activation_type"] == SIGNED and network.startswith("resnet"):
-        # Where a relu does not begin at the least integer, ONNX Runtime computes in float32. What that rounds otherwise
-        # (near ties, once in some ten thousand) grows from layer to layer: unoptimized, it differs from itself as much.
+        # Where a relu does not begin at the least integer, ONNX Runtime computes in float32. What that rounds
+        # otherwise, near ties, grows from layer to layer.
         assert steps.max() < 4.01 and steps.mean() < 0.3
     else:
         assert steps.max() < 1.01
