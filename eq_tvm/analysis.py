@@ -30,7 +30,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     """Quantize a network, and find out what that costs each layer.
 
     On 50 of the calibration images that find no scales; on those that do, where fewer than 8 are left.
-    `progress` is called with what is done (0 to 1) and a message. Threads take turns.
+    `progress` is called with what is done (0 to 1) and a message. `example` is what a torch.nn.Module takes: a tensor,
+    or a tuple. Threads take turns.
 
     Returns
     -------

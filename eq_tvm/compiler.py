@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 def compile(options: CompileOptions) -> Bundle | Standalone:
     """Quantize a network and compile it to a bundle, or to a standalone library.
 
-    `progress` is called with what is done (0 to 1) and a message. Threads that compile take turns.
+    `progress` is called with what is done (0 to 1) and a message. `example` is what a torch.nn.Module takes: a tensor,
+    or a tuple. Threads that compile take turns.
 
     Returns
     -------
@@ -120,6 +121,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             kernels=kernels,
             optimize=options.optimize,
             not_exported=why_not,
+            model_file=how.model.name if isinstance(options.model, str | Path) else "",
             constants={name: np.asarray(value).tolist() for name, value in (options.constants or {}).items()},
         )
         progress(_LOWERED, f"compiling for {options.target}")

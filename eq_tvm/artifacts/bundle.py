@@ -72,11 +72,11 @@ class Bundle:
     Attributes
     ----------
     model : str
-        Name of the network: the ONNX file's, without its ending.
+        Name of the network: the file's, without its ending.
     model_sha256 : str
-        Of the ONNX file.
+        Of the file.
     inputs, outputs : tuple of TensorInfo
-        In the order in which the compiled function takes and returns them, by their names in the ONNX file.
+        In the order in which the compiled function takes and returns them, by their names in the file.
     preprocess : Preprocess, optional
         From pixels to the input.
     scheme : str
@@ -101,7 +101,9 @@ class Bundle:
     not_exported : str
         Why there is no ``network.onnx``; empty where there is.
     constants : dict of str to numbers
-        Inputs of the ONNX file that have this value for good (``--constant``).
+        Inputs of the network that have this value for good (``--constant``).
+    model_file : str
+        The file's name; empty where the network came from memory.
     path : Path, optional
         The directory, once it is written.
     """
@@ -119,6 +121,7 @@ class Bundle:
     optimize: str = "speed"
     not_exported: str = "an older eq_tvm compiled it"
     constants: dict[str, Any] = field(default_factory=dict)
+    model_file: str = ""
     path: Path | None = None
 
     @property

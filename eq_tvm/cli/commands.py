@@ -64,7 +64,7 @@ def compile(options: dict[str, Any]) -> None:
         "analyze net-native.eqtvm",
     )
 )
-@takes(QuantizeOptions, model="MODEL.onnx|BUNDLE")
+@takes(QuantizeOptions, model="MODEL|BUNDLE")
 def analyze(
     options: dict[str, Any],
     output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything there.")] = None,
@@ -82,7 +82,7 @@ def analyze(
         if given := changed(QuantizeOptions, options):
             raise UserError(
                 f"{model} is a bundle, which holds no float network: "
-                f"analyze its MODEL.onnx instead, or leave {given[0]} out"
+                f"analyze its MODEL instead, or leave {given[0]} out"
             )
         bundle = bundles.read(model)
         result = {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {})
@@ -156,7 +156,7 @@ def run(
     )
 )
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="BUNDLE|MODEL.onnx")],
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE|MODEL")],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -166,10 +166,10 @@ def evaluate(
         ),
     ] = None,
     preprocess: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Instead of what the bundle holds; needed for MODEL.onnx.")
+        Path | None, typer.Option(metavar="FILE", help="Instead of what the bundle holds; needed for a MODEL.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(metavar="MODEL.onnx", help="The float32 network to compare with.")
+        Path | None, typer.Option(metavar="MODEL", help="The float32 network to compare with.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,

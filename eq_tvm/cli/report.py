@@ -132,7 +132,7 @@ def bundle_layers_report(bundle: Bundle) -> str:
         "",
         f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}",
     ]
-    others = "" if bundle.is_example else f" {bundle.model}.onnx --calibration DATA --preprocess FILE"
+    others = "" if bundle.is_example else f" {bundle.model_file or 'MODEL'} --calibration DATA --preprocess FILE"
     lines += [_layer_line(layer, width) for layer in layers]
     lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
     return "\n".join(
@@ -238,8 +238,8 @@ def _next_step(written: Bundle | Standalone) -> str:
         return "--artifact standalone: TVM, which runs bundles, has no packages for that system"
     if written.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
-    others = "" if written.is_example else f" --data IMAGES --reference {written.model}.onnx"
-    return f"python -m eq_tvm evaluate {path}{others}"
+    reference = f" --reference {written.model_file}" if written.model_file else ""
+    return f"python -m eq_tvm evaluate {path}{'' if written.is_example else f' --data IMAGES{reference}'}"
 
 
 def _relative(path: Path) -> Path:

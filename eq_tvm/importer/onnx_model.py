@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError
+from eq_tvm.importer.formats import onnx_file
 from eq_tvm.importer.names import graph_inputs, node_name, one_line
 from eq_tvm.importer.padding import make_padding_explicit
 from eq_tvm.importer.static import specialize
@@ -60,10 +61,10 @@ def make_static(
 
 
 def load_onnx(path: str | Path) -> onnx.ModelProto:
-    """Read and validate a model as it is; UserError where it can't be."""
+    """Read and validate a model as it is, of any format; UserError where it can't be."""
     path = Path(path)
     try:
-        model = onnx.load(path)
+        model = onnx.load(onnx_file(path))
         _check(model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None

@@ -15,6 +15,9 @@ from eq_tvm.methods import DEFAULT, HELP, METHODS
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.nn import Module
+
     from eq_tvm.passes import Progress
     from eq_tvm.preprocess import Preprocess
 
@@ -75,10 +78,11 @@ _WORDS = {"true": True, "false": False, "inf": float("inf"), "-inf": -float("inf
 class QuantizeOptions:
     """How a network is to be quantized: what `eq_tvm.analysis.analyze` takes, and `eq_tvm.compile` as well."""
 
-    model: str | Path | None = option(
-        "An ONNX file.",
+    model: str | Path | Module | ExportedProgram | None = option(
+        "A file of ONNX, or of PyTorch's torch.export.save (.pt2).",
         flag="",
-        metavar="MODEL.onnx",
+        metavar="MODEL",
+        also=("Module", "ExportedProgram"),
         unset="an embedded example, with its own images and preprocessing",
     )
     _: KW_ONLY
@@ -90,7 +94,7 @@ class QuantizeOptions:
     preprocess: Preprocess | str | Path | None = option(
         "From pixels to the input: YAML with channels, mean, std, resize. The bundle keeps it.",
         metavar="FILE",
-        also="Preprocess",
+        also=("Preprocess",),
     )
     scheme: str | None = option(
         "What the layers compute in.",
@@ -138,6 +142,7 @@ class QuantizeOptions:
         parse=_named_values,
     )
     progress: Progress | None = None
+    example: Any = None  # inputs of a torch.nn.Module: a tensor, or a tuple of what it takes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,8 @@ class Option:
         What the command line reads: str, Path, int, float, bool, or list for a flag that may be repeated.
     choices : tuple of str
         All values, where these are few.
-    also : str
-        The name of a class whose objects Python's functions take as well.
+    also : tuple of str
+        The names of classes whose objects Python's functions take as well.
     unset : str
         What happens where the option is None, for people.
     parse : callable, optional
@@ -54,7 +54,7 @@ class Option:
     metavar: str
     given_as: type
     choices: tuple[str, ...]
-    also: str
+    also: tuple[str, ...]
     unset: str
     parse: Callable[[Any], Any] | None
 
@@ -67,7 +67,7 @@ def option(
     metavar: str = "",
     given_as: type = Path,
     choices: tuple[str, ...] = (),
-    also: str = "",
+    also: tuple[str, ...] = (),
     unset: str = "",
     parse: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -115,7 +115,8 @@ def check_values(options: Any) -> None:
             continue
         if each.choices and value not in each.choices:
             raise UserError(f"{each.flag} must be one of {', '.join(each.choices)}, not {value}")
-        if not isinstance(value, kind) and type(value).__name__ != each.also:
+        classes = {base.__name__ for base in type(value).__mro__}
+        if not isinstance(value, kind) and classes.isdisjoint(each.also):
             given = f"{type(value).__name__} {reprlib.repr(value)}"
             raise UserError(f"{each.flag or each.name} must be {said}, not {given}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 
 from eq_tvm import example, host
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError, system_errors
+from eq_tvm.errors import UserError
+from eq_tvm.importer.formats import file_of, onnx_file
 from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
@@ -74,10 +76,12 @@ class Quantization:
         if model is None:
             model, calibration = example.MODEL, calibration or example.CALIBRATION
             preprocess = preprocess or example.PREPROCESS
+        if not isinstance(model, str | os.PathLike):
+            model = file_of(model, options.example)
+        elif options.example is not None:
+            raise UserError("an example input is for networks of PyTorch in memory: leave it out")
         model = Path(model)
-        with system_errors(f"read {model}"):
-            if not model.is_file():
-                raise UserError(f"no such ONNX file: {model}")
+        onnx_file(model)
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
         if images < 1:

@@ -16,7 +16,8 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.turns import one_at_a_time
-from eq_tvm.errors import UserError, system_errors
+from eq_tvm.errors import UserError
+from eq_tvm.importer.formats import onnx_file
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
 from eq_tvm.targets import get_target
@@ -49,9 +50,7 @@ def load_float(
     constants : mapping of input name to value, optional
         Inputs that always have this value.
     """
-    with system_errors(f"read {path}"):
-        if not Path(path).is_file():
-            raise UserError(f"no such ONNX file: {path}")
+    onnx_file(path)
     engine = float_engine()
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
@@ -104,7 +103,9 @@ class _OnnxRuntime:
         # Between images its threads would keep the cores busy that the bundle's threads need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(onnx_file(path)), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as e:  # it has a dozen unrelated exception classes
             raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
         self._path, self.preprocess = path, preprocess

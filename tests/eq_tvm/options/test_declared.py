@@ -27,7 +27,7 @@ def test_functions(function):
     assert next(iter(parameters)) == "model" and parameters["model"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     options = options_of(FUNCTIONS[function])
     assert {option.name: option.default for option in options} == {
-        name: parameter.default for name, parameter in parameters.items() if name != "progress"
+        name: parameter.default for name, parameter in parameters.items() if name not in ("progress", "example")
     }
     for option in options:
         assert f"\n{option.name} : " in function.__doc__
