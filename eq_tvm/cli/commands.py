@@ -81,8 +81,7 @@ def analyze(
 
         if given := changed(QuantizeOptions, options):
             raise UserError(
-                f"{model} is a bundle, which holds no float network: "
-                f"analyze its MODEL instead, or leave {given[0]} out"
+                f"{model} is a bundle, which holds no float network: analyze its MODEL instead, or leave {given[0]} out"
             )
         bundle = bundles.read(model)
         result = {"model": bundle.model, "scheme": bundle.scheme} | (bundle.calibration or {})

@@ -123,7 +123,7 @@ def error_of(path, shapes=None):
 
 
 def test_missing_file(path):
-    assert "No such file" in error_of(path)
+    assert "no such ONNX file" in error_of(path)
 
 
 @pytest.mark.parametrize("content", [b"hello\n" * 20, b"\x89PNG\r\n\x1a\n" + bytes(99)])
