@@ -27,6 +27,7 @@ from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
 from .given.store_signed import StoreSigned
 from .given.take_scales import TakeScales
+from .given.unify_scales import UnifyScales
 from .graph.output_parts import part_cosines
 from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
@@ -76,6 +77,7 @@ __all__ = [
     "SinkReshapes",
     "StoreSigned",
     "TakeScales",
+    "UnifyScales",
     "ViewOutputs",
     "affordable_images",
     "analyze_layers",

@@ -8,6 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import NodeProto, numpy_helper
 
+from eq_tvm.errors import UserError
 from eq_tvm.importer.formats import onnx_file
 from eq_tvm.importer.names import node_name
 from eq_tvm.importer.protobuf import attributes_of
@@ -24,7 +25,7 @@ def has_scales(path: Path) -> bool:
     """
     try:
         graph = onnx.load(onnx_file(path), load_external_data=False).graph
-    except (DecodeError, OSError):
+    except (DecodeError, OSError, UserError):
         return False
     constants = _constants(graph)
     dequantized = {

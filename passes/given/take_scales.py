@@ -12,6 +12,7 @@ from tvm import relax
 
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 from ..quantized.quantizers import WEIGHT_LIMITS, accumulator_scale, max_abs_scale, quantize_bias, quantize_weight
+from .noted import noted_scales, with_noted_scales
 from .weight_grid import on_grid
 
 
@@ -70,7 +71,7 @@ class TakeScales:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``main``."""
-        self.record, scales = [], _noted(mod)
+        self.record, scales = [], noted_scales(mod)
         weighted = rewrite(mod, lambda graph, var, value: self._weights(scales, graph, var, value))
         result = rewrite(weighted, _bias)
         self.left = [
@@ -78,8 +79,7 @@ class TakeScales:
             for var, value in Graph(result).values.items()
             if (layer := _LAYERS.get(operator_name(value))) is not None and array(value.args[1]) is not None
         ]
-        result["main"] = result["main"].without_attr(_NOTED)
-        return result
+        return with_noted_scales(result, {})
 
     def _weights(
         self, scales: Mapping[str, np.ndarray], graph: Graph, var: relax.Var, value: relax.Expr
@@ -118,15 +118,6 @@ def input_scale(graph: Graph, expr: relax.Expr) -> np.float32 | None:
     pair = graph.call(expr, "relax.dequantize")
     scale = None if pair is None or array(pair.args[0]) is not None else array(pair.args[1])
     return None if scale is None or scale.size != 1 else np.float32(scale.item())
-
-
-_NOTED = "weight_scales"
-
-
-def _noted(mod: tvm.IRModule) -> dict[str, np.ndarray]:
-    attributes = mod["main"].attrs
-    noted = attributes[_NOTED] if attributes is not None and _NOTED in attributes else {}
-    return {str(layer): scales.value.numpy() for layer, scales in noted.items()}
 
 
 class _Layer(NamedTuple):
