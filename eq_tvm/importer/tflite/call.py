@@ -35,8 +35,8 @@ class Call:
 
     @property
     def name(self) -> str:
-        """How its node is called: as its first result."""
-        return self.result(0).name
+        """How its node is called: as its first result, of which TensorFlow joins names by ``;`` that it made one of."""
+        return self.result(0).name.split(";")[0]
 
     def option(self, name: str, default: Any = 0) -> Any:
         """See `Operator.option`."""
@@ -135,7 +135,6 @@ class Call:
     def refuse(self, what: str, way_out: str) -> NoReturn:
         """Raise a UserError that names the file, the operator and its first result."""
         raise UserError(f"{self.state.path}: {self.kind} (tensor {self.name!r}) {what}; {way_out}")
-
 
     def _check(self, value: Value, tensor: Tensor, first: bool) -> None:
         shape = (value.shape[0], *value.shape[2:], value.shape[1]) if first else value.shape

@@ -212,7 +212,7 @@ def _constant(buffer: Any, record: Any, shape: tuple[int, ...], kind: str, conte
     if kind not in _DTYPES:
         return None
     if buffer.Offset() > 1:  # of files above 2 GB, behind the flatbuffer
-        data = np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
+        data: np.ndarray = np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
     elif buffer.DataLength():
         data = np.asarray(buffer.DataAsNumpy())
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from eq_tvm.importer.tflite.flatbuffer import Tensor
@@ -49,7 +51,7 @@ def quantized_constant(graph: Graph, tensor: Tensor, data: np.ndarray, axis: int
     shape = () if how.scale.size == 1 else (-1,)
     zero = [how.zero.astype(data.dtype).reshape(shape)] if how.zero.any() else []
     integers = graph.constant(data, tensor.name)
-    attributes = {"axis": axis} if shape else {}
+    attributes: dict[str, Any] = {"axis": axis} if shape else {}
     return graph.emit("DequantizeLinear", integers, how.scale.reshape(shape), *zero, fold=False, **attributes)
 
 
@@ -63,11 +65,13 @@ def quantized_bias(graph: Graph, bias: Tensor, scale: np.ndarray) -> Value:
 
 
 def holds(tensor: Tensor, low: float, high: float) -> bool:
-    """Whether a tensor's integers stand for nothing outside of some bounds, so that clipping to these changes nothing."""
+    """Whether a tensor's integers stand for nothing outside of some bounds: clipping to these is left out then."""
     how = tensor.quantization
     assert how is not None and tensor.dtype is not None
     info, scale, zero = np.iinfo(tensor.dtype), how.scale[0], how.zero[0]
-    return bool(np.rint(np.float32(low) / scale) + zero <= info.min and np.rint(np.float32(high) / scale) + zero >= info.max)
+    return bool(
+        np.rint(np.float32(low) / scale) + zero <= info.min and np.rint(np.float32(high) / scale) + zero >= info.max
+    )
 
 
 _KINDS = ("INT4", "INT8", "UINT8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -40,7 +39,8 @@ def read_tflite(path: Path) -> onnx.ModelProto:
         one in a form that its converter does not know.
     """
     path = Path(path)
-    network, note = without_postprocessing(parse(path))
+    whole = parse(path)
+    network, note = without_postprocessing(whole)
     network = fold_dilation(network)
     _check(path, network)
     state = State(path, network, Graph())
@@ -52,8 +52,8 @@ def read_tflite(path: Path) -> onnx.ModelProto:
         state.forms[index, is_quantized(tensor), False] = state.graph.input(tensor.name, tensor.shape, tensor.dtype)
     for operator in network.operators:
         OPERATORS[operator.kind](Call(state, operator))
-    outputs = [(tensors[index].name, state.value(index, integer=not note)) for index in network.outputs]
-    return state.graph.model(outputs, note)
+    results = [(tensors[index].name, state.value(index, integer=index in whole.outputs)) for index in network.outputs]
+    return state.graph.model(results, note)
 
 
 def _check(path: Path, network: Network) -> None:

@@ -106,7 +106,9 @@ def _strided_slice(call: Call) -> None:
 def _reverse(call: Call) -> None:
     rank = len(call.operand(0).shape)
     axes = [axis % rank for axis in call.ints(1)]
-    begin, end, strides = _bounds([slice(None, None, -1 if i in axes else 1) for i in range(rank)], call.operand(0).shape)
+    begin, end, strides = _bounds(
+        [slice(None, None, -1 if i in axes else 1) for i in range(rank)], call.operand(0).shape
+    )
     call.give(_sliced(call, begin, end, strides, False), moves=True)
 
 
@@ -151,7 +153,8 @@ def _rank(call: Call) -> None:
 
 def _range(call: Call) -> None:
     start, end, step = (call.constant(position).reshape(()) for position in range(3))
-    call.give(call.state.graph.constant(np.arange(start, end, step, call.result(0).dtype)))
+    values: np.ndarray = np.arange(start.item(), end.item(), step.item())
+    call.give(call.state.graph.constant(values.astype(start.dtype)))
 
 
 def _one_hot(call: Call) -> None:
