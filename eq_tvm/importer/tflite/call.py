@@ -65,6 +65,21 @@ class Call:
         """All operands."""
         return [self.value(position, first=first) for position in range(len(self.operator.inputs))]
 
+    def known(self, position: int) -> np.ndarray:
+        """The elements of weights, as real numbers where they are quantized; they have to be constant."""
+        known = self.state.known(self.operator.inputs[position])
+        if known is None:
+            self.refuse(f"has weights {self.operand(position).name!r} that are computed", _CUT)
+        tensor = self.operand(position)
+        return dequantized(tensor) if known.dtype.kind in "iu" and tensor.quantization is not None else known
+
+    def is_given(self, position: int) -> bool:
+        """Whether an operand is constant, an input, or the result of another operator."""
+        index = self.operator.inputs[position]
+        return any((index, integer, False) in self.state.forms for integer in (False, True)) or (
+            self.operand(position).data is not None
+        )
+
     def constant(self, position: int) -> np.ndarray:
         """The elements of an operand that has to be constant; quantized ones as integers."""
         value = self.value(position, integer=True).constant
@@ -82,7 +97,7 @@ class Call:
         Constants don't matter.
         """
         tensors, rank = self.state.network.tensors, len(self.result(0).shape)
-        variable = [index for index in self.operator.inputs if index >= 0 and tensors[index].data is None]
+        variable = [index for index in self.operator.inputs if index >= 0 and self.state.known(index) is None]
         same = all(len(tensors[index].shape) == rank for index in variable)
         return same and any(self.state.is_first(index) for index in variable)
 
@@ -92,17 +107,18 @@ class Call:
 
     def spread(self, position: int, *, first: bool) -> Value:
         """An operand as others of more axes, with channels first, want it for broadcasting."""
-        tensor, rank = self.operand(position), len(self.result(0).shape)
-        if not first or tensor.data is None or len(tensor.shape) == rank:
+        known, rank = self.state.known(self.operator.inputs[position]), len(self.result(0).shape)
+        if not first or known is None:
             return self.value(position, first=first)
-        data = dequantized(tensor) if is_quantized(tensor) else tensor.data
-        return self.state.graph.constant(np.moveaxis(data.reshape((1,) * (rank - data.ndim) + data.shape), -1, 1))
+        return self.state.graph.constant(np.moveaxis(known.reshape((1,) * (rank - known.ndim) + known.shape), -1, 1))
 
     def emit(self, operator: str, *operands: Operand, **attributes: Any) -> Value:
         """A node with one result, named as this operator's: see `Graph.emit`."""
         return self.state.graph.emit(operator, *operands, name=attributes.pop("name", self.name), **attributes)
 
-    def give(self, value: Value, *, first: bool = False, position: int = 0, moves: bool = False) -> None:
+    def give(
+        self, value: Value, *, first: bool = False, position: int = 0, moves: bool = False, activates: bool = True
+    ) -> None:
         """Say what a result is.
 
         Parameters
@@ -115,12 +131,15 @@ class Call:
             Which result.
         moves : bool
             Whether the elements are some of the operands': integers then stay as they are, if scales are the same.
+        activates : bool
+            Whether the fused activation, if there is one, is still to come.
         """
         tensor, index = self.result(position), self.operator.outputs[position]
         graph, forms = self.state.graph, self.state.forms
         first = first and len(value.shape) > 2
         self._check(value, tensor, first)
-        value = self._activated(value, tensor)
+        if activates:
+            value = self._activated(value, tensor)
         if not is_quantized(tensor):
             wanted = tensor.dtype
             if wanted is not None and value.dtype != wanted:

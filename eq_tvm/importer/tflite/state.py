@@ -67,6 +67,12 @@ class State:
         self.forms[wanted] = made
         return made
 
+    def known(self, index: int) -> np.ndarray | None:
+        """The elements of a tensor that does not depend on the inputs: real numbers of what is quantized."""
+        if self.network.tensors[index].data is None and (index, False, False) not in self.forms:
+            return None
+        return self.value(index).constant
+
     def is_first(self, index: int) -> bool:
         """Whether a tensor is there with channels first."""
         return any((index, integer, True) in self.forms for integer in (False, True))

@@ -10,7 +10,8 @@ from eq_tvm.importer.tflite.operators.elementwise import ELEMENTWISE
 from eq_tvm.importer.tflite.operators.images import IMAGES
 from eq_tvm.importer.tflite.operators.moves import MOVES
 from eq_tvm.importer.tflite.operators.pooling import POOLING
+from eq_tvm.importer.tflite.operators.recurrent import RECURRENT
 from eq_tvm.importer.tflite.operators.reductions import REDUCTIONS
 
-OPERATORS: dict[str, Converter] = CONVOLUTION | ELEMENTWISE | IMAGES | MOVES | POOLING | REDUCTIONS
+OPERATORS: dict[str, Converter] = CONVOLUTION | ELEMENTWISE | IMAGES | MOVES | POOLING | RECURRENT | REDUCTIONS
 """By the format's name of the operator."""

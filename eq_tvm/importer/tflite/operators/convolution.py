@@ -6,7 +6,7 @@ import numpy as np
 
 from eq_tvm.importer.tflite.call import Call, Converter
 from eq_tvm.importer.tflite.graph import Value
-from eq_tvm.importer.tflite.quantization import dequantized, is_quantized, quantized_bias, quantized_constant
+from eq_tvm.importer.tflite.quantization import is_quantized, quantized_bias, quantized_constant
 from eq_tvm.importer.tflite.windows import explicit_padding
 
 
@@ -64,7 +64,7 @@ def _dense(call: Call) -> None:
         call.refuse("has weights in shuffled order", "convert the network without that")
     columns = call.operand(1).shape[1]
     data = call.value(0)
-    if call.operand(1).data is None:
+    if call.state.known(call.operator.inputs[1]) is None:
         weights = call.emit("Transpose", call.value(1), perm=(1, 0))
     else:
         weights = _weights(call, 1, (1, 0), channels=1)
@@ -117,16 +117,9 @@ def _weights(call: Call, position: int, order: tuple[int, ...], channels: int = 
         The operand that is multiplied by them.
     """
     tensor = call.operand(position)
-    if tensor.data is None:
-        constant = call.value(position).constant
-        if constant is None:
-            call.refuse("has weights that are computed", "only constant ones can be read: cut the network before it")
-        return call.state.graph.constant(constant.transpose(order), tensor.name)
-    if not is_quantized(tensor):
-        return call.state.graph.constant(tensor.data.transpose(order), tensor.name)
-    if not is_quantized(call.operand(data)):
-        return call.state.graph.constant(dequantized(tensor).transpose(order), tensor.name)
-    return quantized_constant(call.state.graph, tensor, tensor.data.transpose(order), channels)
+    if tensor.data is not None and is_quantized(tensor) and is_quantized(call.operand(data)):
+        return quantized_constant(call.state.graph, tensor, tensor.data.transpose(order), channels)
+    return call.state.graph.constant(call.known(position).transpose(order), tensor.name)
 
 
 def _bias(call: Call, position: int, data: int = 0) -> list[Value]:
