@@ -102,9 +102,10 @@ class Graph:
         return [Value(result, *types[result]) for result in results]
 
     def model(self, outputs: Sequence[tuple[str, Value]], notes: str = "") -> onnx.ModelProto:
-        """The whole, with outputs of the given names; `notes` become its ``doc_string``."""
-        results = []
-        for name, value in outputs:
+        """The whole, with outputs of the given names (a number behind an input's); `notes` are its ``doc_string``."""
+        results, taken = [], {value.name for value in self._inputs}
+        for wanted, value in outputs:
+            name = _unique(wanted, taken)
             given = self.emit("Identity", value, fold=False)
             self._nodes[-1].output[:] = [name]
             results.append(_info(Value(name, given.shape, given.dtype)))

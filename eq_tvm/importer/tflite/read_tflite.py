@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from onnx.defs import SchemaError
+from onnx.shape_inference import InferenceError
 
 from eq_tvm.errors import UserError
+from eq_tvm.importer.names import one_line
 from eq_tvm.importer.tflite.call import Call
 from eq_tvm.importer.tflite.cut import without_postprocessing
 from eq_tvm.importer.tflite.dilation import fold_dilation
@@ -51,9 +54,16 @@ def read_tflite(path: Path) -> onnx.ModelProto:
         assert tensor.dtype is not None
         state.forms[index, is_quantized(tensor), False] = state.graph.input(tensor.name, tensor.shape, tensor.dtype)
     for operator in network.operators:
-        OPERATORS[operator.kind](Call(state, operator))
+        _convert(Call(state, operator))
     results = [(tensors[index].name, state.value(index, integer=index in whole.outputs)) for index in network.outputs]
     return state.graph.model(results, note)
+
+
+def _convert(call: Call) -> None:
+    try:
+        OPERATORS[call.kind](call)
+    except (InferenceError, SchemaError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
+        call.refuse("can't be read", f"{_CUT} ({one_line(error)})")
 
 
 def _check(path: Path, network: Network) -> None:
