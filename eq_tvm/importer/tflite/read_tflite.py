@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import onnx
+from onnx.checker import ValidationError
 from onnx.defs import SchemaError
 from onnx.shape_inference import InferenceError
 
@@ -62,15 +64,17 @@ def read_tflite(path: Path) -> onnx.ModelProto:
 def _convert(call: Call) -> None:
     try:
         OPERATORS[call.kind](call)
-    except (InferenceError, SchemaError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
+    except _INVALID as error:
         call.refuse("can't be read", f"{_CUT} ({one_line(error)})")
 
 
 def _check(path: Path, network: Network) -> None:
     """Refuse what no converter is asked about."""
     for operator in network.operators:
+        if not operator.outputs or min(operator.outputs) < 0:
+            raise UserError(f"{path}: {operator.kind} gives nothing; the file is not valid")
         results = [network.tensors[index] for index in operator.outputs]
-        what = f"{operator.kind} (tensor {results[0].name!r})" if results else operator.kind
+        what = f"{operator.kind} (tensor {results[0].name!r})"
         if operator.custom:
             raise UserError(f"{path}: {what} is a custom operator; only builtin ones can be read: {_CUT}")
         if operator.kind not in OPERATORS:
@@ -100,3 +104,16 @@ def _check_tensor(path: Path, tensor: Tensor, what: str) -> None:
 
 
 _CUT = "cut the network before it"
+# What converters, the flatbuffer and onnx raise where a file contradicts itself
+_INVALID = (
+    InferenceError,
+    SchemaError,
+    ValidationError,
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
