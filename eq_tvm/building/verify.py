@@ -129,14 +129,17 @@ def verify(
 
 
 def _disturbed(inputs: Arrays) -> Arrays:
-    """Inputs that differ in the last bits."""
-    signs = np.random.default_rng(0)
-    return {
-        name: (array * (1 + _ROUNDING * signs.choice([-1, 1], array.shape))).astype(array.dtype)
-        if array.dtype.kind == "f"
-        else array
-        for name, array in inputs.items()
-    }
+    """Inputs that differ in the last bits; of bytes, such as pixels, one of a hundred."""
+    rng = np.random.default_rng(0)
+
+    def disturbed(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind == "f":
+            return (array * (1 + _ROUNDING * rng.choice([-1, 1], array.shape))).astype(array.dtype)
+        if array.dtype in (np.int8, np.uint8):
+            return array ^ (rng.random(array.shape) < 0.01).astype(array.dtype)
+        return array
+
+    return {name: disturbed(array) for name, array in inputs.items()}
 
 
 Run = Callable[[onnx.ModelProto, Arrays], Arrays]

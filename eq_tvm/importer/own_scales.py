@@ -28,11 +28,11 @@ def has_scales(path: Path) -> bool:
     except (DecodeError, OSError, UserError):
         return False
     constants = _constants(graph)
-    dequantized = {
-        node.output[0]
-        for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] not in constants and node.input[1] in constants
-    }
+    dequantized: set[str] = set()
+    for node in graph.node:
+        pair = node.op_type == "DequantizeLinear" and node.input[0] not in constants and node.input[1] in constants
+        if pair or (node.op_type in _MOVES and node.input[0] in dequantized):
+            dequantized.add(node.output[0])
     return any(
         node.op_type in _OF_INTEGERS or (node.op_type in _LAYERS and not dequantized.isdisjoint(node.input[:1]))
         for node in graph.node

@@ -48,8 +48,8 @@ class TakeScales:
     Parameters
     ----------
     requantize : bool
-        Give weights that are integers of more than 8 bits once their zero point is subtracted scales anew: one for each
-        channel, by its largest magnitude.
+        Give channels whose weights are integers of more than 8 bits once their zero point is subtracted scales anew, by
+        their largest magnitudes.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class TakeScales:
                     f"layer {var.name}: its weights are integers with a zero point, and without it they take more than "
                     "8 bits: --requantize gives it scales anew; or quantize the network with symmetric weights"
                 )
-            found, taken = _requantized(rows), False
+            found, taken = _requantized(rows, scales[var.name]), False
         self.record.append(TakenLayer(var.name, layer.op, float(scale), found[1].tolist(), taken))
         integers = np.ascontiguousarray(np.moveaxis(found[0].reshape(by_channel.shape), 0, layer.axis))
         return {var: _with_weights(value, integers, found[1], layer.axis)}
@@ -170,11 +170,15 @@ def _coarser(
     return np.ceil(np.log2(np.maximum((most + steps) / _FITS, 1))).astype(np.int32)
 
 
-def _requantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers, and scales (O,), of real weights (O, K)."""
+def _requantized(weight: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers, and scales (O,), of real weights (O, K): anew only for channels that do not fit 8 bits as they are."""
     limit = WEIGHT_LIMITS["int8"]
     scales = max_abs_scale(np.abs(weight).max(axis=1), limit)
-    return quantize_weight(weight, scales, limit, 0), scales
+    integers = quantize_weight(weight, scales, limit, 0)
+    for channel, scale in enumerate(np.broadcast_to(given, scales.shape) if given.size in (1, scales.size) else ()):
+        if (kept := on_grid(weight[channel : channel + 1], scale.reshape(1))) is not None:
+            integers[channel], scales[channel] = kept[0][0], kept[1][0]
+    return integers, scales
 
 
 def _with_weights(layer: relax.Call, integers: np.ndarray, scales: np.ndarray, axis: int) -> relax.Call:

@@ -62,6 +62,11 @@ class Kernels:
             return -low
         return 0 if low >= -128 and high <= 127 else -128 - low
 
+    @property
+    def uneven_dtype(self) -> str:
+        """Of bytes whose range is uneven: see `zero`."""
+        return "uint8" if self.vector_bits > 128 else "int8"
+
     def storage_dtype(self, low: int, high: int) -> str:
         """Of integers from `low` to `high`, as they are stored: as the multiply instruction wants them, if they fit."""
         if high - low > _BYTE or high > _BYTE:

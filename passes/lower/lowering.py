@@ -99,6 +99,16 @@ class Lowering:
             self._quantized[key] = (value, tensor, _as_annotated(value, tensor))
         return self._quantized[key][2]
 
+    def stored(self, integers: Tensor, scale: np.float32, zero: int) -> Tensor:
+        """Bytes that come from outside, such as an input's, as integers at a scale: less their zero point."""
+        info, wanted = np.iinfo(integers.dtype), self.kernels.uneven_dtype
+        low, high, expr = int(info.min) - zero, int(info.max) - zero, integers.expr
+        if zero and integers.dtype != wanted:
+            shift = int(np.iinfo(wanted).min) - int(info.min)
+            wide = self.builder.emit(relax.op.add(relax.op.astype(expr, "int32"), relax.const(shift, "int32")))
+            expr, zero = self.builder.emit(relax.op.astype(wide, wanted)), zero + shift
+        return replace(integers, expr=expr, scale=scale, low=low, high=high, limit=max(abs(low), abs(high)), zero=zero)
+
     def real(self, value: Activation) -> Tensor:
         """`value` as a float32 tensor, stored as it comes."""
         if id(value) not in self._real:

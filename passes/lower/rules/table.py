@@ -8,7 +8,7 @@ from tvm import relax
 
 from ...graph.pointwise import FUNCTIONS
 from ...graph.rewrite import array
-from ..lowered_values import MOST, Activation, Quantizing, Value, Weights, clipped
+from ..lowered_values import MOST, Activation, Quantizing, Tensor, Value, Weights, clipped
 from ..lowering import Lowering
 from ..rearranged import Rearranged
 from . import moves
@@ -31,7 +31,7 @@ def _quantize(low: Lowering, call: relax.Call) -> Quantizing | None:
     return Quantizing(value, np.float32(scale.reshape(())), low_end, high_end, dtype, zero_point)
 
 
-def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
+def _dequantize(low: Lowering, call: relax.Call) -> Weights | Tensor | Rearranged | None:
     x, scales, zero = call.args[0], array(call.args[1]), array(call.args[2])
     if scales is None or zero is None or str(call.attrs.out_dtype) != "float32":
         return None
@@ -41,7 +41,11 @@ def _dequantize(low: Lowering, call: relax.Call) -> Weights | Rearranged | None:
     if constant is not None:
         return Weights(constant, scales.reshape(-1).astype("float32"), int(call.attrs.axis) % max(constant.ndim, 1))
     value = low.value(x)
-    if not isinstance(value, Quantizing) or scales.size != 1 or zero.size != 1:
+    if scales.size != 1 or zero.size != 1:
+        return None
+    if isinstance(value, Tensor) and not value.quantized and value.dtype in ("int8", "uint8"):
+        return low.stored(value, np.float32(scales.reshape(())), int(zero.reshape(())))
+    if not isinstance(value, Quantizing):
         return None
     if (np.float32(scales.reshape(())), int(zero.reshape(()))) != (value.scale, value.zero_point):
         return None

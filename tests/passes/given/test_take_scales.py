@@ -141,6 +141,22 @@ def test_weights_with_a_zero_point():
     assert np.abs(result - real).max() <= 0.61 and np.abs(real).max() > 3
 
 
+def test_channels_that_fit_keep_their_scales():
+    weight = np.random.default_rng(0).integers(-100, 101, (6, 3, 3, 3))
+    weight[2, 0, 0, 0], weight[4, 1, 1, 1] = 151, -140
+
+    def make(emit, x):
+        x = quantized(emit, x, "x", 0.03)
+        layer = relax.op.nn.conv2d(x, relax.const(weight.astype(np.float32) * np.float32(0.01)), padding=1)
+        return [quantized(emit, emit(layer, "a"), "y", 0.3)]
+
+    mod = build(make, SHAPE)
+    mod["main"] = mod["main"].with_attr("weight_scales", {"a": relax.const(np.float32([0.01]))})
+    (found,) = taken(mod, requantize=True)[1].record
+    scale = np.float32(0.01)
+    np.testing.assert_allclose(found.weight_scales, scale * np.array([1, 1, 151 / 127, 1, 140 / 127, 1]), rtol=1e-6)
+
+
 def test_layers_that_nobody_quantized_stay_float():
     def make(emit, x):
         real = emit(relax.op.nn.conv2d(x, relax.const(random(4, 3, 3, 3)), padding=1), "real")
