@@ -14,8 +14,8 @@ class FoldPadding:
     """Add the widths of a spatial ``nn.pad`` with zeros to the padding of the ``conv2d`` (or ``avg_pool2d``) behind it.
 
     An average pool takes it only where it counts what is padded, or pads nothing itself, and rounds its size down;
-    otherwise the padded zeros would not be part of the mean. A ``max_pool2d`` takes padding with the lowest number, or
-    minus infinity, if no window consists of it alone.
+    otherwise the padded zeros would not be part of the mean. A ``max_pool2d`` takes padding with the lowest number,
+    minus infinity, or zeros beside what is never negative, if no window consists of it alone.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -29,7 +29,8 @@ def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if rebuild is None or pad is None or pad.attrs.pad_mode != "constant":
         return None
     filled = float(pad.attrs.pad_value)
-    if filled != 0 if rebuild is not _max_pool2d else filled > np.finfo("float32").min:
+    never_larger = filled <= np.finfo("float32").min or (filled == 0 and _never_negative(graph, pad.args[0]))
+    if filled != 0 if rebuild is not _max_pool2d else not never_larger:
         return None
     *others, top, bottom, left, right = (int(width) for width in pad.attrs.pad_width)
     if any(others) or min(top, bottom, left, right) < 0:
@@ -38,6 +39,14 @@ def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     padding = [int(own) + width for own, width in zip(value.attrs.padding, widths, strict=True)]
     folded = rebuild(value, pad.args[0], padding)
     return {var: folded} if folded is not None else None
+
+
+def _never_negative(graph: Graph, expr: relax.Expr) -> bool:
+    while (pooled := graph.call(expr, "relax.nn.max_pool2d", "relax.nn.avg_pool2d")) is not None:
+        expr = pooled.args[0]
+    if (clip := graph.call(expr, "relax.clip")) is not None:
+        return float(clip.args[1].value) >= 0
+    return graph.call(expr, "relax.nn.relu", "relax.sigmoid") is not None
 
 
 def _conv2d(conv: relax.Call, data: relax.Expr, padding: list[int]) -> relax.Expr | None:

@@ -39,6 +39,15 @@ CASES = {
         lambda x: max_pool(pad(x, 1, 1, 0, 2, value=-np.inf), padding=(1, 0, 0, 0)),
         ["nn.max_pool2d"],
     ),
+    "max pool behind relu": (
+        lambda x: max_pool(pad(relax.op.nn.relu(x), 1, 1, 0, 2), padding=(1, 0, 0, 0)),
+        ["nn.relu", "nn.max_pool2d"],
+    ),
+    "max pool behind clip": (lambda x: max_pool(pad(relax.op.clip(x, 0, 6), 1, 1, 1, 1)), ["clip", "nn.max_pool2d"]),
+    "max pool behind clip below 0": (
+        lambda x: max_pool(pad(relax.op.clip(x, -1, 6), 1, 1, 1, 1)),
+        ["clip", "nn.pad", "nn.max_pool2d"],
+    ),
     "windows of padding": (lambda x: max_pool(pad(x, 3, 1, 0, 2, value=-np.inf)), ["nn.pad", "nn.max_pool2d"]),
     "mean": (lambda x: pool(pad(x, 1, 1, 0, 1)), ["nn.avg_pool2d"]),
     "mean that counts": (lambda x: pool(pad(x, 1, 1, 0, 1), padding=1, count_include_pad=True), ["nn.avg_pool2d"]),
