@@ -132,7 +132,8 @@ class EasyQuantCalibrate(Calibration):
             input_scale = sim.scales.input_scale(net, sim.points, i)
             x = sim.quantized(node.inputs[0])
             behind = self._behind(net, i)
-            sample = layer_weight_sample(node, x, input_scale, sim.float(i), self.seed + i, behind, self.per_channel)
+            seed = self.seed + net.place(i)
+            sample = layer_weight_sample(node, x, input_scale, sim.float(i), seed, behind, self.per_channel)
             weight = grouped_weight(node, node.constant)
             shape = weight.shape[:2]
             smallest = smallest_weight_scale(net.bias_of(i), input_scale)
@@ -179,7 +180,7 @@ class EasyQuantCalibrate(Calibration):
     def _sample(self, sim: Simulation, term: tuple[int, int], x: np.ndarray, x_float: np.ndarray) -> ActivationSample:
         consumer, tensor = term
         if consumer < 0:
-            return tensor_sample(x, x_float, self.seed + tensor)
+            return tensor_sample(x, x_float, self.seed + sim.net.place(tensor))
         scale = sim.scales.weights[consumer]
         return layer_activation_sample(
             sim.net.nodes[consumer],
@@ -187,7 +188,7 @@ class EasyQuantCalibrate(Calibration):
             x_float,
             scale,
             sim.weight_limit(consumer),
-            self.seed + consumer,
+            self.seed + sim.net.place(consumer),
             self._behind(sim.net, consumer),
         )
 

@@ -115,7 +115,7 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
 
     def measure(i: int, value: Value) -> tuple[np.ndarray, float, float] | None:
         if i in producers:
-            return _sampled(value, statistic.sampled, i), *_finite_extremes(net, i, value)
+            return _sampled(value, statistic.sampled, net.place(i)), *_finite_extremes(net, i, value)
         if net.nodes[i].op in ("conv2d", "dense"):
             _finite_extremes(net, i, value)
         return None

@@ -91,6 +91,10 @@ class Network:
         """The conv2d and dense nodes, in topological order."""
         return [i for i, node in enumerate(self.nodes) if node.op in ("conv2d", "dense")]
 
+    def place(self, node: int) -> int:
+        """Its number among those that do more than order axes: the same in NCHW and in NHWC, so samples are, too."""
+        return sum(each.op != "permute_dims" for each in self.nodes[:node])
+
     def bias_of(self, layer: int) -> np.ndarray | None:
         """The bias of a conv2d or dense node as an array of shape (O,), or None."""
         node = self.bias_node(layer)

@@ -78,7 +78,7 @@ def _samples(problem: Problem, sources: dict[int, int], progress: Progress) -> d
         if i not in sources:
             return None
         flat = value.reshape(len(value), -1)
-        some = np.random.default_rng(i).integers(flat.shape[1], size=min(_SAMPLED, flat.shape[1]))
+        some = np.random.default_rng(problem.net.place(i)).integers(flat.shape[1], size=min(_SAMPLED, flat.shape[1]))
         return np.concatenate([flat[:, some].ravel(), [value.min(), value.max()]])
 
     parts: dict[int, list[np.ndarray]] = {}

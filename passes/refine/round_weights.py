@@ -65,7 +65,8 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
         return
     bias_node, bias = net.bias_node(i), net.bias_of(i) if correct_bias else None
     scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
-    grams = input_moments(node, x, scale, sim.float(i), bias is not None, seed + i)
+    seed += net.place(i)
+    grams = input_moments(node, x, scale, sim.float(i), bias is not None, seed)
     weight = grouped_weight(node, node.constant)
     limit = sim.weight_limit(i)
     start = max_abs_scale(np.abs(weight).max(axis=2), limit)
@@ -76,7 +77,7 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
     if bias_node is not None and bias is not None:
-        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, rounded, seed + i), image_shares(sim.float(i)))
+        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, rounded, seed), image_shares(sim.float(i)))
         constant = net.nodes[bias_node].constant
         sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
 
