@@ -15,6 +15,7 @@ from eq_tvm.errors import UserError, system_errors
 # By a file's suffix, what makes an onnx.ModelProto of its path; imported when there is such a file
 _READERS = {
     ".pt2": "eq_tvm.importer.pytorch:read_exported",
+    ".tflite": "eq_tvm.importer.tflite:read_tflite",
 }
 # What is met instead, and the way out
 _REFUSED = {
