@@ -128,6 +128,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     "3-given": lambda how: [
         passes.LiftDequantize(),
         relax.transform.EliminateCommonSubexpr(),
+        passes.NarrowRanges(),
         passes.StoreSigned(),
         passes.TakeScales(requantize=how.requantize),
     ],
