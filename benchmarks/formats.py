@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from agreement.figures import compare, output_step
+from agreement.onnxruntime_runner import OnnxRuntime
 from peers import machine
 from peers.accuracy_entrants import Entrant, own, quantizers
-from peers.agreement import compare, output_step
 from peers.cache import cached, key_of
 from peers.models import HERE
-from peers.onnxruntime_runner import OnnxRuntime
 from peers.trained import DATA, Trained, trained
 from reports.formats_report import tables, write_tables
 

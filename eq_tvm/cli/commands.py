@@ -233,7 +233,7 @@ def bench(
     print(json.dumps(result) if as_json else text.format(**result))
 
 
-@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx", "export net-native.eqtvm net.encodings"))
+@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx", "export net-native.eqtvm aimet.encodings"))
 def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     output: Annotated[Path | None, typer.Argument(metavar="FILE", show_default="MODEL.qdq.onnx")] = None,

@@ -23,19 +23,21 @@ def export(bundle: str | Path, output: str | Path | None = None) -> Path:
     bundle : path
         What `eq_tvm.compile` wrote.
     output : path, optional
-        The file, which is replaced: ``.onnx``, or ``.encodings``, with which a file ``.onnx`` of the same name is
+        The file, which is replaced: ``.onnx``, or ``.encodings``, with which a new file ``.onnx`` of the same name is
         written. By default the network's name with ``.qdq.onnx``, in the working directory.
 
     Raises
     ------
     UserError
-        No bundle, one without such a network (says why), or the file can't be written.
+        No bundle, one without such a network (says why), the file can't be written, or the one beside it is there.
     """
     output = Path(output or f"{bundles.read(bundle).model}.qdq.onnx")
     if output.suffix not in _WRITERS:
         raise UserError(f"{output}: the file to write must end in {' or '.join(_WRITERS)}")
-    for file in {output, output.with_suffix(".onnx")}:
-        check_destination(file)
+    check_destination(output)
+    beside = output.with_suffix(".onnx")
+    if beside != output and beside.exists():  # it may be the network that was compiled
+        raise UserError(f"{beside} would be replaced: remove it, or choose another name for {output.name}")
     for file, content in _WRITERS[output.suffix](bundles.read_network(bundle), output).items():
         _write(file, content)
     return output

@@ -7,7 +7,7 @@ import pytest
 from onnx_models import write_model
 
 import formats
-from peers.agreement import compare, output_step
+from agreement.figures import compare, output_step
 from peers.trained import FACES
 
 

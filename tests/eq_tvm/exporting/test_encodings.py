@@ -90,6 +90,13 @@ def test_they_give_the_quantized_network(options, tmp_path):
     assert 1e-4 < np.abs(floats - expected).max() / np.abs(expected).max() < 0.2
 
 
+def test_no_network_is_replaced(tmp_path, capsys):
+    (tmp_path / "net.onnx").write_bytes(b"mine")
+    assert cli.main(["export", str(tmp_path / "b.eqtvm"), str(tmp_path / "net.encodings")]) == 2
+    assert "net.onnx would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "net.onnx").read_bytes() == b"mine"
+
+
 def test_tensors_with_several_readers(tmp_path):
     """One that is also read unquantized is another than the quantized one."""
     nodes = [
