@@ -129,6 +129,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         passes.LiftDequantize(),
         relax.transform.EliminateCommonSubexpr(),
         passes.UnifyScales(),
+        passes.NarrowRanges(),
         passes.StoreSigned(),
         passes.TakeScales(requantize=how.requantize),
     ],

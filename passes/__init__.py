@@ -25,6 +25,7 @@ from .canonical.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
+from .given.narrow_ranges import NarrowRanges
 from .given.store_signed import StoreSigned
 from .given.take_scales import TakeScales
 from .given.unify_scales import UnifyScales
@@ -66,6 +67,7 @@ __all__ = [
     "LowerToInteger",
     "MSECalibrate",
     "MinMaxCalibrate",
+    "NarrowRanges",
     "NormalizeShapes",
     "PercentileCalibrate",
     "Progress",

@@ -124,11 +124,14 @@ def add_terms(t1, t2, f: int, lo: int, hi: int) -> np.ndarray:
     return np.clip(int32(t1.astype("int64") + t2 + (1 << (f - 1))) >> f, lo, hi)
 
 
-def fixed_point(ratios: list[tuple[float, int]]) -> tuple[int, list[int]]:
-    """f and each r for the raw terms of a residual add, given (float64(s) / float64(s_y), max|q|) of each."""
-    for f in range(20 if len(ratios) == 2 else 16, 0, -1):
+def fixed_point(ratios: list[tuple[float, int]], room: int = 0) -> tuple[int, list[int]]:
+    """f and each r for the raw terms of a residual add, given (float64(s) / float64(s_y), max|q|) of each.
+
+    With an accumulator there is `room` for the result's greatest magnitude beside the raw term.
+    """
+    for f in range(20, 0, -1):
         r = [int(np.rint(ratio * 2**f)) for ratio, _ in ratios]
-        if all(factor * q_max <= 2**29 for factor, (_, q_max) in zip(r, ratios, strict=True)):
+        if all(factor * q_max + room * 2**f <= 2**29 for factor, (_, q_max) in zip(r, ratios, strict=True)):
             return f, r
     raise ValueError("a residual add of tensors whose scales are too far apart")
 

@@ -15,13 +15,21 @@ F32, F64 = np.float32, np.float64
 
 @dataclass(frozen=True)
 class Integers:
-    """Between quantize and dequantize: integers in [lo, hi], to which the zero point is added for others to see."""
+    """Between quantize and dequantize: integers in [lo, hi], to which the zero point is added for others to see.
 
-    q: np.ndarray
+    They are those of a value at a scale.
+    """
+
+    value: object
+    scale: np.float32
     lo: int
     hi: int
     dtype: str
     zero_point: int = 0
+
+    @property
+    def q(self):
+        return np.clip(quantize(self.value, self.scale, self.lo, self.hi), self.lo, self.hi)
 
     def leave(self):
         return (self.q + self.zero_point).astype(self.dtype)
@@ -88,7 +96,8 @@ class Sum:
 
     def quantize(self, scale, lo, hi):
         raws = [term for term in self.terms if isinstance(term, Raw)]
-        f, factors = fixed_point([(F64(raw.scale) / F64(scale), max(-raw.lo, raw.hi)) for raw in raws])
+        room = max(-lo, hi) if len(raws) < len(self.terms) else 0
+        f, factors = fixed_point([(F64(raw.scale) / F64(scale), max(-raw.lo, raw.hi)) for raw in raws], room)
         parts = [raw_term(raw.q, r) for raw, r in zip(raws, factors, strict=True)]
         parts += [acc_term(t.acc, t.multiplier(scale, 2.0**f)) for t in self.terms if isinstance(t, Acc)]
         return add_terms(*parts, f, lo, hi)

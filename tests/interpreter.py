@@ -25,7 +25,6 @@ from integer_values import (
     Sum,
     leave,
     mapped,
-    quantize,
 )
 from tvm import relax
 
@@ -67,9 +66,8 @@ def _call(mod: tvm.IRModule, call: relax.Call, args: list):
 def _quantize(call, x, scale, zero_point):
     assert zero_point.size == scale.size == 1, "activations have one scale and zero point"
     limits, zero = np.iinfo(call.attrs.out_dtype), int(zero_point.reshape(-1)[0])
-    low, high = limits.min - zero, limits.max - zero
-    q = quantize(x, scale.reshape(-1)[0], low, high)  # a narrower range is the clip behind it
-    return Integers(q, low, high, call.attrs.out_dtype, zero)
+    low, high = limits.min - zero, limits.max - zero  # a narrower range is the clip behind it
+    return Integers(x, scale.reshape(-1)[0], low, high, call.attrs.out_dtype, zero)
 
 
 def _dequantize(call, x, scale, zero_point):
@@ -87,7 +85,7 @@ def _bounded(x, low, high):
     match x:
         case Integers():
             low, high = low - x.zero_point, high - x.zero_point
-            return replace(x, q=np.clip(x.q, low, high), lo=max(x.lo, low), hi=min(x.hi, high))
+            return replace(x, lo=max(x.lo, low), hi=min(x.hi, high))
         case Bounded():
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))
         case Concat():

@@ -77,16 +77,17 @@ def test_requantize_rounds_twice_to_float_and_once_to_integer(acc, m):
     assert ops.requantize(np.array(acc), m, -63, 127).tolist() == expected
 
 
-@given(st.floats(1e-3, 1e3), st.floats(1e-6, 1.0), st.integers(0, 99))
-def test_residual_is_close_to_the_real_sum(ratio, m, seed):
+@given(st.floats(1e-3, 1e3), st.floats(1e-6, 1.0), st.integers(1, 2**15), st.integers(0, 99))
+def test_residual_is_close_to_the_real_sum(ratio, m, high, seed):
+    """Also where the accumulator's term is clipped."""
     rng = np.random.default_rng(seed)
     acc, q = rng.integers(-(10**6), 10**6, 50), rng.integers(-127, 128, 50)
-    f, (r,) = ops.fixed_point([(ratio, 127)])
-    assert 127 * r <= 2**29 and (f == 16 or 127 * 2 * r > 2**29 - 127)
-    got = ops.residual(acc, np.float32(m * 2**f), q, r, f, -(2**15), 2**15)
-    real = np.clip(acc * m + q * ratio, -(2**15), 2**15)
-    clipped = 2 ** (29 - f)  # where the accumulator's term was
-    assert (np.abs(got - real) <= 0.51 + 127 * 2.0**-f + np.abs(real) * 1e-6)[np.abs(acc * m) < clipped].all()
+    f, (r,) = ops.fixed_point([(ratio, 127)], high)
+    assert f == 20 or 127 * 2 * r + high * 2 ** (f + 1) > 2**29 - 127
+    got = ops.residual(acc, np.float32(m * 2**f), q, r, f, -high, high)
+    real = acc * m + q * ratio
+    allowed = 0.51 + 127 * 2.0**-f + (np.abs(acc * m) + np.abs(q * ratio)) * 1e-6
+    assert (np.abs(got - np.clip(real, -high, high)) <= allowed).all()
 
 
 def test_compiled_formulas_are_exact_on_every_target(aarch64, tmp_path):

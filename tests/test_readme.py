@@ -74,7 +74,7 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 12
+    assert len(commands) == 13
     for command, error in commands:
         code = cli.main(shlex.split(command))
         _, printed = capsys.readouterr()

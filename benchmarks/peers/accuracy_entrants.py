@@ -106,14 +106,29 @@ class Entrant:
 def entrants(schemes: list[str], methods: list[str]) -> list[Entrant]:
     """All, eq_tvm's first; its method `DEFAULT` is what `compile` takes where none is asked for."""
     return [
-        *(_own(scheme, method) for scheme in schemes for method in methods),
-        *(_onnxruntime(name) for name in ("MinMax", "Entropy", "Percentile")),
+        *(own(scheme, method) for scheme in schemes for method in methods),
+        *(_onnxruntime(name) for name in _CALIBRATIONS),
         _nncf("default"),
         _nncf("bias-correction", fast_bias_correction=False),
     ]
 
 
-def _own(scheme: str, method: str) -> Entrant:
+def quantizers() -> list[Entrant]:
+    """The others' in each form in which they write quantized networks."""
+    return [
+        *(_onnxruntime(name) for name in _CALIBRATIONS),
+        _onnxruntime("MinMax", "minmax-s8s8", activation_type="QInt8"),
+        _onnxruntime("MinMax", "minmax-s8s8-tensor", activation_type="QInt8", per_channel=False),
+        _onnxruntime("MinMax", "minmax-qoperator", quant_format="QOperator"),
+        _nncf("default"),
+    ]
+
+
+_CALIBRATIONS = ("MinMax", "Entropy", "Percentile")
+
+
+def own(scheme: str, method: str = DEFAULT) -> Entrant:
+    """eq_tvm's."""
     sources = compiler_sources()
 
     def make(task: Task, path: Path) -> float:
@@ -144,7 +159,14 @@ def _own(scheme: str, method: str) -> Entrant:
     return Entrant("eq_tvm", scheme, method, make, key, ".eqtvm", "eq_tvm")
 
 
-def _onnxruntime(method: str) -> Entrant:
+def _onnxruntime(
+    calibration: str,
+    method: str | None = None,
+    *,
+    activation_type: str = "QUInt8",
+    per_channel: bool = True,
+    quant_format: str = "QDQ",
+) -> Entrant:
     def make(task: Task, path: Path) -> float:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -155,16 +177,17 @@ def _onnxruntime(method: str) -> Entrant:
             _prepared(task),
             str(path),
             images,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
+            quant_format=QuantFormat[quant_format],
+            per_channel=per_channel,
+            activation_type=QuantType[activation_type],
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod[method],
+            calibrate_method=CalibrationMethod[calibration],
         )
         return time.process_time() - start
 
-    key = lambda task: task.key(method, packages=("onnxruntime",))  # noqa: E731
-    return Entrant("onnxruntime", "int8", method.lower(), make, key, ".onnx", "onnxruntime")
+    how = (calibration, activation_type, per_channel, quant_format)
+    key = lambda task: task.key(how, packages=("onnxruntime",))  # noqa: E731
+    return Entrant("onnxruntime", "int8", method or calibration.lower(), make, key, ".onnx", "onnxruntime")
 
 
 def _prepared(task: Task) -> onnx.ModelProto:

@@ -41,7 +41,7 @@ def table_line(*cells: str) -> str:
 
 
 def _summary(results: Results) -> str:
-    lines = _head("", *_SUMMARY)
+    lines = table_head("", *_SUMMARY)
     for name, rows in results.items():
         lines.append(table_line(name, *(_best(rows, begin) for begin in _SUMMARY.values())))
     return "\n".join(lines)
@@ -64,7 +64,7 @@ def _network(name: str, rows: dict[str, dict[str, float]]) -> str:
         else ("agreement %", "top-1 %", "loss", "cosine")
     )
     count = " or ".join(map(str, sorted({row["n"] for row in rows.values()})))
-    lines = [f"### {name}, {count} images", "", *_head("", *numbers, "calibration, CPU s")]
+    lines = [f"### {name}, {count} images", "", *table_head("", *numbers, "calibration, CPU s")]
     for entrant, row in rows.items():
         seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
         lines.append(table_line(entrant, *_numbers(row, rows), seconds))
@@ -82,5 +82,6 @@ def _is_detector(rows: dict[str, dict[str, float]]) -> bool:
     return "recall" in rows["float32"]
 
 
-def _head(*titles: str) -> list[str]:
+def table_head(*titles: str) -> list[str]:
+    """The first two lines of a table in Markdown."""
     return [table_line(*titles), table_line(*["---"] * len(titles)).replace(" ", "")]

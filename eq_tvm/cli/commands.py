@@ -232,12 +232,15 @@ def bench(
     print(json.dumps(result) if as_json else text.format(**result))
 
 
-@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx"))
+@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx", "export net-native.eqtvm aimet.encodings"))
 def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
-    output: Annotated[Path | None, typer.Argument(metavar="FILE.onnx", show_default="MODEL.qdq.onnx")] = None,
+    output: Annotated[Path | None, typer.Argument(metavar="FILE", show_default="MODEL.qdq.onnx")] = None,
 ) -> None:
-    """Write the quantized network of a bundle as standard ONNX (QDQ), for ONNX Runtime and others."""
+    """Write the quantized network of a bundle as standard ONNX (QDQ), for ONNX Runtime and others.
+
+    FILE.encodings: for AIMET, with the float network beside it.
+    """
     from eq_tvm.exporting.export import export
 
     print(f"written: {export(bundle, output)}")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from eq_tvm.artifacts.bundle import TensorInfo
     from eq_tvm.passes.graph.rewrite import Graph
 
-_OPSET = 20  # in 21, ONNX Runtime 1.32 moves some pairs about that it then finds wrong
-_IR_VERSION = 9  # that came with 20
+_OPSET, _IR_VERSION = 20, 9  # in 21, ONNX Runtime 1.32 moves some pairs about that it then finds wrong
+_WIDE_OPSET, _WIDE_IR_VERSION = 21, 10  # that quantizes to int16
 
 
 def to_onnx(
@@ -28,7 +28,8 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """A model that computes what the module does, with nodes named as its variables.
 
-    Ranges that fill no type (of INT7, say) have a Clip between QuantizeLinear and DequantizeLinear.
+    Ranges that fill no type (of INT7, say) have a Clip between QuantizeLinear and DequantizeLinear, those of 12 bits
+    before both.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def to_onnx(
     Raises
     ------
     UserError
-        For an operator that can't be written, and for activations of 12 bits; names the node.
+        For an operator that can't be written; names the node.
     """
     from eq_tvm.exporting.integer_bounds import bound_integers
     from eq_tvm.passes.graph.rewrite import Graph
@@ -58,7 +59,8 @@ def to_onnx(
     made = helper.make_graph(
         graph.nodes, name, [_value(info) for info in inputs], [_value(info) for info in outputs], graph.constants
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    opset, ir_version = (_WIDE_OPSET, _WIDE_IR_VERSION) if graph.wide else (_OPSET, _IR_VERSION)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     model.producer_name = "eq_tvm"
     try:
         onnx.checker.check_model(model)
@@ -83,6 +85,7 @@ class _Graph:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self.names: dict[relax.Var, str] = {}
+        self.wide = False  # whether something is int16
         self._used = set(reserved)
         self._biased = dict(_biased_layers(bound))
         self._layers = {layer for layer, _, _ in self._biased.values()}
@@ -120,13 +123,10 @@ class _Graph:
 
     def _call(self, var: relax.Var, call: relax.Call, more: Sequence[str] = ()) -> None:
         rule = written(call)
-        if rule is not None and rule.kind == "QuantizeLinear" and str(call.ty.dtype) == "int16":
-            raise UserError(
-                f"node {var.name} has 12 bits, which ONNX Runtime can't clip: take --scheme int8 --min-cosine 0"
-            )
         if rule is None:
             what = getattr(call.op, "name", "a function of its own")
             raise UserError(f"node {var.name} ({what}) can't be written as ONNX")
+        self.wide |= str(call.ty.dtype) == "int16"
         kind = "Gemm" if more and rule.kind == "MatMul" else rule.kind
         args = [call.args[i] for i in rule.operands] if rule.operands is not None else list(call.args)
         operands = [name for arg in args for name in self.fields(arg, var.name)]

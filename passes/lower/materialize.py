@@ -1,7 +1,10 @@
 """Turns pending values into tensors: the arithmetic of docs/integer-program.md, chosen and emitted."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from tvm import relax
@@ -29,7 +32,7 @@ from .lowered_values import (
     integer_bounds,
 )
 
-FRACTION_BITS = {1: 16, 2: 20}  # at most, of a fixed-point sum of so many tensors and at most one accumulator
+FRACTION_BITS = 20  # at most, of a fixed-point sum
 
 
 class Materializer:
@@ -74,7 +77,7 @@ class Materializer:
         limit, zero = max(abs(low), abs(high)), self.kernels.zero(low, high)
         low, high = integer_bounds(value.bounds, scale, low, high)
         output = Output(self.kernels.storage_dtype(low + zero, high + zero), zero=zero)
-        expr = self._emitters[type(value)](value, scale, low, high, output)
+        expr = self._emitters[type(value)](value, _Integers(scale, low, high, limit, output))
         return Tensor(expr, len(expr.ty.shape) == 4 and _first(value).nhwc, scale, low, high, limit, zero)
 
     def real(self, value: Activation) -> Tensor:
@@ -147,41 +150,33 @@ class Materializer:
         expr = self.kernels.lookup(value.source, (steps + zero).astype(dtype))
         return Tensor(expr, value.source.nhwc, scale, least, greatest, max(abs(low), abs(high)), zero)
 
-    def _quantized_accumulator(
-        self, value: Accumulated, scale: np.float32, low: int, high: int, output: Output
-    ) -> relax.Expr:
+    def _quantized_accumulator(self, value: Accumulated, to: _Integers) -> relax.Expr:
         """With its residual."""
         if not value.source.quantized:
-            return self.kernels.quantize(self.real(value), output, scale, _limits(output, low, high))
+            return self.kernels.quantize(self.real(value), to.output, to.scale, to.limits())
         if value.residual is None:
-            return self._accumulator(value, output, _limits(output, low, high), scale)
-        bits, (factor,) = _fixed_point([_term(value.residual, scale)])
-        output = replace(output, residual=value.residual.dtype, fraction=bits, residual_zero=value.residual.zero)
-        return self._accumulator(value, output, _limits(output, low, high, factor), scale, 2.0**bits)
+            return self._accumulator(value, to.output, to.limits(), to.scale)
+        bits, (factor,) = _fixed_point([_term(value.residual, to.scale)], to.limit)
+        output = replace(to.output, residual=value.residual.dtype, fraction=bits, residual_zero=value.residual.zero)
+        return self._accumulator(value, output, to.limits(factor), to.scale, 2.0**bits)
 
-    def _quantized_sum(self, value: Sum, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
-        bits, factors = _fixed_point([_term(value.first, scale), _term(value.second, scale)])
-        output, limits = replace(output, fraction=bits), _limits(output, low, high)
-        return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), limits)
+    def _quantized_sum(self, value: Sum, to: _Integers) -> relax.Expr:
+        bits, factors = _fixed_point([_term(value.first, to.scale), _term(value.second, to.scale)])
+        output = replace(to.output, fraction=bits)
+        return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), to.limits())
 
-    def _quantized_product(self, value: Product, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
-        multiplier, limits = value.multiplier(scale), _limits(output, low, high)
-        return self.kernels.product(value.first, value.second, output, multiplier, limits)
+    def _quantized_product(self, value: Product, to: _Integers) -> relax.Expr:
+        return self.kernels.product(value.first, value.second, to.output, value.multiplier(to.scale), to.limits())
 
-    def _quantized_matrices(
-        self, value: MatrixProduct, scale: np.float32, low: int, high: int, output: Output
-    ) -> relax.Expr:
-        return self.kernels.matrices(value, output, value.multiplier(scale), _limits(output, low, high))
+    def _quantized_matrices(self, value: MatrixProduct, to: _Integers) -> relax.Expr:
+        return self.kernels.matrices(value, to.output, value.multiplier(to.scale), to.limits())
 
-    def _quantized_rectified(
-        self, value: Rectified, scale: np.float32, low: int, high: int, output: Output
-    ) -> relax.Expr:
-        multipliers, limits = value.multipliers(scale), _limits(output, low, high)
-        return self.kernels.rectified(value.source, output, *multipliers, limits)
+    def _quantized_rectified(self, value: Rectified, to: _Integers) -> relax.Expr:
+        return self.kernels.rectified(value.source, to.output, *value.multipliers(to.scale), to.limits())
 
-    def _quantized_bounded(self, value: Bounded, scale: np.float32, low: int, high: int, output: Output) -> relax.Expr:
-        multiplier = np.float32(value.source.unit / np.float64(scale))
-        return self.kernels.rescale(value.source, output, multiplier, _limits(output, low, high))
+    def _quantized_bounded(self, value: Bounded, to: _Integers) -> relax.Expr:
+        multiplier = np.float32(value.source.unit / np.float64(to.scale))
+        return self.kernels.rescale(value.source, to.output, multiplier, to.limits())
 
     def _real_accumulator(self, value: Accumulated) -> Tensor:
         assert value.residual is None or not value.source.quantized, "an integer sum is split before it becomes float"
@@ -199,22 +194,41 @@ class Materializer:
         return self.kernels.linear(value, output, limits, multiplier)
 
 
+class _Integers(NamedTuple):
+    """What a value is quantized to.
+
+    `limit` is the greatest magnitude of the type, [low, high] what an activation leaves of it.
+    """
+
+    scale: np.float32
+    low: int
+    high: int
+    limit: int
+    output: Output
+
+    def limits(self, factor: int = 0) -> np.ndarray:
+        return _limits(self.output, self.low, self.high, factor)
+
+
 def _first(value: Accumulated | Sum | Product | MatrixProduct | Rectified | Bounded) -> Tensor:
     """Whose layout the result has."""
     return value.first if isinstance(value, Sum | Product | MatrixProduct) else value.source
 
 
-def _fixed_point(terms: Sequence[tuple[np.float64, int]]) -> tuple[int, list[int]]:
+def _fixed_point(terms: Sequence[tuple[np.float64, int]], room: int = 0) -> tuple[int, list[int]]:
     """Fractional bits of a fixed-point sum and the integer scale of each term (docs/integer-program.md).
 
     Parameters
     ----------
     terms : sequence of (numpy.float64, int)
         Ratio of the term's scale to the result's, and its greatest absolute value.
+    room : int
+        Steps of the result that an accumulator may have beyond each term.
     """
-    for bits in range(FRACTION_BITS[len(terms)], 0, -1):
+    for bits in range(FRACTION_BITS, 0, -1):
         scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
-        if all(scale * largest <= ACC_LIMIT for scale, (_, largest) in zip(scales, terms, strict=True)):
+        most = max(scale * largest for scale, (_, largest) in zip(scales, terms, strict=True))
+        if most + room * 2**bits <= ACC_LIMIT:
             return bits, scales
     raise ValueError(
         "a residual add joins tensors whose scales differ too much for 32-bit fixed point: "

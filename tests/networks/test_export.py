@@ -92,9 +92,24 @@ def test_what_can_not_be_written(tmp_path, capsys):
     assert "can't be written as ONNX" in capsys.readouterr().err
 
 
-def test_activations_of_12_bits_are_refused(tmp_path):
-    bundle = eq_tvm.compile(example.MODEL, calibration="random", scheme="w8a12", output=tmp_path / "w.eqtvm")
-    assert "has 12 bits" in bundle.not_exported
+@pytest.mark.parametrize(
+    "options", [{"scheme": "w8a12"}, {"scheme": "int8", "keep": {"/residual1/conv2/conv2.0/Conv": "w8a12"}}]
+)
+def test_activations_of_12_bits(options, tmp_path):
+    """All of them, and some beside those of 8."""
+    how = {"calibration": example.CALIBRATION, "preprocess": example.PREPROCESS, "images": 8, **options}
+    before = eq_tvm.compile(example.MODEL, **how, output=tmp_path / "w.eqtvm")
+    file = export(before.path, tmp_path / "w.onnx")
+    assert "int16" in {str(onnx.numpy_helper.to_array(t).dtype) for t in onnx.load(file).graph.initializer}
+    after = eq_tvm.compile(file, output=tmp_path / "a.eqtvm")
+    samples = data.read(example.EVAL)
+    images = [samples.input(i, before.inputs[0].shape, before.preprocess) for i in range(IMAGES)]
+    expected = results(before, images)
+    np.testing.assert_array_equal(results(after, images), expected)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    theirs = np.concatenate([session.run(None, {before.inputs[0].name: image})[0] for image in images])
+    np.testing.assert_allclose(theirs, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_array_equal(theirs.argmax(1), expected.argmax(1))
 
 
 def test_bundles_run_without_it(tmp_path, capsys):

@@ -131,7 +131,8 @@ class Epilogue:
     def _fixed_point(self) -> tuple[int, int]:
         if self.residual is None:
             return 0, 0
-        f, (r,) = ops.fixed_point([(self.ratio, max(abs(self.residual.low), abs(self.residual.high)))])
+        room = int(max(abs(self.low), abs(self.high)))
+        f, (r,) = ops.fixed_point([(self.ratio, max(abs(self.residual.low), abs(self.residual.high)))], room)
         return f, r
 
 

@@ -65,6 +65,20 @@ def test_a_network_that_enlarges_roundings(path):
     assert "the network itself enlarges roundings" in check(path)
 
 
+def test_a_quantized_network_that_enlarges_roundings(path):
+    """Its input loses its last bits."""
+    nodes = [
+        ("QuantizeLinear", "x s z", "q", {}),
+        ("DequantizeLinear", "q s z", "d", {}),
+        ("Conv", "d w", "c", {}),
+        ("Mul", "c large", "m", {}),
+        ("Sin", "m", "y", {}),
+    ]
+    constants = {"w": random(6, 4, 3, 3), "large": np.float32(3e3), "s": np.float32(0.03), "z": np.uint8(128)}
+    write_model(path, nodes, {"x": (1, 4, 8, 8)}, ["y"], constants)
+    assert "the network itself enlarges roundings" in check(path)
+
+
 def test_without_onnxruntime(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert check(path) == "verified with onnx's reference evaluator"

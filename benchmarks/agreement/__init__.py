@@ -1,0 +1,1 @@
+"""How far ONNX Runtime and eq_tvm agree on one quantized network."""
