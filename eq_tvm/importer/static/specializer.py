@@ -14,7 +14,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static.axes import from_the_front
-from eq_tvm.importer.static.counted import Rows, note_rows, rows_of, settled_of
+from eq_tvm.importer.static.counted import Number, note_rows, rows_of, settled_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
 
@@ -41,8 +41,11 @@ class Specializer:
         What is left to be computed.
     rows : dict of str to Rows
         Of tensors with as many rows as the data choose.
-    row_shapes : dict of str to (Rows, numpy.ndarray)
-        Shapes of such tensors.
+    numbers : dict of str to numpy.ndarray
+        Integers that are known but for numbers that the data choose, as in shapes of such tensors: placeholders stand
+        for those.
+    counts : dict of int to Number
+        What the placeholders stand for.
     places : set of str
         Tensors of indices that are never negative: what counts from behind would depend on the number of rows.
     settled : set of str
@@ -54,7 +57,7 @@ class Specializer:
         path: str | Path,
         model: onnx.ModelProto,
         handlers: Mapping[str, Handler],
-        follow: Callable[[Specializer, NodeProto], bool],
+        follow: Callable[[Specializer, NodeProto], NodeProto | None],
     ) -> None:
         self.path = path
         self._handlers, self._follow = handlers, follow
@@ -66,7 +69,8 @@ class Specializer:
         self.aliases: dict[str, str] = {}
         self.nodes: list[NodeProto] = []
         self.rows = rows_of(model)  # of one that was specialized before it was converted
-        self.row_shapes: dict[str, tuple[Rows, np.ndarray]] = {}
+        self.numbers: dict[str, np.ndarray] = {}
+        self.counts: dict[int, Number] = {}
         self.places: set[str] = set()
         self.settled = settled_of(model)
         self._made: dict[tuple[Any, ...], str] = {}
@@ -92,9 +96,10 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
-        node = from_the_front(node, self.opset, self._rank(node))
-        if self._follow(self, node):
+        followed = self._follow(self, from_the_front(node, self.opset, self._rank(node)))
+        if followed is None:
             return
+        node = followed
         own = node.domain in ("", "ai.onnx", OURS)
         handler = self._handlers.get(node.op_type if own else f"{node.domain}.{node.op_type}")
         if handler is not None and handler(self, node, scope or {}):
@@ -239,8 +244,6 @@ class Specializer:
         """The model of what is left to be computed."""
         outputs = [value.name for value in model.graph.output]
         for name in outputs:
-            if self.resolve(name) in self.row_shapes:
-                raise UserError(f"{self.path}: output {name!r} is a shape that depends on the data: cut the model")
             if name in self.sequences:
                 raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
             if (source := self.resolve(name)) != name:
