@@ -172,5 +172,6 @@ def _stack(specializer: Specializer, node: NodeProto, parts: Sequence[str], axis
 
 def _endless(specializer: Specializer, node: NodeProto) -> Exception:
     what = f"does not iterate a fixed number of times (at most {_MOST_ITERATIONS}); only such loops can be compiled"
-    decided = " ".join(f"--constant {name}=VALUE" for name in specializer.sources(*node.input[:2]))
-    return specializer.refusal(node, f"{what}: fix it with {decided}" if decided else what)
+    sources = [name for name in specializer.sources(*node.input[:2]) if len(specializer.shape(name)) < 2]  # no images
+    decided = " ".join(f"--constant {name}=VALUE" for name in sources)
+    return specializer.refusal(node, f"{what}: {f'fix it with {decided}' if decided else 'cut the model before it'}")
