@@ -68,6 +68,8 @@ def gather_nd(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     fits = found.axis < len(ahead) and not attributes_of(node).get("batch_dims", 0)
     if data in specializer.rows:
         fits = fits and specializer.rows[data].axis < indexed and indices in specializer.places
+    if indices not in specializer.places:  # what is computed for rows that there are not may be out of bounds
+        node = copy_of(node, [data, masked(specializer, indices, 0)])
     keep(specializer, node, found, found.axis if fits else None)
 
 

@@ -99,7 +99,7 @@ def combine(specializer: Specializer, op_type: str, one: int | Number, other: in
     if other == 0 and op_type == "Mul":
         return 0
     operands = one.tensor, other.tensor if isinstance(other, Number) else _vector(specializer, other)
-    name = specializer.once((op_type, *operands), lambda: specializer.call(op_type, *operands))
+    name = specializer.once((op_type, *operands), lambda: _computed(specializer, op_type, *operands))
     return _number(specializer, name, compute(one.least, low), compute(one.most, high))
 
 
@@ -126,6 +126,13 @@ _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
 _NEUTRAL = {"Add": 0, "Max": 0, "Mul": 1}
 _REDUCING = {"ReduceMax": "Max", "ReduceMin": "Min", "ReduceProd": "Mul", "ReduceSum": "Add"}
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+
+
+def _computed(specializer: Specializer, op_type: str, one: str, other: str) -> str:
+    if op_type in ("Add", "Mul"):
+        return specializer.call(op_type, one, other)
+    smaller = specializer.call("Less", one, other)  # Min and Max do not take integers before operator set 12
+    return specializer.call("Where", smaller, *((one, other) if op_type == "Min" else (other, one)))
 
 
 def _result(specializer: Specializer, node: NodeProto, values: dict[str, np.ndarray]) -> np.ndarray | None:
