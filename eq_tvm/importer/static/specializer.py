@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ class Specializer:
         self.settled = settled_of(model)
         self._made: dict[tuple[Any, ...], str] = {}
         self._names = 0
+        self._taken = {name for node in model.graph.node for name in node.output} | self.types.keys()
+        self._taken |= {tensor.name for tensor in model.graph.initializer}
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
         for name, ty in list(self.types.items()):
@@ -218,6 +221,8 @@ class Specializer:
     def new_name(self, stem: str) -> str:
         """A name that no tensor has."""
         self._names += 1
+        while f"{stem}:{self._names}" in self._taken:
+            self._names += 1
         return f"{stem}:{self._names}"
 
     def refusal(self, node: NodeProto, reason: str) -> UserError:
@@ -249,7 +254,7 @@ class Specializer:
             if (source := self.resolve(name)) != name:
                 self.keep(helper.make_node("Identity", [source], [name], name=name))
                 self.rows |= {name: self.rows[source]} if source in self.rows else {}
-        counts = dict.fromkeys(self.rows[name].count for name in outputs if name in self.rows)
+        counts = self._counts(outputs)
         outputs += [count for count in counts if count not in outputs]
         read: set[str] = set(outputs)
         nodes: list[NodeProto] = []
@@ -275,6 +280,18 @@ class Specializer:
         result = helper.make_model(graph, opset_imports=[*opsets.values()], ir_version=max(model.ir_version, 4))
         note_rows(result, self.rows, self.settled)
         return result
+
+    def _counts(self, outputs: Iterable[str]) -> list[str]:
+        """The tensors that count the outputs' rows, by names that end so."""
+        counted = {name: self.rows[name] for name in outputs if name in self.rows}
+        counts: dict[str, str] = {}
+        for name, rows in counted.items():
+            if rows.count not in counts:
+                counts[rows.count] = rows.count if rows.count.endswith(_COUNT) else f"{name}{_COUNT}"
+                if counts[rows.count] != rows.count:
+                    self.keep(helper.make_node("Identity", [rows.count], [counts[rows.count]], name=f"{name}{_COUNT}"))
+            self.rows[name] = replace(rows, count=counts[rows.count])
+        return list(counts.values())
 
     def _set_empty(self, name: str, ty: TypeProto) -> None:
         dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)
@@ -338,6 +355,7 @@ _OTHER_DOMAINS = {
 # Operators without data: all operands decide the shape
 _DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _WITH_WINDOWS = {"AveragePool", "Conv", "LpPool", "MaxPool"}
+_COUNT = ":count"
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from onnx import NodeProto
 
+from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.rows import data, found, joining, numbers, reductions, shapes
 from eq_tvm.importer.static.rows.rule import Rule, across, along
 from eq_tvm.importer.static.specializer import OURS, Specializer
@@ -40,6 +41,10 @@ def follow(specializer: Specializer, node: NodeProto) -> NodeProto | None:
     node = numbers.as_tensors(specializer, node)
     if not read:
         return node
+    body = body_of(node, specializer.opset, [specializer.types.get(name) for name in node.input])
+    if body is not None:  # whose operators have rules
+        specializer.run_function(node, body)
+        return None
     rule = _RULES.get(node.op_type)
     if rule is None or (len({rows.count for rows in read}) > 1 and node.op_type not in _OF_SEVERAL):
         raise across(specializer, node)
@@ -49,8 +54,8 @@ def follow(specializer: Specializer, node: NodeProto) -> NodeProto | None:
 
 _ELEMENTWISE = {
     *("Abs", "Add", "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil", "Clip", "Cos"),
-    *("Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish"),
-    *("IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg"),
+    *("Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "HardSigmoid", "HardSwish"),
+    *("IsInf", "IsNaN", "LeakyRelu", "Less", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg"),
     *("Not", "Or", "Pow", "PRelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus"),
     *("Softsign", "Sqrt", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"),
 }
