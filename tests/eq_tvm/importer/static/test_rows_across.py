@@ -359,6 +359,45 @@ def test_detector(head, opset, kept, tmp_path):
         compare(model, session, given)
 
 
+@pytest.mark.parametrize("opset", [11, 13])
+def test_old_operator_sets(opset, tmp_path):
+    """Which are specialized twice; before 12 there is no least integer, before 16 no shape of GreaterOrEqual."""
+    squeeze, unsqueeze = (
+        (lambda ins, outs, axis, kind=kind: (kind, ins, outs, {"axes": [axis]}))
+        if opset < 13
+        else (lambda ins, outs, axis, kind=kind: (kind, f"{ins} v{axis}", outs, {}))
+        for kind in ("Squeeze", "Unsqueeze")
+    )
+    nodes = [
+        ("Greater", "a half", "is", {}),
+        ("NonZero", "is", "found", {}),
+        squeeze("found", "at", 0),
+        ("Gather", "a at", "ascores", {}),
+        ("Gather", "doubles at", "aboxes", {}),
+        ("Shape", "ascores", "n", {}),
+        ("Concat", "v4 n", "both", {"axis": 0}),
+        ("ReduceMin", "both", "least", {"keepdims": 1}),
+        ("TopK", "ascores least", "y places", {}),
+        ("Gather", "aboxes places", "boxes", {}),
+        ("ReduceMax", "boxes", "largest", {"keepdims": 0}),
+        ("GreaterOrEqual", "y most", "high", {}) if opset > 11 else ("Greater", "y most", "high", {}),
+        ("NonZero", "high", "h", {}),
+        squeeze("h", "best", 0),
+        ("Gather", "y best", "these", {}),
+        unsqueeze("these", "column", 1),
+        ("Mul", "column largest", "offset", {}),
+        ("Concat", "offset column", "z", {"axis": 0}),
+    ]
+    constants = ("half", "doubles", "v0", "v1", "v4", "most")
+    weights = {name: CONSTANTS[name] for name in constants if opset > 11 or name not in ("v0", "v1")}
+    path = write_model(tmp_path / "net.onnx", nodes, {"a": [9]}, ["y", "z"], weights, opset=opset)
+    model, session = load(path), session_of(path)
+    for seed in range(4):
+        kept = np.random.default_rng(seed).random(9) < 0.2 + seed / 3
+        compare(model, session, {"a": scores(kept, seed)})
+    assert all(info.name.endswith(":count") for info in model.outputs[2:])
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_branches_with_rows(swapped, tmp_path):
     """Some rows or others; two rows of a constant or all that there are."""
