@@ -140,7 +140,10 @@ def regions(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     """Of an image, one for each row."""
     image, *chosen = node.input
     given = [specializer.rows[name].axis if name in specializer.rows else None for name in chosen]
-    keep(specializer, node, rows, 0 if image not in specializer.rows and given == [0, 0] else None)
+    if image in specializer.rows or given != [0, 0]:
+        raise across(specializer, node)
+    # Of a region that there is not, any size may come, and with it any number of samples
+    keep(specializer, copy_of(node, [image, *(masked(specializer, name, 0) for name in chosen)]), rows, 0)
 
 
 def transpose(specializer: Specializer, node: NodeProto, at: int) -> int:

@@ -56,7 +56,9 @@ def number_of(specializer: Specializer, rows: Rows) -> Number:
 
 
 def value_of(specializer: Specializer, name: str) -> np.ndarray | None:
-    """With placeholders; None where that is not known."""
+    """With placeholders; None where that is not known, or has rows, even if those are all the same."""
+    if name in specializer.rows:
+        return None
     return specializer.numbers[name] if name in specializer.numbers else specializer.value(name)
 
 

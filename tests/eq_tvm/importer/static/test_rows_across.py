@@ -148,6 +148,13 @@ TAILS = {
         ("ConstantOfShape", "s", "c", {"value": numpy_helper.from_array(np.float32([2]))}),
         ("Sub", "c ascores", "z", {}),
     ],
+    "a shape, then rows": [
+        *A,
+        ("Shape", "aat", "s", {}),
+        ("ConstantOfShape", "s", "c", {"value": numpy_helper.from_array(I([2]))}),
+        ("Concat", "s c", "t", {"axis": 0}),
+        ("Cast", "t", "y", {"to": 1}),
+    ],
     "as many of the first": [
         *A,
         ("Shape", "aat", "s", {}),
