@@ -99,7 +99,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
         if how.scheme == "float32" and verified.expected is not None and not _why_not_here(spec):
             model = Model(load_library(Path(library)), inputs, outputs)
             results = model.call([sample[info.name] for info in inputs])
-            verify_compiled(how.model, results_by_name(outputs, results), verified)
+            verify_compiled(how.model, results_by_name(outputs, results), outputs, verified)
 
     exported, why_not = _exported(module, how, inputs, outputs)
     progress(_CALIBRATED, f"choosing kernels for {options.target}")

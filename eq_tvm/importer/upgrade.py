@@ -30,7 +30,7 @@ def upgrade(path: str | Path, model: onnx.ModelProto) -> onnx.ModelProto:
     _flatten_softmax(model)
     try:
         model = version_converter.convert_version(model, MINIMUM_OPSET)
-    except RuntimeError as error:
+    except (RuntimeError, onnx.checker.ValidationError) as error:
         what = f"operator set {before} can't be converted to {MINIMUM_OPSET}; export the model anew"
         raise UserError(f"{path}: {what} ({one_line(error)})") from None
     if before < 11:

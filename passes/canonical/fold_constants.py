@@ -35,6 +35,17 @@ def _take(call: relax.Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return np.take(x, indices, axis, mode=_TAKE_MODES[str(call.attrs.mode)])
 
 
+def _strided_slice(call: relax.Call, x: np.ndarray) -> np.ndarray:
+    axes, begins, ends, *strides = ([int(number) for number in arg.fields] for arg in call.args[1:])
+    steps = strides[0] if strides else [1] * len(axes)
+    if min(steps, default=1) < 0:
+        return _compiled(call)
+    index = [slice(None)] * x.ndim
+    for axis, begin, end, step in zip(axes, begins, ends, steps, strict=True):
+        index[axis] = slice(begin, end, step)
+    return x[tuple(index)]
+
+
 def _quantize(call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
     scale, zero = (_along_axis(call, x, each) for each in (scale, zero))
     info = np.iinfo(str(call.attrs.out_dtype))
@@ -95,6 +106,7 @@ _EVALUATE: dict[str | None, _Evaluate] = {
     "relax.quantize": _quantize,
     "relax.reshape": _reshape,
     "relax.squeeze": _reshape,
+    "relax.strided_slice": _strided_slice,
     "relax.take": _take,
 }
 

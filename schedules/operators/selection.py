@@ -61,36 +61,39 @@ def suppression(plan: Suppression) -> tirx.PrimFunc:
     scores = tirx.decl_buffer((plan.batch, plan.classes, plan.boxes), "float32", "scores")
     selected = tirx.decl_buffer((plan.most, 3), "int64", "selected")
     count = tirx.decl_buffer((1,), "int64", "count")
-    left = tirx.decl_buffer((plan.boxes,), "float32", "left")  # scores; -inf once a box is struck out
-    best = local((1,), "int32", "best")
+    left = tirx.decl_buffer((plan.boxes,), "int32", "left")  # boxes that are neither taken nor struck out, in order
+    many = local((1,), "int32", "many")  # of them
+    kept = local((1,), "int32", "kept")  # of those that were looked at
+    best = local((2,), "int32", "best")  # the box that is taken, and the one to take next
 
     def each_class(b: Expr, c: Expr) -> list[tirx.Stmt]:
-        def begin(i: Expr) -> list[tirx.Stmt]:
-            score = scores[b, c, i]
-            low = _LOWEST if plan.threshold is None else tirx.const(plan.threshold, "float32")
-            return [_set(left, i, tirx.Select(score > low, score, _LOWEST))]
+        def keep(box: Expr) -> list[tirx.Stmt]:
+            better = tirx.any(kept[0] == 0, scores[b, c, box] > scores[b, c, best[1]])
+            return [_when(better, _set(best, 1, box)), _set(left, kept[0], box), _set(kept, 0, kept[0] + 1)]
 
-        def find(i: Expr) -> list[tirx.Stmt]:
-            found = tirx.all(left[i] > _LOWEST, tirx.any(best[0] < 0, left[i] > left[tirx.max(best[0], 0)]))
-            return [_when(found, _set(best, 0, _int(i)))]
+        def begin(i: Expr) -> list[tirx.Stmt]:
+            low = _LOWEST if plan.threshold is None else tirx.const(plan.threshold, "float32")
+            return [_when(scores[b, c, i] > low, *keep(_int(i)))]
 
         def strike(i: Expr) -> list[tirx.Stmt]:
-            overlaps = _overlap(plan, boxes, b, best[0], i)
-            return [_when(tirx.any(best[0] == i, overlaps), _set(left, i, _LOWEST))]
+            stays = tirx.Not(tirx.any(best[0] == left[i], _overlap(plan, boxes, b, best[0], left[i])))
+            return [_when(stays, *keep(left[i]))]
 
         def take(_: Expr) -> list[tirx.Stmt]:
-            row = [b, c, best[0]]
+            row = [b, c, best[1]]
             put = [tirx.BufferStore(selected, _long(value), [count[0], k]) for k, value in enumerate(row)]
-            taken = [*put, _set(count, 0, count[0] + _long(1)), loop("i", plan.boxes, strike)]
-            search = _when(best[0] >= 0, _set(best, 0, _int(-1)), loop("i", plan.boxes, find))
-            return [search, _when(best[0] >= 0, *taken)]
+            at = tirx.Var("i", "int32")
+            look = tirx.For(at, _int(0), many[0], tirx.ForKind.SERIAL, seq(strike(at)))
+            taken = [*put, _set(count, 0, count[0] + _long(1)), _set(best, 0, best[1]), _set(kept, 0, _int(0)), look]
+            return [_when(many[0] > 0, *taken, _set(many, 0, kept[0]))]
 
-        return [loop("i", plan.boxes, begin), _set(best, 0, _int(0)), loop("n", min(plan.limit, plan.boxes), take)]
+        start = [_set(kept, 0, _int(0)), _set(best, 1, _int(0)), loop("i", plan.boxes, begin), _set(many, 0, kept[0])]
+        return [*start, loop("n", min(plan.limit, plan.boxes), take)]
 
     body = [
         *_cleared(selected, count),
         tirx.AllocBuffer(left),
-        on_stack(best),
+        *map(on_stack, (many, kept, best)),
         loop("b", plan.batch, lambda b: [loop("c", plan.classes, lambda c: each_class(b, c))]),
     ]
     return _function([boxes, scores, selected, count], body)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.protobuf import attributes_of
+from eq_tvm.importer.static.counted import Rows
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 _MOST_ITERATIONS = 4096
@@ -32,10 +33,59 @@ def _if(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> boo
     choice = specializer.reshape(node.input[0], [])
     for name, one, two in zip(node.output, then, other, strict=True):
         types = [specializer.types.get(result) for result in (one, two)]
-        if types[0] is None or types[0] != types[1]:
+        counted = _counted(specializer, choice, one, two)
+        if counted is not None:
+            _choose_rows(specializer, choice, (one, two), name, counted)
+        elif types[0] is None or types[0] != types[1] or one in specializer.rows or two in specializer.rows:
             raise specializer.refusal(node, f"gives tensors of different types, and {remedy}")
-        specializer.call("Where", choice, one, two, output=name)
+        else:
+            specializer.call("Where", choice, one, two, output=name)
     return True
+
+
+def _counted(specializer: Specializer, choice: str, *results: str) -> Rows | None:
+    """How many rows a choice of two tensors has that differ in that, or None."""
+    axes = {specializer.rows[name].axis for name in results if name in specializer.rows}
+    types = [specializer.types.get(name) for name in results]
+    if len(axes) != 1 or None in types or len({ty.tensor_type.elem_type for ty in types if ty}) != 1:
+        return None
+    (axis,) = axes
+    shapes = [specializer.shape(name) for name in results]
+    others = [shape[:axis] + shape[axis + 1 :] for shape in shapes]
+    if len(shapes[0]) != len(shapes[1]) or others[0] != others[1]:
+        return None
+    counts = [
+        specializer.rows[name].count if name in specializer.rows else specializer.constant(np.array([shape[axis]]))
+        for name, shape in zip(results, shapes, strict=True)
+    ]
+    count = counts[0] if counts[0] == counts[1] else specializer.call("Where", choice, *counts)
+    return Rows(axis, max(shape[axis] for shape in shapes), count)
+
+
+def _choose_rows(specializer: Specializer, choice: str, results: Sequence[str], output: str, rows: Rows) -> None:
+    """One of two tensors that have room for the rows of either; of those that never have any, the other."""
+    filled = [name for name in results if 0 not in specializer.shape(name)]
+    roomy = []
+    for name in filled:
+        shape = specializer.shape(name)
+        shape[rows.axis] = rows.most - shape[rows.axis]
+        dtype = helper.tensor_dtype_to_np_dtype(specializer.types[name].tensor_type.elem_type)
+        rest = [specializer.constant(np.zeros(shape, dtype))] if shape[rows.axis] else []
+        roomy.append(_with_rows(specializer, rows, "Concat", name, *rest, axis=rows.axis) if rest else name)
+    if len(roomy) == 2:
+        chosen = _with_rows(specializer, rows, "Where", choice, *roomy)
+    else:
+        chosen = _with_rows(specializer, rows, "Identity", *roomy)
+    if all(name in specializer.places for name in filled):
+        specializer.places.add(chosen)
+    specializer.alias(output, chosen)
+
+
+def _with_rows(specializer: Specializer, rows: Rows, op_type: str, *operands: str, **attributes: int) -> str:
+    name = specializer.new_name(op_type)
+    specializer.rows[name] = rows
+    specializer.keep(helper.make_node(op_type, operands, [name], name=name, **attributes))
+    return name
 
 
 def _loop(specializer: Specializer, node: NodeProto, scope: dict[str, str]) -> bool:
@@ -122,5 +172,6 @@ def _stack(specializer: Specializer, node: NodeProto, parts: Sequence[str], axis
 
 def _endless(specializer: Specializer, node: NodeProto) -> Exception:
     what = f"does not iterate a fixed number of times (at most {_MOST_ITERATIONS}); only such loops can be compiled"
-    decided = " ".join(f"--constant {name}=VALUE" for name in specializer.sources(*node.input[:2]))
-    return specializer.refusal(node, f"{what}: fix it with {decided}" if decided else what)
+    sources = [name for name in specializer.sources(*node.input[:2]) if len(specializer.shape(name)) < 2]  # no images
+    decided = " ".join(f"--constant {name}=VALUE" for name in sources)
+    return specializer.refusal(node, f"{what}: {f'fix it with {decided}' if decided else 'cut the model before it'}")

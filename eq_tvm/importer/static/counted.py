@@ -29,6 +29,22 @@ class Rows:
     count: str
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number that the data choose, which is not negative.
+
+    Attributes
+    ----------
+    tensor : str
+        That has it, int64 (1).
+    least, most : int
+    """
+
+    tensor: str
+    least: int
+    most: int
+
+
 def rows_of(model: onnx.ModelProto) -> dict[str, Rows]:
     """The tensors of a specialized model that have as many rows as the data choose."""
     text = next((each.value for each in model.metadata_props if each.key == _ROWS), "{}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from eq_tvm.importer.static import batch_norm, control_flow, empty, quantized, selection, sequences, shapes, windows
-from eq_tvm.importer.static.rows import follow
+from eq_tvm.importer.static.rows import follow, settle_numbers
 from eq_tvm.importer.static.specializer import Handler, Specializer
 
 
@@ -36,6 +36,7 @@ def specialize(path: str | Path, model: onnx.ModelProto) -> onnx.ModelProto:
     """
     specializer = Specializer(path, model, _HANDLERS, follow)
     specializer.run(model.graph.node, {})
+    settle_numbers(specializer, [value.name for value in model.graph.output])
     return specializer.result(model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static.axes import from_the_front
-from eq_tvm.importer.static.counted import Rows, note_rows, rows_of, settled_of
+from eq_tvm.importer.static.counted import Number, note_rows, rows_of, settled_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
 
@@ -41,8 +42,11 @@ class Specializer:
         What is left to be computed.
     rows : dict of str to Rows
         Of tensors with as many rows as the data choose.
-    row_shapes : dict of str to (Rows, numpy.ndarray)
-        Shapes of such tensors.
+    numbers : dict of str to numpy.ndarray
+        Integers that are known but for numbers that the data choose, as in shapes of such tensors: placeholders stand
+        for those.
+    counts : dict of int to Number
+        What the placeholders stand for.
     places : set of str
         Tensors of indices that are never negative: what counts from behind would depend on the number of rows.
     settled : set of str
@@ -54,7 +58,7 @@ class Specializer:
         path: str | Path,
         model: onnx.ModelProto,
         handlers: Mapping[str, Handler],
-        follow: Callable[[Specializer, NodeProto], bool],
+        follow: Callable[[Specializer, NodeProto], NodeProto | None],
     ) -> None:
         self.path = path
         self._handlers, self._follow = handlers, follow
@@ -66,11 +70,14 @@ class Specializer:
         self.aliases: dict[str, str] = {}
         self.nodes: list[NodeProto] = []
         self.rows = rows_of(model)  # of one that was specialized before it was converted
-        self.row_shapes: dict[str, tuple[Rows, np.ndarray]] = {}
+        self.numbers: dict[str, np.ndarray] = {}
+        self.counts: dict[int, Number] = {}
         self.places: set[str] = set()
         self.settled = settled_of(model)
         self._made: dict[tuple[Any, ...], str] = {}
         self._names = 0
+        self._taken = {name for node in model.graph.node for name in node.output} | self.types.keys()
+        self._taken |= {tensor.name for tensor in model.graph.initializer}
         for tensor in model.graph.initializer:
             self.set_constant(tensor.name, tensor)
         for name, ty in list(self.types.items()):
@@ -92,9 +99,10 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
-        node = from_the_front(node, self.opset, self._rank(node))
-        if self._follow(self, node):
+        followed = self._follow(self, from_the_front(node, self.opset, self._rank(node)))
+        if followed is None:
             return
+        node = followed
         own = node.domain in ("", "ai.onnx", OURS)
         handler = self._handlers.get(node.op_type if own else f"{node.domain}.{node.op_type}")
         if handler is not None and handler(self, node, scope or {}):
@@ -213,6 +221,8 @@ class Specializer:
     def new_name(self, stem: str) -> str:
         """A name that no tensor has."""
         self._names += 1
+        while f"{stem}:{self._names}" in self._taken:
+            self._names += 1
         return f"{stem}:{self._names}"
 
     def refusal(self, node: NodeProto, reason: str) -> UserError:
@@ -239,14 +249,12 @@ class Specializer:
         """The model of what is left to be computed."""
         outputs = [value.name for value in model.graph.output]
         for name in outputs:
-            if self.resolve(name) in self.row_shapes:
-                raise UserError(f"{self.path}: output {name!r} is a shape that depends on the data: cut the model")
             if name in self.sequences:
                 raise UserError(f"{self.path}: output {name!r} is a sequence; only tensors can be compiled")
             if (source := self.resolve(name)) != name:
                 self.keep(helper.make_node("Identity", [source], [name], name=name))
                 self.rows |= {name: self.rows[source]} if source in self.rows else {}
-        counts = dict.fromkeys(self.rows[name].count for name in outputs if name in self.rows)
+        counts = self._counts(outputs)
         outputs += [count for count in counts if count not in outputs]
         read: set[str] = set(outputs)
         nodes: list[NodeProto] = []
@@ -272,6 +280,18 @@ class Specializer:
         result = helper.make_model(graph, opset_imports=[*opsets.values()], ir_version=max(model.ir_version, 4))
         note_rows(result, self.rows, self.settled)
         return result
+
+    def _counts(self, outputs: Iterable[str]) -> list[str]:
+        """The tensors that count the outputs' rows, by names that end so."""
+        counted = {name: self.rows[name] for name in outputs if name in self.rows}
+        counts: dict[str, str] = {}
+        for name, rows in counted.items():
+            if rows.count not in counts:
+                counts[rows.count] = rows.count if rows.count.endswith(_COUNT) else f"{name}{_COUNT}"
+                if counts[rows.count] != rows.count:
+                    self.keep(helper.make_node("Identity", [rows.count], [counts[rows.count]], name=f"{name}{_COUNT}"))
+            self.rows[name] = replace(rows, count=counts[rows.count])
+        return list(counts.values())
 
     def _set_empty(self, name: str, ty: TypeProto) -> None:
         dtype = helper.tensor_dtype_to_np_dtype(ty.tensor_type.elem_type)
@@ -335,6 +355,7 @@ _OTHER_DOMAINS = {
 # Operators without data: all operands decide the shape
 _DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _WITH_WINDOWS = {"AveragePool", "Conv", "LpPool", "MaxPool"}
+_COUNT = ":count"
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 

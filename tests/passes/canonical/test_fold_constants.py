@@ -22,6 +22,8 @@ EXPRESSIONS = {
     "take": lambda: relax.op.take(
         const(9, 1, 1), relax.const(np.array([8, 0, 3, -1, 5, 12]), "int64"), axis=0, mode="wrap"
     ),
+    "strided_slice": lambda: relax.op.strided_slice(const(1, 13, 1, 1), [1, -1], [1, -9], [2**40, 9], [2, 1]),
+    "strided_slice backwards": lambda: relax.op.strided_slice(const(6, 1, 1), [0], [5], [-7], [-1]),
     "64 bits": lambda: relax.op.astype(relax.const(np.array([2**40]), "int64"), "float32"),
     "astype": lambda: relax.op.astype(relax.const(random(6, 1, 1).astype("float16")), "float32"),
 }
@@ -59,3 +61,13 @@ def test_quantized_constants(axis, count):
         if expected is None:
             expected = np.clip(np.rint(constant / scale.reshape(along)) + zero.reshape(along), -128, 127)
         np.testing.assert_array_equal(array(result), expected)
+
+
+def test_slices():
+    x = np.arange(24).reshape(2, 12)
+    for begin, end, step in [(0, 12, 1), (-5, 2**40, 2), (-40, -1, 3), (11, 0, -2)]:
+        sliced = relax.op.strided_slice(relax.const(x), [1], [begin], [end], [step])
+        extent = len(range(12)[begin:end:step])
+        mod = module(lambda v, s=sliced: relax.op.add(v, relax.op.astype(s, "float32")), (2, extent))
+        ((_, result),) = [binding.value.args for binding in FoldConstants()(mod)["main"].body.blocks[0].bindings]
+        np.testing.assert_array_equal(array(result), x[:, begin:end:step])

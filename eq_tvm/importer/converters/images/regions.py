@@ -59,7 +59,9 @@ def _pooled(
             places.append(first + bins[axis].astype(dtype) * size + center)
             counts.append(count)
             samples.append(sample)
-        products = _neighbors(data, images[r].astype("int32"), c, places)
+        last = tirx.const(int(data.shape[0]) - 1, images.dtype)  # of a region that there is not, any number may come
+        image = te.max(te.min(images[r], last), tirx.const(0, images.dtype)).astype("int32")
+        products = _neighbors(data, image, c, places)
         empty = tirx.any(*(count <= 0 for count in counts))
         if mode == "max":
             return te.max(tirx.if_then_else(empty, tirx.const(0, dtype), reduce(te.max, products)), axis=samples)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
 from eq_tvm.importer.protobuf import copy_of
 from eq_tvm.importer.static.counted import Rows
+from eq_tvm.importer.static.rows.masking import computed, inside
 from eq_tvm.importer.static.rows.rule import across
 from eq_tvm.importer.static.selection import HANDLERS
 from eq_tvm.importer.static.specializer import Specializer
@@ -18,9 +19,9 @@ def nonzero(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     if data not in specializer.rows:
         raise across(specializer, node)
     if specializer.types[data].tensor_type.elem_type != TensorProto.BOOL:
-        data = _computed(specializer, "Cast", data, to=TensorProto.BOOL)
-    inside = _inside(specializer, rows, len(specializer.shape(data)))
-    HANDLERS["NonZero"](specializer, copy_of(node, [_computed(specializer, "And", data, inside)]), {})
+        data = computed(specializer, "Cast", data, to=TensorProto.BOOL)
+    there = inside(specializer, rows, len(specializer.shape(data)))
+    HANDLERS["NonZero"](specializer, copy_of(node, [computed(specializer, "And", data, there)]), {})
 
 
 def suppression(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
@@ -30,27 +31,5 @@ def suppression(specializer: Specializer, node: NodeProto, rows: Rows) -> None:
     if None in given or [each.axis for each in given if each] != [1, 2] or any(n in specializer.rows for n in others):
         raise across(specializer, node)
     lowest = specializer.constant(np.float32(-np.inf))
-    masked = _computed(specializer, "Where", _inside(specializer, rows, 3, 2), scores, lowest)
+    masked = computed(specializer, "Where", inside(specializer, rows, 3, 2), scores, lowest)
     HANDLERS["NonMaxSuppression"](specializer, copy_of(node, [boxes, masked, *others]), {})
-
-
-def _inside(specializer: Specializer, rows: Rows, rank: int, axis: int | None = None) -> str:
-    """Which rows there are, with one axis for each of a tensor's."""
-    axis = rows.axis if axis is None else axis
-    extents = [-1 if i == axis else 1 for i in range(rank)]
-    places = specializer.once(
-        ("places", rows.most, *extents), lambda: specializer.constant(np.arange(rows.most).reshape(extents))
-    )
-    return _computed(specializer, "Less", places, rows.count)
-
-
-def _computed(specializer: Specializer, op_type: str, *operands: str, **attributes: int) -> str:
-    """A tensor that means something in all rows; the same for the same operands."""
-
-    def computed() -> str:
-        name = specializer.new_name(op_type)
-        specializer.settled.add(name)
-        specializer.keep(helper.make_node(op_type, operands, [name], name=name, **attributes))
-        return name
-
-    return specializer.once((op_type, *operands), computed)

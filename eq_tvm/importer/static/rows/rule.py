@@ -31,9 +31,9 @@ def keep(specializer: Specializer, node: NodeProto, rows: Rows, axis: int | None
     Raises
     ------
     UserError
-        There is no such axis, or an operand is a shape with a placeholder.
+        There is no such axis.
     """
-    if axis is None or any(name in specializer.row_shapes for name in node.input):
+    if axis is None:
         raise across(specializer, node)
     specializer.keep(node)
     specializer.rows.update((name, replace(rows, axis=axis)) for name in node.output if name)

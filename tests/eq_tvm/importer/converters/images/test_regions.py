@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx_models import check_against_onnxruntime, write_model
+from onnx_models import canonical, check_against_onnxruntime, run_float, write_model
 
 REGIONS = np.float32([[0, 0, 6, 5], [1.5, 2.25, 9, 7], [-3, -1, 4, 12], [3, 3, 3, 3]])
 
@@ -18,3 +18,13 @@ def test_roi_align(tmp_path, mode, coordinates, ratio, scale):
     nodes = [("RoiAlign", "x r i", "y", attributes)]
     write_model(tmp_path / "m.onnx", nodes, {"x": (2, 3, 8, 9)}, ["y"], operands)
     check_against_onnxruntime(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("image", [-(2**40), -1, 2, 2**40])
+def test_an_image_that_there_is_not_reads_nothing_else(tmp_path, image):
+    """Where regions are as many as the data choose, the others' numbers may be anything."""
+    operands = {"r": REGIONS[:1], "i": np.array([image])}
+    write_model(tmp_path / "m.onnx", [("RoiAlign", "x r i", "y", {})], {"x": (2, 1, 8, 9)}, ["y"], operands)
+    data = np.stack([np.full((1, 8, 9), value, np.float32) for value in (3, 5)])
+    (result,) = run_float(canonical(tmp_path / "m.onnx"), data)
+    assert result.item() == pytest.approx(3 if image < 0 else 5)
