@@ -16,7 +16,7 @@ from peers import machine
 from reports.accuracy_report import put_between, table_line
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "pytorch.md"
-_BEGIN = "<!-- table: python -m formats.torchvision_models --write -->"
+_BEGIN = "<!-- table: python -m imported.torchvision_models --write -->"
 _SIZES = {"inception_v3": 299, "detection": 320, "segmentation": 224}
 _STATISTICS = 2  # forward passes that give batch norms theirs
 
@@ -31,13 +31,13 @@ def main() -> int:
 
     found = []
     for name in options.models or _models():
-        command = [sys.executable, "-m", "formats.torchvision_models", "--one", name]
+        command = [sys.executable, "-m", "imported.torchvision_models", "--one", name]
         done = subprocess.run(command, capture_output=True, text=True)
         last = done.stdout.splitlines()[-1:] or [json.dumps({"error": f"ended with {done.returncode}"})]
         found.append({"name": name, **json.loads(last[0])})
         print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    made_with = f"`python -m formats.torchvision_models --write`; {machine.made_with()}, {versions}."
+    made_with = f"`python -m imported.torchvision_models --write`; {machine.made_with()}, {versions}."
     text = f"{made_with}\n\n{_summary(found)}\n\n{_table(found)}"
     print(text)
     if options.write:
