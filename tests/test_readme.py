@@ -88,6 +88,9 @@ _COMMAND = {"sh": r"^python -m eq_tvm (.*)()$", "console": r"^\$ python -m eq_tv
 
 @pytest.mark.parametrize("text", [text for _, text in blocks("python")])
 def test_python(folder, text, capsys):
+    if "import torch" in text:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+        pytest.importorskip("onnxscript")
     exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
 

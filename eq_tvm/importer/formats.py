@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,10 @@ def file_of(module: Any, example: Any) -> Path:
 @functools.lru_cache(maxsize=16)
 def _converted(path: Path, changed: int) -> Path:
     home, _, name = _READERS[path.suffix.lower()].partition(":")
-    return _saved(getattr(import_module(home), name)(path), path.stem)
+    model = getattr(import_module(home), name)(path)
+    if model.doc_string:  # what its reader left out
+        warnings.warn(f"{path.name}: {model.doc_string}", stacklevel=2)
+    return _saved(model, path.stem)
 
 
 def _saved(model: onnx.ModelProto, name: str) -> Path:
