@@ -1,0 +1,153 @@
+"""An ONNX graph, written node by node with the type of every value at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, TypeProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from eq_tvm.importer.protobuf import extents
+
+if TYPE_CHECKING:
+    from eq_tvm.importer.relay.accumulator import Accumulator
+
+OPSET = 17
+_LARGE = 1024  # elements: constants beyond are no shapes, axes or the like
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The real numbers that integers stand for: (integer - zero_point) * scale, along `axis` if there are several."""
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int = -1
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : str
+        As Relay and numpy call it.
+    array : numpy.ndarray, optional
+        Of constants.
+    quantization : Quantization, optional
+        Of integers of which that is known.
+    accumulator : Accumulator, optional
+        Of the int32 sums of a quantized layer: these are written only once their scale is known, and `name` is empty.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    array: np.ndarray | None = None
+    quantization: Quantization | None = None
+    accumulator: Accumulator | None = None
+
+
+class GraphWriter:
+    """Nodes and initializers, in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+        self.names: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        """The name, or it with a number where it is taken."""
+        candidate, number = name, 1
+        while candidate in self.names:
+            candidate, number = f"{name}_{number}", number + 1
+        self.names.add(candidate)
+        return candidate
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: str) -> Value:
+        """An input of the graph."""
+        return Value(self.unique(name), shape, dtype)
+
+    def constant(self, array: Any, name: str = "constant") -> Value:
+        """A constant; those of the same content under one name are written twice."""
+        array = np.asarray(array)
+        value = Value(self.unique(name), array.shape, array.dtype.name, array)
+        self.initializers[value.name] = array
+        return value
+
+    def emit(self, name: str, operator: str, inputs: Sequence[Value | None], **attributes: Any) -> Value:
+        """A node with one result."""
+        return self.emit_several(name, operator, inputs, 1, **attributes)[0]
+
+    def emit_several(
+        self, name: str, operator: str, inputs: Sequence[Value | None], count: int, **attributes: Any
+    ) -> list[Value]:
+        """A node with `count` results. What only moves constants is computed at once.
+
+        Raises
+        ------
+        ValueError
+            Shapes and dtypes that the operator doesn't take.
+        """
+        name = self.unique(name)
+        outputs = [name, *(self.unique(f"{name}.{i}") for i in range(1, count))]
+        node = helper.make_node(operator, [v.name if v else "" for v in inputs], outputs, name=name, **attributes)
+        given = [value for value in inputs if value is not None]
+        if operator in _MOVES and all(value.array is not None for value in given):
+            feeds = {value.name: value.array for value in given}
+            results = ReferenceEvaluator(node).run(None, feeds)
+            self.names.difference_update(outputs)
+            return [self.constant(result, output) for result, output in zip(results, outputs, strict=True)]
+        types = self._types(node, given)
+        self.nodes.append(node)
+        return [Value(output, tuple(extents(ty)), _dtype(ty)) for output, ty in zip(outputs, types, strict=True)]
+
+    def _types(self, node: onnx.NodeProto, given: Sequence[Value]) -> list[TypeProto]:
+        small = {
+            value.name: numpy_helper.from_array(value.array, value.name)
+            for value in given
+            if value.array is not None and value.array.size <= _LARGE
+        }
+        try:
+            found = onnx.shape_inference.infer_node_outputs(
+                onnx.defs.get_schema(node.op_type, OPSET),
+                node,
+                {value.name: _type(value) for value in given},
+                small,
+                opset_imports=[helper.make_opsetid("", OPSET)],
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+            raise ValueError(f"ONNX's {node.op_type} does not take it ({_last_line(error)})") from None
+        types = [found[output] for output in node.output if output in found]
+        static = [ty for ty in types if all(axis.HasField("dim_value") for axis in ty.tensor_type.shape.dim)]
+        if len(static) < len(node.output) or not all(ty.tensor_type.HasField("shape") for ty in types):
+            raise ValueError("the shape of its result is not static; save the module with static shapes")
+        return types
+
+
+_MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Slice", "Concat", "Expand"}
+
+
+def onnx_dtype(dtype: str) -> int:
+    """ONNX's number of a dtype."""
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _type(value: Value) -> TypeProto:
+    return helper.make_tensor_type_proto(onnx_dtype(value.dtype), value.shape)
+
+
+def _dtype(ty: TypeProto) -> str:
+    elements = ty.tensor_type.elem_type
+    return "" if elements == TensorProto.UNDEFINED else helper.tensor_dtype_to_np_dtype(elements).name
+
+
+def _last_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,101 @@
+"""Poolings, in any layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eq_tvm.importer.relay.graph_writer import Value
+from eq_tvm.importer.relay.layouts import convert_layout, parse_layout
+from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.operators.convolution import pads
+
+_LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
+def _in_plain(rank: int, pool: Any) -> Rule:
+    """Pool channels first, of floats."""
+
+    def rule(operation: Operation) -> Value:
+        layout = operation.get("layout", _LAYOUTS[rank])
+        data = operation.value()
+        kept = _plain(layout, rank)
+        value = convert_layout(operation, data, layout, kept)
+        result = pool(operation, value)
+        return convert_layout(operation, result, kept, operation.get("out_layout", "") or layout)
+
+    return rule
+
+
+def _plain(layout: str, rank: int) -> str:
+    """Channels first, whatever the order of the other axes is called."""
+    letters = {axis.letter for axis in parse_layout(layout)}
+    plain = _LAYOUTS[rank]
+    return plain if letters == set(plain) else layout
+
+
+def _window(operation: Operation, data: Value, rank: int) -> dict[str, Any]:
+    kernel = operation.ints("pool_size")
+    strides = operation.ints("strides", [1] * rank)
+    dilations = operation.ints("dilation", [1] * rank)
+    padding = pads(operation.ints("padding", [0] * rank), rank)
+    if operation.get("ceil_mode", 0):
+        for i, size in enumerate(data.shape[2:]):
+            window = dilations[i] * (kernel[i] - 1) + 1
+            begin, end = padding[i], padding[i + rank]
+            count = (size + begin + end - window + strides[i] - 1) // strides[i] + 1
+            padding[i + rank] = max((count - 1) * strides[i] + window - size - begin, 0)
+    attributes = {"kernel_shape": kernel, "strides": strides, "pads": padding}
+    return {**attributes, "dilations": dilations} if set(dilations) != {1} else attributes
+
+
+def _max_pool(rank: int) -> Rule:
+    def pool(operation: Operation, data: Value) -> Value:
+        return operation.emit("MaxPool", [data], **_window(operation, data, rank))
+
+    return _in_plain(rank, pool)
+
+
+def _average_pool(rank: int) -> Rule:
+    def pool(operation: Operation, data: Value) -> Value:
+        attributes = _window(operation, data, rank)
+        if "dilations" in attributes:
+            raise ValueError("it averages with dilation, which ONNX's operator set 17 does not; leave it out")
+        include = int(bool(operation.get("count_include_pad", 0)))
+        real = operation.cast(data, "float32") if "int" in data.dtype else data
+        result = operation.emit("AveragePool", [real], count_include_pad=include, **attributes)
+        return operation.cast(result, data.dtype)  # the quotient of integers is cut off, as in Relay
+
+    return _in_plain(rank, pool)
+
+
+def _global_pool(operator: str) -> Rule:
+    def pool(operation: Operation, data: Value) -> Value:
+        return operation.emit(operator, [data])
+
+    return _in_plain(2, pool)
+
+
+def _adaptive_pool(rank: int, kind: str) -> Rule:
+    def pool(operation: Operation, data: Value) -> Value:
+        space = list(data.shape[2:])
+        wanted = operation.ints("output_size", []) or space
+        wanted = wanted * rank if len(wanted) == 1 else wanted
+        if set(wanted) == {1}:
+            return operation.emit(f"Global{kind}Pool", [data])
+        if any(size % count for size, count in zip(space, wanted, strict=True)):
+            raise ValueError(f"it pools {space} to {wanted}, with windows of several sizes; pool to a divisor")
+        kernel = [size // count for size, count in zip(space, wanted, strict=True)]
+        return operation.emit(f"{kind}Pool", [data], kernel_shape=kernel, strides=kernel)
+
+    return _in_plain(rank, pool)
+
+
+RULES: dict[str, Rule] = {
+    **{f"nn.max_pool{rank}d": _max_pool(rank) for rank in _LAYOUTS},
+    **{f"nn.avg_pool{rank}d": _average_pool(rank) for rank in _LAYOUTS},
+    **{f"nn.adaptive_max_pool{rank}d": _adaptive_pool(rank, "Max") for rank in _LAYOUTS},
+    **{f"nn.adaptive_avg_pool{rank}d": _adaptive_pool(rank, "Average") for rank in _LAYOUTS},
+    **{f"contrib.adaptive_{kind}_pool2d": _adaptive_pool(2, k) for kind, k in (("max", "Max"), ("avg", "Average"))},
+    "nn.global_max_pool2d": _global_pool("GlobalMaxPool"),
+    "nn.global_avg_pool2d": _global_pool("GlobalAveragePool"),
+}
