@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class Value:
         Of integers of which that is known.
     accumulator : Accumulator, optional
         Of the int32 sums of a quantized layer: these are written only once their scale is known, and `name` is empty.
+    narrow : Value, optional
+        Of int32, the 8 bits that it was cast from.
     """
 
     name: str
@@ -53,15 +55,23 @@ class Value:
     array: np.ndarray | None = None
     quantization: Quantization | None = None
     accumulator: Accumulator | None = None
+    narrow: Value | None = None
 
 
 class GraphWriter:
-    """Nodes and initializers, in order."""
+    """Nodes and initializers, in order.
+
+    Attributes
+    ----------
+    dequantized : dict
+        Real numbers that integers stand for, by their names, scales and zero points.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
         self.names: set[str] = set()
+        self.dequantized: dict[tuple[Hashable, ...], Value] = {}
 
     def unique(self, name: str) -> str:
         """The name, or it with a number where it is taken."""

@@ -52,8 +52,8 @@ def read_module(text: str) -> Module:
     return Module({name: value for name, value in functions.items() if isinstance(value, Function)}, graph.version)
 
 
-def read_constants(text: str) -> list[np.ndarray]:
-    """What ``meta[relay.Constant]`` of a module's text refers to: its metadata is such JSON.
+def read_metadata(text: str) -> dict[str, list[np.ndarray | dict[str, Any]]]:
+    """What ``meta[KIND][NUMBER]`` in a module's text refers to, by kind: constants, and attributes of calls.
 
     Raises
     ------
@@ -63,10 +63,14 @@ def read_constants(text: str) -> list[np.ndarray]:
     graph = NodeGraph(text)
     if graph.kind(graph.root) not in ("Map", "StrMap"):
         raise ValueError("its metadata is not a map")
-    tables = dict(graph.pairs(graph.root))
-    if "relay.Constant" not in tables:
-        return []
-    return [graph.constant(node).value for node in graph.items(tables["relay.Constant"])]
+    return {
+        str(kind): [
+            graph.constant(node).value if kind == "relay.Constant" else graph.operator_attributes(node)
+            for node in graph.items(nodes)
+        ]
+        for kind, nodes in graph.pairs(graph.root)
+        if kind == "relay.Constant" or str(kind).startswith("relay.attrs.")
+    }
 
 
 class NodeGraph:

@@ -22,7 +22,7 @@ from eq_tvm.importer.relay.expressions import (
     Unsupported,
     Var,
 )
-from eq_tvm.importer.relay.node_graph import read_constants
+from eq_tvm.importer.relay.node_graph import read_metadata
 from eq_tvm.importer.relay.tokens import Token, tokens
 
 _METADATA = re.compile(r"^\s*(?:#\[metadata\]|METADATA:)", re.MULTILINE)
@@ -37,7 +37,7 @@ def parse_module(text: str) -> Module:
         What is no Relay, or truncated; names the line. Constants that the text leaves out.
     """
     parts = _METADATA.split(text, maxsplit=1)
-    return Module(_Parser(parts[0], read_constants(parts[1]) if len(parts) > 1 else None).module())
+    return Module(_Parser(parts[0], read_metadata(parts[1]) if len(parts) > 1 else {}).module())
 
 
 _BINARY: tuple[Mapping[str, str], ...] = (  # the loosest first
@@ -60,8 +60,8 @@ _SUFFIXES = {"f": "float", "i": "int", "u": "uint"}
 class _Parser:
     """Recursive descent. Only expressions that are written inside each other recurse: networks come line by line."""
 
-    def __init__(self, text: str, constants: list[np.ndarray] | None) -> None:
-        self.tokens, self.at, self.constants = list(tokens(text)), 0, constants
+    def __init__(self, text: str, metadata: dict[str, list[Any]]) -> None:
+        self.tokens, self.at, self.metadata = list(tokens(text)), 0, metadata
         self.scope: dict[str, Expr] = {}
         self.free: list[Var] = []
 
@@ -243,6 +243,9 @@ class _Parser:
                 name = self.expect("name").text
                 self.need("=")
                 attrs[name] = self.attribute()
+            elif self.next.text == "meta" and self.tokens[self.at + 2].text.startswith("relay.attrs."):
+                self.at += 1
+                attrs.update(self.meta())
             else:
                 args.append(self.expression())
 
@@ -296,7 +299,8 @@ class _Parser:
         if token.text == "fn":
             return self.function()
         if token.text == "meta":
-            return self.meta(token)
+            value = self.meta()
+            return Constant(value) if isinstance(value, np.ndarray) else Unsupported("metadata as a value")
         if token.text in _LITERALS:
             return Constant(np.array(_LITERALS[token.text]))
         if token.text == "if":
@@ -315,23 +319,22 @@ class _Parser:
             return Constant(value.astype(token.text))
         return token.text
 
-    def meta(self, token: Token) -> Expr:
+    def meta(self) -> Any:
+        """What ``meta[KIND][NUMBER]`` refers to, behind ``meta``."""
+        line = self.next.line
         self.need("[")
         kind = self.expect("name").text
         self.need("]")
         self.need("[")
-        index = int(self.expect("number").text)
+        number = self.expect("number").text
         self.need("]")
-        if kind != "relay.Constant":
-            return Unsupported(f"meta[{kind}]")
-        if self.constants is None:
+        found = self.metadata.get(kind)
+        if found is None or not number.isdigit() or int(number) >= len(found):
             raise ValueError(
-                f"line {token.line}: the text has the constant meta[relay.Constant][{index}], but not its value; "
-                "save the module with tvm.ir.save_json(mod), or mod.astext(show_meta_data=True)"
+                f"line {line}: the text has meta[{kind}][{number}], but not its value; save the module with "
+                "tvm.ir.save_json(mod), or mod.astext(show_meta_data=True)"
             )
-        if index >= len(self.constants):
-            raise ValueError(f"line {token.line}: the metadata has no constant {index}")
-        return Constant(self.constants[index])
+        return found[int(number)]
 
     # Numbers, attributes, types
 

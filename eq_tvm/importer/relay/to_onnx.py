@@ -25,6 +25,7 @@ from eq_tvm.importer.relay.expressions import (
 from eq_tvm.importer.relay.graph_writer import OPSET, GraphWriter, Value, onnx_dtype
 from eq_tvm.importer.relay.operation import Operation, Result
 from eq_tvm.importer.relay.operators import RULES
+from eq_tvm.importer.relay.quantized_values import on_integers
 
 
 def to_onnx(module: Module, params: Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -193,7 +194,7 @@ class _Walk:
         self.count += 1
         operation = Operation(operator, name, args, call.attrs, self.writer, self.module.version)
         try:
-            return rule(operation)
+            return rule(operation) if operator.startswith("qnn.") else on_integers(operation, rule)
         except (ValueError, TypeError, IndexError, KeyError) as error:
             raise ValueError(f"operator {operator} (node {name!r}): {_said(error)}") from error
 

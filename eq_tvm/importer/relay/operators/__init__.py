@@ -10,6 +10,7 @@ from eq_tvm.importer.relay.operators import (
     normalization,
     pooling,
     products,
+    quantized,
     reductions,
     selection,
 )
@@ -23,6 +24,7 @@ RULES: dict[str, Rule] = {
     **normalization.RULES,
     **pooling.RULES,
     **products.RULES,
+    **quantized.RULES,
     **reductions.RULES,
     **selection.RULES,
 }

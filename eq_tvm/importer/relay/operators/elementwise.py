@@ -118,6 +118,19 @@ def _not_equal(operation: Operation) -> Value:
     return operation.emit("Not", [operation.emit("Equal", [operation.value(0), operation.value(1)])])
 
 
+def _shift(*, left: bool) -> Rule:
+    """As products and quotients, as ONNX shifts what has no sign only; of 32 bits, exact in float64."""
+
+    def rule(operation: Operation) -> Value:
+        data = operation.value(0)
+        factor = operation.constant(2.0 ** operation.array(1).astype(np.float64))
+        operator = "Mul" if left else "Div"
+        shifted = operation.emit(operator, [operation.cast(data, "float64"), factor])
+        return operation.cast(operation.emit("Floor", [shifted]), data.dtype)
+
+    return rule
+
+
 def _cast(operation: Operation) -> Value:
     data, dtype = operation.value(), operation.get("dtype", "")
     if dtype in ("custom", "") or not hasattr(np, dtype.rstrip("_") + ("_" if dtype == "bool" else "")):
@@ -141,7 +154,7 @@ def _finite(operation: Operation) -> Value:
 
 
 def _leaky_relu(operation: Operation) -> Value:
-    return operation.emit("LeakyRelu", [operation.value()], alpha=float(operation.get("alpha", 0.01)))
+    return operation.emit("LeakyRelu", [operation.value()], alpha=float(operation.get("alpha", 0.25)))
 
 
 _UNARY = {
@@ -211,6 +224,8 @@ RULES: dict[str, Rule] = {
     "floor_divide": _floor_divide,
     "floor_mod": _modulo(of_divisor=True),
     "isfinite": _finite,
+    "left_shift": _shift(left=True),
+    "right_shift": _shift(left=False),
     "log10": _logarithm(10),
     "log2": _logarithm(2),
     "mod": _modulo(of_divisor=False),

@@ -33,7 +33,7 @@ def _resize(rank: int) -> Rule:
     def rule(operation: Operation) -> Value:
         places = operation.get("coordinate_transformation_mode", "half_pixel")
         method = operation.get("method", "linear")
-        rounding = operation.get("rounding_method", "") or ("round" if places != "asymmetric" else "floor")
+        rounding = operation.get("rounding_method", "round") or ("round" if places == "align_corners" else "floor")
         if places not in _PLACES or method not in _METHODS or rounding not in _ROUNDINGS:
             raise ValueError(f"it resizes by {places}, {method}, {rounding}, which ONNX does not have")
         attributes: dict[str, Any] = {"coordinate_transformation_mode": places, "mode": _METHODS[method]}

@@ -208,6 +208,41 @@ def _blocks(operator: str) -> Rule:
     return rule
 
 
+def _space_to_batch(operation: Operation) -> Value:
+    """Blocks of the axes behind the first become images."""
+    data, blocks = operation.value(), operation.ints("block_shape")
+    widths = operation.get("paddings", [])
+    begins, ends = ([0, *(int(width[side]) for width in widths)] for side in (0, 1))
+    rest = [0] * (len(data.shape) - len(begins))
+    if any(begins) or any(ends):
+        amounts = operation.constant(np.array([*begins, *rest, *ends, *rest], np.int64))
+        fill = operation.constant(np.array(operation.get("pad_value", 0), data.dtype))
+        data = operation.emit("Pad", [data, amounts, fill])
+    count, shape = len(blocks), data.shape
+    cut = [part for size, block in zip(shape[1:], blocks, strict=False) for part in (size // block, block)]
+    parts = operation.reshape(data, [shape[0], *cut, *shape[1 + count :]])
+    inner, outer = [2 + 2 * i for i in range(count)], [1 + 2 * i for i in range(count)]
+    moved = operation.transpose(parts, [*inner, 0, *outer, *range(1 + 2 * count, len(parts.shape))])
+    return operation.reshape(moved, [shape[0] * math.prod(blocks), *cut[::2], *shape[1 + count :]])
+
+
+def _batch_to_space(operation: Operation) -> Value:
+    data, blocks = operation.value(), operation.ints("block_shape")
+    count, shape = len(blocks), data.shape
+    images = shape[0] // math.prod(blocks)
+    parts = operation.reshape(data, [*blocks, images, *shape[1:]])
+    order = [count, *(axis for i in range(count) for axis in (count + 1 + i, i))]
+    moved = operation.transpose(parts, [*order, *range(2 * count + 1, len(parts.shape))])
+    whole = [size * block for size, block in zip(shape[1:], blocks, strict=False)]
+    data = operation.reshape(moved, [images, *whole, *shape[1 + count :]])
+    crops = operation.get("crops", [])
+    if not any(map(any, crops)):
+        return data
+    begins, axes = [int(crop[0]) for crop in crops], list(range(1, 1 + count))
+    ends = [size - int(crop[1]) for size, crop in zip(whole, crops, strict=True)]
+    return operation.emit("Slice", [data, *(operation.constant(np.array(p, np.int64)) for p in (begins, ends, axes))])
+
+
 RULES: dict[str, Rule] = {
     "reshape": _reshape,
     "dyn.reshape": _reshape_to_constant,
@@ -225,6 +260,8 @@ RULES: dict[str, Rule] = {
     "broadcast_to": _broadcast_to,
     "dyn.broadcast_to": _broadcast_to,
     "broadcast_to_like": lambda operation: _broadcast(operation, operation.value(1).shape),
+    "nn.space_to_batch_nd": _space_to_batch,
+    "nn.batch_to_space_nd": _batch_to_space,
     "nn.depth_to_space": _blocks("DepthToSpace"),
     "nn.space_to_depth": _blocks("SpaceToDepth"),
 }

@@ -77,6 +77,8 @@ def _group_norm(operation: Operation) -> Value:
 
 def _lrn(operation: Operation) -> Value:
     data, back = _moved(operation, operation.value(0), operation.get("axis", 1))
+    if operation.get("norm_region", "ACROSS_CHANNELS") != "ACROSS_CHANNELS":
+        raise ValueError("it normalizes within channels, which ONNX does not have")
     result = operation.emit(
         "LRN",
         [data],

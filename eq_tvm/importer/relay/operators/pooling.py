@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import convert_layout, parse_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
@@ -62,10 +64,21 @@ def _average_pool(rank: int) -> Rule:
             raise ValueError("it averages with dilation, which ONNX's operator set 17 does not; leave it out")
         include = int(bool(operation.get("count_include_pad", 0)))
         real = operation.cast(data, "float32") if "int" in data.dtype else data
+        if include and operation.get("ceil_mode", 0):  # what the last windows reach beyond the padding does not count
+            real, include = _padded(operation, real, rank), 0
+            given = pads(operation.ints("padding", [0] * rank), rank)
+            rest = [max(pad - done, 0) for pad, done in zip(attributes["pads"], given, strict=True)]
+            attributes["pads"] = [0] * rank + rest[rank:]
         result = operation.emit("AveragePool", [real], count_include_pad=include, **attributes)
         return operation.cast(result, data.dtype)  # the quotient of integers is cut off, as in Relay
 
     return _in_plain(rank, pool)
+
+
+def _padded(operation: Operation, data: Value, rank: int) -> Value:
+    given = pads(operation.ints("padding", [0] * rank), rank)
+    amounts = operation.constant(np.array([0, 0, *given[:rank], 0, 0, *given[rank:]], np.int64))
+    return operation.emit("Pad", [data, amounts])
 
 
 def _global_pool(operator: str) -> Rule:
@@ -83,11 +96,32 @@ def _adaptive_pool(rank: int, kind: str) -> Rule:
         if set(wanted) == {1}:
             return operation.emit(f"Global{kind}Pool", [data])
         if any(size % count for size, count in zip(space, wanted, strict=True)):
+            if kind == "Average" and rank == 2:
+                return _uneven_averages(operation, data, wanted)
             raise ValueError(f"it pools {space} to {wanted}, with windows of several sizes; pool to a divisor")
         kernel = [size // count for size, count in zip(space, wanted, strict=True)]
         return operation.emit(f"{kind}Pool", [data], kernel_shape=kernel, strides=kernel)
 
     return _in_plain(rank, pool)
+
+
+def _uneven_averages(operation: Operation, data: Value, wanted: list[int]) -> Value:
+    """Windows of several sizes, as products with a matrix for each axis."""
+    rows, columns = (
+        operation.constant(_averages(size, count).astype(data.dtype))
+        for size, count in zip(data.shape[2:], wanted, strict=True)
+    )
+    across = operation.emit("MatMul", [data, operation.transpose(columns, [1, 0])])
+    return operation.emit("MatMul", [rows, across])
+
+
+def _averages(size: int, count: int) -> np.ndarray:
+    """The matrix (count, size) that averages the elements of each window."""
+    matrix = np.zeros((count, size))
+    for row in range(count):
+        begin, end = row * size // count, -(-(row + 1) * size // count)
+        matrix[row, begin:end] = 1 / (end - begin)
+    return matrix
 
 
 RULES: dict[str, Rule] = {

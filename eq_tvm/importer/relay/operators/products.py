@@ -9,29 +9,38 @@ from eq_tvm.importer.relay.operation import Operation, Rule
 
 def _dense(operation: Operation) -> Value:
     data, weight = operation.value(0), operation.value(1)
-    return product(operation, data, weight, transpose_a=False, transpose_b=True)
+    return product(operation, data, weight, False, True)
 
 
 def _packed_dense(operation: Operation) -> Value:
     layout = operation.get("weight_layout", "NC")
     weight = convert_layout(operation, operation.value(1), layout, "NC")
-    return product(operation, operation.value(0), weight, transpose_a=False, transpose_b=True)
+    return product(operation, operation.value(0), weight, False, True)
 
 
-def _matmul(*, transpose_b: bool) -> Rule:
-    def rule(operation: Operation) -> Value:
-        return product(
-            operation,
-            operation.value(0),
-            operation.value(1),
-            transpose_a=bool(operation.get("transpose_a", False)),
-            transpose_b=bool(operation.get("transpose_b", transpose_b)),
-        )
-
-    return rule
+def _matmul(operation: Operation) -> Value:
+    turned = (bool(operation.get(name, False)) for name in ("transpose_a", "transpose_b"))
+    return product(operation, operation.value(0), operation.value(1), *turned)
 
 
-def product(operation: Operation, left: Value, right: Value, *, transpose_a: bool, transpose_b: bool) -> Value:
+def _batch_matmul(operation: Operation) -> Value:
+    return product(operation, operation.value(0), operation.value(1), *turned_in_batches(operation))
+
+
+def turned_in_batches(operation: Operation) -> tuple[bool, bool]:
+    """Whether nn.batch_matmul takes its operands' last two axes exchanged.
+
+    Until TVM 0.8 that was always so of the second one, and no attribute; text has no attributes at their defaults,
+    which are that neither is. Shapes tell these apart.
+    """
+    turned_a, turned_b = bool(operation.get("transpose_a", False)), operation.attrs.get("transpose_b")
+    if turned_b is None:
+        inner = operation.value(0).shape[1 if turned_a else 2]
+        turned_b = bool(operation.version) or operation.value(1).shape[1] != inner
+    return turned_a, bool(turned_b)
+
+
+def product(operation: Operation, left: Value, right: Value, transpose_a: bool, transpose_b: bool) -> Value:
     """A product of floats, with either operand's last two axes exchanged or not."""
     if not left.dtype.startswith("float"):
         raise ValueError(f"it multiplies {left.dtype} of no known scale; save the module before it is quantized")
@@ -45,9 +54,14 @@ def _turned(operation: Operation, value: Value, turn: bool) -> Value:
     return operation.transpose(value, [*axes[:-2], axes[-1], axes[-2]]) if turn else value
 
 
+def _einsum(operation: Operation) -> Value:
+    return operation.emit("Einsum", operation.values(), equation=operation.get("equation", ""))
+
+
 RULES: dict[str, Rule] = {
+    "einsum": _einsum,
     "nn.dense": _dense,
     "nn.contrib_dense_pack": _packed_dense,
-    "nn.matmul": _matmul(transpose_b=False),
-    "nn.batch_matmul": _matmul(transpose_b=True),
+    "nn.matmul": _matmul,
+    "nn.batch_matmul": _batch_matmul,
 }

@@ -81,12 +81,25 @@ def _place(operator: str) -> Rule:
     return rule
 
 
+def _running(operation: Operation) -> Value:
+    """A sum of all up to each."""
+    data = operation.value()
+    dtype = operation.get("dtype", "") or data.dtype
+    if operation.attrs.get("axis") is None:
+        data, axis = operation.reshape(data, [-1]), 0
+    else:
+        axis = operation.ints("axis")[0]
+    place = operation.constant(np.array(axis, np.int64))
+    return operation.emit("CumSum", [operation.cast(data, dtype), place], exclusive=int(operation.get("exclusive", 0)))
+
+
 RULES: dict[str, Rule] = {
     "sum": _reduction("ReduceSum"),
     "max": _reduction("ReduceMax"),
     "min": _reduction("ReduceMin"),
     "prod": _reduction("ReduceProd"),
     "logsumexp": _reduction("ReduceLogSumExp"),
+    "cumsum": _running,
     "mean": _mean,
     "variance": _variance,
     "all": _truth("ReduceMin"),

@@ -101,6 +101,7 @@ def _gather_nd(operation: Operation) -> Value:
 
 def _one_hot(operation: Operation) -> Value:
     indices, on, off = (operation.value(i) for i in range(3))
+    indices = operation.cast(indices, "int64")
     depth = operation.constant(np.array(operation.get("depth", 1), np.int64))
     pair = operation.emit("Concat", [operation.reshape(off, [1]), operation.reshape(on, [1])], axis=0)
     result = operation.emit("OneHot", [indices, depth, pair], axis=int(operation.get("axis", -1)))
