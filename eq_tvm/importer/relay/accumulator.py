@@ -9,6 +9,7 @@ import numpy as np
 
 from eq_tvm.importer.relay.graph_writer import Quantization, Value
 from eq_tvm.importer.relay.operation import Operation
+from eq_tvm.importer.relay.pairs import dequantized
 
 Written = Callable[[Value, Value, "Value | None"], Value]
 
@@ -88,43 +89,27 @@ class Accumulator:
             result = write(result)
         return result
 
+    def integers(self, operation: Operation) -> Value:
+        """The sums themselves, in float32 where that is exact, then int32.
+
+        Raises
+        ------
+        ValueError
+            It is not.
+        """
+        if self.weight.array is None:
+            raise ValueError("its sums are used as integers, and its weights are not constant; bind the parameters")
+        weights = np.moveaxis(self.weight.array.astype(np.int64), self.weight_axis, 0)
+        zeros = self.weight_zero.astype(np.int64).reshape(-1, *[1] * (weights.ndim - 1))
+        largest = np.abs(weights - zeros).reshape(len(weights), -1).sum(1).max() * 255
+        bias = 0 if self.bias is None else np.abs(self.bias).max()
+        if largest + bias >= _EXACT:
+            raise ValueError("its sums are used as integers, and do not fit float32; requantize them first")
+        return operation.cast(replace(self, data_scale=1.0).real(operation, np.array(1.0)), "int32")
+
+
+_EXACT = 1 << 24  # integers up to here are exact in float32
+
 
 def _scalar(values: np.ndarray) -> np.ndarray:
     return values.reshape(()) if values.size == 1 else values
-
-
-def dequantized(operation: Operation, value: Value, quantization: Quantization) -> Value:
-    """The real numbers that integers stand for; written once for each value."""
-    scale, zero = quantization.scale, np.asarray(quantization.zero_point)
-    key = (value.name, np.asarray(scale).tobytes(), zero.tobytes(), quantization.axis)
-    found = operation.writer.dequantized.get(key)
-    if found is None:
-        operands = [value, operation.constant(np.asarray(scale, np.float32))]
-        if value.dtype != "int32":
-            points = np.broadcast_to(zero.reshape(-1) if zero.size > 1 else zero.reshape(()), np.shape(scale))
-            operands.append(operation.constant(points.astype(value.dtype)))
-        elif zero.any():
-            raise ValueError("its integers of 32 bits have a zero point, which ONNX's have not")
-        attributes = {"axis": quantization.axis % max(len(value.shape), 1)} if np.size(scale) > 1 else {}
-        found = operation.emit("DequantizeLinear", operands, **attributes)
-        operation.writer.dequantized[key] = found
-    return found
-
-
-def quantize(operation: Operation, value: Value, quantization: Quantization, dtype: str) -> Value:
-    """Integers that stand for real numbers.
-
-    Raises
-    ------
-    ValueError
-        A dtype that ONNX does not quantize to.
-    """
-    if dtype not in ("int8", "uint8"):
-        raise ValueError(f"it quantizes to {dtype}; ONNX has int8 and uint8")
-    scale, zero = np.asarray(quantization.scale, np.float32), np.asarray(quantization.zero_point)
-    points = np.broadcast_to(zero.reshape(-1) if zero.size > 1 else zero.reshape(()), scale.shape)
-    attributes = {"axis": quantization.axis % max(len(value.shape), 1)} if scale.size > 1 else {}
-    result = operation.emit(
-        "QuantizeLinear", [value, operation.constant(scale), operation.constant(points.astype(dtype))], **attributes
-    )
-    return replace(result, quantization=quantization)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.static.standard import evaluate
 
 if TYPE_CHECKING:
     from eq_tvm.importer.relay.accumulator import Accumulator
@@ -29,7 +29,7 @@ class Quantization:
     axis: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of the graph.
 
@@ -45,8 +45,9 @@ class Value:
         Of integers of which that is known.
     accumulator : Accumulator, optional
         Of the int32 sums of a quantized layer: these are written only once their scale is known, and `name` is empty.
-    narrow : Value, optional
-        Of int32, the 8 bits that it was cast from.
+    real : Value, optional
+        Of int32 of a known quantization, the real numbers that were to be quantized, for what can take these as they
+        are.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Value:
     array: np.ndarray | None = None
     quantization: Quantization | None = None
     accumulator: Accumulator | None = None
-    narrow: Value | None = None
+    real: Value | None = None
 
 
 class GraphWriter:
@@ -99,7 +100,7 @@ class GraphWriter:
     def emit_several(
         self, name: str, operator: str, inputs: Sequence[Value | None], count: int, **attributes: Any
     ) -> list[Value]:
-        """A node with `count` results. What only moves constants is computed at once.
+        """A node with `count` results. What reads nothing but constants is computed at once.
 
         Raises
         ------
@@ -110,14 +111,18 @@ class GraphWriter:
         outputs = [name, *(self.unique(f"{name}.{i}") for i in range(1, count))]
         node = helper.make_node(operator, [v.name if v else "" for v in inputs], outputs, name=name, **attributes)
         given = [value for value in inputs if value is not None]
-        if operator in _MOVES and all(value.array is not None for value in given):
-            feeds = {value.name: value.array for value in given}
-            results = ReferenceEvaluator(node).run(None, feeds)
+        _check_dtypes(node, inputs)
+        types = self._types(node, given)
+        results = _computed(node, given)
+        if results and operator != "DequantizeLinear":  # that stays, for what reads it is a quantized layer
             self.names.difference_update(outputs)
             return [self.constant(result, output) for result, output in zip(results, outputs, strict=True)]
-        types = self._types(node, given)
         self.nodes.append(node)
-        return [Value(output, tuple(extents(ty)), _dtype(ty)) for output, ty in zip(outputs, types, strict=True)]
+        arrays = dict(zip(outputs, results or (), strict=False))
+        return [
+            Value(output, tuple(extents(ty)), _dtype(ty), arrays.get(output))
+            for output, ty in zip(outputs, types, strict=True)
+        ]
 
     def _types(self, node: onnx.NodeProto, given: Sequence[Value]) -> list[TypeProto]:
         small = {
@@ -131,7 +136,7 @@ class GraphWriter:
                 node,
                 {value.name: _type(value) for value in given},
                 small,
-                opset_imports=[helper.make_opsetid("", OPSET)],
+                opset_imports=[_OPSET],
             )
         except (onnx.shape_inference.InferenceError, RuntimeError) as error:
             raise ValueError(f"ONNX's {node.op_type} does not take it ({_last_line(error)})") from None
@@ -142,7 +147,28 @@ class GraphWriter:
         return types
 
 
-_MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Slice", "Concat", "Expand"}
+def _computed(node: onnx.NodeProto, given: Sequence[Value]) -> list[np.ndarray] | None:
+    """Results of a node that reads nothing but constants."""
+    feeds = {value.name: value.array for value in given if value.array is not None}
+    large = any(array.size > _LARGE for array in feeds.values())
+    if len(feeds) < len({value.name for value in given}) or (node.op_type == "DequantizeLinear" and large):
+        return None
+    found = evaluate(node, feeds, {"": OPSET})
+    return None if found is None else [np.asarray(found[name]) for name in node.output]
+
+
+_OPSET = helper.make_opsetid("", OPSET)
+
+
+def _check_dtypes(node: onnx.NodeProto, inputs: Sequence[Value | None]) -> None:
+    """Shape inference does not mind dtypes that an operator does not have."""
+    formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
+    for index, value in enumerate(inputs):
+        if value is None:
+            continue
+        kind = TensorProto.DataType.Name(onnx_dtype(value.dtype)).lower()
+        if f"tensor({kind})" not in formal[min(index, len(formal) - 1)].types:
+            raise ValueError(f"ONNX's {node.op_type} does not take {value.dtype}; save the network of floats")
 
 
 def onnx_dtype(dtype: str) -> int:

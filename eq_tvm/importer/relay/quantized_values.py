@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.accumulator import Accumulator, dequantized, quantize
+from eq_tvm.importer.relay.accumulator import Accumulator
 from eq_tvm.importer.relay.graph_writer import GraphWriter, Value
 from eq_tvm.importer.relay.operation import Operation, Result, Rule
+from eq_tvm.importer.relay.pairs import dequantized, quantize, same
 
 
 def on_integers(operation: Operation, rule: Rule) -> Result:
@@ -24,71 +25,60 @@ def on_integers(operation: Operation, rule: Rule) -> Result:
         return _on_sums(operation, rule)
     if operation.operator == "cast":
         return _cast(operation, rule)
-    known = [value for value in values if _narrow(value).quantization is not None]
     change = _REAL.get(operation.operator)
-    if not known or change is None or any(value.array is None and value not in known for value in values):
+    known = [value for value in values if value.quantization is not None]
+    if change is None or not known or any(value.array is None and value.quantization is None for value in values):
         return rule(operation)
-    first = _narrow(known[0])
-    quantization = first.quantization
-    if quantization is None or np.size(quantization.scale) != 1:
+    first, quantization = known[0], known[0].quantization
+    alike = all(same(value.quantization, quantization) and value.dtype == first.dtype for value in known)
+    if quantization is None or not alike or np.size(quantization.scale) > 1:
         return rule(operation)
-    if any(_parameters(value) != _parameters(known[0]) for value in known[1:]):
-        return rule(operation)
+    given = quantization
 
     def to_real(argument: Result) -> Result:
         if isinstance(argument, tuple):
             return tuple(map(to_real, argument))
-        return dequantized(operation, _narrow(argument), quantization) if argument in known else argument
+        if argument.quantization is None:
+            return argument
+        return dequantized(operation, argument, given) if argument.real is None else argument.real
 
     def to_integers(result: Result) -> Result:
         if isinstance(result, tuple):
             return tuple(map(to_integers, result))
-        narrow = quantize(operation, result, quantization, first.dtype)
-        return narrow if known[0].narrow is None else _widened(operation, narrow, known[0].dtype)
+        return quantize(operation, result, given, first.dtype)
 
-    scale, zero = float(quantization.scale), float(np.asarray(quantization.zero_point))
-    attrs = change(operation.attrs, lambda integer: (float(integer) - zero) * scale)
+    scale, zero = given.scale.item(), given.zero_point.item()
+    attrs = change(operation.attrs, lambda integer: (integer - zero) * scale)
     args = tuple(map(to_real, operation.args))
     if operation.operator == "nn.pad" and len(args) > 1:
-        attrs, args = {**attrs, "pad_value": (float(operation.array(1)) - zero) * scale}, args[:1]
-    name = "clip" if operation.operator == "nn.relu" else operation.operator
-    return to_integers((_CLIP if name == "clip" else rule)(replace(operation, operator=name, args=args, attrs=attrs)))
+        attrs, args = {**attrs, "pad_value": (operation.array(1).item() - zero) * scale}, args[:1]
+    rule = _clip if operation.operator in ("clip", "nn.relu") else rule
+    return to_integers(rule(replace(operation, args=args, attrs=attrs)))
 
 
 def _flat(result: Result) -> list[Value]:
     return [result] if isinstance(result, Value) else [value for part in result for value in _flat(part)]
 
 
-def _narrow(value: Value) -> Value:
-    return value if value.narrow is None else value.narrow
-
-
-def _parameters(value: Value) -> tuple[Any, ...]:
-    value = _narrow(value)
-    given = value.quantization
-    return (
-        () if given is None else (value.dtype, np.asarray(given.scale).tobytes(), np.asarray(given.zero_point).item())
-    )
-
-
-def _widened(operation: Operation, value: Value, dtype: str) -> Value:
-    return replace(operation.cast(value, dtype), narrow=value)
-
-
 def _cast(operation: Operation, rule: Rule) -> Result:
-    """From 8 bits to 32, and back to what it was."""
-    value, dtype = operation.value(), operation.get("dtype", "")
-    if value.narrow is not None and value.narrow.dtype == dtype:
-        return value.narrow
-    if value.quantization is not None and dtype in ("int16", "int32"):
-        return _widened(operation, value, dtype)
+    """To 32 bits, for what operators compute on them, and back."""
+    value, dtype, quantization = operation.value(), operation.get("dtype", ""), operation.value().quantization
+    if quantization is None or np.size(quantization.scale) > 1:
+        return rule(operation)
+    if dtype == "int32":
+        wide = operation.cast(value, dtype)
+        return replace(wide, quantization=quantization, real=dequantized(operation, value, quantization))
+    if dtype in ("int8", "uint8") and value.real is not None:
+        return quantize(operation, value.real, quantization, dtype)
     return rule(operation)
 
 
-def _on_sums(operation: Operation, rule: Rule) -> Value:
+def _on_sums(operation: Operation, rule: Rule) -> Result:
     """Biases are added to the sums, which may also be cut at 0 and moved; all else needs their scale."""
-    args = [operation.value(index) for index in range(min(len(operation.args), 2))]
-    place = next(index for index, value in enumerate(args) if value.accumulator is not None)
+    args = [value for value in operation.args if isinstance(value, Value)]
+    place = next((index for index, value in enumerate(args) if value.accumulator is not None), None)
+    if place is None:
+        return rule(replace(operation, args=tuple(_written(operation, argument) for argument in operation.args)))
     value, sums = args[place], args[place].accumulator
     assert sums is not None
     if operation.operator in _BEHIND_SUMS and len(args) == 1:
@@ -100,9 +90,14 @@ def _on_sums(operation: Operation, rule: Rule) -> Value:
             axis = operation.get("axis", 1) % len(value.shape) if operation.operator == "nn.bias_add" else None
             if _fits(addend, value, sums, axis):
                 return replace(value, accumulator=sums.plus(sign * addend.astype(np.int64)))
-    raise ValueError(
-        "it reads the sums of a quantized layer before they are requantized; save the network without that"
-    )
+    return rule(replace(operation, args=tuple(_written(operation, argument) for argument in operation.args)))
+
+
+def _written(operation: Operation, argument: Result) -> Result:
+    """Sums as integers, where nothing says what they stand for."""
+    if isinstance(argument, tuple):
+        return tuple(_written(operation, item) for item in argument)
+    return argument if argument.accumulator is None else argument.accumulator.integers(operation)
 
 
 def _behind(operation: Operation, rule: Rule, value: Value, sums: Accumulator) -> Value:
@@ -133,8 +128,6 @@ def _clip(operation: Operation) -> Value:
     bounds = [operation.constant(np.array(operation.attrs[name], data.dtype)) for name in ("a_min", "a_max")]
     return operation.emit("Clip", [data, *bounds])
 
-
-_CLIP = _clip
 
 _BEHIND_SUMS = (
     *("expand_dims", "layout_transform", "nn.batch_flatten", "nn.relu", "reshape", "squeeze", "strided_slice"),

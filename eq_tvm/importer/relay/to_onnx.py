@@ -277,7 +277,7 @@ def _bound(walk: _Walk, param: Var, params: Mapping[str, np.ndarray]) -> Value |
 def _written(writer: GraphWriter, value: Value) -> Value:
     """An output needs a node of its own, where it is an input or a constant."""
     if value.accumulator is not None:
-        raise ValueError("its output are sums of a quantized layer that is not requantized; save the whole network")
+        value = value.accumulator.integers(Operation("output", "output", (), {}, writer))
     made = {name for node in writer.nodes for name in node.output}
     return value if value.name in made else writer.emit("output", "Identity", [value])
 

@@ -28,7 +28,8 @@ class Token(NamedTuple):
 _PATTERN = re.compile(
     r"""
     (?P<blank>\s+|/\*.*?\*/|//[^\n]*|\#\[version\s*=\s*"[^"]*"\]|\Av\d+\.\d+\.\d+)
-    |%(?P<local>\d+(?!\w)|[\w.]+(?:[:/-][\w.]+)*)     # names of frontends: %layer1.0.weight, %conv/weights:0
+    |%(?P<local>\d+(?!\w)|[\w.]+(?:(?:::|/|-(?=[a-zA-Z])|:(?=\d))[\w.]+)*)
+                                                   # as frontends call them: %layer1.0.weight, %conv/weights:0
     |@(?P<global>[\w.]+)
     |(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?:[fiu]\d*)?(?!\w)|(?:inf|nan)f?\d*(?!\w))
     |(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.accumulator import Accumulator, dequantized, quantize
+from eq_tvm.importer.relay.accumulator import Accumulator
 from eq_tvm.importer.relay.graph_writer import Quantization, Value
 from eq_tvm.importer.relay.operation import Operation, Rule
 from eq_tvm.importer.relay.operators.convolution import Convolution
 from eq_tvm.importer.relay.operators.products import product, turned_in_batches
+from eq_tvm.importer.relay.pairs import dequantized, quantize, same
 
 
 def _quantization(operation: Operation, scale: int, zero: int, axis: int = -1) -> Quantization:
@@ -37,19 +38,7 @@ def _dequantize(operation: Operation) -> Value:
 def _requantize(operation: Operation) -> Value:
     axis = int(operation.get("axis", -1))
     value = real(operation, 0, _quantization(operation, 1, 2, axis))
-    dtype, target = operation.get("out_dtype", "") or "int8", _quantization(operation, 3, 4, axis)
-    if dtype == "int32":
-        return _wide(operation, value, target)
-    return quantize(operation, value, target, dtype)
-
-
-def _wide(operation: Operation, value: Value, target: Quantization) -> Value:
-    """Integers of 32 bits, which ONNX does not quantize to."""
-    scaled = operation.emit("Div", [value, operation.constant(target.scale)])
-    shifted = operation.emit(
-        "Add", [operation.emit("Round", [scaled]), operation.constant(target.zero_point.astype(np.float32))]
-    )
-    return operation.cast(shifted, "int32")
+    return quantize(operation, value, _quantization(operation, 3, 4, axis), operation.get("out_dtype", "") or "int8")
 
 
 def real(operation: Operation, index: int, quantization: Quantization) -> Value:
@@ -59,8 +48,8 @@ def real(operation: Operation, index: int, quantization: Quantization) -> Value:
         zero = np.asarray(quantization.zero_point)
         layer = value.accumulator.plus(-zero) if zero.any() else value.accumulator
         return layer.real(operation, quantization.scale)
-    if value.narrow is not None:
-        value = value.narrow
+    if value.real is not None and same(value.quantization, quantization):
+        return value.real
     return dequantized(operation, value, quantization)
 
 
