@@ -4,6 +4,6 @@ Files are read into expressions (`node_graph`: JSON, `text`), which are walked o
 each operator is in ONNX.
 """
 
-from eq_tvm.importer.relay.read_relay import read_relay
+from eq_tvm.importer.relay.reader import read_relay
 
 __all__ = ["read_relay"]

@@ -111,6 +111,10 @@ class GraphWriter:
         outputs = [name, *(self.unique(f"{name}.{i}") for i in range(1, count))]
         node = helper.make_node(operator, [v.name if v else "" for v in inputs], outputs, name=name, **attributes)
         given = [value for value in inputs if value is not None]
+        if any(value.accumulator is not None for value in given):
+            raise ValueError(
+                "it reads the sums of a quantized layer before they are requantized; requantize them first"
+            )
         _check_dtypes(node, inputs)
         types = self._types(node, given)
         results = _computed(node, given)
@@ -138,7 +142,7 @@ class GraphWriter:
                 small,
                 opset_imports=[_OPSET],
             )
-        except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as error:
             raise ValueError(f"ONNX's {node.op_type} does not take it ({_last_line(error)})") from None
         types = [found[output] for output in node.output if output in found]
         static = [ty for ty in types if all(axis.HasField("dim_value") for axis in ty.tensor_type.shape.dim)]
@@ -161,14 +165,18 @@ _OPSET = helper.make_opsetid("", OPSET)
 
 
 def _check_dtypes(node: onnx.NodeProto, inputs: Sequence[Value | None]) -> None:
-    """Shape inference does not mind dtypes that an operator does not have."""
+    """Shape inference does not mind dtypes that an operator does not have, or that differ."""
     formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
+    bound: dict[str, str] = {}
     for index, value in enumerate(inputs):
         if value is None:
             continue
         kind = TensorProto.DataType.Name(onnx_dtype(value.dtype)).lower()
-        if f"tensor({kind})" not in formal[min(index, len(formal) - 1)].types:
+        parameter = formal[min(index, len(formal) - 1)]
+        if f"tensor({kind})" not in parameter.types:
             raise ValueError(f"ONNX's {node.op_type} does not take {value.dtype}; save the network of floats")
+        if parameter.is_homogeneous and bound.setdefault(parameter.type_str, value.dtype) != value.dtype:
+            raise ValueError(f"it has {bound[parameter.type_str]} and {value.dtype}, where both should be alike")
 
 
 def onnx_dtype(dtype: str) -> int:

@@ -37,12 +37,12 @@ def convert_layout(operation: Operation, value: Value, source: str, target: str)
     ValueError
         Layouts that do not fit each other, or the tensor.
     """
-    if source == target:
-        return value
     before, after = parse_layout(source), parse_layout(target)
     letters = list(dict.fromkeys(axis.letter for axis in after))
     if len(before) != len(value.shape) or {axis.letter for axis in before} != set(letters):
         raise ValueError(f"a tensor {value.shape} can't be moved from {source} to {target}")
+    if source == target:
+        return value
     value, whole = _joined(operation, value, before, letters)
     return _split(operation, value, whole, after)
 

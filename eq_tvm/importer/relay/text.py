@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from eq_tvm.importer.relay.expressions import (
     Var,
 )
 from eq_tvm.importer.relay.node_graph import read_metadata
-from eq_tvm.importer.relay.tokens import Token, tokens
+from eq_tvm.importer.relay.tokens import TokenStream
 
 _METADATA = re.compile(r"^\s*(?:#\[metadata\]|METADATA:)", re.MULTILINE)
 
@@ -57,11 +57,12 @@ _LITERALS = {"True": True, "False": False}
 _SUFFIXES = {"f": "float", "i": "int", "u": "uint"}
 
 
-class _Parser:
+class _Parser(TokenStream):
     """Recursive descent. Only expressions that are written inside each other recurse: networks come line by line."""
 
     def __init__(self, text: str, metadata: dict[str, list[Any]]) -> None:
-        self.tokens, self.at, self.metadata = list(tokens(text)), 0, metadata
+        super().__init__(text)
+        self.metadata = metadata
         self.scope: dict[str, Expr] = {}
         self.free: list[Var] = []
 
@@ -82,54 +83,6 @@ class _Parser:
         if not functions:
             raise ValueError("it has no function")
         return functions
-
-    # Tokens
-
-    @property
-    def next(self) -> Token:
-        return self.tokens[self.at]
-
-    def take(self, text: str) -> bool:
-        """Whether the next token is this one, which is then passed."""
-        if self.next.text != text or self.next.kind not in ("name", "sign"):
-            return False
-        self.at += 1
-        return True
-
-    def need(self, text: str) -> None:
-        if not self.take(text):
-            raise self.unexpected(f"{text!r}")
-
-    def expect(self, kind: str) -> Token:
-        token = self.next
-        if token.kind != kind:
-            raise self.unexpected(kind)
-        self.at += 1
-        return token
-
-    def unexpected(self, wanted: str = "") -> ValueError:
-        token = self.next
-        return ValueError(f"line {token.line}: {token.text!r}" + (f" where {wanted} should be" if wanted else ""))
-
-    def listed(self, end: str, item: Callable[[], Any]) -> list[Any]:
-        """Items between commas, and the end."""
-        items = []
-        while not self.take(end):
-            items.append(item())
-            if not self.take(","):
-                self.need(end)
-                break
-        return items
-
-    def skip(self, begin: str, end: str) -> None:
-        """What stands between two signs."""
-        self.need(begin)
-        depth = 1
-        while depth:
-            if self.next.kind == "end":
-                raise self.unexpected(f"{end!r}")
-            depth += (self.next.text == begin) - (self.next.text == end) if self.next.kind == "sign" else 0
-            self.at += 1
 
     def skip_definition(self) -> None:
         while self.next.text not in ("{", "def") and self.next.kind != "end":
@@ -202,8 +155,8 @@ class _Parser:
                 self.need(";")
             else:
                 body = self.expression()
-                self.take(";")
-                break
+                if not self.take(";") or self.next.kind == end or self.next.text == end:
+                    break  # else its value is not used
         if self.next.kind != end and self.next.text != end:
             raise self.unexpected(f"{end!r}")
         for var, value in reversed(lets):
@@ -310,6 +263,7 @@ class _Parser:
             self.skip("{", "}")
             return Unsupported("if")
         if token.text == "match":
+            self.take("?")
             self.skip("(", ")")
             self.skip("{", "}")
             return Unsupported("match")

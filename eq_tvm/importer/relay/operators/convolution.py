@@ -112,7 +112,8 @@ def _convolution(rank: int, *, transposed: bool = False) -> Rule:
         layer = Convolution(operation, rank, transposed=transposed)
         if not layer.data.dtype.startswith("float"):
             return _of_integers(operation, layer)
-        return layer.written(layer.data, operation.cast(layer.weight, layer.data.dtype))
+        dtype = operation.get("out_dtype", "") or layer.data.dtype
+        return layer.written(operation.cast(layer.data, dtype), operation.cast(layer.weight, dtype))
 
     return rule
 

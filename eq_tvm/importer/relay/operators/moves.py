@@ -219,6 +219,9 @@ def _space_to_batch(operation: Operation) -> Value:
         fill = operation.constant(np.array(operation.get("pad_value", 0), data.dtype))
         data = operation.emit("Pad", [data, amounts, fill])
     count, shape = len(blocks), data.shape
+    for size, block in zip(shape[1:], blocks, strict=False):
+        if size % block:
+            raise ValueError(f"{size} can't be cut into blocks of {block}")
     cut = [part for size, block in zip(shape[1:], blocks, strict=False) for part in (size // block, block)]
     parts = operation.reshape(data, [shape[0], *cut, *shape[1 + count :]])
     inner, outer = [2 + 2 * i for i in range(count)], [1 + 2 * i for i in range(count)]

@@ -44,6 +44,9 @@ def product(operation: Operation, left: Value, right: Value, transpose_a: bool, 
     """A product of floats, with either operand's last two axes exchanged or not."""
     if not left.dtype.startswith("float"):
         raise ValueError(f"it multiplies {left.dtype} of no known scale; save the module before it is quantized")
+    dtype = operation.get("out_dtype", "")
+    dtype = dtype if dtype.startswith("float") else left.dtype
+    left, right = operation.cast(left, dtype), operation.cast(right, dtype)
     if len(left.shape) == len(right.shape) == 2 and not transpose_a and transpose_b:
         return operation.emit("Gemm", [left, right], transB=1)
     return operation.emit("MatMul", [_turned(operation, left, transpose_a), _turned(operation, right, transpose_b)])
