@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from eq_tvm.importer.protobuf import extents
+from eq_tvm.importer.relay.values import Value
 from eq_tvm.importer.static.standard import evaluate
-
-if TYPE_CHECKING:
-    from eq_tvm.importer.relay.accumulator import Accumulator
 
 OPSET = 17
 _LARGE = 1024  # elements: constants beyond are no shapes, axes or the like
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """The real numbers that integers stand for: (integer - zero_point) * scale, along `axis` if there are several."""
-
-    scale: np.ndarray
-    zero_point: np.ndarray
-    axis: int = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A tensor of the graph.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-    dtype : str
-        As Relay and numpy call it.
-    array : numpy.ndarray, optional
-        Of constants.
-    quantization : Quantization, optional
-        Of integers of which that is known.
-    accumulator : Accumulator, optional
-        Of the int32 sums of a quantized layer: these are written only once their scale is known, and `name` is empty.
-    real : Value, optional
-        Of int32 of a known quantization, the real numbers that were to be quantized, for what can take these as they
-        are.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    array: np.ndarray | None = None
-    quantization: Quantization | None = None
-    accumulator: Accumulator | None = None
-    real: Value | None = None
 
 
 class GraphWriter:

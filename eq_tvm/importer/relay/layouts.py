@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.operation import Operation
+from eq_tvm.importer.relay.values import Value
 
 
 class Axis(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import GraphWriter, Value, onnx_dtype
+from eq_tvm.importer.relay.graph_writer import GraphWriter, onnx_dtype
+from eq_tvm.importer.relay.values import Value
 
 Result = Value | tuple["Result", ...]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Quantization, Value
 from eq_tvm.importer.relay.operation import Operation
+from eq_tvm.importer.relay.values import Quantization, Value
 
 
 def dequantized(operation: Operation, value: Value, quantization: Quantization) -> Value:

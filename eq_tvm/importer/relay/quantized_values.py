@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.accumulator import Accumulator
-from eq_tvm.importer.relay.graph_writer import GraphWriter, Value
+from eq_tvm.importer.relay.accumulator import integer_sums
+from eq_tvm.importer.relay.graph_writer import GraphWriter
 from eq_tvm.importer.relay.operation import Operation, Result, Rule
 from eq_tvm.importer.relay.pairs import dequantized, quantize, same
+from eq_tvm.importer.relay.values import Accumulator, Value
 
 
 def on_integers(operation: Operation, rule: Rule) -> Result:
@@ -97,7 +98,7 @@ def _written(operation: Operation, argument: Result) -> Result:
     """Sums as integers, where nothing says what they stand for."""
     if isinstance(argument, tuple):
         return tuple(_written(operation, item) for item in argument)
-    return argument if argument.accumulator is None else argument.accumulator.integers(operation)
+    return argument if argument.accumulator is None else integer_sums(operation, argument.accumulator)
 
 
 def _behind(operation: Operation, rule: Rule, value: Value, sums: Accumulator) -> Value:

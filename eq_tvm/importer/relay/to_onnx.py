@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from eq_tvm.importer.relay.accumulator import integer_sums
 from eq_tvm.importer.relay.expressions import (
     Call,
     Constant,
@@ -22,10 +23,11 @@ from eq_tvm.importer.relay.expressions import (
     Unsupported,
     Var,
 )
-from eq_tvm.importer.relay.graph_writer import OPSET, GraphWriter, Value, onnx_dtype
+from eq_tvm.importer.relay.graph_writer import OPSET, GraphWriter, onnx_dtype
 from eq_tvm.importer.relay.operation import Operation, Result
 from eq_tvm.importer.relay.operators import RULES
 from eq_tvm.importer.relay.quantized_values import on_integers
+from eq_tvm.importer.relay.values import Value
 
 
 def to_onnx(module: Module, params: Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -277,7 +279,7 @@ def _bound(walk: _Walk, param: Var, params: Mapping[str, np.ndarray]) -> Value |
 def _written(writer: GraphWriter, value: Value) -> Value:
     """An output needs a node of its own, where it is an input or a constant."""
     if value.accumulator is not None:
-        value = value.accumulator.integers(Operation("output", "output", (), {}, writer))
+        value = integer_sums(Operation("output", "output", (), {}, writer), value.accumulator)
     made = {name for node in writer.nodes for name in node.output}
     return value if value.name in made else writer.emit("output", "Identity", [value])
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import Axis, convert_layout, parse_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 _SPACE = {1: "W", 2: "HW", 3: "DHW"}
 _EXACT = 1 << 24  # integers up to here are exact in float32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 
 def _shape(operation: Operation, index: int) -> list[int]:

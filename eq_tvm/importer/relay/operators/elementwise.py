@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.operation import Operation, Result, Rule
 from eq_tvm.importer.relay.operators.normalization import along
+from eq_tvm.importer.relay.values import Value
 
 
 def _plain(operator: str, count: int = 1, **attributes: Any) -> Rule:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import convert_layout, parse_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 _PLAIN = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 _METHODS = {

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import convert_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 
 def new_shape(shape: Sequence[int], codes: Sequence[int], *, allow_zero: bool = False) -> list[int]:

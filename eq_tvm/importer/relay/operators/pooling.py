@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import convert_layout, parse_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
 from eq_tvm.importer.relay.operators.convolution import pads
+from eq_tvm.importer.relay.values import Value
 
 _LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.layouts import convert_layout
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 
 def _dense(operation: Operation) -> Value:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.accumulator import Accumulator
-from eq_tvm.importer.relay.graph_writer import Quantization, Value
+from eq_tvm.importer.relay.accumulator import real_sums
 from eq_tvm.importer.relay.operation import Operation, Rule
 from eq_tvm.importer.relay.operators.convolution import Convolution
 from eq_tvm.importer.relay.operators.products import product, turned_in_batches
 from eq_tvm.importer.relay.pairs import dequantized, quantize, same
+from eq_tvm.importer.relay.values import Accumulator, Quantization, Value
 
 
 def _quantization(operation: Operation, scale: int, zero: int, axis: int = -1) -> Quantization:
@@ -47,7 +47,7 @@ def real(operation: Operation, index: int, quantization: Quantization) -> Value:
     if value.accumulator is not None:
         zero = np.asarray(quantization.zero_point)
         layer = value.accumulator.plus(-zero) if zero.any() else value.accumulator
-        return layer.real(operation, quantization.scale)
+        return real_sums(operation, layer, quantization.scale)
     if value.real is not None and same(value.quantization, quantization):
         return value.real
     return dequantized(operation, value, quantization)

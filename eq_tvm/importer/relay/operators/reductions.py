@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eq_tvm.importer.relay.graph_writer import Value
 from eq_tvm.importer.relay.operation import Operation, Rule
+from eq_tvm.importer.relay.values import Value
 
 
 def reduced_axes(operation: Operation, rank: int) -> list[int]:

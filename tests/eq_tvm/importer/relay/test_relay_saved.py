@@ -25,8 +25,7 @@ def test_floats(version, name):
     np.testing.assert_allclose(run(model, saved["x"])[0], saved["y"], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("form", ["json", "txt"])
+@pytest.mark.parametrize("version,form", [("0.9", "json"), ("0.16", "json"), ("0.16", "txt")])
 def test_integers(version, form, tmp_path):
     """Pairs as ONNX Runtime's quantizer writes them; a tie may go the other way, which is one step."""
     saved = np.load(DATA / f"quantized-{version}.npz")
