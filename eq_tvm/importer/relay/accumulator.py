@@ -25,7 +25,14 @@ def real_sums(operation: Operation, sums: Accumulator, scale: np.ndarray) -> Val
     -------
     Value
         The layer of dequantized operands; float32.
+
+    Raises
+    ------
+    ValueError
+        Scales that do not fit the channels.
     """
+    if scale.size not in (1, sums.channels) or not sums.data_scale:
+        raise ValueError(f"it has {scale.size} scales for {sums.channels} channels, of data by {sums.data_scale:g}")
     of_weight = (scale.reshape(-1).astype(np.float64) / sums.data_scale).astype(np.float32)
     data = dequantized(operation, sums.data, Quantization(np.array(sums.data_scale, np.float32), sums.data_zero))
     weights = Quantization(_scalar(of_weight), sums.weight_zero, sums.weight_axis)

@@ -82,24 +82,28 @@ class Operation:
         """A node with one result."""
         return self.writer.emit(self.name, operator, inputs, **attributes)
 
+    def beside(self, operator: str, inputs: Sequence[Value | None], **attributes: Any) -> Value:
+        """A node that only brings operands or results into form: the operation's own has its name."""
+        return self.writer.emit(f"{self.name}.{operator}", operator, inputs, **attributes)
+
     def constant(self, array: Any) -> Value:
         """A constant beside the node."""
         return self.writer.constant(array, f"{self.name}.constant")
 
     def cast(self, value: Value, dtype: str) -> Value:
         """The value in another dtype."""
-        return value if value.dtype == dtype else self.emit("Cast", [value], to=onnx_dtype(dtype))
+        return value if value.dtype == dtype else self.beside("Cast", [value], to=onnx_dtype(dtype))
 
     def transpose(self, value: Value, axes: Sequence[int]) -> Value:
         """The value with its axes in another order."""
         moved = list(axes) != sorted(axes)
-        return self.emit("Transpose", [value], perm=list(axes)) if moved else value
+        return self.beside("Transpose", [value], perm=list(axes)) if moved else value
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
         """The value's elements in another shape."""
         if tuple(shape) == value.shape:
             return value
-        return self.emit("Reshape", [value, self.constant(np.array(shape, np.int64))])
+        return self.beside("Reshape", [value, self.constant(np.array(shape, np.int64))])
 
 
 Rule = Callable[[Operation], Result]

@@ -21,9 +21,9 @@ def dequantized(operation: Operation, value: Value, quantization: Quantization) 
             points = np.broadcast_to(zero.reshape(-1) if zero.size > 1 else zero.reshape(()), np.shape(scale))
             operands.append(operation.constant(points.astype(value.dtype)))
         elif zero.any():
-            operands[0] = operation.emit("Sub", [value, operation.constant(zero.astype(np.int32))])
+            operands[0] = operation.beside("Sub", [value, operation.constant(zero.astype(np.int32))])
         attributes = {"axis": quantization.axis % max(len(value.shape), 1)} if np.size(scale) > 1 else {}
-        found = operation.emit("DequantizeLinear", operands, **attributes)
+        found = operation.beside("DequantizeLinear", operands, **attributes)
         operation.writer.dequantized[key] = found
     return found
 
