@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ def read_module(text: str) -> Module:
     ValueError
         What is no such JSON, or has something else in it; in words for a person.
     """
+    with _damage():
+        return _module(text)
+
+
+def _module(text: str) -> Module:
     graph = NodeGraph(text)
     root, kind = graph.root, graph.kind(graph.root)
     if kind == "relay.Function":
@@ -60,6 +66,20 @@ def read_metadata(text: str) -> dict[str, list[np.ndarray | dict[str, Any]]]:
     ValueError
         As `read_module`.
     """
+    with _damage():
+        return _metadata(text)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """A node may lack what it should have, in as many ways as there are nodes."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise ValueError(f"a node of its JSON is not as tvm.ir.save_json writes it ({error!r})") from None
+
+
+def _metadata(text: str) -> dict[str, list[np.ndarray | dict[str, Any]]]:
     graph = NodeGraph(text)
     if graph.kind(graph.root) not in ("Map", "StrMap"):
         raise ValueError("its metadata is not a map")
@@ -99,7 +119,7 @@ class NodeGraph:
 
     def items(self, node: int) -> list[int]:
         """The elements of an array."""
-        return [int(item) for item in self._node(node).get("data", [])]
+        return [_number(item) for item in self._node(node).get("data", [])]
 
     def pairs(self, node: int) -> Iterator[tuple[Any, int]]:
         """The entries of a map: keys are strings, or other nodes."""
@@ -114,7 +134,7 @@ class NodeGraph:
         for field in ("name_hint", "vid", "name"):
             if field in content.get("attrs", {}):
                 value = content["attrs"][field]
-                return self.name(int(value)) if self._refers(value) else str(value)
+                return self.name(_number(value)) if self._refers(value) else str(value)
         return self.string(node)
 
     def string(self, node: int) -> str:
@@ -124,7 +144,7 @@ class NodeGraph:
 
     def constant(self, node: int) -> Constant:
         """An array."""
-        place = int(self.attrs(node)["data"])
+        place = _number(self.attrs(node)["data"])
         try:
             return Constant(read_array(base64.b64decode(self.arrays[place], validate=True)))
         except IndexError:
@@ -155,7 +175,7 @@ class NodeGraph:
         """What an attribute refers to: a number, a string, None, or a list of such."""
         kind = self.kind(node)
         if kind in ("IntImm", "runtime.BoxInt", "runtime.BoxBool"):
-            return int(self.attrs(node)["value"])
+            return _number(self.attrs(node)["value"])
         if kind in ("FloatImm", "runtime.BoxFloat"):
             return float(self.attrs(node)["value"])
         if kind in ("runtime.String", "StringImm", "tir.StringImm"):
@@ -172,8 +192,8 @@ class NodeGraph:
             return None
         fields = self.attrs(node)
         extents = tuple(
-            int(self.attrs(axis)["value"]) if self.kind(axis) == "IntImm" else None
-            for axis in self.items(int(fields["shape"]))
+            _number(self.attrs(axis)["value"]) if self.kind(axis) == "IntImm" else None
+            for axis in self.items(_number(fields["shape"]))
         )
         return TensorType(extents, str(fields["dtype"]))
 
@@ -183,18 +203,21 @@ class NodeGraph:
         return self.nodes[node]
 
     def _refers(self, value: str) -> bool:
-        return value.isdigit() and int(value) < len(self.nodes)
+        return value.isdigit() and _number(value) < len(self.nodes)
 
     def _children(self, node: int) -> list[int]:
         kind, fields = self.kind(node), self.attrs(node)
         if kind == "relay.Call":
-            called = int(fields["op"])
-            return [*([] if self.kind(called) in ("Op", "relay.Op") else [called]), *self.items(int(fields["args"]))]
+            called = _number(fields["op"])
+            return [
+                *([] if self.kind(called) in ("Op", "relay.Op") else [called]),
+                *self.items(_number(fields["args"])),
+            ]
         if kind == "relay.Tuple":
-            return self.items(int(fields["fields"]))
+            return self.items(_number(fields["fields"]))
         if kind == "relay.Function":
-            return [*self.items(int(fields["params"])), int(fields["body"])]
-        return [int(fields[field]) for field in _EXPRESSIONS.get(kind, ())]
+            return [*self.items(_number(fields["params"])), _number(fields["body"])]
+        return [_number(fields[field]) for field in _EXPRESSIONS.get(kind, ())]
 
     def _made(self, node: int) -> Expr:
         maker = _MAKERS.get(self.kind(node))
@@ -214,7 +237,7 @@ class NodeGraph:
     def _attribute(self, kind: str, name: str, value: str) -> Any:
         number = name in _NUMBERS or (name == "axis" and kind.rpartition(".")[2] not in _AXIS_NODES)
         if value.isdigit() and not number and not (name == "size" and kind.endswith("LRNAttrs")):
-            return self.value(int(value))
+            return self.value(_number(value))
         for convert in (int, float):
             try:
                 return convert(value)
@@ -224,36 +247,43 @@ class NodeGraph:
 
     def span(self, node: int) -> str:
         """Where a frontend says that an expression comes from."""
-        place = int(self.attrs(node).get("span", 0))
+        place = _number(self.attrs(node).get("span", 0))
         while self.kind(place) == "SequentialSpan":
-            spans = self.items(int(self.attrs(place)["spans"]))
+            spans = self.items(_number(self.attrs(place)["spans"]))
             place = spans[0] if spans else 0
-        return self.name(int(self.attrs(place)["source_name"])) if self.kind(place) == "Span" else ""
+        return self.name(_number(self.attrs(place)["source_name"])) if self.kind(place) == "Span" else ""
+
+
+def _number(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} stands in its JSON where a number should be") from None
 
 
 def _call(graph: NodeGraph, node: int) -> Expr:
     fields = graph.attrs(node)
-    called = int(fields["op"])
+    called = _number(fields["op"])
     operator = graph.kind(called) in ("Op", "relay.Op")
     return Call(
         graph.string(called) if operator else graph.read(called),
-        tuple(graph.read(argument) for argument in graph.items(int(fields["args"]))),
-        graph.operator_attributes(int(fields["attrs"])) if operator else {},
+        tuple(graph.read(argument) for argument in graph.items(_number(fields["args"]))),
+        graph.operator_attributes(_number(fields["attrs"])) if operator else {},
         graph.span(node),
     )
 
 
 def _var(graph: NodeGraph, node: int) -> Expr:
-    return Var(graph.name(node), graph.type(int(graph.attrs(node).get("type_annotation", 0))))
+    return Var(graph.name(node), graph.type(_number(graph.attrs(node).get("type_annotation", 0))))
 
 
 def _function(graph: NodeGraph, node: int) -> Expr:
-    params = [graph.read(param) for param in graph.items(int(graph.attrs(node)["params"]))]
-    return Function(tuple(p for p in params if isinstance(p, Var)), graph.read(int(graph.attrs(node)["body"])))
+    params = [graph.read(param) for param in graph.items(_number(graph.attrs(node)["params"]))]
+    return Function(tuple(p for p in params if isinstance(p, Var)), graph.read(_number(graph.attrs(node)["body"])))
 
 
 def _let(graph: NodeGraph, node: int) -> Expr:
-    var, value, body = (graph.read(int(graph.attrs(node)[field])) for field in _EXPRESSIONS["relay.Let"])
+    var, value, body = (graph.read(_number(graph.attrs(node)[field])) for field in _EXPRESSIONS["relay.Let"])
     return Let(var, value, body) if isinstance(var, Var) else Unsupported("a let without a variable")
 
 
@@ -266,9 +296,9 @@ _MAKERS: dict[str, Callable[[NodeGraph, int], Expr]] = {
     "relay.GlobalVar": lambda graph, node: GlobalVar(graph.name(node)),
     "GlobalVar": lambda graph, node: GlobalVar(graph.name(node)),
     "relay.Let": _let,
-    "relay.Tuple": lambda graph, node: Tuple(tuple(map(graph.read, graph.items(int(graph.attrs(node)["fields"]))))),
+    "relay.Tuple": lambda graph, node: Tuple(tuple(map(graph.read, graph.items(_number(graph.attrs(node)["fields"]))))),
     "relay.TupleGetItem": lambda graph, node: TupleGetItem(
-        graph.read(int(graph.attrs(node)["tuple_value"])), int(graph.attrs(node)["index"])
+        graph.read(_number(graph.attrs(node)["tuple_value"])), _number(graph.attrs(node)["index"])
     ),
     "relay.Var": _var,
 }

@@ -59,6 +59,8 @@ def read_relay(path: Path, params: Path | None = None) -> onnx.ModelProto:
         return to_onnx(module, values)
     except ValueError as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"{path}: expressions nested too deeply; save the module with tvm.ir.save_json(mod)") from None
 
 
 def _read(path: Path) -> bytes:

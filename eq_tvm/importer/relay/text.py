@@ -357,6 +357,8 @@ class _Parser(TokenStream):
         while self.next.text not in (",", ")"):  # an expression of TVM
             if self.next.text in ("(", "["):
                 self.skip(self.next.text, {"(": ")", "[": "]"}[self.next.text])
+            elif self.next.kind == "end":
+                raise self.unexpected("an extent")
             else:
                 self.at += 1
         return None

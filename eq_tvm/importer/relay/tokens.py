@@ -41,7 +41,7 @@ _PATTERN = re.compile(
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The tokens, and a last one of kind ``end``.
+    """The tokens, and last ones of kind ``end``.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def tokens(text: str) -> Iterator[Token]:
         if found.lastgroup not in (None, "blank"):
             yield Token(found.lastgroup, found[found.lastgroup], line)
         line, at = line + text.count("\n", at, found.end()), found.end()
-    yield Token("end", "the end of the file", line)
+    yield from [Token("end", "the end of the file", line)] * 3  # parsers look two ahead
 
 
 class TokenStream:

@@ -63,14 +63,14 @@ def _average_pool(rank: int) -> Rule:
         if "dilations" in attributes:
             raise ValueError("it averages with dilation, which ONNX's operator set 17 does not; leave it out")
         include = int(bool(operation.get("count_include_pad", 0)))
-        real = operation.cast(data, "float32") if "int" in data.dtype else data
+        real = _floats(operation, data)
         if include and operation.get("ceil_mode", 0):  # what the last windows reach beyond the padding does not count
             real, include = _padded(operation, real, rank), 0
             given = pads(operation.ints("padding", [0] * rank), rank)
             rest = [max(pad - done, 0) for pad, done in zip(attributes["pads"], given, strict=True)]
             attributes["pads"] = [0] * rank + rest[rank:]
         result = operation.emit("AveragePool", [real], count_include_pad=include, **attributes)
-        return operation.cast(result, data.dtype)  # the quotient of integers is cut off, as in Relay
+        return operation.cast(result, data.dtype)
 
     return _in_plain(rank, pool)
 
@@ -81,9 +81,15 @@ def _padded(operation: Operation, data: Value, rank: int) -> Value:
     return operation.emit("Pad", [data, amounts])
 
 
+def _floats(operation: Operation, data: Value) -> Value:
+    """What averages read: ONNX averages floats only; the quotient of integers is cut off, as in Relay."""
+    return operation.cast(data, "float32") if "int" in data.dtype else data
+
+
 def _global_pool(operator: str) -> Rule:
     def pool(operation: Operation, data: Value) -> Value:
-        return operation.emit(operator, [data])
+        real = _floats(operation, data) if operator == "GlobalAveragePool" else data
+        return operation.cast(operation.emit(operator, [real]), data.dtype)
 
     return _in_plain(2, pool)
 

@@ -159,6 +159,7 @@ MAIN = "def @main(%x: Tensor[(2, 3), float32]) { BODY }"
         (MAIN.replace("BODY", "clip(%x, a_min=0f)"), "operator clip .*it has no a_max"),
         (MAIN.replace("BODY", "reshape(%x, newshape=[5])"), "operator reshape .*newshape does not fit"),
         ("#[metadata]\n{", "not valid JSON"),
+        (MAIN.replace("BODY", "(" * 9999), "nested too deeply"),
         (
             MAIN.replace("BODY", "%x") + '\n#[metadata]\n{"root": 0, "nodes": [{"type_key": ""}]}',
             "its metadata is not a map",
