@@ -119,15 +119,26 @@ def _convolution(rank: int, *, transposed: bool = False) -> Rule:
 
 
 def _of_integers(operation: Operation, layer: Convolution) -> Value:
-    """In float32, where that is exact."""
-    if layer.weight.array is None or layer.data.dtype not in ("int8", "uint8"):
+    """In float32, where that is exact: not all runtimes have ConvInteger of every pair of dtypes."""
+    if {layer.data.dtype, layer.weight.dtype} - {"int8", "uint8"}:
         raise ValueError(f"it convolves {layer.data.dtype} of no known scale; save the module before it is quantized")
-    axes = tuple(axis for axis in range(layer.weight.array.ndim) if axis != (1 if layer.transposed else 0))
-    sums = np.abs(layer.weight.array.astype(np.int64)).sum(axes)
-    if sums.max(initial=0) * 255 >= _EXACT:
+    if _is_exact(layer):
+        real = layer.written(operation.cast(layer.data, "float32"), operation.cast(layer.weight, "float32"))
+        return operation.cast(real, operation.get("out_dtype", "") or layer.data.dtype)
+    if layer.transposed:
         raise ValueError("its sums of integers do not fit float32; save the module before it is quantized")
-    result = layer.written(operation.cast(layer.data, "float32"), operation.cast(layer.weight, "float32"))
-    return operation.cast(result, operation.get("out_dtype", "") or "int32")
+    result = operation.emit("ConvInteger", [layer.data, layer.weight], **layer.attributes)
+    return operation.cast(
+        convert_layout(operation, result, layer.plain, layer.layout), operation.get("out_dtype", "") or layer.data.dtype
+    )
+
+
+def _is_exact(layer: Convolution) -> bool:
+    weights = layer.weight.array
+    if weights is None:
+        return False
+    axes = tuple(axis for axis in range(weights.ndim) if axis != (1 if layer.transposed else 0))
+    return bool(np.abs(weights.astype(np.int64)).sum(axes).max(initial=0) * 255 < _EXACT)
 
 
 RULES: dict[str, Rule] = {

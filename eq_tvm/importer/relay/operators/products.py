@@ -41,7 +41,10 @@ def turned_in_batches(operation: Operation) -> tuple[bool, bool]:
 
 
 def product(operation: Operation, left: Value, right: Value, transpose_a: bool, transpose_b: bool) -> Value:
-    """A product of floats, with either operand's last two axes exchanged or not."""
+    """A product of floats, or of bytes, with either operand's last two axes exchanged or not."""
+    if not {left.dtype, right.dtype} - {"int8", "uint8"}:
+        operands = [_turned(operation, left, transpose_a), _turned(operation, right, transpose_b)]
+        return operation.cast(operation.emit("MatMulInteger", operands), operation.get("out_dtype", "") or left.dtype)
     if not left.dtype.startswith("float"):
         raise ValueError(f"it multiplies {left.dtype} of no known scale; save the module before it is quantized")
     dtype = operation.get("out_dtype", "")

@@ -105,6 +105,18 @@ def test_dense(tmp_path):
     np.testing.assert_allclose(got.astype(int), requantized(exact * 0.002, 0.3, -2, np.int8).astype(int), atol=1)
 
 
+def test_integers_without_scales(tmp_path):
+    """Weights that are inputs, and constant ones, whose sums are known to fit float32."""
+    body = 'nn.conv2d(%x, %p0, kernel_size=[3, 3], out_dtype="int32")'
+    for text, arrays in ((body, [W]), (body.replace("%p0", literal(W)), [])):
+        (got,) = run(network(tmp_path, text, *arrays), X, *arrays)
+        assert got.dtype == np.int32
+        np.testing.assert_array_equal(got, sums(X, W, 0))
+    x, w = X.reshape(4, 36), W.reshape(5, 36)
+    (got,) = run(network(tmp_path, 'nn.dense(%x, %p0, units=5, out_dtype="int32")', w, x=x), x, w)
+    np.testing.assert_array_equal(got, x.astype(np.int32) @ w.T.astype(np.int32))
+
+
 def test_sums_as_integers(tmp_path):
     """Where nothing requantizes them, they are exact."""
     body = f'qnn.conv2d(%x, {literal(W)}, 120, 0, 0.05f, 0.1f, channels=5, kernel_size=[3, 3], out_dtype="int32")'
@@ -182,8 +194,8 @@ def test_average_in_32_bits(tmp_path):
         ("qnn.conv2d(%x, %x, 0, 0, %y, 1f)", "argument 4 is not constant; bind the parameters"),
         ("qnn.conv2d(%x, ONES, 0, 0, stack((1f, 2f), axis=0), 1f)", "several scales of its data"),
         ("exp(qnn.conv2d(%x, ONES, 0, 0, 1f, 1f))", "Exp does not take int32"),
-        ("nn.conv2d(%x, %x)", "convolves uint8 of no known scale; save the module before it is quantized"),
-        ("nn.dense(%x, %x)", "multiplies uint8 of no known scale"),
+        ('nn.conv2d(cast(%x, dtype="int16"), %x)', "convolves int16 of no known scale; save the module before"),
+        ('nn.dense(cast(%x, dtype="int16"), %x)', "multiplies int16 of no known scale"),
         ("qnn.concatenate((%x, %x), (%y, 1f), (0, 0), 1f, 0)", "scales are not constant"),
     ],
 )  # fmt: skip
