@@ -84,6 +84,10 @@ def _on_sums(operation: Operation, rule: Rule) -> Result:
     assert sums is not None
     if operation.operator in _BEHIND_SUMS and len(args) == 1:
         return _behind(operation, rule, value, sums)
+    if operation.operator == "nn.bias_add" and args[-1].array is None:
+        raise ValueError(
+            "its bias is not constant; save the parameters beside it (relay.save_param_dict), or bind them"
+        )
     if operation.operator in ("add", "nn.bias_add", "subtract") and len(args) == 2 and not sums.after:
         addend = args[1 - place].array
         if addend is not None and (operation.operator != "subtract" or place == 0):

@@ -124,6 +124,8 @@ class _Walk:
 
     def _missing(self, expr: Expr, scope: _Scope) -> Iterator[_Place]:
         """What has to be computed before, the first first."""
+        if isinstance(expr, Call) and isinstance(expr.callee, str) and expr.callee not in RULES:
+            raise ValueError(_unknown(expr.callee))
         for child in _children(expr):
             if id(child) not in scope.values:
                 yield child, scope
@@ -189,9 +191,7 @@ class _Walk:
 
     def _operator(self, call: Call, args: tuple[Result, ...]) -> Result:
         operator = str(call.callee)
-        rule = RULES.get(operator)
-        if rule is None:
-            raise ValueError(_unknown(operator))
+        rule = RULES[operator]
         name = call.name or f"{operator}_{self.count}"
         self.count += 1
         operation = Operation(operator, name, args, call.attrs, self.writer, self.module.version)
@@ -212,7 +212,9 @@ _UNSUPPORTED = {
 
 def _unknown(operator: str) -> str:
     """Why an operator can't be read, with the way out."""
-    if operator.startswith(("dyn.", "vm.", "memory.")):
+    if operator.startswith(("call_lowered", "vm.", "memory.")):
+        return f"operator {operator} calls compiled code; save the module before relay.build"
+    if operator.startswith("dyn."):
         return f"operator {operator} has shapes that depend on data; save the module with static shapes"
     if operator.endswith("_grad") or operator.startswith("nn.cross_entropy"):
         return f"operator {operator} is of training; save the network for inference"

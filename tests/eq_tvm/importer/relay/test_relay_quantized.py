@@ -193,6 +193,7 @@ def test_average_in_32_bits(tmp_path):
         ('qnn.quantize(nn.relu(%y), 0.1f, 0, out_dtype="int16")', "quantizes to int16; ONNX has int8 and uint8"),
         ("qnn.conv2d(%x, %x, 0, 0, %y, 1f)", "argument 4 is not constant; bind the parameters"),
         ("qnn.conv2d(%x, ONES, 0, 0, stack((1f, 2f), axis=0), 1f)", "several scales of its data"),
+        ("nn.bias_add(qnn.conv2d(%x, ONES, 0, 0, 1f, 1f), stack((%y,), axis=0))", "bias is not constant; save"),
         ("exp(qnn.conv2d(%x, ONES, 0, 0, 1f, 1f))", "Exp does not take int32"),
         ('nn.conv2d(cast(%x, dtype="int16"), %x)', "convolves int16 of no known scale; save the module before"),
         ('nn.dense(cast(%x, dtype="int16"), %x)', "multiplies int16 of no known scale"),

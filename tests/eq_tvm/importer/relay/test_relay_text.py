@@ -146,6 +146,7 @@ MAIN = "def @main(%x: Tensor[(2, 3), float32]) { BODY }"
             "input 'x' has no tensor's type",
         ),
         (MAIN.replace("BODY", "frobnicate(%x)"), "operator frobnicate can't be read; .*export the network as ONNX"),
+        (MAIN.replace("BODY", "call_lowered(@f, (%x,))"), "calls compiled code; save the module before relay.build"),
         (MAIN.replace("BODY", "dyn.topk(%x, 1)"), "operator dyn.topk has shapes that depend on data"),
         (MAIN.replace("BODY", "nn.max_pool2d_grad(%x, %x)"), "is of training; save the network for inference"),
         (
