@@ -259,9 +259,11 @@ def _flat(result: Result) -> list[Value]:
 
 def _bound(walk: _Walk, param: Var, params: Mapping[str, np.ndarray]) -> Value | None:
     """The input that a parameter is; None of those that have a value."""
-    ty = param.type
-    if param.name in params:
-        array = params[param.name]
+    ty, name = param.type, param.name
+    if name[:1] == "v" and not name[1:2].isalpha() and name[1:] in params and name not in params:
+        name = name[1:]  # text puts it before names that begin with no letter
+    if name in params:
+        array = params[name]
         if ty is not None and (tuple(ty.shape) != array.shape or ty.dtype != array.dtype.name):
             raise ValueError(
                 f"parameter {param.name!r} is {array.dtype.name} {array.shape} in the file of parameters, and "

@@ -54,6 +54,15 @@ def test_version_is_told():
     assert read_module((DATA / "params-0.9.relay.json").read_text()).version == "0.9.dev0"
 
 
+def test_names_that_text_begins_with_a_letter(tmp_path):
+    (tmp_path / "net.relay").write_text(
+        "def @main(%x: Tensor[(5, 8), float32], %v_3: Tensor[(5, 8), float32]) { %v_3 }"
+    )
+    params = (DATA / "params-0.16.params").read_bytes()
+    (tmp_path / "net.params").write_bytes(params.replace(b"w3", b"_3", 1))
+    assert [value.name for value in read_relay(tmp_path / "net.relay").graph.input] == ["x"]
+
+
 def test_parameter_of_another_type(tmp_path):
     (tmp_path / "net.relay").write_text("def @main(%x: Tensor[(2), float32], %w3: Tensor[(2), int8]) { %x }")
     shutil.copy(DATA / "params-0.16.params", tmp_path / "net.params")
