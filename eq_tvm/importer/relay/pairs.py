@@ -41,6 +41,8 @@ def quantize(operation: Operation, value: Value, quantization: Quantization, dty
     if dtype not in ("int8", "uint8"):
         raise ValueError(f"it quantizes to {dtype}; ONNX has int8 and uint8")
     scale, zero = np.asarray(quantization.scale, np.float32), np.asarray(quantization.zero_point)
+    if not np.array_equal(zero.astype(dtype), zero):
+        raise ValueError(f"its zero point {zero.tolist()} is none of {dtype}")
     points = np.broadcast_to(zero.reshape(-1) if zero.size > 1 else zero.reshape(()), scale.shape)
     attributes = {"axis": quantization.axis % max(len(value.shape), 1)} if scale.size > 1 else {}
     result = operation.emit(

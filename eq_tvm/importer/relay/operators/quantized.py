@@ -101,8 +101,9 @@ def _batch_matmul(operation: Operation) -> Value:
     left, right = operation.value(0), operation.value(1)
     turned_a, turned_b = turned_in_batches(operation)
 
-    def written(a: Value, b: Value, _bias: Value | None) -> Value:
-        return product(operation, a, b, turned_a, turned_b)
+    def written(a: Value, b: Value, bias: Value | None) -> Value:
+        result = product(operation, a, b, turned_a, turned_b)
+        return result if bias is None else operation.emit("Add", [result, bias])
 
     rows, columns = left.shape[1 + turned_a], right.shape[2 - turned_b]
     accumulator = Accumulator(

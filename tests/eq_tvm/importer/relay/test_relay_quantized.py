@@ -105,6 +105,17 @@ def test_dense(tmp_path):
     np.testing.assert_allclose(got.astype(int), requantized(exact * 0.002, 0.3, -2, np.int8).astype(int), atol=1)
 
 
+def test_product_of_activations_with_an_addend(tmp_path):
+    x = R.integers(-128, 128, (2, 3, 8), dtype=np.int8)
+    addend = np.array([400, -300, 5], np.int32)
+    body = f"""%0 = qnn.batch_matmul(%x, %x, 3, 3, 0.1f, 0.1f, transpose_b=True);
+      qnn.requantize(add(%0, {literal(addend)}), 0.01f, 0, 2f, -2, out_dtype="int8")"""
+    (got,) = run(network(tmp_path, body, x=x), x)
+    wide = x.astype(int) - 3
+    exact = wide @ wide.transpose(0, 2, 1) + addend
+    np.testing.assert_allclose(got.astype(int), requantized(exact * 0.01, 2, -2, np.int8).astype(int), atol=1)
+
+
 def test_integers_without_scales(tmp_path):
     """Weights that are inputs, and constant ones, whose sums are known to fit float32."""
     body = 'nn.conv2d(%x, %p0, kernel_size=[3, 3], out_dtype="int32")'
@@ -193,6 +204,7 @@ def test_average_in_32_bits(tmp_path):
         ('qnn.quantize(nn.relu(%y), 0.1f, 0, out_dtype="int16")', "quantizes to int16; ONNX has int8 and uint8"),
         ("qnn.conv2d(%x, %x, 0, 0, %y, 1f)", "argument 4 is not constant; bind the parameters"),
         ("qnn.conv2d(%x, ONES, 0, 0, stack((1f, 2f), axis=0), 1f)", "several scales of its data"),
+        ('qnn.quantize(%y, 0.1f, 128, out_dtype="int8")', "zero point 128 is none of int8"),
         ("nn.bias_add(qnn.conv2d(%x, ONES, 0, 0, 1f, 1f), stack((%y,), axis=0))", "bias is not constant; save"),
         ("exp(qnn.conv2d(%x, ONES, 0, 0, 1f, 1f))", "Exp does not take int32"),
         ('nn.conv2d(cast(%x, dtype="int16"), %x)', "convolves int16 of no known scale; save the module before"),
