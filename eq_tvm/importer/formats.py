@@ -17,6 +17,9 @@ from eq_tvm.errors import UserError, system_errors
 _READERS = {
     ".pt2": "eq_tvm.importer.pytorch:read_exported",
     ".tflite": "eq_tvm.importer.tflite:read_tflite",
+    ".relay": "eq_tvm.importer.relay:read_relay",
+    ".json": "eq_tvm.importer.relay:read_relay",
+    ".txt": "eq_tvm.importer.relay:read_relay",
 }
 # What is met instead, and the way out
 _REFUSED = {
