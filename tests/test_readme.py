@@ -3,10 +3,13 @@
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from as_formats import Network, folded, to_relay, to_tflite, to_torch
 from onnx_models import random, write_model
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from PIL import Image
@@ -17,6 +20,7 @@ from eq_tvm.targets import load_targets
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = (ROOT / "docs" / "raspberry-pi.md").read_text(encoding="utf-8")
+TORCH = find_spec("torch") and find_spec("onnxscript")
 TEST_COMMAND = "python -m pytest -n 2"
 
 
@@ -33,16 +37,23 @@ def folder(tmp_path, monkeypatch):
     write_model(
         "net.onnx",
         [
-            ("Conv", "data w", "c", {"strides": [8, 8]}),
+            ("Conv", "data w b", "c", {"strides": [8, 8], "pads": [0] * 4, "group": 1, "kernel_shape": [3, 3]}),
             ("Relu", "c", "r", {}),
             ("GlobalAveragePool", "r", "p", {}),
             ("Flatten", "p", "scores", {}),
         ],
         {"data": ["batch", 3, 224, 224]},
         ["scores"],
-        {"w": random(10, 3, 3, 3)},
+        {"w": random(10, 3, 3, 3), "b": random(10)},
     )
     _quantize("net.onnx", "net.qdq.onnx")
+    network = Network(folded(onnx.load("net.onnx")))
+    to_tflite(network, Path("net.tflite"))
+    to_relay(network, Path("net.relay"))
+    if TORCH:
+        import torch
+
+        torch.export.save(torch.export.export(to_torch(network), (torch.zeros(1, 3, 224, 224),)), "net.pt2")
     (yaml,) = blocks("yaml")
     Path("net.yaml").write_text(yaml[1])
     Path("images").mkdir()
@@ -74,8 +85,10 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 13
+    assert len(commands) == 16
     for command, error in commands:
+        if ".pt2" in command and not TORCH:
+            continue
         code = cli.main(shlex.split(command))
         _, printed = capsys.readouterr()
         assert code == (2 if error else 0), f"{command}\n{printed}"
@@ -88,9 +101,8 @@ _COMMAND = {"sh": r"^python -m eq_tvm (.*)()$", "console": r"^\$ python -m eq_tv
 
 @pytest.mark.parametrize("text", [text for _, text in blocks("python")])
 def test_python(folder, text, capsys):
-    if "import torch" in text:
-        pytest.importorskip("torch", reason="PyTorch is not installed")
-        pytest.importorskip("onnxscript")
+    if "import torch" in text and not TORCH:
+        pytest.skip("PyTorch is not installed")
     exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
 

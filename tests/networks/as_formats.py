@@ -33,8 +33,9 @@ def folded(model):
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)
     model.graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in values.items() if name in used)
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")  # inferred anew
     model = onnx.shape_inference.infer_shapes(model)
     onnx.checker.check_model(model, full_check=True)
     return model
