@@ -57,6 +57,11 @@ def file_of(module: Any, example: Any) -> Path:
     return _saved(to_onnx(module, example), type(module).__name__.lower())
 
 
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Of all initializers, also where they are more than a serialized model may have."""
+    return sum(tensor.ByteSize() for tensor in model.graph.initializer)
+
+
 @functools.lru_cache(maxsize=16)
 def _converted(path: Path, changed: int) -> Path:
     home, _, name = _READERS[path.suffix.lower()].partition(":")
@@ -69,7 +74,7 @@ def _converted(path: Path, changed: int) -> Path:
 def _saved(model: onnx.ModelProto, name: str) -> Path:
     path = Path(tempfile.mkdtemp(dir=_folder().name)) / f"{name}.onnx"
     with system_errors(f"write {path}"):
-        onnx.save(model, path, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF)
+        onnx.save(model, path, save_as_external_data=weight_bytes(model) > onnx.checker.MAXIMUM_PROTOBUF)
     return path
 
 

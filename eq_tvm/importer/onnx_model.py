@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError
-from eq_tvm.importer.formats import onnx_file
+from eq_tvm.importer.formats import onnx_file, weight_bytes
 from eq_tvm.importer.names import graph_inputs, node_name, one_line
 from eq_tvm.importer.padding import make_padding_explicit
 from eq_tvm.importer.static import specialize
@@ -65,6 +65,8 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
     path = Path(path)
     try:
         model = onnx.load(onnx_file(path))
+        if (size := weight_bytes(model)) > onnx.checker.MAXIMUM_PROTOBUF:
+            raise UserError(f"{path}: the weights take {size / 1e9:.1f} GB; at most 2 GB can be compiled")
         _check(model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None

@@ -122,6 +122,12 @@ def error_of(path, shapes=None):
     return message
 
 
+def test_more_weights_than_a_protobuf_has_room_for(tmp_path, monkeypatch):
+    write_model(tmp_path / "m.onnx", [("Mul", "x w", "y", {})], {"x": [1, 9]}, ["y"], {"w": random(1, 9)})
+    monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", 30)
+    assert error_of(tmp_path / "m.onnx").endswith("the weights take 0.0 GB; at most 2 GB can be compiled")
+
+
 def test_missing_file(path):
     assert "no such ONNX file" in error_of(path)
 
