@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError
 from eq_tvm.exporting.onnx_operators import written
+from eq_tvm.importer.names import unique
 
 if TYPE_CHECKING:
     import tvm
@@ -145,23 +146,16 @@ class _Graph:
         return self._emit("DequantizeLinear", operands, name, axis=0 if flat else int(call.attrs.axis))
 
     def _emit(self, kind: str, operands: Sequence[str], name: str, **attributes: Any) -> str:
-        result = self._unique(name)
+        result = unique(name, self._used)
         self.nodes.append(helper.make_node(kind, operands, [result], name=result, **attributes))
         return result
 
     def _constant(self, values: np.ndarray, name: str) -> str:
         if not np.asarray(values).size:
             return ""  # an operand that is left out
-        name = self._unique(name)
+        name = unique(name, self._used)
         self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
-
-    def _unique(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self._used:
-            candidate, count = f"{name}_{count}", count + 1
-        self._used.add(candidate)
-        return candidate
 
 
 def _is_constant(value: relax.Expr) -> bool:

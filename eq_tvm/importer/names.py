@@ -27,3 +27,12 @@ def opset(model: onnx.ModelProto) -> int:
 def one_line(error: Exception) -> str:
     """What an error says, without line breaks."""
     return " ".join(str(error).split())
+
+
+def unique(name: str, used: set[str]) -> str:
+    """The name, or it with a number where it is among those used, to which it is added."""
+    candidate, count = name, 1
+    while candidate in used:
+        candidate, count = f"{name}_{count}", count + 1
+    used.add(candidate)
+    return candidate

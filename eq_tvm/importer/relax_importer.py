@@ -16,7 +16,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_conver
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
-from eq_tvm.importer.names import described, node_name, opset
+from eq_tvm.importer.names import described, node_name, opset, unique
 from eq_tvm.importer.onnx_model import Constants, Shapes, load_onnx, make_static
 from eq_tvm.importer.own_scales import weight_scales
 from eq_tvm.importer.protobuf import extents
@@ -176,16 +176,8 @@ def _names(bindings: Sequence[relax.Binding], node: str, used: set[str]) -> dict
     main = layers[0] if layers else len(bindings) - 1
     names = {}
     for i, (binding, operator) in enumerate(zip(bindings, operators, strict=True)):
-        names[binding.var] = _unique(node if i == main else f"{node}.{operator.split('.')[-1] or 'item'}", used)
+        names[binding.var] = unique(node if i == main else f"{node}.{operator.split('.')[-1] or 'item'}", used)
     return names
-
-
-def _unique(name: str, used: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in used:
-        candidate, count = f"{name}_{count}", count + 1
-    used.add(candidate)
-    return candidate
 
 
 @mutator

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
+from eq_tvm.importer.names import unique
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.relay.values import Value
 from eq_tvm.importer.static.standard import evaluate
@@ -34,11 +35,7 @@ class GraphWriter:
 
     def unique(self, name: str) -> str:
         """The name, or it with a number where it is taken."""
-        candidate, number = name, 1
-        while candidate in self.names:
-            candidate, number = f"{name}_{number}", number + 1
-        self.names.add(candidate)
-        return candidate
+        return unique(name, self.names)
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> Value:
         """An input of the graph."""

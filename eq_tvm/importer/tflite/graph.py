@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from eq_tvm.importer.names import unique
 from eq_tvm.importer.static.standard import evaluate
 
 OPSET = 17
@@ -64,7 +65,7 @@ class Graph:
     def constant(self, array: np.ndarray, name: str = "constant") -> Value:
         """A value that is known."""
         array = np.ascontiguousarray(array).reshape(np.shape(array))
-        return Value(_unique(name, self._values), array.shape, array.dtype, array)
+        return Value(unique(name, self._values), array.shape, array.dtype, array)
 
     def emit(self, operator: str, *operands: Operand, name: str = "", fold: bool = True, **attributes: Any) -> Value:
         """A node with one result.
@@ -88,9 +89,9 @@ class Graph:
         """A node with `count` results; see `emit`."""
         values = [self.constant(each) if isinstance(each, np.ndarray) else each for each in operands]
         read = [value for value in values if value is not None]
-        results = [_unique(name or operator, self._values) for _ in range(count)]
+        results = [unique(name or operator, self._values) for _ in range(count)]
         names = [value.name if value else "" for value in values]
-        node = helper.make_node(operator, names, results, name=_unique(name or operator, self._names), **attributes)
+        node = helper.make_node(operator, names, results, name=unique(name or operator, self._names), **attributes)
         known = fold and read and all(value.constant is not None for value in read)
         if known and (computed := evaluate(node, {value.name: value.constant for value in read}, {"": OPSET})):
             return [self.constant(np.asarray(computed[result]), result) for result in results]
@@ -105,7 +106,7 @@ class Graph:
         """The whole, with outputs of the given names (a number behind an input's); `notes` are its ``doc_string``."""
         results, taken = [], {value.name for value in self._inputs}
         for wanted, value in outputs:
-            name = _unique(wanted, taken)
+            name = unique(wanted, taken)
             given = self.emit("Identity", value, fold=False)
             self._nodes[-1].output[:] = [name]
             results.append(_info(Value(name, given.shape, given.dtype)))
@@ -136,11 +137,3 @@ def _inferred(node: onnx.NodeProto, read: Sequence[Value]) -> dict[str, tuple[tu
 
 def _decides_shapes(value: Value) -> bool:
     return value.constant is not None and value.constant.ndim <= 1 and value.constant.size <= 64
-
-
-def _unique(name: str, used: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in used:
-        candidate, count = f"{name}_{count}", count + 1
-    used.add(candidate)
-    return candidate
