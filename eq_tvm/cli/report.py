@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,8 +239,9 @@ def _next_step(written: Bundle | Standalone) -> str:
         return "--artifact standalone: TVM, which runs bundles, has no packages for that system"
     if written.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"
-    reference = f" --reference {written.model_file}" if written.model_file else ""
-    return f"python -m eq_tvm evaluate {path}{'' if written.is_example else f' --data IMAGES{reference}'}"
+    reference = f" --reference {shlex.quote(written.model_file)}" if written.model_file else ""
+    others = "" if written.is_example else f" --data IMAGES{reference}"
+    return f"python -m eq_tvm evaluate {shlex.quote(str(path))}{others}"
 
 
 def _relative(path: Path) -> Path:

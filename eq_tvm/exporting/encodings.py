@@ -111,7 +111,9 @@ class _Network:
 
     def _pair(self, node: onnx.NodeProto) -> None:
         """The tensor that is quantized, or a copy of it where others read it, too."""
-        last = self._producers[node.input[0]]
+        last = self._producers.get(node.input[0])
+        if last is None:
+            raise UserError(f"the input {node.input[0]!r} is integers, for which AIMET has no encoding: export .onnx")
         quantize = self._producers[last.input[0]] if last.op_type == "Clip" else last
         scale, zero = self._array(node.input[1]), self._array(node.input[2])
         if scale.size != 1:

@@ -182,6 +182,10 @@ def _check_constants(path: str | Path, model: onnx.ModelProto) -> None:
         if node.op_type == "Constant":
             constants.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
     for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[1] in constants:
+            scale = numpy_helper.to_array(constants[node.input[1]])
+            if not scale.all():
+                raise UserError(f"{path}: the scale of QuantizeLinear node {node_name(node)!r} is 0")
         for name in node.input:
             if name not in constants or node.op_type not in _WEIGHTED:
                 continue

@@ -1,6 +1,6 @@
 """The scales in the ONNX file of a quantized network."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ _MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"}
 
 
 def has_scales(path: Path) -> bool:
-    """Whether layers read what is quantized by scales that the file has; False of what can't be read.
+    """Whether activations are quantized by scales that the file has; False of what can't be read.
 
     What quantizes dynamically, by scales that it finds for each input, has none.
     """
@@ -28,15 +28,29 @@ def has_scales(path: Path) -> bool:
     except (DecodeError, OSError, UserError):
         return False
     constants = _constants(graph)
-    dequantized: set[str] = set()
-    for node in graph.node:
-        pair = node.op_type == "DequantizeLinear" and node.input[0] not in constants and node.input[1] in constants
-        if pair or (node.op_type in _MOVES and node.input[0] in dequantized):
-            dequantized.add(node.output[0])
-    return any(
+    quantizing, dequantizing = (
+        [
+            node
+            for node in graph.node
+            if node.op_type == kind and node.input[0] not in constants and node.input[1] in constants
+        ]
+        for kind in ("QuantizeLinear", "DequantizeLinear")
+    )
+    integers, dequantized = _behind(graph, quantizing, {*_MOVES, "Clip"}), _behind(graph, dequantizing, _MOVES)
+    read = {name for node in graph.node for name in node.input}  # not its outputs alone
+    return any(node.input[0] in integers and node.output[0] in read for node in dequantizing) or any(
         node.op_type in _OF_INTEGERS or (node.op_type in _LAYERS and not dequantized.isdisjoint(node.input[:1]))
         for node in graph.node
     )
+
+
+def _behind(graph: onnx.GraphProto, nodes: Iterable[NodeProto], moves: Container[str]) -> set[str]:
+    """What some nodes give, and what moves it."""
+    found = {node.output[0] for node in nodes}
+    for node in graph.node:
+        if node.op_type in moves and node.input[0] in found:
+            found.add(node.output[0])
+    return found
 
 
 def weight_scales(model: onnx.ModelProto) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from eq_tvm.errors import UserError, reason
+from eq_tvm.importer.names import unique
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -107,12 +108,12 @@ def _from_program(program: ExportedProgram, what: str) -> onnx.ModelProto:
                 dynamo=True,
                 verbose=False,
                 optimize=False,  # folds batch norms by another formula than ours, which all formats share
-                output_names=_output_names(program.call_spec.out_spec),
             )
         model: onnx.ModelProto = exported.model_proto
     except Exception as error:
         raise UserError(f"PyTorch can't export {what} as ONNX: {_root(error)}") from error
     _name_layers(model)
+    _name_outputs(model, program)
     return model
 
 
@@ -166,14 +167,30 @@ def _root(error: BaseException) -> str:
     return reason(error)[:300]
 
 
-def _output_names(spec: Any) -> list[str] | None:
-    """By each output's place in what the module returns."""
+def _name_outputs(model: onnx.ModelProto, program: ExportedProgram) -> None:
+    """Name outputs by their places in what the module returns, also where it returns a tensor twice, or an input."""
+    names = [name for name, value in _places(program) if value is not None]
+    outputs, used = list(model.graph.output), {name for node in model.graph.node for name in node.output}
+    used.update(value.name for value in (*model.graph.input, *model.graph.initializer))
+    if len(names) != len(outputs):
+        return  # there are others than tensors
+    del model.graph.output[:]
+    for value, wanted in zip(outputs, names, strict=True):
+        name = unique(wanted, used)
+        model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
+        model.graph.output.add().CopyFrom(value)
+        model.graph.output[-1].name = name
+
+
+def _places(program: ExportedProgram) -> list[tuple[str, Any]]:
+    """For each thing returned a name by its place, and what it is called in the program: None for None."""
     from torch.utils import _pytree
 
+    spec = program.call_spec.out_spec
     leaves, _ = _pytree.tree_flatten_with_path(_pytree.tree_unflatten(list(range(spec.num_leaves)), spec))
     names = ["_".join(re.findall(r"\w+", _pytree.keystr(path))) for path, _ in leaves]
-    names = [f"output_{name}".rstrip("_") if not name or name[0].isdigit() else name for name in names]
-    return names if len(set(names)) == len(names) else None
+    named = [f"output_{name}".rstrip("_") if not name or name[0].isdigit() else name for name in names]
+    return list(zip(named, program.graph_signature.user_outputs, strict=True))
 
 
 def _name_layers(model: onnx.ModelProto) -> None:

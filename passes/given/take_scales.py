@@ -10,6 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.pairs import same_scale
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 from ..quantized.quantizers import WEIGHT_LIMITS, accumulator_scale, max_abs_scale, quantize_bias, quantize_weight
 from .noted import noted_scales, with_noted_scales
@@ -116,7 +117,9 @@ def input_scale(graph: Graph, expr: relax.Expr) -> np.float32 | None:
         scales = {input_scale(graph, field) for field in concat.args[0]}
         return scales.pop() if len(scales) == 1 else None
     pair = graph.call(expr, "relax.dequantize")
-    scale = None if pair is None or array(pair.args[0]) is not None else array(pair.args[1])
+    if pair is None or array(pair.args[0]) is not None or not _matches(graph, pair):
+        return None
+    scale = array(pair.args[1])
     return None if scale is None or scale.size != 1 else np.float32(scale.item())
 
 
@@ -124,6 +127,15 @@ class _Layer(NamedTuple):
     op: str
     axis: int  # of output channels, in the weights
     rank: int
+
+
+def _matches(graph: Graph, dequantize: relax.Call) -> bool:
+    """Whether it reads integers at the scale that they have, where that is known."""
+    integers = dequantize.args[0]
+    while (passed := graph.call(integers, "relax.clip", *_PASS_THROUGH)) is not None:
+        integers = passed.args[0]
+    quantize = graph.call(integers, "relax.quantize")
+    return quantize is None or same_scale(quantize, dequantize)
 
 
 _LAYERS: dict[str | None, _Layer] = {"relax.nn.conv2d": _Layer("conv2d", 0, 4), "relax.matmul": _Layer("dense", 1, 2)}

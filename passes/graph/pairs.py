@@ -41,14 +41,22 @@ class Pair:
 
 
 def pair_of(graph: Graph, dequantize: relax.Expr) -> Pair | None:
-    """The pair that ends with a call, if nothing else reads its integers and it has one scale."""
+    """The pair that ends with a call, if nothing else reads its integers and it has one scale, at both ends."""
     if operator_name(dequantize) != "relax.dequantize":
         return None
     clip = graph.sole_call(dequantize.args[0], "relax.clip")
     quantize = graph.sole_call(dequantize.args[0] if clip is None else clip.args[0], "relax.quantize")
     if quantize is None or any((p := array(arg)) is None or p.size != 1 for arg in quantize.args[1:]):
         return None
+    if not same_scale(quantize, dequantize):
+        return None
     dtype = str(quantize.attrs.out_dtype)
     info = np.iinfo(dtype)
     low, high = (info.min, info.max) if clip is None else (int(end.value) for end in clip.args[1:])
     return Pair(quantize.args[0], quantize.args[1], dtype, int(quantize.args[2].value.numpy().item()), low, high)
+
+
+def same_scale(quantize: relax.Call, dequantize: relax.Call) -> bool:
+    """Whether integers are dequantized as they were quantized: by the same constant scales and zero points."""
+    ends = [[array(arg) for arg in call.args[1:]] for call in (quantize, dequantize)]
+    return all(a is not None and b is not None and np.array_equal(a, b) for a, b in zip(*ends, strict=True))

@@ -54,6 +54,8 @@ def to_onnx(module: Module, params: Mapping[str, np.ndarray]) -> onnx.ModelProto
     walk = _Walk(module)
     main = module.functions["main"]
     inputs = [_bound(walk, param, params) for param in main.params]
+    if params and None not in inputs:
+        raise ValueError(f"none of the parameters in the file beside it is main's: they are {', '.join(params)[:200]}")
     result = walk.result(main.body)
     outputs = [_written(walk.writer, value) for value in _flat(result)]
     graph = _graph(walk.writer, [value for value in inputs if value is not None], outputs)

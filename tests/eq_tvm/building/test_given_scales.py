@@ -263,3 +263,53 @@ def test_scales_of_weights(tmp_path):
 def test_no_onnx_file_has_scales(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"\x08nonsense")
     assert not has_scales(tmp_path / "x.onnx") and not has_scales(tmp_path / "y.onnx")
+
+
+def compiled_and_expected(path, nodes, constants, folder):
+    write_model(path, nodes, {"x": SHAPE}, ["y"], constants)
+    x = random(*SHAPE, seed=2)
+    bundle = eq_tvm.compile(path, output=folder)
+    return bundle, eq_tvm.load(bundle).run(x)["y"], onnxruntime_result(path, x)
+
+
+@pytest.mark.parametrize("change", [{"s2": np.float32(0.06)}, {"z2": np.uint8(100)}])
+@pytest.mark.parametrize("place", ["in front", "behind"])
+def test_integers_that_are_dequantized_otherwise(change, place, tmp_path):
+    """Than they were quantized: another number, in front of a layer and behind."""
+    ends = PAIR | {"s2": PAIR["s"], "z2": PAIR["z"]} | change
+    nodes = [dequantized(), *around(("Conv", "", {}))]
+    if place == "in front":
+        nodes[2] = ("DequantizeLinear", "xq s2 z2", "xd", {})
+    else:
+        nodes[-2:] = [("QuantizeLinear", "y0 s z", "yq", {}), ("DequantizeLinear", "yq s2 z2", "y", {})]
+    _, result, expected = compiled_and_expected(
+        tmp_path / "m.onnx", nodes, weights(6, 4, 3, 3) | ends, tmp_path / "b.eqtvm"
+    )
+    np.testing.assert_allclose(result, expected, atol=1e-4 if place == "behind" else 0.1101)
+    assert np.mean(np.abs(result - expected) > 1e-4) < 0.02  # ties, where the layer is one of float32
+
+
+def test_pairs_that_no_layer_reads(tmp_path):
+    """Such networks are quantized, too: no images are asked for."""
+    nodes = [*around(("Pad", "", {}), name="pads")]
+    constants = PAIR | {"pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1])}
+    bundle, result, expected = compiled_and_expected(tmp_path / "m.onnx", nodes, constants, tmp_path / "b.eqtvm")
+    assert bundle.scheme == "own" and not bundle.calibration["layers"]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_scale_of_zero(tmp_path):
+    path = tmp_path / "m.onnx"
+    nodes, constants = [dequantized(), *around(("Conv", "", {}))], weights(6, 4, 3, 3, s=np.float32(0))
+    write_model(path, nodes, {"x": SHAPE}, ["y"], constants)
+    with pytest.raises(UserError, match=r"the scale of QuantizeLinear node '.*' is 0"):
+        eq_tvm.compile(path, output=tmp_path / "b.eqtvm")
+
+
+def test_ties_do_not_fail_verification(tmp_path):
+    """Decimal scales, so that many values lie halfway: float32 may round any of them to either side."""
+    ends = {"s": np.float32(0.05), "z": np.uint8(128), "t": np.float32(0.1), "u": np.uint8(0)}
+    constants = weights(6, 4, 3, 3, ws=np.full(6, 0.01, np.float32), **ends)
+    nodes = [dequantized(), *around(("Conv", "", {}), ("Relu", "y0", "r", {}))]
+    bundle, *_ = compiled_and_expected(tmp_path / "m.onnx", nodes, constants, tmp_path / "b.eqtvm")
+    assert len(bundle.calibration["layers"]) == 1

@@ -12,6 +12,7 @@ from onnx_models import random, write_model
 import eq_tvm
 from eq_tvm import cli, data, example
 from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.exporting.export import export
 
 
 def session(model):
@@ -115,3 +116,24 @@ def test_tensors_with_several_readers(tmp_path):
     (expected,) = session((bundle.path / bundles.NETWORK).read_bytes()).run(None, feeds)
     (results,) = session(applied(network, encodings).SerializeToString()).run(None, feeds)
     np.testing.assert_allclose(results, expected, rtol=1e-4)
+
+
+def test_inputs_of_integers(tmp_path):
+    nodes = [
+        ("DequantizeLinear", "x s z", "d", {}),
+        ("DequantizeLinear", "q ws wz", "w", {"axis": 0}),
+        ("Conv", "d w", "c", {}),
+        ("QuantizeLinear", "c s z", "cq", {}),
+        ("DequantizeLinear", "cq s z", "y", {}),
+    ]
+    integers = np.random.default_rng(0).integers(-127, 128, (6, 4, 3, 3)).astype("int8")
+    constants = {"q": integers, "ws": np.full(6, 0.01, np.float32), "wz": np.zeros(6, np.int8)}
+    constants |= {"s": np.float32(0.1), "z": np.uint8(128)}
+    write_model(tmp_path / "m.onnx", nodes, {"x": (1, 4, 8, 8)}, ["y"], constants)
+    model = onnx.load(tmp_path / "m.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.save(model, tmp_path / "m.onnx")
+    eq_tvm.compile(tmp_path / "m.onnx", output=tmp_path / "m.eqtvm")
+    with pytest.raises(eq_tvm.UserError, match="the input 'x' is integers, for which AIMET has no encoding"):
+        export(tmp_path / "m.eqtvm", tmp_path / "e.encodings")
+    assert not (tmp_path / "e.encodings").exists()

@@ -173,3 +173,18 @@ def test_without_pytorch(net, tmp_path, monkeypatch):
     torch.export.save(torch.export.export(net.eval(), (IMAGE,)), tmp_path / "net.pt2")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert 'pip install "eq_tvm[torch]"' in refusal(tmp_path / "net.pt2")
+
+
+class Repeated(torch.nn.Module):
+    def forward(self, x):
+        y = x * 2
+        return y, None, y, x
+
+
+def test_outputs_that_are_returned_twice_and_inputs(tmp_path):
+    x = torch.ones(1, 3)
+    bundle = eq_tvm.compile(Repeated(), example=x, scheme="float32", output=tmp_path / "b")
+    assert [info.name for info in bundle.inputs] == ["x"]
+    assert [info.name for info in bundle.outputs] == ["output_0", "output_2", "output_3"]
+    results = eq_tvm.load(bundle).run(x.numpy())
+    assert [float(value.mean()) for value in results.values()] == [2, 2, 1]

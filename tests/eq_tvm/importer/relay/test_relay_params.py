@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eq_tvm.errors import UserError
+from eq_tvm.importer.relay import read_relay
 from eq_tvm.importer.relay.params import read_array, read_params
 
 CODES = {"i": 0, "u": 1, "f": 2, "b": 1}
@@ -84,3 +86,11 @@ def test_what_is_wrong_is_said(content, message):
 
 def test_array_alone():
     np.testing.assert_array_equal(read_array(written(np.arange(6).reshape(2, 3))), np.arange(6).reshape(2, 3))
+
+
+def test_parameters_of_another_module(tmp_path):
+    path = tmp_path / "net.relay"
+    path.write_text("def @main(%x: Tensor[(3), float32], %w: Tensor[(3), float32]) { add(%x, %w) }")
+    path.with_suffix(".params").write_bytes(written_params({"other": np.ones(3, np.float32)}))
+    with pytest.raises(UserError, match="none of the parameters in the file beside it is main's: they are other"):
+        read_relay(path)
