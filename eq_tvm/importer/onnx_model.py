@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError
 from eq_tvm.importer.formats import onnx_file, weight_bytes
-from eq_tvm.importer.names import graph_inputs, node_name, one_line
+from eq_tvm.importer.names import graph_inputs, node_name, one_line, opset
 from eq_tvm.importer.padding import make_padding_explicit
 from eq_tvm.importer.static import specialize
 from eq_tvm.importer.upgrade import upgrade
@@ -67,6 +68,7 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         model = onnx.load(onnx_file(path))
         if (size := weight_bytes(model)) > onnx.checker.MAXIMUM_PROTOBUF:
             raise UserError(f"{path}: the weights take {size / 1e9:.1f} GB; at most 2 GB can be compiled")
+        _standardize_pairs(model)
         _check(model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None
@@ -97,6 +99,21 @@ def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constan
     if not graph_inputs(model):
         raise UserError(f"{path}: the model has no inputs")
     del model.graph.value_info[:]  # what the file says of the shapes inside may hold for the old ones only
+
+
+def _standardize_pairs(model: onnx.ModelProto) -> None:
+    """ONNX Runtime's quantizer writes those of 4 and 16 bits in its own domain, where operator sets are old."""
+    if not any((node.domain, node.op_type) in _PAIRS for node in model.graph.node):
+        return
+    if opset(model) < _NARROW:
+        model.CopyFrom(onnx.version_converter.convert_version(model, _NARROW))
+    for node in model.graph.node:
+        if (node.domain, node.op_type) in _PAIRS:
+            node.domain = ""
+
+
+_PAIRS = {("com.microsoft", "QuantizeLinear"), ("com.microsoft", "DequantizeLinear")}
+_NARROW = 21  # the first operator set with pairs of 4 and 16 bits
 
 
 def _check(model: onnx.ModelProto) -> None:

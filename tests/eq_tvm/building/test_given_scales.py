@@ -313,3 +313,22 @@ def test_ties_do_not_fail_verification(tmp_path):
     nodes = [dequantized(), *around(("Conv", "", {}), ("Relu", "y0", "r", {}))]
     bundle, *_ = compiled_and_expected(tmp_path / "m.onnx", nodes, constants, tmp_path / "b.eqtvm")
     assert len(bundle.calibration["layers"]) == 1
+
+
+def test_pairs_of_onnxruntimes_own_domain(tmp_path):
+    """As its quantizer writes 4 bits below operator set 21."""
+    standard, theirs = tmp_path / "m.onnx", tmp_path / "theirs.onnx"
+    nodes, constants = FORMS["4 bits"]
+    write_model(standard, nodes, {"x": SHAPE}, ["y"], constants, opset=21)
+    model = onnx.load(standard)
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.domain = "com.microsoft"
+    del model.opset_import[:]
+    model.opset_import.extend([onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)])
+    onnx.save(model, theirs)
+    x = random(*SHAPE, seed=2)
+    results = [
+        eq_tvm.load(eq_tvm.compile(path, output=tmp_path / path.stem)).run(x)["y"] for path in (standard, theirs)
+    ]
+    np.testing.assert_array_equal(*results)
