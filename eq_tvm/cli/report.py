@@ -136,13 +136,8 @@ def bundle_layers_report(bundle: Bundle) -> str:
     others = "" if bundle.is_example else f" {bundle.model_file or 'MODEL'} --calibration DATA --preprocess FILE"
     lines += [_layer_line(layer, width) for layer in layers]
     lines += [f"kept {row['kind']}: {row['layer']} ({row['reason']})" for row in record.get("kept") or []]
-    return "\n".join(
-        [
-            *map(str.rstrip, lines),
-            "",
-            f"More: python -m eq_tvm analyze{others}",
-        ]
-    )
+    more = [] if bundle.scheme == OWN else ["", f"More: python -m eq_tvm analyze{others}"]  # there is no float network
+    return "\n".join([*map(str.rstrip, lines), *more])
 
 
 def _layer_line(layer: Mapping[str, Any], width: int) -> str:

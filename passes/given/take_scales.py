@@ -99,8 +99,9 @@ class TakeScales:
                 return None
             if not self.requantize:
                 raise ValueError(
-                    f"layer {var.name}: its weights are integers with a zero point, and without it they take more than "
-                    "8 bits: --requantize gives it scales anew; or quantize the network with symmetric weights"
+                    f"layer {var.name}: its weights are no integers of 8 bits, in a scale for each output channel, "
+                    "once their zero point is subtracted: --requantize gives it scales anew; or quantize it with symmetric "
+                    "weights"
                 )
             found, taken = _requantized(rows, scales[var.name]), False
         self.record.append(TakenLayer(var.name, layer.op, float(scale), found[1].tolist(), taken))

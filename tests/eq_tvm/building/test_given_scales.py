@@ -233,7 +233,7 @@ def test_weights_with_a_zero_point(tmp_path):
     nodes = [("DequantizeLinear", "q ws wz", "w", {}), *around(("Conv", "", {}))]
     given = {"q": integers(6, 4, 3, 3, dtype="uint8"), "ws": np.float32(0.002), "wz": np.uint8(119), **PAIR}
     path = write_model(tmp_path / "q.onnx", nodes, {"x": SHAPE}, ["y"], given)
-    with pytest.raises(UserError, match=r"layer n3: its weights are integers with a zero point.*--requantize"):
+    with pytest.raises(UserError, match=r"layer n3: its weights are no integers of 8 bits.*--requantize"):
         eq_tvm.compile(path, output=tmp_path / "q.eqtvm")
     bundle = eq_tvm.compile(path, requantize=True, output=tmp_path / "q.eqtvm")
     assert [layer["given"] for layer in bundle.calibration["layers"]] == [False]
