@@ -100,8 +100,8 @@ class TakeScales:
             if not self.requantize:
                 raise ValueError(
                     f"layer {var.name}: its weights are no integers of 8 bits, in a scale for each output channel, "
-                    "once their zero point is subtracted: --requantize gives it scales anew; or quantize the network with "
-                    "symmetric weights"
+                    "once their zero point is subtracted: --requantize gives it scales anew; or quantize the network "
+                    "with symmetric weights"
                 )
             found, taken = _requantized(rows, scales[var.name]), False
         self.record.append(TakenLayer(var.name, layer.op, float(scale), found[1].tolist(), taken))
