@@ -16,8 +16,7 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.turns import one_at_a_time
-from eq_tvm.errors import UserError
-from eq_tvm.importer.formats import onnx_file
+from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.runtime import Model
 from eq_tvm.targets import get_target
@@ -50,7 +49,7 @@ def load_float(
     constants : mapping of input name to value, optional
         Inputs that always have this value.
     """
-    onnx_file(path)
+    _onnx_file(path)
     engine = float_engine()
     if engine is None:
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
@@ -87,6 +86,18 @@ def compile_float(
         return Model(pipeline.build(module, spec)[0], inputs, outputs, preprocess)
 
 
+def _onnx_file(path: str | Path) -> Path:
+    """Of an ONNX file itself without the package onnx, which a board need not have."""
+    with system_errors(f"read {path}"):
+        if not Path(path).is_file():
+            raise UserError(f"no such ONNX file: {path}")
+    if Path(path).suffix == ".onnx":
+        return Path(path)
+    from eq_tvm.importer.formats import onnx_file
+
+    return onnx_file(path)
+
+
 class _OnnxRuntime:
     def __init__(
         self,
@@ -104,7 +115,7 @@ class _OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(onnx_file(path)), options, providers=["CPUExecutionProvider"]
+                str(_onnx_file(path)), options, providers=["CPUExecutionProvider"]
             )
         except Exception as e:  # it has a dozen unrelated exception classes
             raise UserError(f"ONNX Runtime can't load {path}: {' '.join(str(e).split())}") from e
