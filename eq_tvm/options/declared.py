@@ -79,7 +79,7 @@ class QuantizeOptions:
     """How a network is to be quantized: what `eq_tvm.analysis.analyze` takes, and `eq_tvm.compile` as well."""
 
     model: str | Path | Module | ExportedProgram | None = option(
-        "A file of ONNX, or of PyTorch's torch.export.save (.pt2).",
+        "A file of ONNX, PyTorch (.pt2), TensorFlow Lite (.tflite) or Relay (.relay, .txt, .json).",
         flag="",
         metavar="MODEL",
         also=("Module", "ExportedProgram"),

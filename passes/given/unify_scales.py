@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.pairs import Pair
+from ..graph.pairs import Pair, same_scale
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 from .noted import noted_scales, with_noted_scales
 
@@ -57,10 +57,10 @@ def _found(graph: Graph, value: relax.Expr) -> tuple[Pair, np.ndarray] | None:
     quantize = None if dequantize is None else graph.sole_call(dequantize.args[0], "relax.quantize")
     if dequantize is None or quantize is None or int(value.attrs.groups) != channels:
         return None
-    (scales, zeros), theirs = ([array(each) for each in call.args[1:]] for call in (quantize, dequantize))
+    scales, zeros = (array(each) for each in quantize.args[1:])
     if scales is None or zeros is None or scales.size != channels or channels == 1:
         return None
-    if not all(np.array_equal(a, b) for a, b in zip((scales, zeros), theirs, strict=True) if b is not None):
+    if not same_scale(quantize, dequantize):
         return None
     if int(quantize.attrs.axis) % len(shape(quantize)) != 1 or (zeros != zeros.flat[0]).any() or (scales <= 0).any():
         return None
