@@ -4,11 +4,13 @@ import io
 import os
 import sys
 
+from eq_tvm.cli.supervisor import supervise
 from eq_tvm.errors import reason
 
 
 def run() -> None:
-    """Run the command line, and end with its exit code."""
+    """Run the command line in a child process, and end with its exit code."""
+    supervise()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks; as stderr does
     try:

@@ -144,7 +144,7 @@ class Bundle:
 
 def check_destination(path: str | Path) -> Path:
     """The path, if a bundle may be written there: nothing, an empty directory, or a bundle (which is replaced)."""
-    return directory.check_destination(path, "bundle", DESCRIPTION)
+    return directory.check_destination(path, "bundle", _foreign)
 
 
 def write(
@@ -191,6 +191,8 @@ def read(path: str | Path) -> Bundle:
     path = Path(path)
     with system_errors(f"read {path}"):
         if not path.exists():
+            directory.restore(path)
+        if not path.exists():
             raise UserError(f"no such bundle: {path}")
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
@@ -219,6 +221,18 @@ def read_network(path: str | Path) -> bytes:
         raise UserError(f"{path} has no quantized network to export: {bundle.not_exported}")
     description = json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8"))
     return _checked(Path(path), NETWORK, description["files"])
+
+
+def _foreign(path: Path) -> str:
+    """A name in a directory that makes it no bundle."""
+    names = sorted(file.name for file in path.iterdir())
+    if others := [name for name in names if name not in (LIBRARY, NETWORK, DESCRIPTION)]:
+        return others[0]
+    try:
+        files = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))["files"]
+        return "" if LIBRARY in files and DESCRIPTION in files else DESCRIPTION
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return names[0]
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_directory
 from eq_tvm.files.whole_file import check_folder, followed
 
 
-def check_destination(path: str | Path, kind: str, mark: str) -> Path:
+def check_destination(path: str | Path, kind: str, foreign: Callable[[Path], str]) -> Path:
     """The path, if it may be written: nothing, an empty directory, or one of its kind (which is replaced).
 
     Of a link, what it names.
@@ -23,8 +25,8 @@ def check_destination(path: str | Path, kind: str, mark: str) -> Path:
     path : str or Path
     kind : str
         What is written, for people: ``bundle``.
-    mark : str
-        A file that each directory of this kind has.
+    foreign : callable (Path) -> str
+        The name of something in a directory that makes it none of this kind, and would be lost; empty if there is none.
 
     Raises
     ------
@@ -33,12 +35,17 @@ def check_destination(path: str | Path, kind: str, mark: str) -> Path:
     """
     with system_errors(f"write the {kind} {path}"):
         path = followed(path)
+        if path.is_dir() and path.resolve() in (here := Path.cwd(), *here.parents):
+            raise UserError(f"{path} is the directory that this runs in: choose a new one in it as --output")
         if path.is_mount():
             raise UserError(f"{path} is a mount point, which can't be replaced: choose a directory in it as --output")
-        if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
-            raise UserError(f"{path} is a directory but not a {kind}: it is not overwritten; choose another --output")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: it is not overwritten; choose another --output")
+        if path.is_dir() and any(path.iterdir()) and (name := foreign(path)):
+            raise UserError(
+                f"{path} is a directory with {name}, which is not of a {kind}: it is not overwritten; choose another "
+                "--output"
+            )
         check_folder(path.absolute().parent, kind)
     return path
 
@@ -47,6 +54,8 @@ def check_destination(path: str | Path, kind: str, mark: str) -> Path:
 def replacing(path: Path, kind: str) -> Iterator[Path]:
     """A new directory to fill, which then takes the place of `path`; of a failure nothing stays behind.
 
+    Nor of a process that was killed: the next one removes what it left.
+
     Parameters
     ----------
     path : Path
@@ -54,24 +63,37 @@ def replacing(path: Path, kind: str) -> Iterator[Path]:
     kind : str
         As there.
     """
-    with system_errors(f"write in {path.parent}"):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
-    try:
-        with system_errors(f"write the {kind} {path}"):
-            new = temporary / "new"
-            new.mkdir()
-            yield new
-            _exchange(new, path, temporary)
-    except BaseException:
-        _restore(temporary, path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with system_errors(f"write the {kind} {path}"):
+        restore(path)
+        with temporary_directory(path.parent, _prefix(path)) as temporary:
+            try:
+                new = temporary / "new"
+                new.mkdir()
+                yield new
+                _put(new, path, temporary)
+            except BaseException:
+                _put_back(temporary, path)
+                raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _exchange(new: Path, path: Path, aside: Path) -> None:
-    """Move what is at `path` aside and `new` there; again where another process did the same in between."""
+def restore(path: Path) -> None:
+    """Remove what killed processes left of writing `path`, and put back what one of them had moved aside."""
+    for left in left_behind(path.absolute().parent, _prefix(path)):
+        _put_back(left, path)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{PREFIX}{path.name[:40]}-"
+
+
+def _put(new: Path, path: Path, aside: Path) -> None:
+    """Move `new` to `path`, and what is there aside; again where another process did the same in between."""
     for attempt in range(10):
+        if _exchange(new, path):
+            return
         with suppress(FileNotFoundError):
             path.rename(aside / f"{_OLD}{attempt}")
         try:
@@ -83,7 +105,19 @@ def _exchange(new: Path, path: Path, aside: Path) -> None:
             return
 
 
-def _restore(aside: Path, path: Path) -> None:
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two directories change places in one step, so that there is always one; False where that can't be."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError):  # a C library without it
+        return False
+    return not renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def _put_back(aside: Path, path: Path) -> None:
     """Put the replaced directory back, unless another process has put one there."""
     if old := sorted(aside.glob(f"{_OLD}*")):
         with suppress(OSError):

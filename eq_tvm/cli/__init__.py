@@ -5,6 +5,11 @@ they are given for a run, and what they print. The work is in the modules that a
 `--help` needs neither NumPy nor TVM. Nothing outside imports from here.
 """
 
-from eq_tvm.cli.program import main
+from __future__ import annotations
 
-__all__ = ["main"]
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line: see `eq_tvm.cli.program.main`."""
+    from eq_tvm.cli import program  # not before the supervisor has forked
+
+    return program.main(arguments)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import warnings
 
 import typer
 
 from eq_tvm import host
 from eq_tvm.cli.commands import app
+from eq_tvm.cli.supervisor import DEBUG, allow_more, is_of_memory
 from eq_tvm.errors import UserError, reason
 
 
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupted = _note_interrupts()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
-    message = ""
+    message, fault, code = "", None, 0
     try:
         code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
     except UserError as e:
@@ -32,14 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
         message = ": ".join(filter(None, [e.filename and str(e.filename), reason(e)]))
     except typer.TyperException as e:
         message = e.format_message()
-    except Exception:
-        if not interrupted:
+    except Exception as e:
+        if os.environ.get(DEBUG) and not interrupted:
             raise
+        if is_of_memory(str(e) or type(e).__name__):  # of TVM's a RuntimeError, of the loader's an ImportError
+            message = f"out of memory: {reason(e)}; {allow_more()}"
+        fault = e
     if interrupted:  # whatever became of it: a call to a board fails with a UserError, an import may be left out
         return 128 + interrupted[0]
     if message:
         print("error:", " ".join(message.split()), file=sys.stderr)
-    return 2 if message else code
+        return 2
+    if fault:
+        told = f"{type(fault).__name__}: {reason(fault)}"[:500]
+        print(f"error: a fault of eq_tvm, please report it ({DEBUG}=1 shows where): {told}", file=sys.stderr)
+        return 1
+    return code
 
 
 def _note_interrupts() -> list[int]:
@@ -48,11 +58,19 @@ def _note_interrupts() -> list[int]:
     What asks the process to end does the same, so that nothing half-written stays behind.
     """
     interrupted: list[int] = []
+    last = -_REPEATED
 
     def interrupt(number: int, frame: object) -> None:
+        nonlocal last
         interrupted.append(number)
-        raise KeyboardInterrupt
+        last, before = time.monotonic(), last
+        if last - before >= _REPEATED:
+            raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, interrupt)
     return interrupted
+
+
+_REPEATED = 1.0  # seconds: a terminal signals this process and its parent, which passes it on

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from eq_tvm.cli.supervisor import note
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -24,12 +26,20 @@ def show_progress() -> Iterator[Callable[[float, str], None]]:
     console = Console(stderr=True)
     if not console.is_terminal:
         with _plain_lines() as show:
-            yield show
+            yield _noted(show)
         return
     columns = (SpinnerColumn(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda done, message: bar.update(task, completed=done, description=message)
+        yield _noted(lambda done, message: bar.update(task, completed=done, description=message))
+
+
+def _noted(show: Callable[[float, str], object]) -> Callable[[float, str], None]:
+    def noted(done: float, message: str) -> None:
+        note(message)
+        show(done, message)
+
+    return noted
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_file
 
 
 def check_destination(path: str | Path) -> Path:
@@ -44,17 +45,22 @@ def followed(path: str | Path) -> Path:
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` with a new file, which then takes the place of `path`; of a failure nothing stays behind.
 
+    What a process that was killed left beside it is removed.
+
     Raises
     ------
     OSError
     """
     path = followed(path)
-    new = path.with_name(f".{path.name[:40]}.{os.getpid()}")
-    try:
-        with new.open("wb") as file:
-            write(file)
-        new.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            new.unlink()
-        raise
+    prefix = f".{PREFIX}{path.name[:40]}-"
+    for old in left_behind(path.parent, prefix):
+        old.unlink()
+    with temporary_file(path.parent, prefix) as new:
+        try:
+            with new.open("wb") as file:
+                write(file)
+            new.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                new.unlink()
+            raise

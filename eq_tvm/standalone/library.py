@@ -51,7 +51,7 @@ class Standalone:
 
 def check_destination(path: str | Path) -> Path:
     """The path, if a standalone library may be written there: see `eq_tvm.artifacts.directory.check_destination`."""
-    return directory.check_destination(path, "standalone library", HEADER)
+    return directory.check_destination(path, "standalone library", _foreign)
 
 
 def write(mod: tvm.IRModule, network: Bundle, spec: TargetSpec, path: str | Path) -> Standalone:
@@ -99,12 +99,36 @@ def write(mod: tvm.IRModule, network: Bundle, spec: TargetSpec, path: str | Path
     return Standalone(path, path / library, network, layout.planned)
 
 
+def _foreign(path: Path) -> str:
+    """A name in a directory that makes it no standalone library, or an example that somebody changed.
+
+    Once it is built as its first lines say, there is a program, too.
+    """
+    from eq_tvm.standalone import source
+
+    names = sorted(file.name for file in path.iterdir())
+    libraries = [name for name in names if name.startswith("lib") and name.endswith(".so")]
+    if others := [name for name in names if name not in (HEADER, EXAMPLE, Path(EXAMPLE).stem, *libraries[:1])]:
+        return others[0]
+    try:
+        if _COMPILED_BY not in (path / HEADER).read_text(encoding="utf-8"):
+            return HEADER
+        name = libraries[0].removeprefix("lib").removesuffix(".so")
+        unchanged = (path / EXAMPLE).read_text(encoding="utf-8") == source.example(name)
+    except (OSError, ValueError, IndexError):
+        return names[0]
+    return "" if unchanged else f"a {EXAMPLE} that was changed"
+
+
+_COMPILED_BY = "Compiled by eq_tvm"
+
+
 def _comment(network: Bundle, workspace: int) -> list[str]:
     """What a person wants to know who finds the header."""
     target, pixels = network.target, network.preprocess
     lines = [
         f"{network.model} ({network.scheme}) for {target['name']}: {target['description']}.",
-        f"Compiled by eq_tvm {network.versions.get('eq-tvm', '')}, from an ONNX file with the SHA-256",
+        f"{_COMPILED_BY} {network.versions.get('eq-tvm', '')}, from an ONNX file with the SHA-256",
         network.model_sha256,
         "",
         *(f"Input  {info.name}: {info.dtype} {info.shape}" for info in network.inputs),

@@ -1,6 +1,8 @@
 """Bundles: written whole or not at all, and checked when they are read."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -52,7 +54,7 @@ def test_does_not_overwrite_what_is_no_bundle(tmp_path, tiny):
     (photos / "cat.jpg").touch()
     (tmp_path / "file").touch()
     for path, message in [
-        (photos, "photos is a directory but not a bundle"),
+        (photos, "photos is a directory with cat.jpg, which is not of a bundle"),
         (tmp_path / "file", "file is a file"),
         (tmp_path / "none" / "new", "the directory .*none for the bundle does not exist"),
     ]:
@@ -75,6 +77,55 @@ def test_where_no_bundle_can_be(tmp_path, path, message):
     assert left_over(tmp_path / "b") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("bundle.json", "{}", "with bundle.json,"),  # as projects in JavaScript have it
+        ("bundle.json", '{"files": {"bundle.json": 1}}', "with bundle.json,"),
+        ("bundle.json", "[" * 5000, "with bundle.json,"),
+        (".git", "", "with .git,"),
+        ("model.so", "", "with model.so,"),
+        ("model.so/file", "", "with model.so,"),
+    ],
+)
+def test_replaces_only_what_is_wholly_a_bundle(tmp_path, name, text, said):
+    file = tmp_path / "project" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"project is a directory {said} which is not of a bundle"):
+        bundles.check_destination(tmp_path / "project")
+    assert file.read_text() == text
+
+
+def test_a_bundle_with_a_file_of_somebody(tiny):
+    (tiny.path / "labels.txt").write_text("cat")
+    with pytest.raises(UserError, match=r"with labels\.txt, which is not of a bundle: it is not overwritten"):
+        bundles.write(tiny, tiny.path, lambda file: None)
+    assert (tiny.path / "labels.txt").read_text() == "cat" and bundles.read(tiny.path) == tiny
+
+
+def test_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    for path in (tmp_path / "in", "..", tmp_path):
+        with pytest.raises(UserError, match="is the directory that this runs in"):
+            bundles.check_destination(path)
+
+
+def test_a_bundle_that_a_killed_process_moved_aside(tiny):
+    """Where the file system can't exchange directories in one step, there is a moment without a bundle."""
+    script = (
+        "import os, signal, sys; from pathlib import Path; from eq_tvm.artifacts import directory\n"
+        "Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "rename = os.rename\n"
+        "directory._exchange = lambda new, path: rename(path, new.parent / 'old0')\n"
+        "with directory.replacing(Path(sys.argv[1]), 'bundle'): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", script, tiny.path]).returncode == -9
+    assert not tiny.path.exists() and len(list(tiny.path.parent.glob(".eq_tvm-*/old0"))) == 1
+    assert bundles.read(tiny.path) == tiny and left_over(tiny.path) == []
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_stays_one(tmp_path, tiny_executable, there):
     if there:
@@ -89,7 +140,11 @@ def test_a_long_name(tmp_path, tiny_executable):
     assert write_tiny(tmp_path / ("x" * 255), tiny_executable).path.is_dir()
 
 
-def test_several_writers_of_one_place(tmp_path):
+@pytest.mark.parametrize("exchange", [True, False])
+def test_several_writers_of_one_place(tmp_path, monkeypatch, exchange):
+    if not exchange:  # as some file systems have it
+        monkeypatch.setattr(directory, "_exchange", lambda *_: False)
+
     def write_often(_):
         for _ in range(100):
             with directory.replacing(tmp_path / "b", "bundle") as new:

@@ -307,8 +307,26 @@ def test_what_it_may_replace(network, tmp_path):
     assert standalone.check_destination(path) == path
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(UserError, match="photos is a directory but not a standalone library"):
+    with pytest.raises(UserError, match=r"photos is a directory with cat\.jpg, which is not of a standalone library"):
         standalone.check_destination(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: (path / "main.c").write_text("int main() {}"), r"with a main\.c that was changed,"),
+        (lambda path: (path / "eq_model.h").write_text("int eq;"), r"with eq_model\.h,"),
+        (lambda path: (path / "libzz.so").touch(), r"with libzz\.so,"),
+        (lambda path: (path / "Makefile").touch(), "with Makefile,"),
+    ],
+)
+def test_what_somebody_added(network, tmp_path, change, said):
+    path = tmp_path / "copy"
+    shutil.copytree(network.library.written.path, path)
+    assert standalone.check_destination(path) == path
+    change(path)
+    with pytest.raises(UserError, match=said):
+        standalone.check_destination(path)
 
 
 def test_a_network_that_needs_the_runtime(tmp_path, monkeypatch):
