@@ -25,7 +25,7 @@ from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
 from eq_tvm.methods import OWN
-from eq_tvm.options.declared import MIN_COSINES, CompileOptions
+from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
 from eq_tvm.running.runtime import Model, load_library
@@ -65,7 +65,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     how = replace(how, min_cosine=_min_cosine(options, how))
     spec = _target(options)
     kind = ARTIFACTS[options.artifact]
-    output = kind.check_destination(options.output or f"{how.model.stem}-{options.target}{kind.suffix}")
+    output = kind.check_destination(options.output or f"{_name(how, options)}{kind.suffix}")
     if options.dump_passes is not None:
         _make_directory(Path(options.dump_passes))
     _check_space(how.model)
@@ -128,6 +128,12 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
         written = kind.write(module, network, spec, output, check, exported)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
     return written
+
+
+def _name(how: Quantization, options: CompileOptions) -> str:
+    """Of what is written by default: with the scheme, where that is not the usual one."""
+    scheme = "" if how.scheme in (DEFAULT_SCHEME, OWN) else f"-{how.scheme}"
+    return f"{how.model.stem}-{options.target}{scheme}"
 
 
 def _target(options: CompileOptions) -> TargetSpec:

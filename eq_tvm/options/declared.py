@@ -178,7 +178,9 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
         metavar="POINTS",
     )
     output: str | Path | None = option(
-        "The directory to write.", metavar="DIR", unset="MODEL-TARGET.eqtvm; standalone: MODEL-TARGET"
+        "The directory to write.",
+        metavar="DIR",
+        unset="MODEL-TARGET.eqtvm, or MODEL-TARGET-SCHEME.eqtvm with --scheme; standalone: without .eqtvm",
     )
     artifact: str = option(
         "What to write; standalone: a shared object and a C header, without TVM.",

@@ -170,6 +170,12 @@ def test_standalone(cli, refused, folder):
     refused("net-native is a directory with eq_model.h, which is not of a bundle", *COMPILE, "--output", "net-native")
 
 
+@pytest.mark.parametrize(("scheme", "name"), [("int7", "net-native"), ("int8", "net-native-int8")])
+def test_names_tell_schemes_apart(cli, folder, scheme, name):
+    assert cli(*COMPILE, "--scheme", scheme, "--no-verify")[0] == 0
+    assert bundles.read(f"{name}.eqtvm").scheme == scheme
+
+
 def test_optimize_size(cli, folder):
     assert re.search("^optimize +size$", cli(*COMPILE, "--optimize", "size", "--output", "b")[1], re.M)
     assert bundles.read("b").optimize == "size"
