@@ -43,13 +43,22 @@ def main(arguments: list[str] | None = None) -> int:
     if interrupted:  # whatever became of it: a call to a board fails with a UserError, an import may be left out
         return 128 + interrupted[0]
     if message:
-        print("error:", " ".join(message.split()), file=sys.stderr)
+        print("error:", _line(message), file=sys.stderr)
         return 2
     if fault:
-        told = f"{type(fault).__name__}: {reason(fault)}"[:500]
+        told = _line(f"{type(fault).__name__}: {reason(fault)}")
         print(f"error: a fault of eq_tvm, please report it ({DEBUG}=1 shows where): {told}", file=sys.stderr)
         return 1
     return code
+
+
+def _line(message: str) -> str:
+    """What fits into a line: names in a file may be as long as they like."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONG else f"{line[: _LONG // 2]} ... {line[-_LONG // 2 :]}"
+
+
+_LONG = 1000
 
 
 def _note_interrupts() -> list[int]:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError
+from eq_tvm.importer.contents import check_contents
 from eq_tvm.importer.formats import onnx_file, weight_bytes
 from eq_tvm.importer.names import graph_inputs, node_name, one_line, opset
 from eq_tvm.importer.padding import make_padding_explicit
@@ -68,8 +69,10 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         model = onnx.load(onnx_file(path))
         if (size := weight_bytes(model)) > onnx.checker.MAXIMUM_PROTOBUF:
             raise UserError(f"{path}: the weights take {size / 1e9:.1f} GB; at most 2 GB can be compiled")
+        check_contents(path, model)
         _standardize_pairs(model)
         _check(model)
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None
     except OSError as error:
@@ -78,7 +81,8 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         if not path.stat().st_size:
             raise UserError(f"{path}: the file is empty") from None
         raise UserError(f"{path}: not a valid ONNX model: {one_line(error)}") from None
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # of external data, functions, conversion
+        raise UserError(f"{path}: not a valid ONNX model: {one_line(error)}") from None
 
 
 def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constants: Constants) -> None:

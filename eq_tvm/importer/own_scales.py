@@ -24,9 +24,12 @@ def has_scales(path: Path) -> bool:
     What quantizes dynamically, by scales that it finds for each input, has none.
     """
     try:
-        graph = onnx.load(onnx_file(path), load_external_data=False).graph
-    except (DecodeError, OSError, UserError):
+        return _has_scales(onnx.load(onnx_file(path), load_external_data=False).graph)
+    except (DecodeError, OSError, UserError, IndexError, ValueError):  # importing it says what is wrong
         return False
+
+
+def _has_scales(graph: onnx.GraphProto) -> bool:
     constants = _constants(graph)
     quantizing, dequantizing = (
         [

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,13 @@ def import_onnx(path: str | Path, shapes: Shapes | None = None, constants: Const
     UserError
         As ``read_onnx``, and for an operator that can't be imported (names the node) and shapes that depend on data.
     """
+    try:
+        return _import(path, shapes, constants)
+    except UnicodeDecodeError:  # Protobuf looks at a text when it is read
+        raise UserError(f"{path}: not a valid ONNX model: a name in it is no UTF-8") from None
+
+
+def _import(path: str | Path, shapes: Shapes | None, constants: Constants | None) -> tvm.IRModule:
     loaded = load_onnx(path)
     scales = {layer: relax.const(values) for layer, values in weight_scales(loaded).items()}
     model = make_static(path, loaded, shapes, constants)
@@ -91,8 +99,11 @@ def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, 
             importer.bb._end_block()  # else TVM complains on stderr about the block left open
         node = importer.node
         what = f"can't import {described(node)}" if node else "can't import the model"
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{path}: {what}: {reason}") from error
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path}: {what}: {_CHECK.sub('', said)}") from error
+
+
+_CHECK = re.compile(r"Check failed: \(?.*\)?(?: is false)? ?: ")  # how TVM begins, with the condition in C++
 
 
 class _NamingImporter(ONNXGraphImporter):

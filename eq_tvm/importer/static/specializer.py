@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,7 @@ class Specializer:
     def keep(self, node: NodeProto) -> None:
         """Leave a node to be computed, unless all results are empty; UserError where their shapes aren't static."""
         types = self.infer(node)
+        self._check_windows(node)
         for name, ty in types.items():
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
@@ -132,6 +134,7 @@ class Specializer:
                 raise self.refusal(
                     node, f"gives {onnx.TensorProto.DataType.Name(kind).lower()}, which can't be compiled"
                 )
+            self.check_shape(node, name, extents(ty))
             self.types[name] = ty
             if _is_empty(ty):
                 self._set_empty(name, ty)
@@ -139,6 +142,13 @@ class Specializer:
             self.nodes.append(node)
         elif node.op_type in _WITH_WINDOWS and 0 not in self.shape(node.input[0]):
             raise self.refusal(node, "has a kernel that is larger than what it reads; give a larger image with --input")
+
+    def check_shape(self, node: NodeProto, name: str, shape: list[int]) -> None:
+        """UserError where a node's result can't be, or can't be held."""
+        if min(shape, default=0) < 0:
+            raise self.refusal(node, f"gives {name!r} the shape ({', '.join(map(str, shape))})")
+        if (count := math.prod(shape)) > _MOST:
+            raise self.refusal(node, f"gives {name!r} {count:,} values; at most {_MOST:,} can be compiled")
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's results, empty for operators beyond the standard."""
@@ -150,7 +160,7 @@ class Specializer:
         opsets = [helper.make_opsetid(domain, version) for domain, version in self.domains.items()]
         try:
             inferred = shape_inference.infer_node_outputs(schema, node, types, small, opset_imports=opsets)
-        except (shape_inference.InferenceError, RuntimeError) as error:
+        except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
             raise UserError(f"{self.path}: the shapes do not fit: {described(node)}: {one_line(error)}") from None
         return {name: ty for name, ty in inferred.items() if name}
 
@@ -309,6 +319,13 @@ class Specializer:
             else f"{reason}: cut the model before it"
         )
 
+    def _check_windows(self, node: NodeProto) -> None:
+        """Onnx's shape inference takes strides of 0 and negative groups."""
+        for attribute in node.attribute if node.op_type in {*_WITH_WINDOWS, "ConvTranspose"} else ():
+            numbers = [*attribute.ints] if attribute.ints else [attribute.i]
+            if attribute.name in _COUNTS and not 0 < min(numbers) <= max(numbers) < 1 << 31:
+                raise self.refusal(node, f"has {attribute.name} {numbers}, which are not from 1")
+
     def _rank(self, node: NodeProto) -> int | None:
         ty = self.types.get(node.input[0]) if node.input else None
         return None if ty is None or not ty.tensor_type.HasField("shape") else len(ty.tensor_type.shape.dim)
@@ -327,7 +344,7 @@ class Specializer:
 
     def _fold(self, node: NodeProto) -> bool:
         types = self.infer(node)
-        sizes = [np.prod(extents(ty)) for ty in types.values()]
+        sizes = [math.prod(extents(ty)) for ty in types.values()]
         if not types or max(sizes) > _LARGEST:
             return False
         values = evaluate(node, {name: self.value(name) for name in node.input if name}, self.domains)
@@ -355,8 +372,10 @@ _OTHER_DOMAINS = {
 # Operators without data: all operands decide the shape
 _DECIDED_BY_ALL = {"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix", "Range"}
 _WITH_WINDOWS = {"AveragePool", "Conv", "LpPool", "MaxPool"}
+_COUNTS = {"kernel_shape", "strides", "dilations", "group"}
 _COUNT = ":count"
 _LARGEST = 1 << 24  # elements of a constant that is computed while importing
+_MOST = 1 << 29  # elements of a tensor: 2 GB in float32, as of all weights
 _SMALL = 1 << 12  # elements of a constant whose value may decide a shape
 
 
@@ -365,7 +384,7 @@ def _is_empty(ty: TypeProto) -> bool:
 
 
 def _is_small(tensor: onnx.TensorProto | None) -> bool:
-    return tensor is not None and np.prod(tensor.dims) <= _SMALL
+    return tensor is not None and math.prod(tensor.dims) <= _SMALL
 
 
 def _is_random(node: NodeProto) -> bool:

@@ -28,6 +28,7 @@ def _resize_by_scales(specializer: Specializer, node: NodeProto) -> bool:
     sizes = [int(n) for n in np.array(extents, np.float32) * scales.astype(np.float32)]
     if node.input[0] in specializer.constants or 0 in sizes or sizes == extents_of(specializer.infer(node)[output]):
         return False
+    specializer.check_shape(node, output, sizes)
     dtype = specializer.types[node.input[0]].tensor_type.elem_type
     specializer.types[output] = helper.make_tensor_type_proto(dtype, sizes)
     specializer.nodes.append(node)
