@@ -269,9 +269,13 @@ def _tuner(spec: TargetSpec, options: CompileOptions, progress: Callable[[str], 
     if _why_not_here(spec):
         return None
     target = spec.tvm_target()
-    processor = f"{host.model_name()}, code for {target.attrs['mcpu']}, threads: {host.default_threads()}"
     file = Path(options.tuning_file) if options.tuning_file else tuning.default_file()
-    return tuning.Tuner(target, processor, file, options.tune, progress)
+    return tuning.Tuner(target, processor(str(target.attrs["mcpu"])), file, options.tune, progress)
+
+
+def processor(cpu: str = "") -> str:
+    """What measured times hold for: this processor, code for one as LLVM calls it, and the number of threads."""
+    return f"{host.model_name()}, code for {cpu or host.llvm_cpu()[0]}, threads: {host.default_threads()}"
 
 
 # Where the phases end on the progress bar.
