@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 import shutil
 import tempfile
 import time
@@ -20,8 +18,10 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
+from eq_tvm.building.sample import remember, sha256
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
+from eq_tvm.building.versions import versions
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_folder
 from eq_tvm.methods import OWN
@@ -95,12 +95,19 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
 
-    def check(library: str) -> None:
-        if how.scheme == "float32" and verified.expected is not None and not _why_not_here(spec):
-            model = Model(load_library(Path(library)), inputs, outputs)
+    def check(library: str) -> dict[str, Any] | None:
+        if options.verify is False:
+            return None
+        if _why_not_here(spec):
+            executable = pipeline.build(annotated, get_target("native"))[0]
+            return remember(Model(executable, inputs, outputs))
+        model = Model(load_library(Path(library)), inputs, outputs)
+        if how.scheme == "float32" and verified.expected is not None:
             results = model.call([sample[info.name] for info in inputs])
             verify_compiled(how.model, results_by_name(outputs, results), outputs, verified)
+        return remember(model)
 
+    annotated = module
     exported, why_not = _exported(module, how, inputs, outputs)
     progress(_CALIBRATED, f"choosing kernels for {options.target}")
     choose = _tuner(spec, options, lambda message: progress(_CALIBRATED, f"measured {message}"))
@@ -117,7 +124,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             scheme=how.scheme,
             calibration=record,
             target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
-            versions=_versions(),
+            versions=versions(spec),
             kernels=kernels,
             optimize=options.optimize,
             not_exported=why_not,
@@ -210,6 +217,7 @@ def quantize(
         "method": how.method,
         "activation_range": how.activation_range,
         "images": images_in(arrays, held_out),
+        "images_sha256": sha256(*arrays),
         "source": Path(how.calibration).name,
         "layers": [asdict(layer) for layer in layers],
         "kept": kept,
@@ -299,8 +307,3 @@ def _check_space(model: Path) -> None:
             f"{folder} has {free / 1e6:.1f} MB left, but compiling takes about {needed / 1e6:.1f} MB of temporary "
             "files: set TMPDIR to another directory"
         )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("eq-tvm", "apache-tvm", "apache-tvm-ffi", "numpy", "onnx")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

@@ -83,14 +83,14 @@ class Bundle:
         ``int6``, ``int7``, ``int8``, ``w8a12`` or ``float32``; ``own`` of a network that came quantized.
     calibration : dict, optional
         None where nothing was quantized. Otherwise `calibrated` (False: scales are from random images, good for
-        timing only), `method`, `activation_range`, `images` (how many), `source`, `layers`, one record per layer,
-        `kept`, those kept at a wider type (`layer`, `kind`, `reason`), `float`, those that no scheme quantizes
-        (`layer`, `op`), and `loss`: with ``--max-drop`` what it led to, as `eq_tvm.quantizing.max_drop.Kept.report`
-        says.
+        timing only), `method`, `activation_range`, `images` (how many), `images_sha256` (of what the network was
+        given), `source`, `layers`, one record per layer, `kept`, those kept at a wider type (`layer`, `kind`,
+        `reason`), `float`, those that no scheme quantizes (`layer`, `op`), and `loss`: with ``--max-drop`` what it led
+        to, as `eq_tvm.quantizing.max_drop.Kept.report` says.
     target : dict
         The fields of the `TargetSpec`, and `tvm`: the target as TVM saw it.
     versions : dict
-        Of the packages that compiled it.
+        Of the packages that compiled it, of LLVM and of the linker.
     kernels : list of dict
         The kernel of each convolution and dense layer, in the order in which they run: `layer`, `function` (as the
         shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
@@ -104,6 +104,8 @@ class Bundle:
         Inputs of the network that have this value for good (``--constant``).
     model_file : str
         The file's name; empty where the network came from memory.
+    sample : dict, optional
+        What a run on noise gave when it was compiled: see `eq_tvm.building.sample`.
     path : Path, optional
         The directory, once it is written.
     """
@@ -122,6 +124,7 @@ class Bundle:
     not_exported: str = "an older eq_tvm compiled it"
     constants: dict[str, Any] = field(default_factory=dict)
     model_file: str = ""
+    sample: dict[str, Any] | None = None
     path: Path | None = None
 
     @property
@@ -148,7 +151,10 @@ def check_destination(path: str | Path) -> Path:
 
 
 def write(
-    bundle: Bundle, path: str | Path, write_library: Callable[[str], object], network: bytes | None = None
+    bundle: Bundle,
+    path: str | Path,
+    write_library: Callable[[str], dict[str, Any] | None],
+    network: bytes | None = None,
 ) -> Bundle:
     """Write a bundle: complete in a temporary directory beside `path` first, then renamed.
 
@@ -158,7 +164,7 @@ def write(
     path : str or Path
         The directory to make. An existing bundle there is replaced; anything else is left alone (`UserError`).
     write_library : callable
-        Writes the shared object to the file name it is given.
+        Writes the shared object to the file name it is given; gives the bundle's `sample`, or None.
     network : bytes, optional
         The quantized network, as an ONNX file has it.
 
@@ -169,7 +175,7 @@ def write(
     """
     path = check_destination(path).absolute()
     with directory.replacing(path, "bundle") as new:
-        write_library(str(new / LIBRARY))
+        bundle = replace(bundle, sample=write_library(str(new / LIBRARY)))
         description = _describe(bundle)
         if network is not None:
             (new / NETWORK).write_bytes(network)

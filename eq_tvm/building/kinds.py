@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eq_tvm import standalone
 from eq_tvm.artifacts import bundle as bundles
@@ -27,8 +27,8 @@ class Artifact:
     write: Callable[[tvm.IRModule, Bundle, TargetSpec, Path, Check, bytes | None], Bundle | Standalone]
 
 
-# Is given the library, before the bundle takes its place
-Check = Callable[[str], None]
+# Is given the library, before the bundle takes its place; gives the bundle's sample
+Check = Callable[[str], dict[str, Any] | None]
 
 
 def _write_bundle(
@@ -38,9 +38,9 @@ def _write_bundle(
 
     executable = pipeline.executable(module, spec)
 
-    def write_library(file: str) -> None:
+    def write_library(file: str) -> dict[str, Any] | None:
         linker.export(executable, spec, file)
-        check(file)
+        return check(file)
 
     return bundles.write(network, path, write_library, exported)
 

@@ -246,6 +246,15 @@ def export(
     print(f"written: {export(bundle, output)}")
 
 
+@app.command(epilog=_examples("verify net-native.eqtvm"))
+def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
+    """Check that a bundle is whole, prove anew that its sums fit, and run it on the noise that it remembers."""
+    from eq_tvm.building.check_bundle import check_bundle
+
+    for what, found in check_bundle(bundle):
+        print(f"{what:12} {found}", flush=True)
+
+
 @app.command()
 @takes(TargetsOptions)
 def targets(options: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from eq_tvm.passes import LayerRecord, Progress
 
 RANDOM = "random"  # instead of images
+_MOST_IMAGES = 100_000  # more tell nothing new
 
 _HELD_OUT = 500  # samples at most
 _ENOUGH = 8  # of them, to tell more than the samples that found the scales
@@ -84,8 +85,8 @@ class Quantization:
         onnx_file(model)
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
-        if images < 1:
-            raise UserError(f"--images must be positive, not {images}")
+        if not 1 <= images <= _MOST_IMAGES:
+            raise UserError(f"--images must be from 1 to {_MOST_IMAGES}, not {images}")
         scheme = _scheme(model, options)
         if scheme not in ("float32", OWN) and calibration is None:
             raise UserError(

@@ -487,8 +487,8 @@ def other_formats(random: Random, folder: Path) -> list[str]:
         )
     for _ in range(random.choice([1, 2, 10])):
         what = random.randrange(3)
-        place = random.randrange(len(content))
-        if what == 0:
+        place = random.randrange(len(content) or 1)
+        if what == 0 and content:
             content[place] ^= 1 << random.randrange(8)
         elif what == 1:
             del content[place : place + random.randrange(1, 20)]

@@ -219,7 +219,7 @@ def test_usage_errors(refused):
     refused("No such option: --speed", "compile", "--speed", "9")
     refused("Missing argument 'BUNDLE'", "run")
     refused("--images", "compile", "--images", "many")
-    refused("--images must be positive, not 0", "compile", "--images", "0")
+    refused("--images must be from 1 to 100000, not 0", "compile", "--images", "0")
     refused("--scheme must be one of int6, int7, int8, w8a12, float32, not int4", "compile", "--scheme", "int4")
     refused("--method must be one of easyquant, easyquant-shipped, minmax", "compile", "--method", "aciq")
     refused("--activation-range must be one of", "compile", "--activation-range", "half")
