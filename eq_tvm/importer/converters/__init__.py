@@ -14,7 +14,7 @@ from eq_tvm.importer.converters.images.pooling import lp_pool, max_pool, max_unp
 from eq_tvm.importer.converters.images.regions import roi_align
 from eq_tvm.importer.converters.images.resizing import resize
 from eq_tvm.importer.converters.images.sampling import affine_grid, grid_sample
-from eq_tvm.importer.converters.indexing import gather
+from eq_tvm.importer.converters.indexing import INDEXING
 from eq_tvm.importer.converters.placing import PLACING
 from eq_tvm.importer.converters.quantization import QUANTIZATION
 from eq_tvm.importer.converters.recurrent import recurrent
@@ -26,7 +26,6 @@ CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
     "Col2Im": col2im,
     "DeformConv": deformable_convolution,
-    "Gather": gather,
     "GridSample": grid_sample,
     "LpPool": lp_pool,
     "MaxPool": max_pool,
@@ -37,6 +36,7 @@ CONVERTERS: dict[str, Converter] = {
     "SpaceToDepth": space_to_depth,
     **ELEMENTWISE,
     **FOURIER,
+    **INDEXING,
     **PLACING,
     **QUANTIZATION,
     **REDUCTIONS,
