@@ -4,6 +4,7 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 """
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.division import DIVISION
 from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.fourier import FOURIER
@@ -34,6 +35,7 @@ CONVERTERS: dict[str, Converter] = {
     "Resize": resize,
     "RoiAlign": roi_align,
     "SpaceToDepth": space_to_depth,
+    **DIVISION,
     **ELEMENTWISE,
     **FOURIER,
     **INDEXING,
