@@ -1,4 +1,4 @@
-"""Div and Mod: by 0, which ends the process where it is of integers, and which TVM refuses to fold where it is constant."""
+"""Div and Mod: of integers by 0, which ends the process, and of floats by a constant 0, which TVM refuses to fold."""
 
 from __future__ import annotations
 
