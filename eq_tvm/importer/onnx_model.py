@@ -15,6 +15,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.formats import onnx_file, weight_bytes
 from eq_tvm.importer.names import graph_inputs, node_name, one_line, opset
 from eq_tvm.importer.padding import make_padding_explicit
+from eq_tvm.importer.protobuf import tensors_in
 from eq_tvm.importer.static import specialize
 from eq_tvm.importer.upgrade import upgrade
 from eq_tvm.importer.widen import widen
@@ -70,6 +71,7 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
             raise UserError(f"{path}: the weights take {size / 1e9:.1f} GB; at most 2 GB can be compiled")
         _standardize_pairs(model)
         _check(model)
+        _check_sizes(path, model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None
     except OSError as error:
@@ -99,6 +101,17 @@ def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constan
     if not graph_inputs(model):
         raise UserError(f"{path}: the model has no inputs")
     del model.graph.value_info[:]  # what the file says of the shapes inside may hold for the old ones only
+
+
+def _check_sizes(path: str | Path, model: onnx.ModelProto) -> None:
+    """Onnx's checker does not count what is stored."""
+    for tensor in tensors_in(model.graph):
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            shape = ", ".join(map(str, tensor.dims))
+            what = f"the values of constant {tensor.name!r} do not fill its shape ({shape})"
+            raise UserError(f"{path}: {what}: the file is damaged, or was cut: {one_line(error)}") from None
 
 
 def _standardize_pairs(model: onnx.ModelProto) -> None:

@@ -1,6 +1,6 @@
 """Reading and changing the parts of an ONNX model, where onnx's own helpers end."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import onnx
@@ -19,6 +19,16 @@ def copy_of(node: NodeProto, inputs: Iterable[str] | None = None, outputs: Itera
     copied.input[:] = copied.input if inputs is None else inputs
     copied.output[:] = copied.output if outputs is None else outputs
     return copied
+
+
+def tensors_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph: initializers, and what nodes have as attributes, in subgraphs, too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors) if attribute.HasField("t") else attribute.tensors
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from tensors_in(inner)
 
 
 def replace_attributes(node: NodeProto, names: Collection[str], **added: Any) -> None:

@@ -17,32 +17,52 @@ from eq_tvm.passes.graph.rewrite import array
 
 def _gather(call: OnnxCall) -> relax.Expr:
     shape, axis = call.shape(0), _axis(call)
-    flat = relax.op.reshape(_bounded(call, shape[axis]), (-1,))
+    flat = relax.op.reshape(_bounded(call, 1, shape[axis]), (-1,))
     taken = relax.op.take(call.inputs[0], call.builder.normalize(flat), axis, "clip")  # its fast mode checks nothing
     return relax.op.reshape(call.builder.normalize(taken), shape[:axis] + call.shape(1) + shape[axis + 1 :])
 
 
 def _gather_elements(call: OnnxCall) -> relax.Expr:
     axis = _axis(call)
-    return relax.op.gather_elements(call.inputs[0], _bounded(call, call.shape(0)[axis]), axis)
+    return relax.op.gather_elements(call.inputs[0], _bounded(call, 1, call.shape(0)[axis]), axis)
 
 
 def _gather_nd(call: OnnxCall) -> relax.Expr:
     batch = call.attributes.get("batch_dims", 0)
-    return relax.op.gather_nd(call.inputs[0], _bounded(call, _extents(call, batch)), batch)
+    return relax.op.gather_nd(call.inputs[0], _bounded(call, 1, _extents(call, batch)), batch)
 
 
 def _scatter_elements(call: OnnxCall) -> relax.Expr:
     axis = _axis(call)
-    indices = _bounded(call, call.shape(0)[axis])
+    indices = _bounded(call, 1, call.shape(0)[axis])
     return relax.op.scatter_elements(call.inputs[0], indices, call.inputs[2], axis, _reduction(call))
 
 
 def _scatter_nd(call: OnnxCall) -> relax.Expr:
-    return relax.op.scatter_nd(call.inputs[0], _bounded(call, _extents(call)), call.inputs[2], _reduction(call))
+    return relax.op.scatter_nd(call.inputs[0], _bounded(call, 1, _extents(call)), call.inputs[2], _reduction(call))
+
+
+def _embed_layer_norm(call: OnnxCall) -> relax.Expr:
+    """Of com.microsoft: rows of tables of words, positions and segments, added and normalized; a mask's sums."""
+    batch, length = call.shape(0)
+    builder, total = call.builder, None
+    for indices, table in ((0, 2), (8, 3), (1, 4)):
+        if call.operand(table) is None:
+            continue
+        if call.operand(indices) is not None:
+            rows = relax.op.take(call.inputs[table], _bounded(call, indices, call.shape(table)[0]), 0, "clip")
+        else:
+            rows = relax.op.strided_slice(call.inputs[table], [0], [0], [length])
+        total = builder.emit(rows) if total is None else builder.emit(relax.op.add(total, builder.emit(rows)))
+    epsilon = float(call.attributes.get("epsilon", 1e-12))
+    normalized = relax.op.nn.layer_norm(total, call.inputs[5], call.inputs[6], axes=-1, epsilon=epsilon)
+    mask = call.operand(7)
+    counts = relax.const(np.zeros(batch, "int32")) if mask is None else builder.emit(relax.op.sum(mask, axis=1))
+    return relax.Tuple([builder.emit(normalized), counts])
 
 
 INDEXING: dict[str, Converter] = {
+    "EmbedLayerNormalization": _embed_layer_norm,
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
@@ -65,9 +85,9 @@ def _reduction(call: OnnxCall) -> str:
     return "update" if reduction == "none" else reduction
 
 
-def _bounded(call: OnnxCall, extents: Any) -> relax.Expr:
-    """The second input within [0, extents), which are one number or one for each place of the last axis."""
-    indices, dtype = call.inputs[1], call.dtype(1)
+def _bounded(call: OnnxCall, index: int, extents: Any) -> relax.Expr:
+    """An input within [0, extents), which are one number or one for each place of the last axis."""
+    indices, dtype = call.inputs[index], call.dtype(index)
     known = array(indices)
     if known is not None:
         if wrong := known[(known < -extents) | (known >= extents)].ravel().tolist():

@@ -146,6 +146,24 @@ def test_truncated_and_empty(path):
     assert "empty" in error_of(path)
 
 
+@pytest.mark.parametrize("count", [0, 7, 1000])
+def test_constants_that_hold_too_little_or_too_much(path, count):
+    write_model(path, CONV, IMAGE, ["y"], WEIGHTS)
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data = bytes(4 * count)
+    onnx.save(model, path)
+    assert "constant 'w' do not fill its shape (6, 4, 3, 3)" in error_of(path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "bool"])
+def test_types_that_do_not_fit(path, dtype):
+    write_model(path, CONV, IMAGE, ["y"], WEIGHTS)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    onnx.save(model, path)
+    assert "shapes or types do not fit: Conv (node 'n0')" in error_of(path)
+
+
 def test_checker_failure(path):
     write_model(path, [("Relu", "nowhere", "y", {})], IMAGE, ["y"])
     assert "not a valid ONNX model" in (message := error_of(path)) and "nowhere" in message
@@ -258,6 +276,12 @@ def test_node_that_can_not_be_imported(path, capfd):
     onnx.save(model, path)
     assert "Einsum (node 'n0')" in error_of(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_tvm_refuses_is_said_without_its_expressions(path):
+    write_model(path, [("Conv", "x w b", "y", {"group": -1})], IMAGE, ["y"], WEIGHTS)
+    message = error_of(path)
+    assert "can't import Conv (node 'n0')" in message and "groups" in message and "Check failed" not in message
 
 
 def test_shapes_that_depend_on_the_data(path):

@@ -53,3 +53,20 @@ def test_a_constant_index_out_of_bounds_is_refused(operator, tmp_path):
 def test_reductions(operator, reduction, tmp_path):
     operands, attributes = INDEXED[operator]
     check_node(tmp_path, operator, operands(-2), reduction=reduction, **attributes)
+
+
+@pytest.mark.parametrize("positions", [None, np.int32([[4, 0, 9]])])
+def test_embedding(positions, tmp_path):
+    """ONNX Runtime's own operator: of word 7, which there is not, the last."""
+    tables = [random(5, 6), random(8, 6, seed=1), random(2, 6, seed=2), np.ones(6, "float32"), random(6, seed=3)]
+    got = []
+    for words in ([[1, 7, 0]], [[1, 4, 0]]):
+        inputs = [np.int32(words), np.int32([[0, 1, 5]]), *tables, np.int32([[1, 1, 0]])]
+        inputs += [] if positions is None else [positions]
+        got.append(run_node(tmp_path, "EmbedLayerNormalization", inputs, domain="com.microsoft", outputs=2))
+    np.testing.assert_array_equal(got[0][0], got[1][0])
+    places = [0, 1, 2] if positions is None else [4, 0, 7]
+    rows = tables[0][[1, 4, 0]] + tables[1][places] + tables[2][[0, 1, 1]]
+    rows = (rows - rows.mean(-1, keepdims=True)) / rows.std(-1, keepdims=True) + tables[4]
+    np.testing.assert_allclose(got[0][0][0], rows, 1e-4, 1e-4)
+    np.testing.assert_array_equal(got[0][1], [2])
