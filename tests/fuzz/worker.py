@@ -17,7 +17,7 @@ Verdict = tuple[str, str]
 class Worker:
     """Calls a function of (bytes, ...) again and again; starts anew after a crash."""
 
-    def __init__(self, check: Callable[..., None]):
+    def __init__(self, check: Callable[..., str | None]):
         self._check = check
         self._process: Any = None
         self._pipe: Any = None
@@ -50,7 +50,7 @@ class Worker:
             self._process = None
 
 
-def _serve(pipe: Any, check: Callable[..., None]) -> None:
+def _serve(pipe: Any, check: Callable[..., str | None]) -> None:
     from checks import Invalid
 
     from eq_tvm.errors import UserError
@@ -61,8 +61,7 @@ def _serve(pipe: Any, check: Callable[..., None]) -> None:
         except EOFError:
             return
         try:
-            check(*request)
-            verdict = "ok", ""
+            verdict = "ok", check(*request) or ""
         except UserError as error:
             verdict = "refused", str(error)
         except Invalid as error:
