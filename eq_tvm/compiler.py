@@ -18,7 +18,6 @@ from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
-from eq_tvm.building.sample import remember, sha256
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.building.versions import versions
@@ -29,6 +28,7 @@ from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
 from eq_tvm.running.runtime import Model, load_library
+from eq_tvm.running.sample import remember, sha256
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,17 @@ class UserError(Exception):
 def reason(error: BaseException) -> str:
     """What an exception says, in one line: the system's words where it is of the system."""
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception of TVM's says, without the C++ expression that was false; never empty."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    said = _CHECK.sub("", line)
+    return said or (_UNSAID if line else type(error).__name__)
+
+
+_CHECK = re.compile(r"^(?:InternalError: )?Check failed: .*?(?: is false| vs\. [^)]*\)) ?: ?")
+_UNSAID = "TVM does not take it with these shapes and attributes"
 
 
 @contextmanager

@@ -125,12 +125,15 @@ def _add(call, a, b):
 
 
 def _pointwise(function, *operands):
-    """A function of the elements of one Raw, and of numbers."""
+    """A function of the elements of one Raw, and of numbers, that gives no more elements than that has."""
+    shapes = [operand.shape for operand in operands if isinstance(operand, np.ndarray)]
     operands = [_number(operand) if isinstance(operand, np.ndarray) else mapped(operand) for operand in operands]
     tensors = [operand for operand in operands if isinstance(operand, Mapped)]
     if not tensors or any(operand is None for operand in operands):
         return None
     source = tensors[0].source
+    if np.broadcast_shapes(source.shape, *shapes) != source.shape:
+        return None
     if not all(_same(source, tensor.source) for tensor in tensors):
         return None
     with np.errstate(all="ignore"):

@@ -39,13 +39,19 @@ def write_node(path, operator, inputs, constants=(), *, outputs=1, opset=21, dom
     return model, feeds
 
 
+def run_node(tmp_path, operator, inputs, constants=(), **given):
+    """What the node computes, compiled."""
+    _, feeds = write_node(tmp_path / "node.onnx", operator, inputs, constants, **given)
+    module, taken, results = import_canonical(tmp_path / "node.onnx")
+    compiled = Model(pipeline.build(module, get_target("native"))[0], taken, results, None)
+    return compiled.call([feeds[info.name] for info in taken])
+
+
 def check_node(tmp_path, operator, inputs, constants=(), *, tolerance=1e-5, **given):
     """The results are the reference's, of the same dtypes."""
     model, feeds = write_node(tmp_path / "node.onnx", operator, inputs, constants, **given)
     with np.errstate(all="ignore"):
         expected = ReferenceEvaluator(model).run(None, feeds)
-    module, taken, results = import_canonical(tmp_path / "node.onnx")
-    compiled = Model(pipeline.build(module, get_target("native"))[0], taken, results, None)
-    for got, want in zip(compiled.call([feeds[info.name] for info in taken]), expected, strict=True):
+    for got, want in zip(run_node(tmp_path, operator, inputs, constants, **given), expected, strict=True):
         assert (got.shape, got.dtype) == (np.shape(want), want.dtype)
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance / 10)

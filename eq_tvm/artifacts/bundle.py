@@ -105,7 +105,7 @@ class Bundle:
     model_file : str
         The file's name; empty where the network came from memory.
     sample : dict, optional
-        What a run on noise gave when it was compiled: see `eq_tvm.building.sample`.
+        What a run on noise gave when it was compiled: see `eq_tvm.running.sample`.
     path : Path, optional
         The directory, once it is written.
     """

@@ -40,8 +40,10 @@ def export(executable: tvm.runtime.Executable, spec: TargetSpec, file: str) -> N
     """Write what `tvm.compile` made as a shared object."""
     from tvm.support import cc
 
+    # The triple is for networks without any kernel, which tell TVM of no target
+    link = cc.cross_compiler(spec.cross_compiler, get_target_triple=lambda: spec.triple) if spec.is_cross else None
     try:
-        executable.export_library(file, fcompile=cc.cross_compiler(spec.cross_compiler) if spec.is_cross else None)
+        executable.export_library(file, fcompile=link)
     except RuntimeError as e:
         message, _, _ = str(e).partition("Command line:")  # with temporary paths
         _, marker, said = message.partition("Compilation error:")

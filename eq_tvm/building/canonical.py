@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Counted, TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import tvm
@@ -71,5 +71,4 @@ def pass_errors() -> Iterator[None]:
     except ValueError as e:
         raise UserError(" ".join(str(e).split())) from e
     except (error.InternalError, error.OpError, error.DiagnosticError, s_tir.ScheduleError) as e:
-        reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        raise UserError(f"TVM can't compile the network: {reason.strip()[:200]}; please report it") from e
+        raise UserError(f"TVM can't compile the network: {first_line(e)[:200]}; please report it") from e

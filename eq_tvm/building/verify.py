@@ -55,6 +55,11 @@ def verify_compiled(path: Path, results: Arrays, outputs: tuple[TensorInfo, ...]
         return
     worst = min(worst_error(each, expected) for each in (results, in_order(results, expected, outputs)))
     if worst > TOLERANCE:
+        if wild := [name for name, value in expected.items() if not np.isfinite(value).all()]:
+            raise UserError(
+                f"{path}: output {wild[0]!r} has NaN or infinity, which compiled layers do not pass on as float32 "
+                "does: look for a division by 0; --no-verify compiles it as it is"
+            )
         raise UserError(
             f"{path}: compiled, the network computes something else than imported (relative error {worst:.2g}). "
             "Please report it; --no-verify compiles it as it is"

@@ -249,7 +249,7 @@ def export(
 @app.command(epilog=_examples("verify net-native.eqtvm"))
 def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
     """Check that a bundle is whole, prove anew that its sums fit, and run it on the noise that it remembers."""
-    from eq_tvm.building.check_bundle import check_bundle
+    from eq_tvm.running.check_bundle import check_bundle
 
     for what, found in check_bundle(bundle):
         print(f"{what:12} {found}", flush=True)

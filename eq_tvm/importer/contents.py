@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from eq_tvm.errors import UserError, reason
+from eq_tvm.importer.protobuf import tensors_in
 
 
 def check_contents(path: str | Path, model: onnx.ModelProto) -> None:
     """Raise a UserError for a tensor whose type there is not, or whose data do not fill its shape."""
-    tensors = list(model.graph.initializer)
-    for node in _nodes(model):
-        for attribute in node.attribute:
-            tensors += [attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors
-            tensors += (tensor for graph in (attribute.g, *attribute.graphs) for tensor in graph.initializer)
-    for tensor in tensors:
+    nodes = [node for function in model.functions for node in function.node]
+    for tensor in tensors_in(model.graph.initializer, [*model.graph.node, *nodes]):
         if problem := _problem(tensor):
-            raise UserError(f"{path}: the constant {tensor.name!r} {problem}")
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[NodeProto]:
-    """Those of functions and of subgraphs as well, which may be nested deep."""
-    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while pending:
-        node = pending.pop()
-        yield node
-        for attribute in node.attribute:
-            pending += (inner for graph in (attribute.g, *attribute.graphs) for inner in graph.node)
+            raise UserError(f"{path}: constant {tensor.name!r} {problem}: the file is damaged")
 
 
 def _problem(tensor: TensorProto) -> str:
@@ -43,13 +29,14 @@ def _problem(tensor: TensorProto) -> str:
     count = math.prod(tensor.dims)
     if tensor.HasField("raw_data") and tensor.data_type not in _PACKED:
         needed = count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        return "" if len(tensor.raw_data) == needed else f"({shape}) has {len(tensor.raw_data)} bytes, not {needed}"
+        has = len(tensor.raw_data)
+        return "" if has == needed else f"has {has} bytes, which do not fill its shape ({shape}), but {needed} do"
     if count > onnx.checker.MAXIMUM_PROTOBUF:
         return f"has the shape ({shape})"
     try:
         numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as e:
-        return f"({shape}) can't be read: {reason(e)}"
+        return f"has values that do not fill its shape ({shape}): {reason(e)}"
     return ""
 
 

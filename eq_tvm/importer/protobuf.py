@@ -1,10 +1,10 @@
 """Reading and changing the parts of an ONNX model, where onnx's own helpers end."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import onnx
-from onnx import NodeProto, TypeProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, helper
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:
@@ -19,6 +19,18 @@ def copy_of(node: NodeProto, inputs: Iterable[str] | None = None, outputs: Itera
     copied.input[:] = copied.input if inputs is None else inputs
     copied.output[:] = copied.output if outputs is None else outputs
     return copied
+
+
+def tensors_in(initializers: Iterable[TensorProto], nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """All tensors of a graph, also in its nodes' attributes, and in their subgraphs, which may be nested deep."""
+    yield from initializers
+    pending = list(nodes)
+    while pending:
+        for attribute in pending.pop().attribute:
+            yield from [attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+                pending += graph.node
 
 
 def replace_attributes(node: NodeProto, names: Collection[str], **added: Any) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_convert_map
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, first_line
 from eq_tvm.importer.converters import CONVERTERS, OnnxCall
 from eq_tvm.importer.names import described, node_name, opset, unique
 from eq_tvm.importer.onnx_model import Constants, Shapes, load_onnx, make_static
@@ -99,11 +98,7 @@ def _from_onnx(path: str | Path, model: onnx.ModelProto) -> tuple[tvm.IRModule, 
             importer.bb._end_block()  # else TVM complains on stderr about the block left open
         node = importer.node
         what = f"can't import {described(node)}" if node else "can't import the model"
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{path}: {what}: {_CHECK.sub('', said)}") from error
-
-
-_CHECK = re.compile(r"Check failed: \(?.*\)?(?: is false)? ?: ")  # how TVM begins, with the condition in C++
+        raise UserError(f"{path}: {what}: {first_line(error)}") from error
 
 
 class _NamingImporter(ONNXGraphImporter):

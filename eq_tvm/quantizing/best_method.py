@@ -106,7 +106,10 @@ def calibrate(
 
 
 def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray], needed: float = -1.0) -> float:
-    """The lowest cosine of a part of an output; of the samples seen until it is clear that `needed` is out of reach."""
+    """The lowest cosine of a part of an output; of the samples seen until it is clear that `needed` is out of reach.
+
+    1 where no output depends on the samples.
+    """
     count = len(next(iter(samples.values())))
     starts = range(0, count, _AT_ONCE)
     batches = ({name: x[start : start + _AT_ONCE] for name, x in samples.items()} for start in starts)
@@ -118,6 +121,6 @@ def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray], needed: flo
         cosines = passes.part_cosines(found.prepared, [pairs])
         sums = [s + images * cosine for s, cosine in zip(sums or [0.0] * len(cosines), cosines, strict=True)]
         seen += images
-        if min(sums) + count - seen < needed * count:  # no cosine is above 1
+        if min(sums, default=float(seen)) + count - seen < needed * count:  # no cosine is above 1
             break
-    return min(sums) / seen
+    return min(sums, default=float(seen)) / seen

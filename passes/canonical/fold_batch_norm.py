@@ -97,7 +97,7 @@ def _affine(graph: Graph, var: relax.Var, value: relax.Expr) -> _Affine | None:
     if array(data) is not None and name in ("relax.add", "relax.multiply"):
         data, operand = operand, data
     constant = _per_channel(operand, value)
-    if constant is None or shape(data) != shape(value):
+    if constant is None or shape(data) != shape(value) or not np.isfinite(constant).all():
         return None
     one, zero = np.ones_like(constant), np.zeros_like(constant)
     if name == "relax.divide":

@@ -32,7 +32,7 @@ def output_loss(net: Network, pairs: Pairs) -> float:
     """
     overlaps = [overlap(*pair) for i, pair in zip(_tensors(net), pairs, strict=True) if _is_mask(net, i)]
     lacking = (1 - min(overlaps, default=1.0)) / (1 - _LEAST_OVERLAP)
-    return max(1 - min(part_cosines(net, [pairs])), (1 - _AT) * lacking**2)
+    return max(1 - min(part_cosines(net, [pairs]), default=1.0), (1 - _AT) * lacking**2)
 
 
 def part_cosines(net: tvm.IRModule | Network, batches: Iterable[Pairs]) -> list[float]:

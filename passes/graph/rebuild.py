@@ -26,10 +26,9 @@ def rebuild(mod: tvm.IRModule, net: Network, bind: Bind) -> tvm.IRModule:
                 if node.op != "input":
                     expr = substitute(expr, lambda var: current[net.var_node[var]])
                 current[i] = bind(builder, i, expr)
-            outputs = [builder.emit_output(current[i]) for i in net.outputs]
-        # The body may be a tuple, or one variable, which may be bound to a tuple.
-        is_tuple = isinstance(mod["main"].body.body, relax.Tuple)
-        builder.emit_func_output(relax.Tuple(outputs) if is_tuple else outputs[0])
+            outputs = {i: builder.emit_output(current[i]) for i in net.outputs}
+        # A tuple, one variable, which may be bound to a tuple, or a constant
+        builder.emit_func_output(substitute(mod["main"].body.body, lambda var: outputs[net.var_node[var]]))
     rebuilt = tvm.IRModule(mod.functions, attrs=mod.attrs)
     rebuilt["main"] = builder.get()["main"].with_attrs(mod["main"].attrs)
     return rebuilt

@@ -68,11 +68,26 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
     while True:
         graph, values = Graph(mod), NewValues()
         for var, value in graph.values.items():
-            if (replacement := rule(graph, var, value)) and values.keys().isdisjoint(replacement):
+            replacement = rule(graph, var, value)
+            if replacement and values.keys().isdisjoint(replacement) and not _is_stale(graph, var, replacement, values):
                 values.update(replacement)
         if not values:
             return mod
         mod = _replace(mod, values)
+
+
+def _is_stale(graph: Graph, var: relax.Var, replacement: NewValues, values: NewValues) -> bool:
+    """Whether a rule looked through bindings that have new values: what it found may be in those already."""
+    kept = set[relax.Var]().union(*map(variables, replacement.values()))
+    pending, seen = [var], set[relax.Var]()
+    while pending:
+        for read in variables(graph.values[pending.pop()]) - kept - seen:
+            if read in values:
+                return True
+            seen.add(read)
+            if read in graph.values:
+                pending.append(read)
+    return False
 
 
 def operator_name(expr: relax.Expr | None) -> str | None:

@@ -35,7 +35,7 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     node = sum(n.op == "input" for n in net.nodes)
     quantizing: dict[relax.Var, int] = {}  # the scale group of what `quantize` gives
     producer: dict[relax.Var, int | None] = {param: i for i, param in enumerate(mod["main"].params)}
-    for binding in mod["main"].body.blocks[0].bindings:
+    for binding in (binding for block in mod["main"].body.blocks for binding in block.bindings):
         value, name = binding.value, operator_name(binding.value)
         if name == "relax.quantize":
             quantized = producer.get(value.args[0])

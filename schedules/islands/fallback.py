@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.ir import Call
+from tvm.ir.expr import TensorLoad
 from tvm.runtime import Object
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import IterVar
@@ -19,6 +20,9 @@ from .rows import by_rows
 POLYNOMIALS = {"exp": 1, "log": 1, "sigmoid": 1, "tanh": 2, "erf": 2}
 COSTLY = (*POLYNOMIALS, "pow", "sqrt", "sin", "cos", "tan")
 _NESTED = 4
+_MOST_LOADS = (
+    256  # in an expression: TVM's passes visit each, and there are 2^n where a tensor is added to itself n times
+)
 
 
 def fallback(func: tirx.PrimFunc, lanes: int = 16) -> tirx.PrimFunc:
@@ -51,6 +55,8 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
     for block in sch.get_child_blocks(sch.get_sblock("root"))[:-1]:
         if _is_costly(sch, block) and (_is_read_often(sch, block) or _is_nested_deeply(sch, block)):
             continue
+        if _loads_where_read(sch, block) > _MOST_LOADS:
+            continue
         try:
             sch.compute_inline(block)
         except s_tir.ScheduleError:
@@ -67,6 +73,25 @@ def _is_nested_deeply(sch: s_tir.Schedule, block: SBlockRV) -> bool:
     """Whether there would be too many polynomials in each other where a block is read."""
     readers = [_depth(sch.get(reader).body) for reader in sch.get_consumers(block)]
     return _depth(sch.get(block).body) + max(readers, default=0) > _NESTED
+
+
+def _loads_where_read(sch: s_tir.Schedule, block: SBlockRV) -> int:
+    """How many elements would be loaded in place of a block's result, by the reader that reads it most often."""
+    made, readers = sch.get(block), [sch.get(reader).body for reader in sch.get_consumers(block)]
+    reads = [_loads(reader, write.source) for reader in readers for write in made.writes]
+    return _loads(made.body) * max(reads, default=0)
+
+
+def _loads(part: Object, source: tirx.Buffer | None = None) -> int:
+    """How often elements are loaded, of one buffer or of any."""
+    found = 0
+
+    def note(load: TensorLoad) -> None:
+        nonlocal found
+        found += source is None or load.source.same_as(source)
+
+    tvm_ffi.structural_walk(part, (TensorLoad, note))
+    return found
 
 
 def _depth(part: Object) -> int:

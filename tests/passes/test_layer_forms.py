@@ -161,3 +161,20 @@ def test_equal_on_a_board(folder, make, aarch64):
     library = emulation.export(pipeline.build(module, get_target("rpi4"))[0], folder / f"{make.__name__}.so")
     (result,) = aarch64.run_vm(library, [images[0]])
     np.testing.assert_array_equal(result, run_annotated(module, {"x": images[0]})[0], strict=True)
+
+
+@pytest.mark.parametrize(
+    "layer, shape, weights",
+    [("Conv", (1, 3, 8, 8), (4, 3, 3, 3)), ("MatMul", (2, 6), (6, 4))],
+)
+@pytest.mark.parametrize("operator", ["Add", "Mul"])
+def test_a_constant_with_more_axes_than_the_layer(layer, shape, weights, operator, tmp_path):
+    """It is no bias, though it has a number for each channel: the result has its rank."""
+    constant = random(1, 4, 1, 1) if layer == "Conv" else random(4)
+    values = {"w": scaled(*weights), "c": constant.reshape((1, 1, *constant.shape))}
+    nodes = [(layer, "x w", "a", {}), (operator, "a c", "b", {}), ("Relu", "b", "y", {})]
+    path = write_model(tmp_path / "m.onnx", nodes, {"x": shape}, ["y"], values)
+    module, image = canonical(path), random(*shape)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": image})
+    main = relax.VirtualMachine(pipeline.build(module, get_target("native"))[0], tvm.cpu())["main"]
+    np.testing.assert_allclose(main(tvm.runtime.tensor(image)).numpy(), expected, 1e-5, 1e-5, strict=True)

@@ -4,6 +4,7 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 """
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
+from eq_tvm.importer.converters.division import DIVISION
 from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.fourier import FOURIER
@@ -14,7 +15,7 @@ from eq_tvm.importer.converters.images.pooling import lp_pool, max_pool, max_unp
 from eq_tvm.importer.converters.images.regions import roi_align
 from eq_tvm.importer.converters.images.resizing import resize
 from eq_tvm.importer.converters.images.sampling import affine_grid, grid_sample
-from eq_tvm.importer.converters.indexing import gather
+from eq_tvm.importer.converters.indexing import INDEXING
 from eq_tvm.importer.converters.placing import PLACING
 from eq_tvm.importer.converters.quantization import QUANTIZATION
 from eq_tvm.importer.converters.recurrent import recurrent
@@ -26,7 +27,6 @@ CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
     "Col2Im": col2im,
     "DeformConv": deformable_convolution,
-    "Gather": gather,
     "GridSample": grid_sample,
     "LpPool": lp_pool,
     "MaxPool": max_pool,
@@ -35,8 +35,10 @@ CONVERTERS: dict[str, Converter] = {
     "Resize": resize,
     "RoiAlign": roi_align,
     "SpaceToDepth": space_to_depth,
+    **DIVISION,
     **ELEMENTWISE,
     **FOURIER,
+    **INDEXING,
     **PLACING,
     **QUANTIZATION,
     **REDUCTIONS,

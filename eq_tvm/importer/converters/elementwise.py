@@ -78,19 +78,6 @@ def _hyperbolic(call: OnnxCall) -> relax.Expr:
     return _mapped(call, value)
 
 
-def _modulo(call: OnnxCall) -> relax.Expr | None:
-    """Of floats with the divisor's sign, where TVM's quotient overflows."""
-    if call.attributes.get("fmod", 0) or not call.dtype(0).startswith("float"):
-        return None
-    builder, (value, divisor), zero = call.builder, call.inputs, relax.const(0, call.dtype(0))
-    rest = builder.emit(relax.op.mod(value, divisor))
-    is_negative, goes_down = (builder.emit(relax.op.less(each, zero)) for each in (rest, divisor))
-    differs = builder.emit(relax.op.logical_xor(is_negative, goes_down))
-    is_some = builder.emit(relax.op.not_equal(rest, zero))
-    moved = builder.emit(relax.op.where(builder.emit(relax.op.logical_and(differs, is_some)), divisor, zero))
-    return relax.op.add(rest, moved)
-
-
 def _elu(call: OnnxCall) -> relax.Expr | None:
     """Elu and Selu of float64."""
     if call.dtype(0) != "float64":
@@ -130,7 +117,6 @@ ELEMENTWISE: dict[str, Converter] = {
     "Elu": _elu,
     "Equal": _equal,
     "IsInf": _is_infinite,
-    "Mod": _modulo,
     "Pow": _power,
     "Selu": _elu,
     "Sign": _sign,

@@ -29,10 +29,12 @@ def _one_hot(call: OnnxCall) -> relax.Expr:
 def _reverse_sequence(call: OnnxCall) -> relax.Expr:
     """Of each batch, as many elements along time as its length says."""
     batch, time = call.attributes.get("batch_axis", 1), call.attributes.get("time_axis", 0)
+    steps = call.shape(0)[time]
 
     def reversed_(x: te.Tensor, lengths: te.Tensor) -> te.Tensor:
         def at(*i: Any) -> Any:
-            length, step = lengths[i[batch]].astype("int64"), i[time].astype("int64")
+            length = tirx.min(lengths[i[batch]].astype("int64"), tirx.const(steps, "int64"))  # nothing beyond the end
+            step = i[time].astype("int64")
             back = tirx.Select(step < length, length - 1 - step, step)
             return x(*[back if axis == time else each for axis, each in enumerate(i)])
 
@@ -58,7 +60,8 @@ def _tensor_scatter(call: OnnxCall) -> relax.Expr:
                 offset = tirx.floormod(offset, tirx.const(extent, "int64"))
             inside = tirx.all(offset >= 0, offset < new)
             place = tirx.max(tirx.min(offset, tirx.const(new - 1, "int64")), tirx.const(0, "int64"))
-            return tirx.Select(inside, update(*[place if k == axis else each for k, each in enumerate(i)]), past(*i))
+            new_element = update(*[place if k == axis else each for k, each in enumerate(i)])
+            return tirx.if_then_else(inside, new_element, past(*i))  # Select reads both, and TVM simplifies `place`
 
         return te.compute(past.shape, at, "scattered")
 

@@ -161,7 +161,7 @@ class Specializer:
         try:
             inferred = shape_inference.infer_node_outputs(schema, node, types, small, opset_imports=opsets)
         except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
-            raise UserError(f"{self.path}: the shapes do not fit: {described(node)}: {one_line(error)}") from None
+            raise UserError(f"{self.path}: shapes or types do not fit: {described(node)}: {one_line(error)}") from None
         return {name: ty for name, ty in inferred.items() if name}
 
     def run_function(self, node: NodeProto, body: onnx.FunctionProto) -> None:

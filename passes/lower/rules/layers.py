@@ -128,9 +128,12 @@ def _with_bias(linear: Linear, other: Value) -> Linear | None:
 
 
 def _is_per_channel(linear: Linear, values: np.ndarray) -> bool:
-    """Whether there is one for each output channel, along the axis of channels."""
-    channels, axis = linear.conv.out_channels, values.ndim - (3 if len(linear.source.shape) == 4 else 1)
-    return values.size == channels and (values.ndim == 0 or (axis >= 0 and values.shape[axis] == channels))
+    """Whether there is one for each output channel, along the axis of channels, and the sum has no more axes."""
+    channels, rank = linear.conv.out_channels, len(linear.source.shape)
+    axis = values.ndim - (3 if rank == 4 else 1)
+    if values.size != channels or values.ndim > rank:
+        return False
+    return values.ndim == 0 or (axis >= 0 and values.shape[axis] == channels)
 
 
 def _with_residual(low: Lowering, first: Activation, second: Activation) -> Accumulated | None:

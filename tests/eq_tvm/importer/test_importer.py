@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx_models import canonical, check_against_onnxruntime, operators, random, run_float, write_model
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, first_line
 from eq_tvm.importer import import_onnx
 from eq_tvm.passes.graph.rewrite import Graph, array, operator_name, shape
 
@@ -146,6 +146,25 @@ def test_truncated_and_empty(path):
     assert "empty" in error_of(path)
 
 
+@pytest.mark.parametrize("count", [0, 7, 1000])
+def test_constants_that_hold_too_little_or_too_much(path, count):
+    write_model(path, CONV, IMAGE, ["y"], WEIGHTS)
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data = bytes(4 * count)
+    onnx.save(model, path)
+    needed = f"constant 'w' has {4 * count} bytes, which do not fill its shape (6, 4, 3, 3), but 864 do"
+    assert needed in error_of(path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "bool"])
+def test_types_that_do_not_fit(path, dtype):
+    write_model(path, CONV, IMAGE, ["y"], WEIGHTS)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    onnx.save(model, path)
+    assert "shapes or types do not fit: Conv (node 'n0')" in error_of(path)
+
+
 def test_checker_failure(path):
     write_model(path, [("Relu", "nowhere", "y", {})], IMAGE, ["y"])
     assert "not a valid ONNX model" in (message := error_of(path)) and "nowhere" in message
@@ -258,6 +277,19 @@ def test_node_that_can_not_be_imported(path, capfd):
     onnx.save(model, path)
     assert "Einsum (node 'n0')" in error_of(path)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("group", -1), ("group", 0), ("strides", [0, 1]), ("dilations", [1, -(2**62)])]
+)
+def test_windows_that_count_nothing(path, name, value):
+    write_model(path, [("Conv", "x w b", "y", {name: value})], IMAGE, ["y"], WEIGHTS)
+    assert "Conv (node 'n0')" in error_of(path)
+
+
+def test_what_tvm_refuses_is_said_without_its_expressions():
+    said = first_line(ValueError("Check failed: groups > 0 (-1 vs. 0) : The number of groups must be positive\nback"))
+    assert said == "The number of groups must be positive"
 
 
 def test_shapes_that_depend_on_the_data(path):

@@ -91,6 +91,16 @@ def test_dense(make):
     assert shape(add.args[1]) == shape(matmul.args[1])[1:]
 
 
+def test_a_scale_between_two_layers_goes_into_one_of_them():
+    """The weights of the first could take it, and so could those of the second."""
+
+    def make(x):
+        scaled = relax.op.multiply(relax.op.matmul(x, const(12, 6)), relax.const(np.float32(0.5)))
+        return relax.op.matmul(scaled, const(6, 5))
+
+    assert apply(module(make, (2, 12)), FoldBatchNorm())[0] == "matmul"
+
+
 def test_matmul_of_higher_rank_stays():
     mod = module(lambda x: relax.op.multiply(relax.op.matmul(x, const(12, 5)), const(3, 1, seed=1)), (1, 3, 12))
     assert apply(mod, FoldBatchNorm()) == ["matmul", "multiply"]

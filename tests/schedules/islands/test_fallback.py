@@ -125,6 +125,17 @@ def test_polynomials_are_not_nested_without_end():
     np.testing.assert_allclose(got.numpy(), want, **FLOATS)
 
 
+def test_sums_of_a_tensor_with_itself_stay_short():
+    """Written out, the last of 40 would be 2^40 additions."""
+    x = te.placeholder((5, 7), "float32", "x")
+    result = x
+    for _ in range(40):
+        result = topi.add(result, result)
+    given = np.random.default_rng(0).standard_normal((5, 7)).astype("float32")
+    (got,) = _run_here(fallback(te.create_prim_func([x, result])), [given])
+    np.testing.assert_array_equal(got, given * np.float32(2**40))
+
+
 def test_a_function_of_one_element():
     (got,) = _run_here(fallback(_prim_func(topi.exp, ())), [np.float32(1.5).reshape(())])
     np.testing.assert_allclose(got, np.exp(1.5), **FLOATS)

@@ -34,14 +34,6 @@ def test_activations(tmp_path, operator, dtype):
         check_node(tmp_path, operator, [random(40).astype(dtype)], alpha=1.3)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8", "int64", "uint8"])
-def test_modulo_has_the_divisors_sign(tmp_path, dtype):
-    values, divisors = [5, -5, 5, -5, 0], [3, 3, -3, -3, 3]
-    if dtype == "uint8":
-        values, divisors = np.abs(values), np.abs(divisors)
-    check_node(tmp_path, "Mod", [np.array(values, dtype), np.array(divisors, dtype)])
-
-
 def test_sign_of_unsigned_integers(tmp_path):
     check_node(tmp_path, "Sign", [np.array([0, 1, 200], "uint8")])
 

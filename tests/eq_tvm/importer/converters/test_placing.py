@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from onnx_models import random
-from onnx_nodes import check_node
+from onnx_nodes import check_node, run_node
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -33,6 +33,19 @@ def test_largest(tmp_path, dtype, largest):
     check_node(tmp_path, "TopK", [values], [np.array([2])], outputs=2, opset=24, largest=largest)
 
 
-@pytest.mark.parametrize("indices", [[[0, -1], [2, 1]], [2, -3]])
-def test_gather_by_what_is_computed(tmp_path, indices):
-    check_node(tmp_path, "Gather", [random(3, 4), np.array(indices)])
+@pytest.mark.parametrize("length", [4, 10**9, np.iinfo("int64").max])
+def test_a_length_beyond_the_end_is_the_whole_sequence(tmp_path, length):
+    data = random(3, 2, 2)
+    got, want = (
+        run_node(tmp_path, "ReverseSequence", [data, np.array([2, steps])], batch_axis=1, time_axis=0)
+        for steps in (length, 3)
+    )
+    np.testing.assert_array_equal(got[0], want[0])
+
+
+@pytest.mark.parametrize("start", [10**9, -(10**9)])
+def test_a_place_beyond_the_cache_leaves_it(tmp_path, start):
+    cache, new = random(2, 4, 3), random(2, 2, 3, seed=1)
+    (got,) = run_node(tmp_path, "TensorScatter", [cache, new, np.array([start, 1])], opset=24)
+    np.testing.assert_array_equal(got[0], cache[0])
+    np.testing.assert_array_equal(got[1, 1:3], new[1])

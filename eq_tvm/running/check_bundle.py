@@ -15,10 +15,10 @@ from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.building.canonical import import_canonical, pass_errors
-from eq_tvm.building.sample import compare
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
 from eq_tvm.running.runtime import Model, load
+from eq_tvm.running.sample import compare
 from eq_tvm.targets import TargetSpec, get_target
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import pytest
 
 import eq_tvm
 from eq_tvm.artifacts import bundle as bundles
-from eq_tvm.building.check_bundle import check_bundle
 from eq_tvm.cli import main
 from eq_tvm.errors import UserError
+from eq_tvm.running.check_bundle import check_bundle
 
 
 @pytest.fixture(scope="module")
