@@ -27,7 +27,10 @@ def activation_behind(net: Network, layer: int) -> Activation | None:
     node, bound = net.nodes[layer], net.nodes[user]
     low, high = (0.0, np.inf) if bound.op == "relu" else (float(arg.value) for arg in bound.expr.args[1:])
     shape = grouped_weight(node, node.constant).shape[:2]
-    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, high)
+    highs, behind = np.full(shape, high, np.float32), net.sole_user(user)
+    if behind is not None and net.nodes[behind].op == "minimum":
+        highs = net.nodes[behind].constant.reshape(shape)
+    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, highs)
 
 
 def layer_weight_sample(

@@ -49,16 +49,17 @@ class Activation:
     Attributes
     ----------
     bias : numpy.ndarray (G, O / G) float32
-    low, high : float
+    low : float
+    high : numpy.ndarray (G, O / G) float32
     """
 
     bias: np.ndarray
     low: float
-    high: float
+    high: np.ndarray
 
     def __call__(self, outputs: np.ndarray, channels: slice = slice(None)) -> np.ndarray:
         """Of outputs (..., G, R, C) of some channels."""
-        return np.clip(outputs + self.bias[:, None, channels], self.low, self.high)
+        return np.clip(outputs + self.bias[:, None, channels], self.low, self.high[:, None, channels])
 
 
 @dataclass

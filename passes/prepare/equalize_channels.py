@@ -11,6 +11,7 @@ from ..quantized.layer_matrices import by_channel, positions, read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, part_of
+from .channel_bounds import upper_bounds, with_scaled_bounds
 from .channel_scalings import scaling, with_scalings, without_idle_scalings
 from .coupled_channels import CoupledChannels
 from .preparation import Preparation
@@ -66,6 +67,8 @@ class EqualizeChannels(Preparation):
         activations, powers = _measure(problem, coupled, part_of(self.progress, 0.0, _MEASURED))
         # what is not finite is for the calibration that follows, which names the layer
         activations = [a for a in activations if np.isfinite(a.squares).all()]
+        bounds = {i: high for i, high in upper_bounds(net).items() if i in coupled.classes}
+        _freeze_inner_bounds(bounds, activations, coupled)
         factors, self.record = np.ones(len(coupled)), list[dict[str, str | float]]()
         components, progress = _components(activations), part_of(self.progress, _MEASURED, 1.0)
         for k, together in enumerate(components):
@@ -73,7 +76,9 @@ class EqualizeChannels(Preparation):
             outside = [a.node for a in together if scaling(net.nodes[a.node]) is not None]
             ways = _TRIED_OUTSIDE if outside else _TRIED
             tried = [_factors(together, coupled, *how) for how in ways]
-            noises = [_noise(problem, together, powers, f) for f in tried]
+            noises = [
+                _noise(problem, together, powers, f) if _ends_within(bounds, together, f) else np.inf for f in tried
+            ]
             best = int(np.argmin(noises))
             if best and noises[best] <= noises[0] * (_WORTH if any(_reads_input(net, i) for i in outside) else 1):
                 factors *= tried[best]
@@ -81,6 +86,7 @@ class EqualizeChannels(Preparation):
                 noise = float(noises[best] / noises[0])
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
         mod = replace_constants(mod, net, _scaled(net, coupled, factors))
+        mod = with_scaled_bounds(mod, read_network(mod), {i: factors[coupled.classes[i]] for i in bounds})
         return without_idle_scalings(mod, read_network(mod))
 
 
@@ -190,6 +196,31 @@ def _measure(
                     found[i].add(seen, problem.count)
         firsts = {i: activation.first for i, activation in found.items()}
     return list(found.values()), powers
+
+
+def _freeze_inner_bounds(
+    bounds: dict[int, np.ndarray], activations: list[_Activation], coupled: CoupledChannels
+) -> None:
+    """Let upper bounds be where an activation shares its scale with larger ones, or has none of its own.
+
+    Elsewhere the end of the quantized range bounds all channels as much, whatever they are scaled by.
+    """
+    ranges = _ranges(activations, np.ones(len(coupled)))
+    group_of = {activation.node: activation.group for activation in activations}
+    for i, high in bounds.items():
+        if i not in group_of or high.min() < ranges[group_of[i]]:
+            coupled.freeze(i)
+
+
+def _ends_within(bounds: dict[int, np.ndarray], together: list[_Activation], factors: np.ndarray) -> bool:
+    """Whether the ranges of scaled activations end before the scaled bounds of each channel, where these are scaled."""
+    ranges = _ranges(together, factors)
+    return all(
+        (f == 1).all() or (bounds[a.node] * f).min() >= ranges[a.group] * (1 - 1e-6)
+        for a in together
+        if a.node in bounds
+        for f in [factors[a.classes]]
+    )
 
 
 def _components(activations: list[_Activation]) -> list[list[_Activation]]:
