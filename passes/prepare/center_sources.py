@@ -109,7 +109,7 @@ def _fit(net: Network, source: int, x: np.ndarray, limit: int) -> _Fit | None:
         steps = center + np.arange(-limit, limit + 1) * (reach / limit)
         nearest = np.clip(np.rint((np.clip(x, least, greatest) - center) * (limit / reach)), -limit, limit)
         after = np.stack(list(_results(net, source, steps)))[:, nearest.astype(int) + limit]
-        return float(weights @ np.mean((after - results) ** 2, axis=1))
+        return float(np.sum(weights * np.mean((after - results) ** 2, axis=1)))
 
     ends = least + (greatest - least) * _ENDS
     tried = [((least + end) / 2, (end - least) / 2) for end in ends]

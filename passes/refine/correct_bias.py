@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import tvm
 
+from ..arithmetic.exact_product import exact_product
 from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
 from ..quantized.parallel import map_threads
 from ..quantized.simulation import Simulation
@@ -73,7 +74,7 @@ def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -
     """What `mean_shift` takes, for weights (G, O / G, K) of a layer, at some positions of each image."""
     node, net = sim.net.nodes[layer], sim.net
     x, output = sim.quantized(node.inputs[0]), sim.float(layer)
-    scaled = (weight * np.float64(sim.scales.input_scale(net, sim.points, layer))).astype(np.float32)
+    scaled = weight * np.float64(sim.scales.input_scale(net, sim.points, layer))
     count = positions(node)
     rng = np.random.default_rng(seed)
     at = [slice(None) if count <= _POSITIONS else rng.choice(count, _POSITIONS, replace=False) for _ in x]
@@ -81,7 +82,7 @@ def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -
     def of_image(of: tuple[np.ndarray, np.ndarray, np.ndarray | slice]) -> tuple[np.ndarray, np.ndarray]:
         inputs, outputs, some = of
         wanted = output_columns(node, outputs, some)
-        missed = wanted - scaled @ columns(node, inputs, some)
+        missed = wanted - exact_product(scaled, columns(node, inputs, some)).astype(np.float32)
         return wanted.reshape(node.shape[1], -1), missed.reshape(node.shape[1], -1)
 
     return map_threads(of_image, list(zip(x, output, at, strict=True)))
