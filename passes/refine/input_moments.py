@@ -96,7 +96,8 @@ def _sum_of_products(inputs: list[np.ndarray], rest: np.ndarray, shares: np.ndar
     Some rows of it at a time, which threads share. x are whole numbers, `rest` (G, K, 1) is below 1.
     """
     sums = [x.sum(axis=2, keepdims=True) for x in inputs]
-    greatest = max(x.shape[2] * float(np.abs(x).max(initial=0)) ** 2 for x in inputs)
+    # no sum of products is greater than that of squares
+    greatest = max(float(np.einsum("gkp,gkp->gk", x, x, dtype=np.float64).max(initial=0)) for x in inputs)
 
     def some(start: int) -> tuple[np.ndarray, np.ndarray]:
         block = slice(start, start + _GRAM_ROWS)

@@ -77,7 +77,7 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
     if bias_node is not None and bias is not None:
-        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, rounded, seed), image_shares(sim.float(i)))
+        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, q, scales, seed), image_shares(sim.float(i)))
         constant = net.nodes[bias_node].constant
         sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
 
