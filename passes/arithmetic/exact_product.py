@@ -70,6 +70,11 @@ def bits(summands: int, more: int = 0) -> int:
     return _MANTISSA - int(summands).bit_length() + more
 
 
+def integer_bits(summands: int) -> int:
+    """Of whole numbers that are multiplied by quantized ones, which have 12 bits at most."""
+    return bits(summands) - 12
+
+
 def units_of(x: np.ndarray, bits: int) -> np.ndarray:
     """Powers of 2 (..., 1), float64, in which the numbers of each row (..., N) are at most `2**bits`."""
     largest = np.maximum(x.max(axis=-1, keepdims=True, initial=0), -x.min(axis=-1, keepdims=True, initial=0))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..arithmetic.exact_product import exact_product
 from ..graph.network import BOUNDS, Network, Node
 from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
 from ..quantized.quantizers import quantize_weight
@@ -95,7 +96,7 @@ def layer_activation_sample(
     for image, image_float in zip(x, x_float, strict=True):
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
         samples.append(columns(node, image, at).transpose(0, 2, 1))
-        outputs.append((weight @ columns(node, image_float, at)).transpose(0, 2, 1))
+        outputs.append(exact_product(weight, columns(node, image_float, at)).transpose(0, 2, 1).astype(np.float32))
     targets = np.stack(outputs)
     targets = targets if activation is None else activation(targets)
     return ActivationSample(
