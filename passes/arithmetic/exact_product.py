@@ -3,7 +3,7 @@
 import numpy as np
 
 _FLOAT32 = 2**24  # up to which whole numbers are exact in float32
-_TINY = 2.0**-200  # rows below it are zeros
+_TINY = 2.0**-900  # rows below it are zeros
 _MANTISSA = 53  # bits of float64
 
 
