@@ -42,6 +42,7 @@ def tanh(x: np.ndarray) -> np.ndarray:
     if x.dtype != np.float32:
         return result
     end, coefficients = _SMALL
-    square = np.minimum(x * x, np.float32(end**2))
-    small = x + x * square * np.polyval(np.array(coefficients, np.float32), square)
+    near = np.clip(x, np.float32(-end), np.float32(end))
+    square = near * near
+    small = near + near * square * np.polyval(np.array(coefficients, np.float32), square)
     return np.where(np.abs(x) < np.float32(end), small, result)
