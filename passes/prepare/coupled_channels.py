@@ -5,7 +5,7 @@ import numpy as np
 from ..graph.network import Network, Node
 from .channel_scalings import scaling
 
-_SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "minimum", "resize"}
+_SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "minimum", "prelu", "resize"}
 
 
 class CoupledChannels:
