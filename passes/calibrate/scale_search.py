@@ -100,11 +100,15 @@ class WeightSample:
     def __post_init__(self) -> None:
         units = units_of(self.rows, integer_bits(self.rows.shape[-1]))
         self.whole = whole_numbers(self.rows, units), units
+        self.sums = _sums(self.rows, self.squares**0.5)
 
     def products(self, image: int, w: np.ndarray) -> np.ndarray:
         """Of an image's rows and integers (..., G, K, N), float32."""
         whole, units = (x[image] for x in self.whole)
         return ((whole @ w) * units).astype(np.float32)
+
+
+_LARGE = 1e12
 
 
 def weight_sample(
@@ -183,11 +187,11 @@ def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray
     w = w.reshape(groups, count * n, k).transpose(0, 2, 1).astype(np.float64)
     for i in range(len(sample.rows)):
         outputs = sample.products(i, w).reshape(groups, -1, count, n)
-        quantized = np.einsum("grcn,grcn->gcn", outputs, outputs) * np.float64(candidates) ** 2
+        quantized = np.einsum("grcn,grcn->gcn", outputs, outputs, dtype=sample.sums) * np.float64(candidates) ** 2
         if sample.targets is None:
             dots = all_dots[..., i]
         else:
-            dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels])
+            dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels], dtype=sample.sums)
         yield dots * candidates, quantized
 
 
@@ -197,7 +201,10 @@ def _activated_products(sample: WeightSample, w: np.ndarray, candidates: np.ndar
     w, scale = w.transpose(2, 0, 3, 1).astype(np.float64), candidates.transpose(2, 0, 1)[:, :, None]  # (n, G, K, C)
     for i, target in enumerate(sample.targets[..., channels]):
         outputs = sample.activation(sample.products(i, w) * scale, channels)  # (n, G, R, C)
-        yield np.einsum("ngrc,grc->gcn", outputs, target), np.einsum("ngrc,ngrc->gcn", outputs, outputs)
+        yield (
+            np.einsum("ngrc,grc->gcn", outputs, target, dtype=sample.sums),
+            np.einsum("ngrc,ngrc->gcn", outputs, outputs, dtype=sample.sums),
+        )
 
 
 def _root(patch: np.ndarray) -> np.ndarray:
@@ -242,6 +249,7 @@ def search_activation_scale(
 def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_: Range) -> np.ndarray:
     """Mean cosine over the images for each candidate (n,)."""
     weight, units = None, np.ones(1)
+    dtype = _sums(sample.target, np.ones(1) if sample.weight is None else sample.weight)
     if sample.weight is not None:
         columns = sample.weight.transpose(0, 2, 1)
         units = units_of(columns, integer_bits(columns.shape[2])).transpose(0, 2, 1)
@@ -250,7 +258,7 @@ def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_
     def summed(images: slice) -> np.ndarray:
         x = np.ascontiguousarray(sample.x[images].transpose(1, 0, 2, 3))  # (G, I, R, K)
         target = np.ascontiguousarray(sample.target[images].transpose(1, 0, 2, 3))
-        norms = np.sqrt(np.einsum("giro,giro->i", target, target))
+        norms = np.sqrt(np.einsum("giro,giro->i", target, target, dtype=dtype))
         q, sums = np.empty_like(x), np.zeros(len(candidates))
         for j, scale in enumerate(candidates):
             np.divide(x, scale, out=q)
@@ -260,12 +268,17 @@ def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_
             if weight is not None:
                 y = (q.reshape(len(q), -1, q.shape[-1]).astype(np.float64) @ weight * units).astype(np.float32)
                 y = (y if sample.activation is None else sample.activation(y * scale)).reshape(target.shape)
-            lengths = np.sqrt(np.einsum("giro,giro->i", y, y)) * norms
-            sums[j] = ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
+            lengths = np.sqrt(np.einsum("giro,giro->i", y, y, dtype=dtype)) * norms
+            sums[j] = ratio(np.einsum("giro,giro->i", y, target, dtype=dtype), lengths).sum()
         return sums
 
     sums = map_threads(summed, _chunks(len(sample.x), sample.x[0].size))
     return np.sum(sums, axis=0) / len(sample.x)
+
+
+def _sums(*arrays: np.ndarray) -> type[np.float64] | None:
+    """What sums of squares are to be computed in: float64 where squares could leave float32, else as they are."""
+    return np.float64 if any(np.abs(x).max(initial=0) > _LARGE for x in arrays) else None
 
 
 def _chunks(count: int, size: int) -> list[slice]:
