@@ -79,6 +79,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
             calibrated_on=named,
             **how.options,
             kept=how.kept,
+            imported=module,
             progress=passes.part_of(progress, _CALIBRATED, 1.0),
         )
     layers = sorted(found["layers"], key=lambda layer: -layer["share"])

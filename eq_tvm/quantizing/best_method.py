@@ -92,12 +92,12 @@ def calibrate(
     if how.widened(best.layers):
         return best
     progress(_SHARE, f"simulating {how.method}")
-    worst = _worst_cosine(best, to_compare)
+    worst = _worst_cosine(module, best, to_compare)
     if worst >= _CLOSE:
         return best
     other = run(replace(how, method=PLAINEST, min_cosine=0.0), _SHARE, 1.0)
     needed = 1 - _CLEARLY * (1 - worst)
-    cosines = {how.method: worst, PLAINEST: _worst_cosine(other, to_compare, needed)}
+    cosines = {how.method: worst, PLAINEST: _worst_cosine(module, other, to_compare, needed)}
     if cosines[PLAINEST] > needed:
         best = other
         pipeline.write_phase(other.prepared, dump, "2-prepared")
@@ -105,7 +105,9 @@ def calibrate(
     return replace(best, compared=cosines)
 
 
-def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray], needed: float = -1.0) -> float:
+def _worst_cosine(
+    module: tvm.IRModule, found: Calibrated, samples: dict[str, np.ndarray], needed: float = -1.0
+) -> float:
     """The lowest cosine of a part of an output; of the samples seen until it is clear that `needed` is out of reach.
 
     1 where no output depends on the samples.
@@ -114,7 +116,9 @@ def _worst_cosine(found: Calibrated, samples: dict[str, np.ndarray], needed: flo
     starts = range(0, count, _AT_ONCE)
     batches = ({name: x[start : start + _AT_ONCE] for name, x in samples.items()} for start in starts)
     how = found.how
-    results = passes.compare_outputs(found.prepared, found.annotated, batches, **how.options, kept=how.kept)
+    results = passes.compare_outputs(
+        found.prepared, found.annotated, batches, **how.options, kept=how.kept, imported=module
+    )
     seen, sums = 0, list[float]()
     for start, pairs in zip(starts, results, strict=True):
         images = min(_AT_ONCE, count - start)

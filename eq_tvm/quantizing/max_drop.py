@@ -132,7 +132,7 @@ class _Trials:
         how: Quantization,
         progress: Progress,
     ):
-        self.images, self.held_out, self.how, self.progress = images, held_out, how, progress
+        self.module, self.images, self.held_out, self.how, self.progress = module, images, held_out, how, progress
         preparing = passes.part_of(progress, 0.0, 0.2)  # as the first trial has it
         self.prepared = pipeline.prepare(module, images, method=how.method, **how.options, progress=preparing)
         self.done: list[_Trial] = []
@@ -185,7 +185,10 @@ class _Trials:
         original, quantized, images = Scores(), Scores(), self.held_out.samples.images_each
         labels = iter(self.held_out.labels)
         batches = (dict(zip(self.images, arrays, strict=True)) for arrays in self.held_out.batches())
-        for pairs in passes.compare_outputs(self.prepared, annotated, batches, **self.how.options, kept=kept):
+        compared = passes.compare_outputs(
+            self.prepared, annotated, batches, **self.how.options, kept=kept, imported=self.module
+        )
+        for pairs in compared:
             for i in range(len(pairs[0][0])):
                 given = next(labels)
                 expected, results = ([pair[k][i] for pair in pairs] for k in (0, 1))

@@ -18,6 +18,7 @@ from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
 from ..quantized.read_annotated import read_annotated
 from ..quantized.simulation import Simulation
+from .float_reference import FloatReference
 
 _OUTPUT_CHUNKS = 2  # so many tell what each layer alone does to the network's outputs
 
@@ -32,6 +33,7 @@ def analyze_layers(
     scheme: str = "int7",
     activation_range: str = "unsigned",
     kept: Mapping[str, str] | None = None,
+    imported: tvm.IRModule | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Compare an annotated module with the float network that it was made from.
@@ -48,6 +50,9 @@ def analyze_layers(
         The calibration images, by default `images`: those whose largest magnitudes scales are compared with.
     scheme, activation_range, kept
         As for the calibration that did it: see `Calibration`.
+    imported : tvm.IRModule, optional
+        The float network that the outputs are compared with: that which `module` was prepared from. By default
+        `module`, with which layers are compared in any case.
     progress : callable (done: float from 0 to 1, message: str), optional
 
     Returns
@@ -80,7 +85,7 @@ def analyze_layers(
     start = max_abs_scales(seen, no_progress)
     rows = {i: _Layer(net, i) for i, node in enumerate(net.nodes) if node.op in QUANTIZED_OPS}
     ends = {_end(net, i): i for i in net.layers()}
-    total = _Closeness()
+    total, reference = _Closeness(), FloatReference(module if imported is None else imported)
     count = len(list(problem.chunks()))
     chunks = [problem.subset(slice(k, None, count)) for k in range(count)]  # each from all over the images
     for number, chunk in enumerate(chunks):
@@ -92,9 +97,9 @@ def analyze_layers(
                 rows[i].add(sim, i, outputs)
             if i in ends:
                 rows[ends[i]].add_activation(sim, i)
-        for pairs in sim.outputs.values():
-            for expected, result in pairs:
-                total.add(expected, result)
+        pairs = [pair for i in net.outputs for pair in sim.outputs[i]]
+        for expected, result in reference.beside(pairs, chunk.inputs):
+            total.add(expected, result)
     errors = sum(row.output_error for row in rows.values()) or 1.0
     layers = [row.result(problem, scales, start) | {"share": row.output_error / errors} for row in rows.values()]
     return {"cosine": total.cosine, "sqnr_db": total.sqnr_db, "layers": layers}
@@ -241,7 +246,7 @@ def _error(expected: list[np.ndarray], results: list[np.ndarray]) -> float:
 
 def _end(net: Network, layer: int) -> int:
     """The last of the bias and the relu or clip directly behind a layer."""
-    for ops in ({"bias_add"}, BOUNDS):
+    for ops in ({"bias_add"}, BOUNDS, {"minimum"}):
         user = net.sole_user(layer)
         if user is not None and net.nodes[user].op in ops:
             layer = user

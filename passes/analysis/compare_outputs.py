@@ -12,6 +12,7 @@ from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.read_annotated import read_annotated
 from ..quantized.simulation import Simulation
+from .float_reference import FloatReference
 
 
 def compare_outputs(
@@ -22,6 +23,7 @@ def compare_outputs(
     scheme: str = "int7",
     activation_range: str = "unsigned",
     kept: Mapping[str, str] | None = None,
+    imported: tvm.IRModule | None = None,
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """Simulate an annotated module, batch by batch.
 
@@ -33,6 +35,8 @@ def compare_outputs(
         Images as calibration takes them.
     scheme, activation_range, kept
         As for the calibration that did it: see `Calibration`.
+    imported : tvm.IRModule, optional
+        The float network to compare with: that which `module` was prepared from. By default `module`.
 
     Yields
     ------
@@ -40,12 +44,14 @@ def compare_outputs(
         For each batch and output of the network, float32 (N, *shape): the float network's and the quantized one's.
     """
     problem = scales = None
+    reference = FloatReference(imported) if imported is not None else None
     for batch in batches:
         if problem is None:
             problem = Problem.of(module, batch, scheme, activation_range, kept)
             scales = read_annotated(annotated, problem)
         problem = replace(problem, inputs=calibration_inputs(problem.net, batch))
-        yield _outputs(problem, scales)
+        pairs = _outputs(problem, scales)
+        yield pairs if reference is None else reference.beside(pairs, problem.inputs)
 
 
 @single_threaded_blas

@@ -95,7 +95,7 @@ class Calibration:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Calibrate and annotate."""
         problem = Problem.of(mod, self.images, self.scheme, self.activation_range, self.kept)
-        found = self.find_scales(problem)
+        found = self._found(problem)
         self.progress(1.0, "calibrated")
         if self.min_cosine > 0:
             problem, refined = self._near_enough(problem, found)
@@ -114,7 +114,7 @@ class Calibration:
                 return problem, refined
         self.progress = part_of(self._refining, _ONCE, _CHOSEN)
         problem = problem.widened(groups_to_widen(problem, found.scales, allowed, self.progress))
-        return problem, self._refined(problem, self.find_scales(problem), part_of(self._refining, _CHOSEN, 1.0))
+        return problem, self._refined(problem, self._found(problem), part_of(self._refining, _CHOSEN, 1.0))
 
     def _refined(self, problem: Problem, found: Found, progress: Progress) -> Found:
         if self.refine is None:
@@ -123,6 +123,16 @@ class Calibration:
         refined = self.refine(problem, scales, progress)
         cosines = {i: (found.cosines[i][0] if i in found.cosines else None, refined[i]) for i in refined}
         return Found(found.start, scales, cosines)
+
+    def _found(self, problem: Problem) -> Found:
+        """Scales that end within the upper bounds of channels, where all that images show does, too."""
+        found = self.find_scales(problem)
+        for g, group in enumerate(problem.points.scale_groups):
+            nodes = (problem.net.nodes[i] for i in group.producers)
+            ends = [float(node.constant.min()) / found.scales.ranges[g].hi for node in nodes if node.op == "minimum"]
+            if ends and found.start.activations[g] <= min(ends) * (1 + 1e-6):
+                found.scales.activations[g] = min(found.scales.activations[g], np.float32(min(ends)))
+        return found
 
     def find_scales(self, problem: Problem) -> Found:
         """Find the scales of a network."""

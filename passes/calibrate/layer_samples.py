@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..arithmetic.exact_product import exact_product
 from ..graph.network import BOUNDS, Network, Node
 from ..quantized.layer_matrices import columns, grouped_weight, output_columns, positions
 from ..quantized.quantizers import quantize_weight
@@ -27,7 +28,10 @@ def activation_behind(net: Network, layer: int) -> Activation | None:
     node, bound = net.nodes[layer], net.nodes[user]
     low, high = (0.0, np.inf) if bound.op == "relu" else (float(arg.value) for arg in bound.expr.args[1:])
     shape = grouped_weight(node, node.constant).shape[:2]
-    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, high)
+    highs, behind = np.full(shape, high, np.float32), net.sole_user(user)
+    if behind is not None and net.nodes[behind].op == "minimum":
+        highs = net.nodes[behind].constant.reshape(shape)
+    return Activation(np.zeros(shape, np.float32) if bias is None else bias.reshape(shape), low, highs)
 
 
 def layer_weight_sample(
@@ -92,7 +96,7 @@ def layer_activation_sample(
     for image, image_float in zip(x, x_float, strict=True):
         at = slice(None) if rows == count else rng.choice(count, rows, replace=False)
         samples.append(columns(node, image, at).transpose(0, 2, 1))
-        outputs.append((weight @ columns(node, image_float, at)).transpose(0, 2, 1))
+        outputs.append(exact_product(weight, columns(node, image_float, at)).transpose(0, 2, 1).astype(np.float32))
     targets = np.stack(outputs)
     targets = targets if activation is None else activation(targets)
     return ActivationSample(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arithmetic.exact_cholesky import exact_cholesky
+from ..arithmetic.exact_product import exact_product, integer_bits, units_of, whole_numbers
 from ..quantized.closeness import ratio
 from ..quantized.parallel import map_threads
 from ..quantized.quantizers import Range
@@ -49,16 +51,17 @@ class Activation:
     Attributes
     ----------
     bias : numpy.ndarray (G, O / G) float32
-    low, high : float
+    low : float
+    high : numpy.ndarray (G, O / G) float32
     """
 
     bias: np.ndarray
     low: float
-    high: float
+    high: np.ndarray
 
     def __call__(self, outputs: np.ndarray, channels: slice = slice(None)) -> np.ndarray:
         """Of outputs (..., G, R, C) of some channels."""
-        return np.clip(outputs + self.bias[:, None, channels], self.low, self.high)
+        return np.clip(outputs + self.bias[:, None, channels], self.low, self.high[:, None, channels])
 
 
 @dataclass
@@ -94,6 +97,19 @@ class WeightSample:
     activation: Activation | None = None
     alone: bool = False
 
+    def __post_init__(self) -> None:
+        units = units_of(self.rows, integer_bits(self.rows.shape[-1]))
+        self.whole = whole_numbers(self.rows, units), units
+        self.sums = _sums(self.rows, self.squares**0.5)
+
+    def products(self, image: int, w: np.ndarray) -> np.ndarray:
+        """Of an image's rows and integers (..., G, K, N), float32."""
+        whole, units = (x[image] for x in self.whole)
+        return ((whole @ w) * units).astype(np.float32)
+
+
+_LARGE = 1e12
+
 
 def weight_sample(
     patches: Sequence[np.ndarray],
@@ -115,7 +131,7 @@ def weight_sample(
     roots, correlations, powers = [], [], []
     for patch, output in zip(patches, outputs, strict=True):
         patch, output = patch.astype(np.float64), output.astype(np.float64)
-        correlations.append(patch @ output.transpose(0, 2, 1))
+        correlations.append(exact_product(patch, output.transpose(0, 2, 1)))
         powers.append(np.einsum("gop,gop->go", output, output))
         roots.append(_root(patch).astype(np.float32))
     return WeightSample(np.stack(roots), np.stack(correlations), np.stack(powers), alone=alone)
@@ -167,33 +183,36 @@ def _linear_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray
     """For each image the products (G, C, n) of a channel's quantized output with the float one, and with itself."""
     groups, count, n, k = w.shape
     if sample.correlations is not None:
-        all_dots = w.astype(np.float64) @ sample.correlations[..., channels].transpose(1, 3, 2, 0)  # (G, C, n, I)
-    w = w.reshape(groups, count * n, k).transpose(0, 2, 1)
-    for i, rows in enumerate(sample.rows):
-        outputs = (rows @ w).reshape(groups, -1, count, n)
-        quantized = np.einsum("grcn,grcn->gcn", outputs, outputs) * np.float64(candidates) ** 2
+        all_dots = exact_product(w, sample.correlations[..., channels].transpose(1, 3, 2, 0))  # (G, C, n, I)
+    w = w.reshape(groups, count * n, k).transpose(0, 2, 1).astype(np.float64)
+    for i in range(len(sample.rows)):
+        outputs = sample.products(i, w).reshape(groups, -1, count, n)
+        quantized = np.einsum("grcn,grcn->gcn", outputs, outputs, dtype=sample.sums) * np.float64(candidates) ** 2
         if sample.targets is None:
             dots = all_dots[..., i]
         else:
-            dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels])
+            dots = np.einsum("grcn,grc->gcn", outputs, sample.targets[i][..., channels], dtype=sample.sums)
         yield dots * candidates, quantized
 
 
 def _activated_products(sample: WeightSample, w: np.ndarray, candidates: np.ndarray, channels: slice) -> Products:
     """As `_linear_products`, of outputs behind the activation."""
     assert sample.activation is not None and sample.targets is not None, "samples behind an activation keep its outputs"
-    scaled = (w * candidates[..., None]).transpose(2, 0, 3, 1)  # (n, G, K, C)
-    for rows, target in zip(sample.rows, sample.targets[..., channels], strict=True):
-        outputs = sample.activation(rows @ scaled, channels)  # (n, G, R, C)
-        yield np.einsum("ngrc,grc->gcn", outputs, target), np.einsum("ngrc,ngrc->gcn", outputs, outputs)
+    w, scale = w.transpose(2, 0, 3, 1).astype(np.float64), candidates.transpose(2, 0, 1)[:, :, None]  # (n, G, K, C)
+    for i, target in enumerate(sample.targets[..., channels]):
+        outputs = sample.activation(sample.products(i, w) * scale, channels)  # (n, G, R, C)
+        yield (
+            np.einsum("ngrc,grc->gcn", outputs, target, dtype=sample.sums),
+            np.einsum("ngrc,ngrc->gcn", outputs, outputs, dtype=sample.sums),
+        )
 
 
 def _root(patch: np.ndarray) -> np.ndarray:
     """R (G, K, K) with R^T R = patch patch^T, up to 1e-9 of it that keeps a singular one factorable."""
-    gram = patch @ patch.transpose(0, 2, 1)
+    gram = exact_product(patch, patch.transpose(0, 2, 1))
     size = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
     gram += (1e-9 * size + 1e-30)[:, None, None] * np.eye(gram.shape[1])
-    return np.linalg.cholesky(gram).transpose(0, 2, 1)
+    return exact_cholesky(gram).transpose(0, 2, 1)
 
 
 @dataclass
@@ -229,26 +248,37 @@ def search_activation_scale(
 
 def _activation_cosines(sample: ActivationSample, candidates: np.ndarray, range_: Range) -> np.ndarray:
     """Mean cosine over the images for each candidate (n,)."""
+    weight, units = None, np.ones(1)
+    dtype = _sums(sample.target, np.ones(1) if sample.weight is None else sample.weight)
+    if sample.weight is not None:
+        columns = sample.weight.transpose(0, 2, 1)
+        units = units_of(columns, integer_bits(columns.shape[2])).transpose(0, 2, 1)
+        weight = whole_numbers(sample.weight, units)
 
     def summed(images: slice) -> np.ndarray:
         x = np.ascontiguousarray(sample.x[images].transpose(1, 0, 2, 3))  # (G, I, R, K)
         target = np.ascontiguousarray(sample.target[images].transpose(1, 0, 2, 3))
-        norms = np.sqrt(np.einsum("giro,giro->i", target, target))
+        norms = np.sqrt(np.einsum("giro,giro->i", target, target, dtype=dtype))
         q, sums = np.empty_like(x), np.zeros(len(candidates))
         for j, scale in enumerate(candidates):
             np.divide(x, scale, out=q)
             np.rint(q, out=q)
             np.clip(q, range_.lo, range_.hi, out=q)
             y = q
-            if sample.weight is not None:
-                y = q.reshape(len(q), -1, q.shape[-1]) @ sample.weight
+            if weight is not None:
+                y = (q.reshape(len(q), -1, q.shape[-1]).astype(np.float64) @ weight * units).astype(np.float32)
                 y = (y if sample.activation is None else sample.activation(y * scale)).reshape(target.shape)
-            lengths = np.sqrt(np.einsum("giro,giro->i", y, y)) * norms
-            sums[j] = ratio(np.einsum("giro,giro->i", y, target), lengths).sum()
+            lengths = np.sqrt(np.einsum("giro,giro->i", y, y, dtype=dtype)) * norms
+            sums[j] = ratio(np.einsum("giro,giro->i", y, target, dtype=dtype), lengths).sum()
         return sums
 
     sums = map_threads(summed, _chunks(len(sample.x), sample.x[0].size))
     return np.sum(sums, axis=0) / len(sample.x)
+
+
+def _sums(*arrays: np.ndarray) -> type[np.float64] | None:
+    """What sums of squares are to be computed in: float64 where squares could leave float32, else as they are."""
+    return np.float64 if any(np.abs(x).max(initial=0) > _LARGE for x in arrays) else None
 
 
 def _chunks(count: int, size: int) -> list[slice]:

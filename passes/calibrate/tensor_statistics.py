@@ -11,6 +11,7 @@ from ..quantized.problem import Problem
 from ..quantized.progress import Progress
 from ..quantized.quantization_points import ScaleGroup
 from ..quantized.quantizers import TINY, Range
+from ..quantized.saturation import saturated
 
 Statistic = TypeVar("Statistic", bound="Extremes")
 
@@ -115,6 +116,7 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
 
     def measure(i: int, value: Value) -> tuple[np.ndarray, float, float] | None:
         if i in producers:
+            value = saturated(value, problem.ends.get(i))
             return _sampled(value, statistic.sampled, net.place(i)), *_finite_extremes(net, i, value)
         if net.nodes[i].op in ("conv2d", "dense"):
             _finite_extremes(net, i, value)

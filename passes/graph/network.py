@@ -41,9 +41,10 @@ class Node:
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "matmul" (of two
         activations), "prelu" (with a slope for each channel, of what integer operators make), "relu", "clip",
-        "max_pool2d", "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape",
-        "permute_dims", "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or
-        "float" for any other expression, and for what is left float.
+        "minimum" (with an upper bound for each channel, of a relu that nothing else reads), "max_pool2d",
+        "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
+        "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
+        other expression, and for what is left float.
     inputs : tuple of int
         The nodes that produce the activations it reads, in order.
     expr : relax.Expr
@@ -51,7 +52,8 @@ class Node:
     shape : tuple of int
         Shape of the result, the model's batch axis included; empty for a tuple (see `is_tensor`).
     constant : numpy.ndarray
-        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add, slopes of a prelu (C,); empty for others.
+        Weight of a conv2d (OIHW) or dense (K, N), bias of a bias_add, slopes of a prelu (C,), bounds of a
+        minimum; empty for others.
     source : int, optional
         Of a pointwise node: the node each of whose elements determines the one of this node at its place.
     left_float : str
@@ -140,6 +142,7 @@ def read_network(mod: tvm.IRModule, left_float: Collection[str] = ()) -> Network
             _append(net, node, var)
     net.outputs = [net.var_node[var] for var in _variables(func.body.body)]
     _mark_biases(net)
+    _mark_minima(net)
     _mark_pointwise(net, left_float)
     _leave_islands(net)
     return net
@@ -183,7 +186,7 @@ def _read_node(net: Network, var: relax.Var, expr: relax.Expr) -> Node:
         node.op, node.constant = "conv2d", constant
     elif name == "relax.matmul":
         _read_matmul(node, constant)
-    elif name in ("relax.add", "relax.nn.prelu") and constant is not None:
+    elif name in ("relax.add", "relax.nn.prelu", "relax.minimum") and constant is not None:
         node.constant = constant  # a bias if _mark_biases finds it behind a layer
     elif name == "relax.add" and len(inputs) == 2 and len(node.shape) > 1 and shape(args[0]) == shape(args[1]):
         node.op = "add"
@@ -226,6 +229,16 @@ def _mark_biases(net: Network) -> None:
                 net.nodes[user].op = "bias_add"
 
 
+def _mark_minima(net: Network) -> None:
+    """A minimum with one constant per channel of a relu that nothing else reads is its upper bound."""
+    for i, node in enumerate(net.nodes):
+        if node.op != "float" or operator_name(node.expr) != "relax.minimum" or len(node.shape) not in (2, 4):
+            continue
+        per_channel = node.constant.shape == (1, node.shape[1], *(1,) * (len(node.shape) - 2))
+        if per_channel and net.nodes[node.inputs[0]].op == "relu" and net.sole_user(node.inputs[0]) == i:
+            node.op = "minimum" if node.constant.min() >= 0 else "float"
+
+
 def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
     """Find functions of one tensor that integer operators made, such as x * sigmoid(x), their sources, and products.
 
@@ -234,7 +247,7 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
     functions_of: list[set[int]] = []  # for each node those that it is a function of, itself included, if integer
     for i, node in enumerate(net.nodes):
         found = set.intersection(*(functions_of[j] for j in node.inputs)) if node.inputs else set()
-        if node.op in BOUNDS and found and net.nodes[node.inputs[0]].op != "pointwise":
+        if node.op in {*BOUNDS, "minimum"} and found and net.nodes[node.inputs[0]].op != "pointwise":
             found = {i} if net.sole_user(node.inputs[0]) == i else {i, *found}
         elif found and _may_be_pointwise(node):
             node.op, node.source = "pointwise", min(found)
@@ -253,7 +266,7 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
         functions_of.append(found)
 
 
-_CARRIERS = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"add", "pointwise", "mean", "avg_pool2d"}
+_CARRIERS = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"minimum", "add", "pointwise", "mean", "avg_pool2d"}
 
 
 def _leave_islands(net: Network) -> None:

@@ -105,5 +105,5 @@ def _parts(net: Network, i: int) -> list[Part]:
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     """Of two zero vectors 1, of one 0."""
     a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / lengths) if lengths else float(not a.any() and not b.any())
+    lengths = np.sqrt(np.sum(a * a)) * np.sqrt(np.sum(b * b))  # BLAS adds up in another order on each processor
+    return float(np.sum(a * b) / lengths) if lengths else float(not a.any() and not b.any())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relax
 
+from ..arithmetic.exponential import exp, tanh
 from .rewrite import array, operator_name, shape
 
 _exact_erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -18,7 +19,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
         return _exact_erf(x)
     magnitude = np.abs(x)
     t = 1 / (1 + np.float32(0.3275911) * magnitude)
-    return np.copysign(1 - np.polyval(np.array([*_ERF, 0], np.float32), t) * np.exp(-magnitude * magnitude), x)
+    return np.copysign(1 - np.polyval(np.array([*_ERF, 0], np.float32), t) * exp(-magnitude * magnitude), x)
 
 
 # Of an operator's call and its operands, as arrays of one float type. The integer program defines them in float64.
@@ -27,22 +28,22 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "relax.add": lambda _, x, y: x + y,
     "relax.divide": lambda _, x, y: x / y,
     "relax.erf": lambda _, x: _erf(x).astype(x.dtype),
-    "relax.exp": lambda _, x: np.exp(x),
+    "relax.exp": lambda _, x: exp(x),
     "relax.log": lambda _, x: np.log(x),
     "relax.maximum": lambda _, x, y: np.maximum(x, y),
     "relax.minimum": lambda _, x, y: np.minimum(x, y),
     "relax.multiply": lambda _, x, y: x * y,
     "relax.negative": lambda _, x: -x,
     "relax.nn.gelu": lambda _, x: x * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)) / 2,
-    "relax.nn.gelu_tanh": lambda _, x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) / 2,
+    "relax.nn.gelu_tanh": lambda _, x: x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) / 2,
     "relax.nn.leakyrelu": lambda call, x: np.where(x < 0, x * float(call.attrs.alpha), x),
     "relax.nn.prelu": lambda _, x, slope: np.where(x < 0, x * slope, x),
-    "relax.nn.silu": lambda _, x: x / (1 + np.exp(-x)),
+    "relax.nn.silu": lambda _, x: x / (1 + exp(-x)),
     "relax.power": lambda _, x, y: np.power(x, y),
-    "relax.sigmoid": lambda _, x: 1 / (1 + np.exp(-x)),
+    "relax.sigmoid": lambda _, x: 1 / (1 + exp(-x)),
     "relax.sqrt": lambda _, x: np.sqrt(x),
     "relax.subtract": lambda _, x, y: x - y,
-    "relax.tanh": lambda _, x: np.tanh(x),
+    "relax.tanh": lambda _, x: tanh(x),
 }
 NEVER_NEGATIVE = {"relax.abs", "relax.exp", "relax.nn.relu", "relax.nn.softmax", "relax.sigmoid", "relax.sqrt"}
 _BOUNDS = {"relax.nn.relu": (0.0, math.inf)}

@@ -14,6 +14,7 @@ from ..graph.rewrite import emit_named
 from ..quantized.parallel import map_threads, single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
+from ..quantized.saturation import with_saturation
 from .preparation import Preparation
 
 _SAMPLED = 2**12  # elements of each image
@@ -29,19 +30,20 @@ class CenterSources(Preparation):
     """Subtract a constant from a bias that only functions of single elements read, which add it again.
 
     SiLU, GELU, hard-swish and sigmoid hardly vary below some number (or above one), but what they read lies there with
-    half of its elements: [-127, 127] around 0 is mostly spent on it. Bounded where the function becomes flat, and
-    centered, the source takes half the steps or less. The integer program makes tables of these functions, so that
-    neither the bound, which a layer's epilogue has anyway, nor the constant costs anything.
+    half of its elements: [-127, 127] around 0 is mostly spent on it. Quantized up to where the function becomes flat
+    only, and centered, the source takes half the steps or less. The integer program makes tables of these functions, so
+    that the constant costs nothing.
 
-    The constant is the one with the least error behind the functions. What a bound changes is less than a quarter of a
-    step of the functions' results.
+    The constant is the one with the least error behind the functions. The ends are for the calibration that follows
+    (`saturation`), and leave the float network as it was: up to them the functions change by less than a quarter of a
+    step of their results.
 
     Parameters are those of `Preparation`.
     """
 
     @single_threaded_blas
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Replace biases, and put bounds and constants behind them."""
+        """Replace biases, put constants behind them, and note where their quantized ranges are to end."""
         problem = self.problem(mod)
         limits = _sources(problem)
         samples = _samples(problem, limits, self.progress) if limits else {}
@@ -52,7 +54,7 @@ class CenterSources(Preparation):
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is subtracted, and the bounds of what is left."""
+    """What is subtracted, and where the quantized range of what is left is to end."""
 
     center: float
     low: float
@@ -107,7 +109,7 @@ def _fit(net: Network, source: int, x: np.ndarray, limit: int) -> _Fit | None:
         steps = center + np.arange(-limit, limit + 1) * (reach / limit)
         nearest = np.clip(np.rint((np.clip(x, least, greatest) - center) * (limit / reach)), -limit, limit)
         after = np.stack(list(_results(net, source, steps)))[:, nearest.astype(int) + limit]
-        return float(weights @ np.mean((after - results) ** 2, axis=1))
+        return float(np.sum(weights * np.mean((after - results) ** 2, axis=1)))
 
     ends = least + (greatest - least) * _ENDS
     tried = [((least + end) / 2, (end - least) / 2) for end in ends]
@@ -137,11 +139,9 @@ def _shifted(mod: tvm.IRModule, net: Network, found: dict[int, _Fit]) -> tvm.IRM
         fit, name = found[i], node.name
         bias = relax.const((node.constant - fit.center).astype(np.float32))
         var = emit_named(builder, relax.Call(expr.op, [expr.args[0], bias], expr.attrs), name)
-        if np.isfinite([fit.low, fit.high]).any():
-            var = emit_named(builder, relax.op.clip(var, fit.low, fit.high), f"{name}_bounded")
         return emit_named(builder, relax.op.add(var, relax.const(np.float32(fit.center))), f"{name}_whole")
 
-    return rebuild(mod, net, bind)
+    return with_saturation(rebuild(mod, net, bind), {net.nodes[i].name: (f.low, f.high) for i, f in found.items()})
 
 
 def _results(net: Network, source: int, x: np.ndarray) -> Iterator[np.ndarray]:

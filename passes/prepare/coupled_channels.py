@@ -5,7 +5,7 @@ import numpy as np
 from ..graph.network import Network, Node
 from .channel_scalings import scaling
 
-_SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "resize"}
+_SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "minimum", "prelu", "resize"}
 
 
 class CoupledChannels:
@@ -47,6 +47,11 @@ class CoupledChannels:
         self.classes = {i: np.array([self._root(c) for c in classes]) for i, classes in self.classes.items()}
         self.frozen: set[int] = {self._root(c) for classes in frozen for c in classes}
         self.is_frozen = np.isin(np.arange(len(self)), list(self.frozen))
+
+    def freeze(self, node: int) -> None:
+        """Let the channels of a node's result be scaled by 1 only."""
+        self.frozen.update(self.classes[node].tolist())
+        self.is_frozen[self.classes[node]] = True
 
     def __len__(self) -> int:
         return len(self._parent)

@@ -7,11 +7,12 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.network import Network
+from ..graph.network import Network, Node
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
+from .saturation import without_saturation
 
 
 @dataclass
@@ -54,12 +55,19 @@ def annotate(
     """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
 
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    Upper bounds of channels are left out where a range ends within all of them: see `is_implied`.
     `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
     producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
 
+    def quantized_as(builder: relax.BlockBuilder, i: int, x: relax.Var) -> relax.Var:
+        group = producers[i]
+        return _quantize_dequantize(builder, x, scales.activations[group], scales.ranges[group], net.nodes[i].name)
+
     def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
         node = net.nodes[i]
+        if i in producers and is_implied(node, scales.activations[producers[i]], scales.ranges[producers[i]]):
+            return quantized_as(builder, i, expr.args[0])
         if node.op in ("conv2d", "dense"):
             axis = 0 if node.op == "conv2d" else 1
             quantized = quantize_weight(scales.constant(net, i), scales.weights[i], weight_limit(i), axis)
@@ -73,12 +81,17 @@ def annotate(
             bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
             expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
-        if i not in producers:
-            return var
-        group = producers[i]
-        return _quantize_dequantize(builder, var, scales.activations[group], scales.ranges[group], node.name)
+        return quantized_as(builder, i, var) if i in producers else var
 
-    return rebuild(mod, net, bind)
+    return without_saturation(rebuild(mod, net, bind))
+
+
+def is_implied(node: Node, scale: np.float32, range_: Range) -> bool:
+    """Whether a node bounds channels only beyond the end of the range that its result is quantized to."""
+    if node.op != "minimum":
+        return False
+    with np.errstate(over="ignore"):
+        return bool((np.rint(node.constant / np.float32(scale)) >= range_.hi).all())
 
 
 def _quantize_dequantize(

@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 from tvm_ffi import StructuralKey
 
+from ..arithmetic.exact_product import exact_product
 from ..graph.network import Network, Node, substitute
 from ..graph.resizing import resize
 from ..graph.rewrite import array
@@ -110,7 +111,7 @@ _WHOLE: dict[str, Callable[..., np.ndarray]] = {
     "strided_slice": strided_slice,
 }
 _NUMPY: dict[str, Callable[..., np.ndarray]] = {
-    "matmul": lambda node, a, b: np.matmul(a, b),
+    "matmul": lambda node, a, b: exact_product(a, b).astype(np.float32),
     "max_pool2d": max_pool2d,
     "avg_pool2d": average,
     "mean": average,

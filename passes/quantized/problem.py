@@ -1,7 +1,7 @@
 """A canonical network, and what of it is to be quantized."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from .parallel import iterate_threads
 from .progress import Progress
 from .quantization_points import QuantizationPoints, can_widen, quantization_points
 from .quantizers import WEIGHT_LIMITS, WIDE, Range, activation_range_of, smallest_weight_scale
+from .saturation import Ends, saturation
 
 Measure = TypeVar("Measure")
 
@@ -34,6 +35,8 @@ class Problem:
         The calibration images.
     schemes : dict of int to str
         The scheme of each node that reads quantized activations, a key of `WEIGHT_LIMITS`.
+    ends : dict of int to (float, float)
+        Of some nodes, where their quantized range is to end: see `saturation`.
     """
 
     executor: FloatExecutor
@@ -41,6 +44,7 @@ class Problem:
     points: QuantizationPoints
     inputs: dict[int, np.ndarray]
     schemes: dict[int, str]
+    ends: dict[int, Ends] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -61,7 +65,9 @@ class Problem:
         for i in net.layers():  # what reads no 12 bits, as it must not
             if schemes[i] == WIDE and points.scale_groups[points.scale_group_of[net.nodes[i].inputs[0]]].range.narrow:
                 schemes[i] = "int8"
-        return cls(FloatExecutor(mod), net, points, calibration_inputs(net, images), schemes)
+        noted = saturation(mod)
+        ends = {i: noted[node.name] for i, node in enumerate(net.nodes) if node.name in noted}
+        return cls(FloatExecutor(mod), net, points, calibration_inputs(net, images), schemes, ends)
 
     @property
     def count(self) -> int:

@@ -139,12 +139,18 @@ def reads_quantized(net: Network, node: int, user: int, found: Collection[int]) 
     """Whether a user of a node reads integers of it, given which of the nodes behind it are quantized."""
     op = net.nodes[user].op
     if op in IN_BETWEEN | {"add"}:
-        return user in found or any(net.nodes[u].op in BOUNDS and u in found for u in net.users[user])
+        return user in found or any(_is_bound(net, u, found) for u in net.users[user])
     if op in QUANTIZED_OPS:
         return True
     if op in BOUNDS:  # behind a pass-through operator there is no layer to fuse it into
-        return net.nodes[node].op in PASS_THROUGH and user in found
+        return net.nodes[node].op in PASS_THROUGH and _is_bound(net, user, found)
     return op in PASS_THROUGH and user in found
+
+
+def _is_bound(net: Network, i: int, found: Collection[int]) -> bool:
+    """Whether a node is a bound whose result is quantized, perhaps behind the upper bounds of its channels."""
+    ends = [i, *(user for user in net.users[i] if net.nodes[user].op == "minimum")]
+    return net.nodes[i].op in BOUNDS and any(end in found for end in ends)
 
 
 def _quantized(net: Network) -> set[int]:
@@ -180,6 +186,8 @@ def _non_negative(net: Network) -> list[bool]:
             value = float(node.expr.args[1].value) >= 0
         elif node.computes in _KEEPS_SIGN:
             value = all(result[i] for i in node.inputs)
+        elif node.op == "minimum":
+            value = result[node.inputs[0]]
         else:
             value = name in NEVER_NEGATIVE
         result.append(value)

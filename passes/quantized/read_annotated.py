@@ -4,7 +4,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.network import Node
+from ..graph.network import Network, Node
 from ..graph.rewrite import array, operator_name
 from .annotate import Scales
 from .problem import Problem
@@ -38,7 +38,7 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     for binding in (binding for block in mod["main"].body.blocks for binding in block.bindings):
         value, name = binding.value, operator_name(binding.value)
         if name == "relax.quantize":
-            quantized = producer.get(value.args[0])
+            quantized = _quantized(net, producer.get(value.args[0]))
             if quantized not in points.scale_group_of:
                 raise ValueError(f"{binding.var.name} quantizes what calibration does not")
             group = quantizing[binding.var] = points.scale_group_of[quantized]
@@ -54,6 +54,7 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
         elif name in _PAIR or isinstance(value, relax.Var):
             producer[binding.var] = None
         else:
+            node = _skip_left_out(net, node, name)
             if node == len(net.nodes) or operator_name(net.nodes[node].expr) != name:
                 raise ValueError(f"{binding.var.name} is not in the module that was calibrated")
             producer[binding.var] = node
@@ -63,9 +64,22 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
     for read, range_ in zip(points.scale_groups, scales.ranges, strict=True):
         if not range_.narrow:
             problem.schemes.update((i, WIDE) for i in read.consumers if i in problem.schemes)
-    if node != len(net.nodes):
+    if any(left.op != "minimum" for left in net.nodes[node:]):
         raise ValueError("the annotated module has fewer operators than the one that was calibrated")
     return scales
+
+
+def _quantized(net: Network, i: int | None) -> int | None:
+    """The node itself, or the upper bounds of its channels, which `annotate` leaves out where the range ends before."""
+    users = [] if i is None else net.users[i]
+    return next((user for user in users if net.nodes[user].op == "minimum"), i)
+
+
+def _skip_left_out(net: Network, node: int, name: str | None) -> int:
+    """The next node that may be in the annotated module, where an operator of this name follows."""
+    while node < len(net.nodes) and net.nodes[node].op == "minimum" and name != "relax.minimum":
+        node += 1
+    return node
 
 
 def _read_constant(scales: Scales, node: Node, i: int, values: np.ndarray, scale: np.ndarray) -> None:

@@ -21,8 +21,11 @@ class ActivationSlopes:
     def __init__(self, executor: FloatExecutor, net: Network, node: int) -> None:
         self._executor, self._net, self._node = executor, net, node
         self._functions: list[int] = []
+        self._ends: np.ndarray | None = None
         sources = {node}
         for i, other in enumerate(net.nodes):
+            if other.op == "minimum" and set(other.inputs) <= sources:
+                self._ends = other.constant.reshape(-1)
             bounds = other.op in BOUNDS and set(other.inputs) <= sources
             if bounds or other.source in sources:
                 self._functions.append(i)
@@ -30,7 +33,7 @@ class ActivationSlopes:
                 sources.add(i)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """At these outputs of the node (bias included): from 0 to 1, the steepest; 1 where there is no function."""
+        """At these outputs (N, O, P) of the node, bias included: 0 to 1, the steepest; 1 where there is no function."""
         low, high = float(values.min()), float(values.max())
         if not self._functions or low == high:
             return np.ones_like(values)
@@ -44,4 +47,7 @@ class ActivationSlopes:
         slopes = np.abs(np.diff([results[i][0] for i in read], axis=1)).max(axis=0)
         steepest = slopes.max()
         places = np.minimum((values - low) * np.float32((_GRID - 1) / (high - low)), _GRID - 2).astype(int)
-        return (slopes / steepest)[places] if steepest > 0 else np.ones_like(values)
+        found = (slopes / steepest)[places] if steepest > 0 else np.ones_like(values)
+        if self._ends is not None:
+            found[values > self._ends[:, None]] = 0
+        return found

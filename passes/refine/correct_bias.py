@@ -5,8 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import tvm
 
+from ..arithmetic.exact_product import sums_of_integers
 from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
 from ..quantized.parallel import map_threads
+from ..quantized.quantizers import accumulator_scale
 from ..quantized.simulation import Simulation
 from .activation_slopes import ActivationSlopes
 from .input_moments import image_shares
@@ -69,11 +71,17 @@ def mean_shift(
     return (missed / weights.sum(axis=(0, 2))).astype(np.float32)
 
 
-def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What `mean_shift` takes, for weights (G, O / G, K) of a layer, at some positions of each image."""
+def sampled_errors(
+    sim: Simulation, layer: int, weight: np.ndarray, scale: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `mean_shift` takes, for integer weights (G, O / G, K) of a layer and their scales (G, O / G).
+
+    At some positions of each image.
+    """
     node, net = sim.net.nodes[layer], sim.net
     x, output = sim.quantized(node.inputs[0]), sim.float(layer)
-    scaled = (weight * np.float64(sim.scales.input_scale(net, sim.points, layer))).astype(np.float32)
+    scales = accumulator_scale(sim.scales.input_scale(net, sim.points, layer), scale)[..., None]
+    greatest = float(np.abs(weight, dtype=np.float64).sum(axis=2).max()) * max(float(x.max()), -float(x.min()))
     count = positions(node)
     rng = np.random.default_rng(seed)
     at = [slice(None) if count <= _POSITIONS else rng.choice(count, _POSITIONS, replace=False) for _ in x]
@@ -81,7 +89,7 @@ def sampled_errors(sim: Simulation, layer: int, weight: np.ndarray, seed: int) -
     def of_image(of: tuple[np.ndarray, np.ndarray, np.ndarray | slice]) -> tuple[np.ndarray, np.ndarray]:
         inputs, outputs, some = of
         wanted = output_columns(node, outputs, some)
-        missed = wanted - scaled @ columns(node, inputs, some)
+        missed = wanted - (sums_of_integers(weight, columns(node, inputs, some), greatest) * scales).astype(np.float32)
         return wanted.reshape(node.shape[1], -1), missed.reshape(node.shape[1], -1)
 
     return map_threads(of_image, list(zip(x, output, at, strict=True)))

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..arithmetic.exact_product import sums_of_integers
 from ..graph.network import Node
 from ..quantized.layer_matrices import columns, grouped_weight, positions
 from ..quantized.parallel import map_threads, over_images
@@ -57,12 +58,15 @@ def input_moments(
     shares = image_shares(output)
     inputs = map_threads(lambda pair: columns(node, *pair), zip(quantized, at, strict=True))
 
+    rest = np.zeros((groups, k, 1), np.float32)
     if centered:  # in steps of the scale: no square leaves float32
         means = (share * x.mean(axis=2, dtype=np.float64) for x, share in zip(inputs, shares, strict=True))
-        center = (sum(means) / shares.sum()).astype(np.float32)[..., None]
-        map_threads(lambda x: np.subtract(x, center, out=x), inputs)
-    parts = [[x[:, at] for x in inputs] for at in _parts(k)]
-    grams = [_sum_of_products(part, shares) for part in parts]
+        center = (sum(means) / shares.sum())[..., None]
+        whole = np.rint(center).astype(np.float32)
+        rest = (center - whole).astype(np.float32)
+        map_threads(lambda x: np.subtract(x, whole, out=x), inputs)
+    parts = [([x[:, at] for x in inputs], rest[:, at]) for at in _parts(k)]
+    grams = [_sum_of_products(part, rest_of_center, shares) for part, rest_of_center in parts]
     for gram in grams:
         gram *= np.float64(scale) ** 2
     return grams
@@ -86,14 +90,24 @@ def image_shares(output: np.ndarray) -> np.ndarray:
     return shares / shares.mean() if shares.any() else np.ones(len(output))
 
 
-def _sum_of_products(inputs: list[np.ndarray], shares: np.ndarray) -> np.ndarray:
-    """Sum over the images' x (G, K, P) of `share` x x^T, shrunk; some rows of it at a time, which threads share."""
+def _sum_of_products(inputs: list[np.ndarray], rest: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Sum over the images' x (G, K, P) of `share` (x - rest) (x - rest)^T, shrunk.
+
+    Some rows of it at a time, which threads share. x are whole numbers, `rest` (G, K, 1) is below 1.
+    """
+    sums = [x.sum(axis=2, keepdims=True) for x in inputs]
+    # no sum of products is greater than that of squares
+    greatest = max(float(np.einsum("gkp,gkp->gk", x, x, dtype=np.float64).max(initial=0)) for x in inputs)
 
     def some(start: int) -> tuple[np.ndarray, np.ndarray]:
         block = slice(start, start + _GRAM_ROWS)
         gram, squares = np.zeros((*inputs[0][:, block].shape[:2], inputs[0].shape[1])), np.zeros(len(inputs[0]))
-        for x, share in zip(inputs, shares, strict=True):
-            own = np.float32(share) * (x[:, block] @ x.transpose(0, 2, 1))
+        for x, total, share in zip(inputs, sums, shares, strict=True):
+            own = sums_of_integers(x[:, block], x.transpose(0, 2, 1), greatest).astype(np.float32, copy=False)
+            if rest.any():
+                own += rest[:, block] * (x.shape[2] * rest - total).transpose(0, 2, 1)
+                own -= total[:, block] * rest.transpose(0, 2, 1)
+            own *= np.float32(share)
             gram += own
             squares += _off_diagonal_squares(own, start)
         return gram, squares
@@ -117,4 +131,5 @@ def _shrink(gram: np.ndarray, squares: np.ndarray, images: int) -> None:
 def _off_diagonal_squares(rows: np.ndarray, first: int = 0) -> np.ndarray:
     """Of some rows (G, R, K) of matrices, from a first one on: the sum (G,) over what is off the diagonals."""
     flat, diagonals = rows.reshape(len(rows), -1), np.diagonal(rows, first, 1, 2)
-    return np.array([np.vdot(f, f) - np.vdot(d, d) for f, d in zip(flat, diagonals.copy(), strict=True)], np.float64)
+    of_all, of_diagonals = (np.einsum("gi,gi->g", x, x) for x in (flat, diagonals))
+    return (of_all - of_diagonals).astype(np.float64)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arithmetic.exact_cholesky import exact_cholesky
+from ..arithmetic.exact_product import Rows
 from ..quantized.parallel import map_threads
 
 _BLOCK = 32  # weights rounded one by one, before all that follow learn of their errors in one product
@@ -127,7 +129,7 @@ def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
     np.einsum("gkk->gk", gram)[:] += (_RIDGE * mean + 1e-12 + (mean == 0))[:, None]
-    root = np.linalg.cholesky(gram[:, ::-1, ::-1])[:, ::-1, ::-1]  # root root^T = gram, upper triangular
+    root = exact_cholesky(gram[:, ::-1, ::-1])[:, ::-1, ::-1]  # root root^T = gram, upper triangular
     diagonal = np.einsum("gkk->gk", root).copy()
     feedback = np.divide(root.transpose(0, 2, 1), diagonal[..., None], out=gram)
     np.einsum("gkk->gk", feedback)[:] = 0
@@ -140,14 +142,16 @@ def _round(
     """Integers (G, K, R) int8 for weights (G, K, R) of such scales (G, R), and the error (G, R) of each row."""
     k = w.shape[1]
     q, errors, total = np.empty(w.shape, np.int8), np.empty_like(w), np.zeros_like(scale)
+    made_up = Rows(np.empty_like(w), np.ones((*w.shape[:2], 1)), k)  # the errors, of the blocks before
     for start in range(0, k, _BLOCK):
         block = slice(start, min(start + _BLOCK, k))
-        known = w[:, block] - feedback[:, block, :start] @ errors[:, :start]
+        known = w[:, block] - made_up.first(start).product(feedback[:, block, :start])
         for j in range(block.start, block.stop):
             recent = slice(start, j)
-            wanted = known[:, j - start] - (feedback[:, j, None, recent] @ errors[:, recent])[:, 0]
+            wanted = known[:, j - start] - np.einsum("gj,gjr->gr", feedback[:, j, recent], errors[:, recent])
             rounded = np.clip(np.rint(wanted / scale), -limit, limit)
             q[:, j], reached = rounded, rounded * scale
             errors[:, j] = reached - w[:, j]
             total += costs[:, j, None] * np.square(reached - wanted)
+        made_up.put(block, errors[:, block])
     return q, total

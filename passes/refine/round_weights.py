@@ -17,6 +17,7 @@ from .input_moments import image_shares, input_moments
 from .optimal_rounding import search_rounding
 from .refinement import Refinement, refine_scales
 
+_DOMINANT = 2.0**6  # times all other weights
 _FRACTIONS = np.linspace(1.0, 0.3, 8)  # candidates for a channel's scale, in parts of what its largest weight needs
 
 
@@ -69,7 +70,7 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     grams = input_moments(node, x, scale, sim.float(i), bias is not None, seed)
     weight = grouped_weight(node, node.constant)
     limit = sim.weight_limit(i)
-    start = max_abs_scale(np.abs(weight).max(axis=2), limit)
+    start = max_abs_scale(_largest(weight, np.concatenate([np.einsum("gkk->gk", gram) for gram in grams], 1)), limit)
     smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
     candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
     q, scales = search_rounding(weight, candidates, grams, limit)
@@ -77,9 +78,19 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
     if bias_node is not None and bias is not None:
-        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, rounded, seed), image_shares(sim.float(i)))
+        shift = mean_shift(sim, bias_node, sampled_errors(sim, i, q, scales, seed), image_shares(sim.float(i)))
         constant = net.nodes[bias_node].constant
         sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
+
+
+def _largest(weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The largest magnitude of each output channel's weights (G, O, K), given how much each input (G, K) varies.
+
+    Weights of inputs that never do may saturate, where they would leave nothing of all others.
+    """
+    whole = np.abs(weight).max(axis=2)
+    read = np.abs(weight).max(axis=2, where=(squares > 0)[:, None], initial=0)
+    return np.where((read > 0) & (whole > _DOMINANT * read), read, whole)
 
 
 def _ungrouped(weight: np.ndarray, node: Node) -> np.ndarray:

@@ -1,13 +1,15 @@
-"""Convolutions and dense layers as matrix products, a block of positions at a time."""
+"""Convolutions and dense layers as exact matrix products, a block of positions at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 
+from ...arithmetic.exact_product import Rows, bits, sums_of_integers, units_of, whole_numbers
 from ...graph.network import Node
 from ..parallel import map_threads, over_images
 from .borders import pad_border
@@ -63,42 +65,66 @@ def sliding_windows(x: np.ndarray, node: Node) -> np.ndarray:
 
 
 def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
-    """Convolution of (N, batch, C, H, W), shared among threads; float32.
+    """Convolution of (N, batch, C, H, W), shared among threads; float32, and the same bits on every machine.
 
     Parameters
     ----------
     weight : numpy.ndarray, optional
         Another than the node's, of its shape.
     scale : numpy.ndarray (O,), optional
-        What results are multiplied by.
+        Of whole numbers: what results are multiplied by.
     """
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
     geometry = _Geometry.of(node.expr, weight.shape[2:])
-    convolve = _convolve_depthwise if weight.shape[1] == 1 else _convolve
     shape = node.shape if len(node.shape) == 4 else (*node.shape[:2], 1, node.shape[2])
     out = np.empty((len(x), *node.shape), np.float32)
-    factors = None if scale is None else scale[:, None, None]
-
-    def one(pair: tuple[np.ndarray, np.ndarray]) -> None:
-        image, result = pair
-        convolve(image.astype(np.float32, copy=False), weight, factors, geometry, result)
-
-    map_threads(one, zip(x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[1:]), strict=True))
+    images, results = x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[1:])
+    if weight.shape[1] == 1:
+        convolve = partial(_convolve_depthwise, weight, scale, geometry)
+    elif scale is None:
+        of_images = units_of(images.reshape(*images.shape[:2], -1), bits(weight[0].size) // 2)
+        units = of_images.max(axis=0)[..., None]
+        convolve = partial(_convolve, *_whole(weight, units, geometry), np.inf, geometry, units)
+    else:
+        matrix = weight.reshape(geometry.groups, -1, weight[0].size)
+        greatest = _greatest(x, np.abs(matrix).sum(axis=2, dtype=np.float64))
+        convolve = partial(_convolve, matrix, scale.reshape(geometry.groups, -1, 1), greatest, geometry, None)
+    map_threads(lambda pair: convolve(*pair), zip(images, results, strict=True))
     return out
 
 
-def _convolve(
-    x: np.ndarray, weight: np.ndarray, factors: np.ndarray | None, geometry: _Geometry, out: np.ndarray
-) -> None:
-    """One image (C, H, W) into (O, OH, OW)."""
+def _whole(weight: np.ndarray, units: np.ndarray, geometry: _Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers (G, O / G, K) for weights of channels in such units (C, 1, 1), and the units of each result."""
     groups, size = geometry.groups, weight[0].size
-    matrix = weight.reshape(groups, -1, size)
-    results = out.reshape(groups, len(weight) // groups, -1)
-    for some, seen in _seen(x, geometry, size):
-        result = results[..., some]
-        np.matmul(matrix, seen, out=result)
-        if factors is not None:
-            result *= factors.reshape(groups, -1, 1)
+    taps = size // weight.shape[1]
+    matrix = weight.reshape(groups, -1, size) * units.reshape(groups, 1, -1).repeat(taps, 2)
+    of_rows = units_of(matrix, bits(size, 1) // 2)
+    return whole_numbers(matrix, of_rows), of_rows
+
+
+def _convolve(
+    matrix: np.ndarray,
+    factors: np.ndarray,
+    greatest: float,
+    geometry: _Geometry,
+    units: np.ndarray | None,
+    x: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """One image (C, H, W) into (O, OH, OW), by weights (G, O / G, K) in whole numbers, as which x is taken, too.
+
+    Results are multiplied by factors (G, O / G, 1). `units` (C, 1, 1) are those of x where it is not whole.
+    """
+    x = x.astype(np.float32) if units is None else whole_numbers(x, units)
+    results = out.reshape(*matrix.shape[:2], -1)
+    for some, seen in _seen(x, geometry, matrix.shape[2]):
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.multiply(sums_of_integers(matrix, seen, greatest), factors, out=results[..., some], casting="same_kind")
+
+
+def _greatest(x: np.ndarray, sums: np.ndarray) -> float:
+    """Of whole numbers and the sums of weights' magnitudes: no sum of products is greater, in whatever order."""
+    return float(sums.max(initial=0)) * max(float(x.max(initial=0)), -float(x.min(initial=0)))
 
 
 def _seen(x: np.ndarray, geometry: _Geometry, size: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -116,10 +142,10 @@ def _seen(x: np.ndarray, geometry: _Geometry, size: int) -> Iterator[tuple[slice
 
 
 def _convolve_depthwise(
-    x: np.ndarray, weight: np.ndarray, factors: np.ndarray | None, geometry: _Geometry, out: np.ndarray
+    weight: np.ndarray, scale: np.ndarray | None, geometry: _Geometry, x: np.ndarray, out: np.ndarray
 ) -> None:
     """Tap by tap: matrices of one row would be slow."""
-    windows = geometry.windows(x[None])[0]
+    windows = geometry.windows(x[None].astype(np.float32, copy=False))[0]
     multiplier = len(weight) // geometry.groups
     step = max(1, _CHANNELS // out[0].size)
     for start in range(0, len(out), step):
@@ -130,8 +156,8 @@ def _convolve_depthwise(
             np.multiply(windows[channels, ky, kx], weight[some, 0, ky, kx, None, None], out=scratch if i else result)
             if i:
                 result += scratch
-        if factors is not None:
-            result *= factors[some]
+        if scale is not None:
+            result *= scale[some, None, None]
 
 
 def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice]]:
@@ -145,11 +171,16 @@ def _blocks(extents: tuple[int, ...], count: int) -> Iterator[tuple[slice, slice
 def dense(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
     """Product of (N, rows, K) by a weight (K, O); the rest as for `conv2d`."""
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
+    rows = Rows.of(weight, len(weight)) if scale is None else None
+    sums = np.abs(weight).sum(axis=0, dtype=np.float64)
 
     def some(x: np.ndarray) -> np.ndarray:
-        product = np.matmul(x.reshape(-1, x.shape[-1]).astype(np.float32, copy=False), weight)
-        if scale is not None:
-            product *= scale
-        return product.reshape(len(x), *node.shape)
+        matrix = x.reshape(-1, x.shape[-1])
+        if rows is not None:
+            product = rows.product(matrix)
+        else:
+            product = sums_of_integers(matrix, weight, _greatest(x, sums)) * scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            return product.astype(np.float32, copy=False).reshape(len(x), *node.shape)
 
     return over_images(some, x)

@@ -19,7 +19,7 @@ def elementwise(node: Node) -> Function | None:
 
 def constants(node: Node) -> tuple[np.ndarray, ...]:
     r"""What such a function takes behind the inputs (N, \*shape), in a shape that is broadcast to theirs."""
-    if node.computes == "bias_add":
+    if node.computes in ("bias_add", "minimum"):
         return (node.constant,)
     if node.computes == "prelu":
         return (node.constant.reshape(-1, *(1,) * (len(node.shape) - 2)),)
@@ -48,6 +48,7 @@ _ELEMENTWISE: dict[str, Callable[[Node], Function]] = {
     "add": lambda _: np.add,
     "bias_add": lambda _: np.add,
     "clip": _clip,
+    "minimum": lambda _: np.minimum,
     "multiply": lambda _: np.multiply,
     "pointwise": _pointwise,
     "prelu": lambda _: lambda x, slope: np.where(x < 0, x * slope, x),

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relax
 
+from ...arithmetic.exact_product import exact_product
+from ...arithmetic.exponential import exp
 from ...graph.network import Node
 from ...graph.pointwise import FUNCTIONS, evaluate
 from ...graph.rewrite import array, operator_name, shape
@@ -43,13 +45,13 @@ def _broadcast(node: Node, *inputs: np.ndarray) -> np.ndarray:
 
 
 def _matmul(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    return np.matmul(*_operands(node, inputs))
+    return exact_product(*_operands(node, inputs)).astype(np.float32)
 
 
 def _softmax(node: Node, x: np.ndarray) -> np.ndarray:
     axis = _axes([node.expr.attrs.axis], x)
     with np.errstate(all="ignore"):  # masks have infinite elements
-        result = np.exp(x - x.max(axis, keepdims=True))
+        result = exp(x - x.max(axis, keepdims=True))
         result /= result.sum(axis, keepdims=True)
     return result
 

@@ -73,7 +73,7 @@ def test_weight_scales_behind_an_activation_equal_brute_force(shape, bounds, alo
     outputs = rng.standard_normal((images, groups, per_group, shape["rows"])) * 5
     weight = rng.standard_normal((groups, per_group, k)).astype(np.float32)
     bias = rng.standard_normal((groups, per_group)).astype(np.float32)
-    activation = None if bounds is None else Activation(bias, *bounds)
+    activation = None if bounds is None else Activation(bias, bounds[0], np.full_like(bias, bounds[1]))
     start = (np.abs(weight).max(axis=2) / 63).astype(np.float32)
     factors = Candidates(0.5, 2.0, 20).factors
     sample = weight_sample(patches, outputs, False, activation, alone)
@@ -111,7 +111,7 @@ def test_activation_scale_equals_brute_force(shape, range_, behind):
     x = x if range_.lo < 0 else np.maximum(x, 0)
     weight = rng.standard_normal((groups, k, per_group)).astype(np.float32)
     bias = rng.standard_normal((groups, per_group)).astype(np.float32)
-    activation = Activation(bias, 0.0, 6.0) if behind else None
+    activation = Activation(bias, 0.0, np.full_like(bias, 6)) if behind else None
     target = (x @ weight + 0.1).astype(np.float32)
     target = activation(target) if behind else target
     layer = ActivationSample(x, weight, target, activation)

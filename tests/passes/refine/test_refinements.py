@@ -6,7 +6,7 @@ import tvm
 from small_networks import bindings, build, conv, network, pairs, random, relu
 from tvm import relax
 
-from eq_tvm.passes import CorrectBias, EqualizeChannels, MinMaxCalibrate, RoundWeights
+from eq_tvm.passes import CorrectBias, EqualizeChannels, MinMaxCalibrate, RoundWeights, compare_outputs
 from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
@@ -164,7 +164,7 @@ def test_equalization_of_a_stage_with_residuals():
     equalize = EqualizeChannels(images())
     equalized = equalize(mod)
     assert any(row["layer"].startswith("a") and row["exponent"] > 0 for row in equalize.record)
-    np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(outputs(equalized), outputs(mod), rtol=1e-4, atol=0.2)  # of up to 65834
     before, after = (errors(m, MinMaxCalibrate(images())(m)).mean() for m in (mod, equalized))
     assert after < before
 
@@ -195,9 +195,9 @@ def test_equalization_leaves_room_where_images_go_further():
     lost = []
     for calibration in (few, steady):
         equalize = EqualizeChannels(calibration, scheme="int8")
-        problem = Problem.of(equalize(mod), many, "int8", "unsigned")
-        reference = Problem.of(mod, many, "int8", "unsigned")
-        y, expected = (dict(p.executor.run(p.net, p.inputs))[p.net.outputs[0]] for p in (problem, reference))
+        equalized = equalize(mod)
+        annotated = MinMaxCalibrate(calibration, scheme="int8")(equalized)
+        ((expected, y),) = [pair for (pair,) in compare_outputs(equalized, annotated, [many], scheme="int8")]
         lost.append(np.square(y - expected).mean())
         assert (equalize.record[0]["margin"] > 0) == (calibration is few)
     assert lost[0] < 0.5 * lost[1]
