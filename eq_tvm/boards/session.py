@@ -224,16 +224,15 @@ class RemoteModel(Model):
         self._board, self._device = board, device
         self._machine = VirtualMachine(module, device)
 
-    def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """As `Model.call`, there."""
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         with self._board._calling("running the network"):
             self._set_inputs(arrays)
             self._machine.invoke_stateful("main")
             results = self._machine.get_outputs("main")
             return [result.numpy() for result in (results if isinstance(results, tuple) else [results])]
 
-    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
-        """Seconds of each run, by the board's clock, for so long; at least three."""
+    def _measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        """By the board's clock."""
         with self._board._calling("timing the network"):
             self._set_inputs(arrays)
             self._time(1, seconds / 10)  # warm up

@@ -18,7 +18,7 @@ from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.errors import UserError
-from eq_tvm.inputs.input_form import network_input
+from eq_tvm.inputs.checked import check_arrays, check_inputs
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running import workers
 
@@ -84,16 +84,28 @@ class Model:
         UserError
             A wrong name, shape or dtype, numbers that the input's dtype can't hold, or NaN or infinity.
         """
-        results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
+        results = self._run(check_inputs(inputs, self.inputs, self.preprocess))
         return results_by_name(self.outputs, results)
 
     def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Run the compiled function once, on the network's inputs in its order, in their shapes and dtypes."""
+        """Run the compiled function once, on the network's inputs in its order, in their shapes and dtypes.
+
+        Raises
+        ------
+        UserError
+            They are not that, or contain NaN or infinity.
+        """
+        return self._run(check_arrays(arrays, self.inputs))
+
+    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        """Seconds of each run on what `call` takes, for so long, after a tenth of it to warm up; at least three."""
+        return self._measure(check_arrays(arrays, self.inputs), seconds)
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         with self._turn:
             return workers.call(lambda: self._computed(arrays))
 
-    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
-        """Seconds of each run on these inputs, for so long, after a tenth of it to warm up; at least three."""
+    def _measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
         with self._turn:
             return workers.call(lambda: self._times(arrays, seconds))
 
@@ -208,21 +220,6 @@ def load_library(path: Path) -> tvm.runtime.Module:
         link = Path(name) / path.name
         link.symlink_to(path.absolute())
         return tvm_ffi.load_module(str(link), keep_module_alive=False)
-
-
-def check_inputs(
-    inputs: np.ndarray | Mapping[str, np.ndarray], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
-) -> list[np.ndarray]:
-    """The network's inputs in its order, with the batch axis, from what `Model.run` takes."""
-    if not isinstance(inputs, Mapping):
-        if len(expected) != 1:
-            names = ", ".join(info.name for info in expected)
-            raise UserError(f"the network has {len(expected)} inputs ({names}): pass each by its name")
-        inputs = {expected[0].name: inputs}
-    wanted = [info.name for info in expected]
-    if set(inputs) != set(wanted):
-        raise UserError(f"the network's inputs are {', '.join(wanted)}, not {', '.join(inputs) or 'none'}")
-    return [network_input(np.asarray(inputs[i.name]), i, preprocess, f"input {i.name}") for i in expected]
 
 
 def check_machine(
