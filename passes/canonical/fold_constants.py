@@ -7,6 +7,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.bounded_indices import bounded_indices
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
@@ -140,7 +141,8 @@ def _compiled(call: relax.Call, *_operands: np.ndarray) -> np.ndarray:
     builder = relax.BlockBuilder()
     with builder.function("main", []):
         builder.emit_func_output(builder.normalize(call))
-    run: Callable[[], Any] = relax.VirtualMachine(tvm.compile(builder.get(), "llvm"), tvm.cpu())["main"]
+    bounded = relax.transform.LegalizeOps(bounded_indices())(builder.get())
+    run: Callable[[], Any] = relax.VirtualMachine(tvm.compile(bounded, "llvm"), tvm.cpu())["main"]
     return np.asarray(run().numpy())
 
 

@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 from tvm_ffi import StructuralKey
 
+from ..graph.bounded_indices import bounded_indices
 from ..graph.network import Network, Node, substitute
 from ..graph.resizing import resize
 from ..graph.rewrite import array
@@ -98,7 +99,8 @@ class FloatExecutor:
 @functools.lru_cache(maxsize=64)
 def _compiled(mod: StructuralKey) -> relax.VirtualMachine:
     """One compilation serves all passes of a calibration, which evaluate the same operators one after the other."""
-    return relax.VirtualMachine(tvm.compile(mod.key, "llvm"), tvm.cpu())
+    bounded = relax.transform.LegalizeOps(bounded_indices())(mod.key)
+    return relax.VirtualMachine(tvm.compile(bounded, "llvm"), tvm.cpu())
 
 
 # Views, and what shares its work among threads by itself.

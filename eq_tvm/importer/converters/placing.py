@@ -29,10 +29,12 @@ def _one_hot(call: OnnxCall) -> relax.Expr:
 def _reverse_sequence(call: OnnxCall) -> relax.Expr:
     """Of each batch, as many elements along time as its length says."""
     batch, time = call.attributes.get("batch_axis", 1), call.attributes.get("time_axis", 0)
+    extent = call.shape(0)[time]
 
     def reversed_(x: te.Tensor, lengths: te.Tensor) -> te.Tensor:
         def at(*i: Any) -> Any:
-            length, step = lengths[i[batch]].astype("int64"), i[time].astype("int64")
+            length = tirx.min(lengths[i[batch]].astype("int64"), tirx.const(extent, "int64"))
+            step = i[time].astype("int64")
             back = tirx.Select(step < length, length - 1 - step, step)
             return x(*[back if axis == time else each for axis, each in enumerate(i)])
 
