@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import statistics
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 from eq_tvm import host
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.random_inputs import random_inputs
+from eq_tvm.running import workers
 from eq_tvm.running.runtime import Board, Model, load
 
 
@@ -78,20 +74,7 @@ def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) ->
     _check_positive(threads, seconds)
     if threads > (there := host.processors()):  # TVM would never be done with making 40000
         raise UserError(f"this machine has {there} processors, not {threads}: pass --threads {there} or less")
-    with _tvm_threads(threads):
-        return _in_new_thread(work)
-
-
-def _in_new_thread(work: Callable[[], Any]) -> Any:
-    """What `work` returns. Ctrl-C, which only the main thread sees, ends it behind the next call of TVM."""
-    with ThreadPoolExecutor(1) as executor:
-        thread = executor.submit(get_ident).result()
-        running = executor.submit(work)
-        try:
-            return running.result()
-        except KeyboardInterrupt:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
-            raise
+    return workers.call(work, threads)
 
 
 def _check_positive(threads: int | None, seconds: float) -> None:
@@ -101,17 +84,3 @@ def _check_positive(threads: int | None, seconds: float) -> None:
 
 def _measure(model: Model, seconds: float) -> list[float]:
     return model.measure(random_inputs(model.inputs), seconds)
-
-
-@contextmanager
-def _tvm_threads(count: int) -> Iterator[None]:
-    """Let new pools of TVM have `count` threads. Each thread of Python's gets its own pool, at its first call."""
-    before = os.environ.get("TVM_NUM_THREADS")
-    os.environ["TVM_NUM_THREADS"] = str(count)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TVM_NUM_THREADS"]
-        else:
-            os.environ["TVM_NUM_THREADS"] = before

@@ -24,7 +24,7 @@ from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.boards import connection
 from eq_tvm.boards.agreed import DESCRIBE, TIME_LAYERS, versions
 from eq_tvm.errors import UserError
-from eq_tvm.running.runtime import Board, Model, check_machine
+from eq_tvm.running.runtime import Board, Model, check_machine, in_one_piece
 
 if TYPE_CHECKING:
     import socket
@@ -113,8 +113,9 @@ class Session(Board):
         UserError
             The bundle is damaged, or for another machine, or the board fails.
         """
-        if not isinstance(bundle, Bundle):
-            bundle = bundles.read(bundle)
+        return in_one_piece(bundle, self._load)
+
+    def _load(self, bundle: Bundle) -> RemoteModel:
         if self._description:
             architecture, features = self._description["architecture"], self._description["features"]
             check_machine(bundle, architecture, features, f"the board {self.name}")
@@ -139,14 +140,17 @@ class Session(Board):
 
     def time_layers(self, bundle: str | Path, threads: int | None, seconds: float) -> list[dict[str, Any]]:
         """What `eq_tvm.bench.bench_layers` says on the board."""
-        description = bundles.read(bundle)
         if not self._description:
             raise UserError(f"--layers: the board {self.name} has no eq_tvm to time layers; install it there, too")
         if seconds > SECONDS / 2:
             raise UserError(f"--layers on a board takes --seconds up to {SECONDS / 2:.0f}, not {seconds}")
-        library = self.load(description).library
-        with self._calling("timing layers"):
+
+        def send(description: Bundle) -> tuple[str, str]:
             text = (Path(bundle) / bundles.DESCRIPTION).read_text(encoding="utf-8")
+            return self._load(description).library, text
+
+        library, text = in_one_piece(bundle, send)
+        with self._calling("timing layers"):
             return json.loads(self._session.get_function(TIME_LAYERS)(library, text, threads or 0, seconds))
 
     def close(self) -> None:
@@ -220,16 +224,15 @@ class RemoteModel(Model):
         self._board, self._device = board, device
         self._machine = VirtualMachine(module, device)
 
-    def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """As `Model.call`, there."""
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         with self._board._calling("running the network"):
             self._set_inputs(arrays)
             self._machine.invoke_stateful("main")
             results = self._machine.get_outputs("main")
             return [result.numpy() for result in (results if isinstance(results, tuple) else [results])]
 
-    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
-        """Seconds of each run, by the board's clock, for so long; at least three."""
+    def _measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        """By the board's clock."""
         with self._board._calling("timing the network"):
             self._set_inputs(arrays)
             self._time(1, seconds / 10)  # warm up

@@ -83,13 +83,14 @@ class InputForm:
             It has another shape, its numbers don't fit the dtype, or they are not finite.
         """
         if self.layout and array.dtype == np.uint8 and (self._is_image(array) or self.info.dtype != "uint8"):
-            array = self._of_pixels(array, name)
-        else:
-            array = _cast(array, np.dtype(self.info.dtype), name)
-        if array.shape != self.item_shape:
+            return self._fitting(self._of_pixels(array, name), name)
+        return _cast(self._fitting(array, name), np.dtype(self.info.dtype), name)
+
+    def _fitting(self, item: np.ndarray, name: str) -> np.ndarray:
+        if item.shape != self.item_shape:
             batch = self.info.shape[: len(self.info.shape) - len(self.item_shape)]
-            raise self._misfit((*batch, *array.shape), array, name)
-        return array
+            raise self._misfit((*batch, *item.shape), item, name)
+        return item
 
     def joined(self, items: Sequence[np.ndarray]) -> np.ndarray:
         """The network's input of as many items as it takes."""
@@ -120,6 +121,10 @@ class InputForm:
             raise UserError(f"{name}: a uint8 image has the shape (height, width, 1 or 3 channels), not {image.shape}")
         self._check_preprocess()
         preprocess = replace(self.preprocess or self._unchanged(), layout=self.layout)
+        if not preprocess.resize:  # what will not fit is not worth its memory
+            channels = CHANNELS[preprocess.channels]
+            shape = (channels, *image.shape[:2]) if self.layout == "NCHW" else (*image.shape[:2], channels)
+            self._fitting(np.broadcast_to(np.float32(0), shape), name)
         values = preprocess(image)
         cast = values.astype(self.info.dtype)
         if np.dtype(self.info.dtype).kind != "f" and not (cast == values).all():

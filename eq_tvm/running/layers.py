@@ -8,6 +8,7 @@ from typing import Any
 
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.inputs.random_inputs import random_inputs
+from eq_tvm.running import workers
 from eq_tvm.running.runtime import Model
 
 
@@ -51,7 +52,8 @@ def time_layers(model: Model, bundle: Bundle, seconds: float) -> list[dict[str, 
     runs = 0
     while runs < 3 or time.perf_counter() < end:
         position, runs = 0, runs + 1
-        model.main(*inputs)
+        with workers.computing():
+            model.main(*inputs)
     return _described([call for call in calls if not call[0].startswith("vm.builtin")], bundle)
 
 

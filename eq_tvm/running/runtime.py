@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -16,17 +18,22 @@ from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.errors import UserError
-from eq_tvm.inputs.input_form import network_input
+from eq_tvm.inputs.checked import check_arrays, check_inputs
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.running import workers
 
 if TYPE_CHECKING:
     import tvm
+
+Result = TypeVar("Result")
+ATTEMPTS, PAUSE = 10, 0.05  # to read a bundle that is being replaced, seconds
 
 
 class Model:
     """A compiled network that is ready to run.
 
-    Several threads may call one model: their runs take turns, as TVM's virtual machine has one state.
+    Several threads may call one model: their runs take turns, as TVM's virtual machine has one state. They may also
+    fork, before, after and while others run it.
 
     Attributes
     ----------
@@ -35,7 +42,7 @@ class Model:
     preprocess : Preprocess, optional
         What is done to pixels.
     main : tvm_ffi.Function
-        The compiled function on `tvm.runtime.Tensor`: for code that measures, on one thread.
+        The compiled function on `tvm.runtime.Tensor`: for code that measures, on one thread, which must not fork.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Model:
         self._machine = VirtualMachine(executable, tvm.cpu())
         self.main = self._machine["main"]
         self._turn = threading.Lock()
+        _MODELS.add(self)
 
     def instrument(self, note: Callable[..., None]) -> None:
         """Call `note(function, name, before, result, *args)` around everything that a run calls, from now on."""
@@ -76,35 +84,62 @@ class Model:
         UserError
             A wrong name, shape or dtype, numbers that the input's dtype can't hold, or NaN or infinity.
         """
-        results = self.call(check_inputs(inputs, self.inputs, self.preprocess))
+        results = self._run(check_inputs(inputs, self.inputs, self.preprocess))
         return results_by_name(self.outputs, results)
 
     def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Run the compiled function once, on the network's inputs in its order, in their shapes."""
+        """Run the compiled function once, on the network's inputs in its order, in their shapes and dtypes.
+
+        Raises
+        ------
+        UserError
+            They are not that, or contain NaN or infinity.
+        """
+        return self._run(check_arrays(arrays, self.inputs))
+
+    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        """Seconds of each run on what `call` takes, for so long, after a tenth of it to warm up; at least three."""
+        return self._measure(check_arrays(arrays, self.inputs), seconds)
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        with self._turn:
+            return workers.call(lambda: self._computed(arrays))
+
+    def _measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
+        with self._turn:
+            return workers.call(lambda: self._times(arrays, seconds))
+
+    def _computed(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         import tvm
 
-        with self._turn:
-            results = self.main(*(tvm.runtime.tensor(array) for array in arrays))
+        def compute() -> list[np.ndarray]:
+            results = self.main(*map(tvm.runtime.tensor, arrays))
             results = [results] if isinstance(results, tvm.runtime.Tensor) else results
             return [result.numpy() for result in results]
 
-    def measure(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
-        """Seconds of each run on these inputs, for so long, after a tenth of it to warm up; at least three."""
+        with workers.computing():  # until TVM has freed what it allocated
+            return compute()
+
+    def _times(self, arrays: list[np.ndarray], seconds: float) -> list[float]:
         import tvm
 
-        inputs = [tvm.runtime.tensor(array) for array in arrays]
-        times: list[float] = []
-        with self._turn:
-            end = time.perf_counter() + seconds / 10
-            self.main(*inputs)
-            while time.perf_counter() < end:
-                self.main(*inputs)
+        inputs = list(map(tvm.runtime.tensor, arrays))
 
-            end = time.perf_counter() + seconds
-            while len(times) < 3 or time.perf_counter() < end:
+        def time_one() -> float:
+            with workers.computing():
                 start = time.perf_counter()
                 self.main(*inputs)
-                times.append(time.perf_counter() - start)
+                return time.perf_counter() - start
+
+        end = time.perf_counter() + seconds / 10
+        time_one()
+        while time.perf_counter() < end:
+            time_one()
+
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < 3 or time.perf_counter() < end:
+            times.append(time_one())
         return times
 
 
@@ -137,10 +172,36 @@ def load(bundle: str | Path | Bundle, *, board: Board | None = None) -> Model:
     """
     if board is not None:
         return board.load(bundle)
-    if not isinstance(bundle, Bundle):
-        bundle = bundles.read(bundle)
-    check_machine(bundle, platform.machine(), host.cpu_features())
-    return Model(load_library(bundle.library), bundle.inputs, bundle.outputs, bundle.preprocess)
+
+    def load_here(bundle: Bundle) -> Model:
+        check_machine(bundle, platform.machine(), host.cpu_features())
+        return Model(load_library(bundle.library), bundle.inputs, bundle.outputs, bundle.preprocess)
+
+    return in_one_piece(bundle, load_here)
+
+
+def in_one_piece(bundle: str | Path | Bundle, use: Callable[[Bundle], Result]) -> Result:
+    """What `use` makes of a bundle's description and shared object; again where it was replaced in between.
+
+    Of a `Bundle`, its path is used: what is there now.
+    """
+    path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+    if path is None:
+        raise UserError("the bundle is not written: it has no path")
+    for _ in range(ATTEMPTS):
+        before = _identity(path)
+        try:
+            result = use(bundles.read(path))
+        except Exception:
+            if before is not None and before == _identity(path):
+                raise
+            time.sleep(PAUSE)  # one directory takes another's place in two steps
+            if _identity(path) is None:
+                raise
+        else:
+            if before == _identity(path):
+                return result
+    raise UserError(f"the bundle {path} is replaced again and again: load a copy")
 
 
 def load_library(path: Path) -> tvm.runtime.Module:
@@ -154,26 +215,11 @@ def load_library(path: Path) -> tvm.runtime.Module:
     try:
         folder = tempfile.TemporaryDirectory(prefix="eq_tvm-")
     except OSError:  # nothing can be written here, so perhaps the bundle can't be replaced either
-        return tvm_ffi.load_module(str(path))
+        return tvm_ffi.load_module(str(path), keep_module_alive=False)
     with folder as name:
         link = Path(name) / path.name
         link.symlink_to(path.absolute())
-        return tvm_ffi.load_module(str(link))
-
-
-def check_inputs(
-    inputs: np.ndarray | Mapping[str, np.ndarray], expected: tuple[TensorInfo, ...], preprocess: Preprocess | None
-) -> list[np.ndarray]:
-    """The network's inputs in its order, with the batch axis, from what `Model.run` takes."""
-    if not isinstance(inputs, Mapping):
-        if len(expected) != 1:
-            names = ", ".join(info.name for info in expected)
-            raise UserError(f"the network has {len(expected)} inputs ({names}): pass each by its name")
-        inputs = {expected[0].name: inputs}
-    wanted = [info.name for info in expected]
-    if set(inputs) != set(wanted):
-        raise UserError(f"the network's inputs are {', '.join(wanted)}, not {', '.join(inputs) or 'none'}")
-    return [network_input(np.asarray(inputs[i.name]), i, preprocess, f"input {i.name}") for i in expected]
+        return tvm_ffi.load_module(str(link), keep_module_alive=False)
 
 
 def check_machine(
@@ -197,3 +243,22 @@ def check_machine(
         raise UserError(
             f"the bundle {bundle.path} is for {target['name']}; {processor} lacks {', '.join(missing)}: {remedy}"
         )
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tells a bundle's shared object from another at the same place; None where none is."""
+    try:
+        found = (path / bundles.LIBRARY).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _take_turns_anew() -> None:
+    """In the child of a fork: whose turn it was is not there."""
+    for model in _MODELS:
+        model._turn = threading.Lock()
+
+
+_MODELS: WeakSet[Model] = WeakSet()
+os.register_at_fork(after_in_child=_take_turns_anew)

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ def test_a_bundle_for_another_machine(tmp_path, tiny_executable, board):
             board.load(write_tiny(tmp_path / "tiny.eqtvm", tiny_executable))
 
 
-def test_a_board_without_eq_tvm(tiny, tmp_path, tiny_executable):
+def test_a_board_without_eq_tvm(tiny, tmp_path):
     with (
         Server("rpc_server", tmp_path / "log", environment={"TVM_DEVICE_BACKEND_AUTOLOAD": "0"}) as server,
         eq_tvm.connect(server.address, seconds=5) as board,
@@ -116,8 +118,8 @@ def test_a_board_without_eq_tvm(tiny, tmp_path, tiny_executable):
         np.testing.assert_array_equal(model.run(X)["y"], np.maximum(-X, 0))
         with pytest.raises(UserError, match=r"--layers: the board .* has no eq_tvm .*install it there"):
             bench_layers(tiny.path, board=board)
-        broken = write_tiny(tmp_path / "broken.eqtvm", tiny_executable, model="broken")
-        broken.library.write_bytes(b"no shared object")
+        no_library = SimpleNamespace(export_library=lambda path: Path(path).write_bytes(b"no shared object"))
+        broken = write_tiny(tmp_path / "broken.eqtvm", no_library)
         with pytest.raises(UserError, match=r"the board .* fails: .*file too short.*while loading .*apache-tvm==0"):
             board.load(broken)
         # And when it hangs:

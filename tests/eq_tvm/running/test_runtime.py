@@ -8,12 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tvm
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
 from tiny import SHAPE, write_tiny
 from tvm import relax
 
 import eq_tvm
 from eq_tvm import host
+from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.checked import check_inputs
 from eq_tvm.running import runtime
 
 X = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
@@ -21,8 +26,8 @@ X = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
 
 def test_run(tiny):
     model = eq_tvm.load(tiny)
-    for given in (X, X[0], {"x": X}):
-        outputs = model.run(given)
+    for array in (X, X[0], {"x": X}):
+        outputs = model.run(array)
         assert list(outputs) == ["mean", "y"]
         np.testing.assert_array_equal(outputs["y"], np.maximum(-X, 0))
         np.testing.assert_allclose(outputs["mean"], np.maximum(-X, 0).mean((2, 3)), rtol=1e-6)
@@ -48,6 +53,109 @@ def test_run_on_pixels(tiny):
 def test_wrong_inputs(tiny, inputs, message):
     with pytest.raises(UserError, match=message):
         eq_tvm.load(tiny).run(inputs)
+
+
+class Tensor:
+    """As those of other packages, which NumPy asks for an array."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        if isinstance(self.array, Exception):
+            raise self.array
+        return self.array
+
+
+def nested(depth):
+    result = 1.0
+    for _ in range(depth):
+        result = [result]
+    return result
+
+
+SAME = {
+    "column by column": np.asfortranarray(X),
+    "steps backwards": np.ascontiguousarray(X[..., ::-1])[..., ::-1],
+    "of a larger one": np.repeat(X, 3, axis=2)[:, :, ::3],
+    "other bytes first": X.astype(">f4"),
+    "twice the bits": X.astype("float64"),
+    "a list": X.tolist(),
+    "a tensor of others": Tensor(X),
+    "a subclass": X.view(np.recarray),
+    "nothing masked": np.ma.masked_array(X),
+}
+HUGE = 1 << 20  # in both directions: 3 TB as float32
+REFUSED = {
+    "objects": (X.astype(object), "is object"),
+    "None": (None, "is object"),
+    "text": ("cat.jpg", "is <U7"),
+    "records": (np.zeros(SHAPE, [("a", "f4")]), "takes numbers"),
+    "times": (np.zeros(SHAPE, "M8[s]"), "takes numbers"),
+    "raw": (np.zeros(SHAPE, "V4"), "takes numbers"),
+    "ragged": ([[1, 2], [3]], "can't become an array"),
+    "deep": (nested(5000), "can't become an array"),
+    "on another device": (Tensor(RuntimeError("use .cpu() first")), "can't become an array: use .cpu"),
+    "masked": (np.ma.masked_array(X, X > 0), "has masked elements"),
+    "a number": (np.float32(3), r"of shape \(\)"),
+    "empty": (np.zeros(0, "float32"), r"of shape \(0,\)"),
+    "none of it": (np.zeros((0, *SHAPE[1:]), "float32"), r"of shape \(0, 3, 6, 4\)"),
+    "huge": (np.broadcast_to(np.float32(0), (1, 3, HUGE, HUGE)), f"of shape .*{HUGE}"),
+    "huge batch": (np.broadcast_to(np.float32(0), (HUGE, *SHAPE[1:])), f"of shape .*{HUGE}"),
+    "huge image": (np.broadcast_to(np.uint8(0), (HUGE, HUGE, 3)), f"of shape .*{HUGE}"),
+    "empty image": (np.zeros((0, 0, 3), "uint8"), "of shape"),
+    "not in float32": (np.full(SHAPE, 1e300), "can't hold"),
+    "nan": (np.full(SHAPE, np.nan), "contains NaN"),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_arrays_of_any_form(tiny, form):
+    if isinstance(SAME[form], np.ndarray):
+        SAME[form].flags.writeable = False
+    np.testing.assert_array_equal(eq_tvm.load(tiny).run(SAME[form])["y"], np.maximum(-X, 0))
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_is_no_input(tiny, form):
+    value, message = REFUSED[form]
+    model = eq_tvm.load(tiny)
+    for inputs in (value, {"x": value}):
+        with pytest.raises(UserError, match=f"input x.*{message}"):
+            model.run(inputs)
+    for call in (model.call, lambda arrays: model.measure(arrays, 0.01)):
+        with pytest.raises(UserError, match=r"input x (.*takes float32 \(1, 3, 6, 4\)|.*takes numbers|c|has masked)"):
+            call([value])
+
+
+def test_call_takes_the_arrays_themselves(tiny):
+    model = eq_tvm.load(tiny)
+    for form in ("column by column", "steps backwards", "of a larger one", "other bytes first"):
+        np.testing.assert_array_equal(model.call([SAME[form]])[1], np.maximum(-X, 0))
+    for arrays in ([], [X, X], X, None, {"x": X}):
+        with pytest.raises(UserError, match="takes a list of 1 arrays"):
+            model.call(arrays)
+    for array in (X[0], X.astype("float64"), X.reshape(-1), np.zeros((1, 3, 6, 5), "float32")):
+        with pytest.raises(UserError, match=r"but the network takes float32 \(1, 3, 6, 4\)"):
+            model.call([array])
+    with pytest.raises(UserError, match="the network's inputs are x, not 1, y"):
+        model.run({1: X, "y": X})
+
+
+@given(
+    shape=array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=8),
+    dtype=st.sampled_from(["float16", "float32", "float64", "uint8", "int8", "int64", "bool", ">f4", "complex64"]),
+)
+def test_any_array_is_an_input_or_refused(shape, dtype):
+    info = TensorInfo("x", (2, 3, 4), "float32")
+    array = np.ones(shape, dtype)
+    try:
+        (taken,) = check_inputs(array, (info,), None)
+    except UserError:
+        assert shape != info.shape or dtype == "complex64"
+    else:
+        assert taken.shape == info.shape and taken.dtype == np.float32 and taken.dtype.isnative
+        np.testing.assert_array_equal(taken, 1)
 
 
 def multiplier(factor):

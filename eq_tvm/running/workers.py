@@ -1,0 +1,196 @@
+"""Threads of our own, for all that computes: those of a program may then fork at any time.
+
+TVM gives each thread that calls a compiled network a pool of further threads. In the child of a fork these are missing,
+and the thread that forked waits for them for ever: in its next call, and when the process ends. So a thread of the
+program calls only where the pool is no more than itself; else one of ours does, which a child does not have. A fork
+waits until the calls that run are done, so that the child finds nothing half done, and no lock taken.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from eq_tvm import host
+
+Result = TypeVar("Result")
+
+
+def call(work: Callable[[], Result], threads: int | None = None) -> Result:
+    """What `work` returns, where what it computes may use so many threads.
+
+    Ctrl-C ends it behind the next call of TVM.
+
+    Parameters
+    ----------
+    work : callable
+        Computes only inside of `computing`.
+    threads : int, optional
+        By default as `eq_tvm.host.default_threads` says when it is first asked.
+    """
+    if getattr(_this, "is_ours", False):
+        return work()
+    if threads is None and _usual_threads() == 1:
+        if not getattr(_this, "is_alone", False):
+            _make_pool(1)
+            _this.is_alone = True
+        return work()
+    worker = _idle_worker() if threads is None else _Worker(threads)
+    try:
+        result, error = worker.do(work)
+    except BaseException:  # of a signal: what the worker does is nobody's now
+        worker.interrupt()
+        raise
+    if threads is None:
+        _idle.append(worker)  # so there are as many as ever compute at a time
+    else:
+        worker.end()
+    if error is not None:
+        raise error
+    return result
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Around each call of TVM's: a fork waits until it is done."""
+    thread = threading.get_ident()
+    if thread in _state.computing:
+        yield
+        return
+    with _changed:
+        while _state.forks:
+            _changed.wait()
+        _state.computing.add(thread)
+    try:
+        yield
+    finally:
+        _forget(thread)
+
+
+class _Worker(threading.Thread):
+    """Does what it is given, one after the other, with a pool of TVM's of so many threads."""
+
+    def __init__(self, threads: int):
+        super().__init__(name="eq_tvm", daemon=True)
+        self._threads = threads
+        self._work: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.start()
+
+    def do(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+        """What it returns, or raises."""
+        self._work.put(work)
+        return self._done.get()
+
+    def end(self) -> None:
+        """When it has done its work."""
+        self._work.put(None)
+
+    def interrupt(self) -> None:
+        """End it in the middle of its work."""
+        self.end()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt))
+        self.join()
+        _forget(self.ident or 0)
+
+    def run(self) -> None:
+        _this.is_ours = True
+        made = False
+        try:
+            while (work := self._work.get()) is not None:
+                outcome: tuple[Any, BaseException | None]
+                try:
+                    if not made:
+                        _make_pool(self._threads)
+                        made = True
+                    outcome = work(), None
+                except BaseException as e:
+                    outcome = None, e
+                self._done.put(outcome)
+                del work, outcome  # which may hold a network
+        except KeyboardInterrupt:  # of `interrupt`
+            pass
+
+
+def _idle_worker() -> _Worker:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Worker(_usual_threads())
+
+
+def _usual_threads() -> int:
+    if _state.threads is None:
+        _state.threads = host.default_threads()
+    return _state.threads
+
+
+def _make_pool(threads: int) -> None:
+    """Let TVM make this thread's pool, of so many threads, which it asks the environment for.
+
+    They are not bound to processors: TVM would choose the same for each process, also those that this one may not use.
+    """
+    import tvm_ffi
+
+    wanted = {"TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": os.environ.get("TVM_BIND_THREADS", "0")}
+    with _making:
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            tvm_ffi.get_global_func("runtime.NumThreads")()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _forget(thread: int) -> None:
+    with _changed:
+        _state.computing.discard(thread)
+        if _state.forks:
+            _changed.notify_all()
+
+
+class _State:
+    """Of this process: threads that compute, forks that wait for them, and what `_usual_threads` has found."""
+
+    def __init__(self) -> None:
+        self.computing: set[int] = set()
+        self.forks = 0
+        self.threads: int | None = None
+
+
+def _before_fork() -> None:
+    with _changed:
+        _state.forks += 1
+        while _state.computing - {threading.get_ident()}:
+            _changed.wait()
+
+
+def _after_fork_in_parent() -> None:
+    with _changed:
+        _state.forks -= 1
+        _changed.notify_all()
+
+
+def _after_fork_in_child() -> None:
+    """Only the thread that forked is there: workers are not, and locks may be held by threads that are not."""
+    global _changed, _making
+    _changed, _making = threading.Condition(), threading.Lock()
+    _state.computing.clear()
+    _state.forks = 0
+    _idle.clear()
+
+
+_this = threading.local()
+_state = _State()
+_idle: list[_Worker] = []
+_changed, _making = threading.Condition(), threading.Lock()
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
