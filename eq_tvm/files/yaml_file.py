@@ -29,7 +29,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"can't read the {what} {path}: {reason(e)}") from e
     try:
-        return yaml.load(text, _Loader)
+        return _Loader(text).get_single_data()
     except Exception as e:  # of a value that its tag does not allow, or deep nesting, PyYAML raises whatever it likes
         raise UserError(f"{what} {path} is not valid YAML: {reason(e)}") from e
 

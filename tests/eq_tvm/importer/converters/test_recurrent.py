@@ -21,7 +21,8 @@ from eq_tvm.targets import get_target
 
 OUTPUTS = {"LSTM": "y h c", "GRU": "y h", "RNN": "y h"}
 
-with warnings.catch_warnings(action="ignore"):  # collecting computes what all operators are expected to give
+with warnings.catch_warnings():  # collecting computes what all operators are expected to give
+    warnings.simplefilter("ignore")
     NODE_TESTS = [case for case in collect_testcases(None) if any(f"_{cell.lower()}_" in case.name for cell in GATES)]
 
 
