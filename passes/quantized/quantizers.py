@@ -108,7 +108,7 @@ def max_abs_scale(max_abs: np.ndarray | float, limit: np.ndarray | int) -> np.nd
 
 def smallest_weight_scale(bias: np.ndarray | None, input_scale: np.float32) -> np.ndarray | float:
     """Scales (O,) below which the quantized bias would be too large, or the accumulator's scale not normal."""
-    normal = np.float32(_NORMAL / np.float64(input_scale))
+    normal = np.asarray(_NORMAL / np.float64(input_scale), np.float32)
     if bias is None:
         return normal
     return np.maximum(np.abs(bias) / (np.float64(input_scale) * _BIAS_LIMIT), normal).astype(np.float32)
