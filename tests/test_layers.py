@@ -17,7 +17,18 @@ RANKS = {
     "passes": {
         f"eq_tvm.passes.{folder}": rank
         for rank, folder in enumerate(
-            ("graph", "canonical", "quantized", "prepare", "calibrate", "refine", "islands", "lower", "analysis")
+            (
+                "arithmetic",
+                "graph",
+                "canonical",
+                "quantized",
+                "prepare",
+                "calibrate",
+                "refine",
+                "islands",
+                "lower",
+                "analysis",
+            )
         )
     },
     "schedules": {

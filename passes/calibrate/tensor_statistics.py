@@ -6,12 +6,12 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from ..graph.network import Network, Node
+from ..graph.saturation import saturated
 from ..quantized.float_executor import Value
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
 from ..quantized.quantization_points import ScaleGroup
 from ..quantized.quantizers import TINY, Range
-from ..quantized.saturation import saturated
 
 Statistic = TypeVar("Statistic", bound="Extremes")
 

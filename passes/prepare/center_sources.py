@@ -11,10 +11,10 @@ from ..graph.network import Network, Node
 from ..graph.pointwise import evaluate, number
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
+from ..graph.saturation import with_saturation
 from ..quantized.parallel import map_threads, single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
-from ..quantized.saturation import with_saturation
 from .preparation import Preparation
 
 _SAMPLED = 2**12  # elements of each image

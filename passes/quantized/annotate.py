@@ -10,9 +10,9 @@ from tvm import relax
 from ..graph.network import Network, Node
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
+from ..graph.saturation import without_saturation
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
-from .saturation import without_saturation
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 
 from ..graph.network import QUANTIZED_OPS, Network, read_network
+from ..graph.saturation import Ends, saturation
 from ..graph.spectra import layers_of_spectra
 from .annotate import Scales
 from .calibration_images import calibration_inputs, images_at_once
@@ -17,7 +18,6 @@ from .parallel import iterate_threads
 from .progress import Progress
 from .quantization_points import QuantizationPoints, can_widen, quantization_points
 from .quantizers import WEIGHT_LIMITS, WIDE, Range, activation_range_of, smallest_weight_scale
-from .saturation import Ends, saturation
 
 Measure = TypeVar("Measure")
 

@@ -71,10 +71,11 @@ _UNSIGNED = {
 ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
 
 # A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.
-TINY = 1e-18
+TINY = 1e-32
 # Largest magnitude of a quantized bias. A channel with next to no weights would otherwise get so fine a scale that its
 # bias no longer fits int32; 2^20 steps resolve a bias far below one step of any 8-bit output.
 _BIAS_LIMIT = 2**20
+_NORMAL = 2.0**-125  # float32 from there on, rounded or not
 
 
 def check_scheme(scheme: str, activation_range: str) -> None:
@@ -106,8 +107,11 @@ def max_abs_scale(max_abs: np.ndarray | float, limit: np.ndarray | int) -> np.nd
 
 
 def smallest_weight_scale(bias: np.ndarray | None, input_scale: np.float32) -> np.ndarray | float:
-    """Scales (O,) below which the quantized bias would be too large."""
-    return 0.0 if bias is None else (np.abs(bias) / (np.float64(input_scale) * _BIAS_LIMIT)).astype(np.float32)
+    """Scales (O,) below which the quantized bias would be too large, or the accumulator's scale not normal."""
+    normal = np.asarray(_NORMAL / np.float64(input_scale), np.float32)
+    if bias is None:
+        return normal
+    return np.maximum(np.abs(bias) / (np.float64(input_scale) * _BIAS_LIMIT), normal).astype(np.float32)
 
 
 def quantize(x: np.ndarray, scale: np.float32, range_: Range) -> np.ndarray:
