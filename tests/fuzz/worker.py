@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 300  # seconds for one network, after which it hangs
+PATIENCE = 1200  # seconds for one network, on all targets; then it hangs
 
 # What became of a network: "ok", "wrong" (a difference), "refused" (in one line), "invalid" (ONNX Runtime refuses it),
 # "traceback", "crash" or "hang"; and a text

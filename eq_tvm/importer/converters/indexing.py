@@ -92,7 +92,7 @@ def _bounded(call: OnnxCall, index: int, extents: Any) -> relax.Expr:
     if known is not None:
         if wrong := known[(known < -extents) | (known >= extents)].ravel().tolist():
             raise ValueError(f"its index {wrong[0]} is out of bounds: the axis has {np.max(extents)} elements")
-        return relax.const(np.where(known < 0, known + extents, known).astype(dtype))
+        return relax.const(np.where(known < 0, known + extents, known), dtype)
     extents = np.asarray(extents, dtype)
     zero, extent, last = (relax.const(bound, dtype) for bound in (0, extents, extents - np.ones((), dtype)))
     from_behind = call.builder.normalize(relax.op.add(indices, extent))

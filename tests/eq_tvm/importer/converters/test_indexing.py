@@ -27,6 +27,7 @@ def test_within_bounds(operator, dtype, tmp_path):
     data, indices, *rest = operands(-2)
     indices = indices.astype("int64" if operator.endswith("ND") else dtype)  # which has no other
     check_node(tmp_path, operator, [data, indices, *rest], **attributes)
+    check_node(tmp_path, operator, [data], [indices, *rest], **attributes)
 
 
 @pytest.mark.parametrize(
