@@ -15,7 +15,11 @@ Rpc = Annotated[
 ]
 Tracker = Annotated[
     str | None,
-    typer.Option("--tracker", metavar="HOST:PORT", help="Run on a board that TVM's RPC tracker there knows: in a network that you trust."),
+    typer.Option(
+        "--tracker",
+        metavar="HOST:PORT",
+        help="Run on a board that TVM's RPC tracker there knows: in a network that you trust.",
+    ),
 ]
 Key = Annotated[
     str | None, typer.Option("--key", metavar="NAME", help="With --tracker: the kind of board, such as rpi4.")
