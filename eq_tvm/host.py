@@ -99,10 +99,14 @@ def processors() -> int:
 
 
 def default_threads() -> int:
-    """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones)."""
+    """What the environment asks TVM for, or else the physical cores (TVM itself would take half the logical ones).
+
+    At most the processors there are, and what is no positive number asks for nothing: TVM would make any number.
+    """
     for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
-            return int(os.environ[name])
+        asked = os.environ.get(name, "").strip()
+        if asked.isascii() and asked.isdecimal() and int(asked[:9]) > 0:
+            return min(int(asked[:9]), processors())
     return cores()
 
 

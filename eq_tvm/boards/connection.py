@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
+import time
 from dataclasses import dataclass
 
 from eq_tvm.errors import UserError
 
 SECONDS = 10.0  # to answer while connecting
+LONGEST = 1 << 20  # bytes of a message while connecting
 DOCUMENT = "docs/raspberry-pi.md"
 
 
@@ -51,21 +54,24 @@ def connect_server(address: Address, key: str = "") -> socket.socket:
 
     command = f"python -m tvm.exec.rpc_server --port {address.port}"
     connection = _connect(address, f"start the server there: {command}")
+    receive = _Receiver(connection)
     try:
         name = f"client:{key}".encode()
         connection.sendall(struct.pack("<ii", base.RPC_MAGIC, len(name)) + name)
-        (code,) = struct.unpack("<i", base.recvall(connection, 4))
+        code = receive.number()
         if code == base.RPC_CODE_MISMATCH:
             raise UserError(
                 f"{address.option} {address}: the server wants another key: pass the --key it was started with, "
                 "or, if it was started with --tracker, the same --tracker and --key"
             )
         if code != base.RPC_CODE_SUCCESS:
-            raise UserError(f"{address.option} {address} is something else than TVM's RPC server")
-        (length,) = struct.unpack("<i", base.recvall(connection, 4))
-        base.recvall(connection, length)
+            raise ValueError
+        receive.message()
+        connection.settimeout(None)
         _notice_loss(connection)
         return connection
+    except ValueError as e:
+        raise UserError(f"{address.option} {address} is something else than TVM's RPC server") from e
     except TimeoutError as e:
         message = "accepts connections, but does not answer: perhaps it serves someone else; otherwise restart it there"
         raise UserError(f"{address.option} {address} {message}: {command}") from e
@@ -94,11 +100,12 @@ def request_server(tracker: Address, key: str) -> tuple[Address, str]:
     with _connect(tracker, f"start the tracker there: python -m tvm.exec.rpc_tracker --port {tracker.port}") as link:
         boards: dict[str, int] = {}
         try:
+            receive = _Receiver(link)
             link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
-            if struct.unpack("<i", base.recvall(link, 4))[0] != base.RPC_TRACKER_MAGIC:
+            if receive.number() != base.RPC_TRACKER_MAGIC:
                 raise UserError(f"{option} is something else than TVM's RPC tracker")
             base.sendjson(link, [TrackerCode.SUMMARY])
-            for server in base.recvjson(link)[1]["server_info"]:
+            for server in json.loads(receive.message())[1]["server_info"]:
                 name = server["key"].removeprefix("server:")
                 boards[name] = boards.get(name, 0) + 1
             if key not in boards:
@@ -108,7 +115,8 @@ def request_server(tracker: Address, key: str) -> tuple[Address, str]:
                     f"python -m tvm.exec.rpc_server --tracker {tracker} --key {key}"
                 )
             base.sendjson(link, [TrackerCode.REQUEST, key, "", 1])
-            host, port, match = base.recvjson(link)[1]
+            host, port, match = json.loads(_Receiver(link).message())[1]
+            found = Address(f"--key {key}:", str(host), int(port))
         except TimeoutError as e:
             if key in boards:
                 raise UserError(
@@ -116,9 +124,40 @@ def request_server(tracker: Address, key: str) -> tuple[Address, str]:
                     "try again later, or restart the board's server"
                 ) from e
             raise UserError(f"{option} accepts connections, but does not answer: restart the tracker") from e
-        except (OSError, ValueError, LookupError) as e:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
             raise UserError(f"{option} closes the connection: is this TVM's RPC tracker, and not a board?") from e
-    return Address(f"--key {key}:", host, port), match
+    return found, str(match)
+
+
+class _Receiver:
+    """Receives from a socket what comes within `SECONDS` of now: TimeoutError where it does not, however much comes."""
+
+    def __init__(self, link: socket.socket):
+        self._link, self._end = link, time.monotonic() + SECONDS
+
+    def number(self) -> int:
+        """32 bits."""
+        return int(struct.unpack("<i", self._bytes(4))[0])
+
+    def message(self) -> bytes:
+        """A length, and as many bytes; ValueError where no message is so long."""
+        length = self.number()
+        if not 0 <= length <= LONGEST:
+            raise ValueError(f"a message of {length} bytes")
+        return self._bytes(length)
+
+    def _bytes(self, count: int) -> bytes:
+        content = b""
+        while len(content) < count:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._link.settimeout(left)
+            block = self._link.recv(count - len(content))
+            if not block:
+                raise ConnectionResetError("closed")
+            content += block
+        return content
 
 
 def _connect(address: Address, remedy: str) -> socket.socket:

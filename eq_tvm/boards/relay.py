@@ -2,7 +2,8 @@
 
 Runs as a program, with nothing but the standard library: `relay.py SOCKET REASON SECONDS FROM TO`, all but SECONDS file
 descriptors. TVM starts it and talks to it through the pipes FROM and TO; SOCKET is connected to the board. Why it
-ended is written to REASON, so that what fails next can say so: `silent`, or `closed` and what the system says.
+ended is written to REASON, so that what fails next can say so: `silent`, `endless`, or `closed` and what the system
+says.
 
 It is a process, not a thread: TVM's objects call the board where Python frees them, which stops all threads.
 """
@@ -18,6 +19,7 @@ from contextlib import suppress
 
 BLOCK = 1 << 18
 PACE = 1e6  # bytes per second: a slow board needs that long to take in what it was sent
+LONGEST = 1 << 28  # bytes of an answer
 
 
 def main() -> None:
@@ -49,6 +51,7 @@ def _leave(board: socket.socket) -> None:
 
 def _pass_on(board: socket.socket, source: int, sink: int, seconds: float) -> str:
     sent = 0  # since the last answer
+    received = 0  # since the last call
     while True:
         waiting: list[int | socket.socket] = [source, board]
         ready, _, _ = select.select(waiting, [], [], seconds + sent / PACE if sent else None)
@@ -58,7 +61,9 @@ def _pass_on(board: socket.socket, source: int, sink: int, seconds: float) -> st
             block = board.recv(BLOCK)
             if not block:
                 return "closed"
-            sent = 0
+            sent, received = 0, received + len(block)
+            if received > LONGEST:
+                return "endless"
             try:
                 while block:
                     block = block[os.write(sink, block) :]
@@ -68,7 +73,7 @@ def _pass_on(board: socket.socket, source: int, sink: int, seconds: float) -> st
             block = os.read(source, BLOCK)
             if not block:
                 return ""
-            sent += len(block)
+            sent, received = sent + len(block), 0
             board.sendall(block)
 
 

@@ -207,6 +207,8 @@ class Session(Board):
             return f"fails: {' '.join((error or message).split())}"
         if self._lost == "silent":
             return "did not answer in time: restart its RPC server"
+        if self._lost == "endless":
+            return "sends without end: is this TVM's RPC server?"
         why = self._lost.removeprefix("closed").strip()
         return f"closed the connection{why and f' ({why})'}: look at the output of its RPC server, and restart it"
 

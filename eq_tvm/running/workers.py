@@ -94,8 +94,10 @@ class _Worker(threading.Thread):
     def interrupt(self) -> None:
         """End it in the middle of its work."""
         self.end()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt))
-        self.join()
+        interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        while self.is_alive():  # one that comes while Python frees an object is lost
+            interrupt(ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt))
+            self.join(0.5)
         _forget(self.ident or 0)
 
     def run(self) -> None:
@@ -135,6 +137,7 @@ def _make_pool(threads: int) -> None:
 
     They are not bound to processors: TVM would choose the same for each process, also those that this one may not use.
     """
+    import tvm  # noqa: F401  (which makes the function known)
     import tvm_ffi
 
     wanted = {"TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": os.environ.get("TVM_BIND_THREADS", "0")}

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,11 +16,12 @@ import numpy as np
 import pytest
 from rpc_servers import Listener, Server, free_port, welcome
 from tiny import SHAPE, write_tiny
+from tvm.rpc import base
 
 import eq_tvm
 from eq_tvm import host
 from eq_tvm.bench import bench, bench_layers
-from eq_tvm.boards import connection
+from eq_tvm.boards import connection, session
 from eq_tvm.cli import main
 from eq_tvm.errors import UserError
 from eq_tvm.evaluate import evaluate
@@ -152,6 +154,67 @@ def test_nobody_there(option, impatient):
         eq_tvm.connect(**options | {option[2:]: other.address})
     with Listener(lambda c: c.close()) as closing, pytest.raises(UserError, match="closes the connection"):
         eq_tvm.connect(**options | {option[2:]: closing.address})
+
+
+def sends(*parts, again=b""):
+    """What sends something, whatever it is asked, and then the same again and again."""
+
+    def answer(connection):
+        def keep_sending():
+            with suppress(OSError):
+                for part in parts:
+                    connection.sendall(part)
+                while again:
+                    connection.sendall(again)
+                    time.sleep(0.01 * (len(again) < 100))
+
+        threading.Thread(target=keep_sending, daemon=True).start()
+
+    return answer
+
+
+def json_message(text):
+    return struct.pack("<ii", base.RPC_TRACKER_MAGIC, len(text)) + text
+
+
+ACCEPTS, TRACKS = struct.pack("<i", base.RPC_CODE_SUCCESS), struct.pack("<i", base.RPC_TRACKER_MAGIC)
+NOISE = np.random.default_rng(0).bytes(1 << 16)
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("rpc", sends(again=NOISE)),
+        ("rpc", sends(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+        ("rpc", sends(ACCEPTS, struct.pack("<i", 2**31 - 1), again=NOISE)),
+        ("rpc", sends(ACCEPTS, struct.pack("<i", -5))),
+        ("rpc", sends(ACCEPTS, struct.pack("<i", 10**6), again=b"x")),
+        ("tracker", sends(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+        ("tracker", sends(TRACKS, again=NOISE)),
+        ("tracker", sends(TRACKS, struct.pack("<i", 10**6), again=b"x")),
+        *(("tracker", sends(json_message(text))) for text in (b"[]", b'[0, {"server_info": 5}]', b"\xff", b"nul")),
+    ],
+)
+def test_something_else(option, answer, impatient):
+    """Whatever it sends, and however long."""
+    with (
+        Listener(answer) as other,
+        pytest.raises(UserError, match=rf"--{option} 127.0.0.1:.* (something|answer|closes)"),
+    ):
+        eq_tvm.connect(**{option: other.address}, key="rpi4")
+
+
+def test_a_board_that_sends_without_end(monkeypatch, tmp_path):
+    shorter = tmp_path / "relay.py"
+    shorter.write_text(session.RELAY.read_text().replace("LONGEST = 1 << 28", "LONGEST = 1 << 20"))
+    monkeypatch.setattr(session, "RELAY", shorter)
+
+    def answer(connection):
+        welcome(connection)
+        sends(again=bytes(1 << 16))(connection)
+
+    with Listener(answer) as endless, pytest.raises(UserError, match="sends without end"):
+        eq_tvm.connect(endless.address, seconds=5)
 
 
 def test_a_board_that_falls_silent():

@@ -17,7 +17,7 @@ from eq_tvm import host
 from eq_tvm.running import workers
 
 X = np.random.default_rng(1).standard_normal((1, 3, 32, 32), dtype=np.float32)
-POOLS = (1, 3)
+POOLS = (1, 2)
 
 
 @pytest.fixture(params=POOLS)
@@ -140,6 +140,25 @@ def test_there_are_as_many_as_compute_at_a_time(parallel, threads):
         with ThreadPoolExecutor(6) as pool:  # new threads of the program
             list(pool.map(lambda i: models[i % 3].run(X), range(30)))
     assert count() - before <= (3 if threads > 1 else 0)
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "x", "", "2.5", "1000000000", "9" * 30, "\u0663", " 1 "])
+@pytest.mark.parametrize("name", ["TVM_NUM_THREADS", "OMP_NUM_THREADS"])
+def test_the_environment_asks_for_nonsense(name, asked, monkeypatch):
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    monkeypatch.setenv(name, asked)
+    assert 1 <= host.default_threads() <= host.processors()
+    assert asked.strip() != "1" or host.default_threads() == 1
+
+
+def test_a_pool_of_the_environments_size(parallel):
+    """Where nothing of TVM is loaded yet, and TVM itself would make as many threads as it is told."""
+    command = [sys.executable, "-m", "eq_tvm", "bench", parallel.path, "--seconds", "0.01"]
+    for asked in ("1000000000", "x"):
+        done = subprocess.run(
+            command, env=os.environ | {"TVM_NUM_THREADS": asked}, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_an_error_goes_to_who_asked(threads):
