@@ -15,6 +15,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.contents import check_contents
 from eq_tvm.importer.formats import onnx_file, weight_bytes
 from eq_tvm.importer.names import graph_inputs, node_name, one_line, opset
+from eq_tvm.importer.node_order import sort_nodes
 from eq_tvm.importer.padding import make_padding_explicit
 from eq_tvm.importer.static import specialize
 from eq_tvm.importer.upgrade import upgrade
@@ -70,6 +71,7 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         if (size := weight_bytes(model)) > onnx.checker.MAXIMUM_PROTOBUF:
             raise UserError(f"{path}: the weights take {size / 1e9:.1f} GB; at most 2 GB can be compiled")
         check_contents(path, model)
+        sort_nodes(model.graph)
         _standardize_pairs(model)
         _check(model)
         return onnx.inliner.inline_local_functions(model) if model.functions else model

@@ -292,6 +292,17 @@ def test_what_tvm_refuses_is_said_without_its_expressions():
     assert said == "The number of groups must be positive"
 
 
+def test_nodes_in_any_order(path):
+    nodes = [("Conv", "x w b", "c", {}), ("Relu", "c", "r", {}), ("Add", "r c", "y", {})]
+    write_model(path, list(reversed(nodes)), IMAGE, ["y"], WEIGHTS)
+    check_against_onnxruntime(path)
+
+
+def test_a_cycle(path):
+    write_model(path, [("Add", "x b", "a", {}), ("Add", "x a", "b", {})], {"x": (1, 3)}, ["b"])
+    assert "not a valid ONNX model" in error_of(path)
+
+
 def test_shapes_that_depend_on_the_data(path):
     write_model(path, [("Unique", "x", "y", {})], {"x": (1, 3)}, ["y"])
     assert "depends on the data" in error_of(path)
