@@ -8,17 +8,17 @@ waits until the calls that run are done, so that the child finds nothing half do
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from eq_tvm import host
 
 Result = TypeVar("Result")
+NOTICE = 0.2  # seconds after which Ctrl-C is noticed, if it does not interrupt the wait
 
 
 def call(work: Callable[[], Result], threads: int | None = None) -> Result:
@@ -58,6 +58,8 @@ def call(work: Callable[[], Result], threads: int | None = None) -> Result:
 @contextmanager
 def computing() -> Iterator[None]:
     """Around each call of TVM's: a fork waits until it is done."""
+    if getattr(threading.current_thread(), "is_stopped", False):
+        raise KeyboardInterrupt
     thread = threading.get_ident()
     if thread in _state.computing:
         yield
@@ -78,6 +80,7 @@ class _Worker(threading.Thread):
     def __init__(self, threads: int):
         super().__init__(name="eq_tvm", daemon=True)
         self._threads = threads
+        self.is_stopped = False
         self._work: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.start()
@@ -85,19 +88,19 @@ class _Worker(threading.Thread):
     def do(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         """What it returns, or raises."""
         self._work.put(work)
-        return self._done.get()
+        while True:
+            with suppress(Empty):
+                return self._done.get(timeout=NOTICE)
 
     def end(self) -> None:
         """When it has done its work."""
         self._work.put(None)
 
     def interrupt(self) -> None:
-        """End it in the middle of its work."""
+        """End it at its next call of TVM."""
         self.end()
-        interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        while self.is_alive():  # one that comes while Python frees an object is lost
-            interrupt(ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt))
-            self.join(0.5)
+        self.is_stopped = True
+        self.join()
         _forget(self.ident or 0)
 
     def run(self) -> None:
