@@ -4,13 +4,25 @@ import io
 import os
 import sys
 
-from eq_tvm.cli.supervisor import supervise
+from eq_tvm.cli.supervisor import finished, supervise
 from eq_tvm.errors import reason
 
 
 def run() -> None:
     """Run the command line in a child process, and end with its exit code."""
     supervise()
+    try:
+        code = _run()
+    finally:
+        finished()
+    if code > 128:
+        # Interrupted while an extension module ran Python code, as TVM's do when they are loaded, Python would remember
+        # that and end by the signal, whatever became of the exception.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks; as stderr does
     try:
@@ -19,12 +31,7 @@ def run() -> None:
         code = main()
     except KeyboardInterrupt:  # before `main` is there to see it
         code = 130
-    code = _flushed(code)
-    if code > 128:
-        # Interrupted while an extension module ran Python code, as TVM's do when they are loaded, Python would remember
-        # that and end by the signal, whatever became of the exception.
-        os._exit(code)
-    sys.exit(code)
+    return _flushed(code)
 
 
 def _flushed(code: int) -> int:

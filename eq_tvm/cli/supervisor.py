@@ -59,7 +59,13 @@ def note(message: str) -> None:
             os.pwrite(_doing, text, 0)
 
 
+def finished() -> None:
+    """The command has said all that there is to say: its exit code is its own, not that of a library."""
+    note(_FINISHED)
+
+
 _doing: int | None = None
+_FINISHED = "\0"
 
 
 def is_of_memory(text: str) -> bool:
@@ -150,6 +156,10 @@ def _wait(child: int, stack: ExitStack, said: int, doing: int) -> NoReturn:
         code = -signal.SIGKILL
     if code < 0:
         code = _killed(-code, _text(doing), libraries, usage.ru_maxrss << 10)
+    elif _text(doing) != _FINISHED:  # as MKL does, where it is not whole
+        last = next(reversed(libraries.split("\n\n")[-1].strip().splitlines()), "")
+        _print(f"error: a library ended the process with exit code {code}: {last}\n")
+        code = 2
     elif code == 1:
         _print(libraries)
     os._exit(code)
@@ -167,9 +177,10 @@ def _killed(number: int, doing: str, libraries: str, used: int) -> int:
     else:
         why = f"a library crashed ({signal.Signals(number).name}); {DEBUG}=1 shows what it says"
     command = f"{sys.argv[1]}, " if len(sys.argv) > 1 else ""
+    when = "at the end" if doing == _FINISHED else " ".join(doing.split()) or "at the start"
     if os.isatty(2):
         os.write(2, b"\r\x1b[K\x1b[?25h")  # the progress bar had hidden the cursor
-    _print(f"error: {command}{' '.join(doing.split()) or 'at the start'}: {why}\n")
+    _print(f"error: {command}{when}: {why}\n")
     return 2
 
 

@@ -10,9 +10,7 @@ from onnx import NodeProto
 def sort_nodes(graph: onnx.GraphProto) -> None:
     """Sort the nodes of a graph if some come too early; those of a cycle stay, for onnx's checker to name them."""
     makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
-    needed = {
-        place: {makers[name] for name in _reads(node) if name in makers} for place, node in enumerate(graph.node)
-    }
+    needed = {place: {makers[name] for name in _reads(node) if name in makers} for place, node in enumerate(graph.node)}
     if all(other < place for place, others in needed.items() for other in others):
         return
     try:

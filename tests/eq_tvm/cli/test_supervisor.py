@@ -51,6 +51,7 @@ def run_fated(fate, **environment):
         ("os.kill(os.getpid(), signal.SIGKILL)", 2, "compile, importing net.onnx: it was killed, with "),
         ("os.write(2, b'LLVM ERROR: out of memory'); os.abort()", 2, "out of memory; it may take 4.0 GB here"),
         ("os.write(2, b'OpenBLAS error: Memory allocation still failed'); os._exit(1)", 2, "out of memory; it may"),
+        ("os._exit(3)", 2, "a library ended the process with exit code 3: noise of a library"),
         ("bytearray(5 << 30)", 2, "out of memory: MemoryError; it may take 4.0 GB here: where there is more, set EQ_"),
         (
             "raise KeyError('x')",
