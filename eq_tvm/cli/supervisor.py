@@ -111,9 +111,10 @@ def _scratch(stack: ExitStack) -> Path | None:
     """A directory for temporary files, which are then easily removed; None where there can be none."""
     with suppress(OSError):
         folder = Path(tempfile.gettempdir())
-        for left in left_behind(folder, PREFIX):
+        prefix = f"{PREFIX}command-"  # what programs in Python have there is not locked
+        for left in left_behind(folder, prefix):
             shutil.rmtree(left, ignore_errors=True)
-        path = stack.enter_context(temporary_directory(folder, PREFIX))
+        path = stack.enter_context(temporary_directory(folder, prefix))
         stack.callback(shutil.rmtree, path, ignore_errors=True)
         path.chmod(0o700)
         return path

@@ -31,7 +31,7 @@ def check_inputs(
 
 
 def check_arrays(arrays: Sequence[np.ndarray], expected: tuple[TensorInfo, ...]) -> list[np.ndarray]:
-    """The arrays, where each is an input of the network as it is."""
+    """The arrays, where each is an input of the network as it is; NaN and infinity may be in them."""
     if not isinstance(arrays, list | tuple) or len(arrays) != len(expected):
         given = f"{len(arrays)} of them" if isinstance(arrays, list | tuple) else type(arrays).__name__
         raise UserError(f"the network takes a list of {len(expected)} arrays, not {given}")
@@ -42,7 +42,7 @@ def check_arrays(arrays: Sequence[np.ndarray], expected: tuple[TensorInfo, ...])
             raise UserError(
                 f"input {info.name} is {array.dtype} {array.shape}, but the network takes {info.dtype} {info.shape}"
             )
-        checked.append(network_input(array, info, None, f"input {info.name}"))
+        checked.append(np.ascontiguousarray(array).reshape(info.shape))  # which makes a number an array
     return checked
 
 

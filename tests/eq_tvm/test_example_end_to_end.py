@@ -40,6 +40,7 @@ def test_every_command_on_its_defaults(folder):
         "export": ([bundle], "written: digits.qdq.onnx\n"),
         "run": ([bundle, "--input", "image.npy"], "image.npy\n  logits\n"),
         "targets": ([], "x86 "),
+        "verify": ([bundle], "files        model.so, network.onnx, bundle.json: as noted (SHA-256)\n"),
     }
     commands = {command.callback.__name__ for command in app.registered_commands}
     assert commands == {"compile", "evaluate", *others}

@@ -20,6 +20,7 @@ from integer_values import Sum
 
 from eq_tvm import host, pipeline
 from eq_tvm.artifacts import linker
+from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.running.runtime import Model
@@ -138,7 +139,8 @@ def run_on(target: str, annotated, arrays: list[np.ndarray], folder: Path) -> li
 
 def _run_here(spec: TargetSpec, annotated, arrays: list[np.ndarray]) -> list[np.ndarray]:
     assert not host.missing_features(spec.instructions)
-    return Model(pipeline.build(annotated, spec)[0], (), ()).call(arrays)
+    inputs = tuple(TensorInfo(f"x{i}", array.shape, str(array.dtype)) for i, array in enumerate(arrays))
+    return Model(pipeline.build(annotated, spec)[0], inputs, ()).call(arrays)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is drawn without weights: functions of (draw, net, x), as in `layers.py`.
+"""What is drawn without weights: functions of (draw, net, x), as in `drawn_layers.py`.
 
 `MOVES` want the axes (N, C, H, W), `ANY_RANK` none.
 """

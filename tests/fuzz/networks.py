@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import onnx
+from drawn_layers import LAYERS, MOST_CHANNELS, RANKLESS
 from hypothesis import assume
 from hypothesis import strategies as st
-from layers import LAYERS, MOST_CHANNELS, RANKLESS
 from moves import ANY_RANK, MOVES
 from shaped_net import ShapedNet
 

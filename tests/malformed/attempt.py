@@ -1,11 +1,17 @@
-"""Run the command line in a forked process, as an untrusted input needs it, and tell what became of it."""
+"""Run the command line in a forked process, as an untrusted input needs it, and tell what became of it.
+
+A process of its own loads all there is to load, and forks: that of the tests may have threads that no fork would have.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +47,27 @@ class Outcome:
         return ""
 
 
-def attempt(arguments: list[str], folder: Path) -> Outcome:
-    """The command line in `folder`, in a process of its own that has loaded all there is to load."""
+class Attempts:
+    """Runs commands one after the other."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, arguments: list[str], folder: Path) -> Outcome:
+        """The command line in `folder`, in a process of its own."""
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(json.dumps([arguments, str(folder)]) + "\n")
+        self._server.stdin.flush()
+        return Outcome(*json.loads(self._server.stdout.readline()))
+
+    def close(self) -> None:
+        """End the process that forks."""
+        self._server.communicate()
+
+
+def _attempt(arguments: list[str], folder: Path) -> Outcome:
     out, err = (os.memfd_create(name) for name in ("out", "err"))
     start = time.monotonic()
     child = os.fork()
@@ -65,8 +90,6 @@ def _run(arguments: list[str], folder: Path, out: int, err: int) -> None:
         os.dup2(err, 2)
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-        import sys
-
         sys.stdout = os.fdopen(1, "w", closefd=False, errors="backslashreplace")
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
         from eq_tvm.cli import main
@@ -75,3 +98,15 @@ def _run(arguments: list[str], folder: Path, out: int, err: int) -> None:
         sys.stdout.flush()
     finally:
         os._exit(code)
+
+
+if __name__ == "__main__":
+    import onnxruntime  # noqa: F401  (all that a command imports)
+
+    import eq_tvm.compiler
+    import eq_tvm.importer.relax_importer
+    import eq_tvm.pipeline  # noqa: F401
+
+    for line in sys.stdin:
+        command, where = json.loads(line)
+        print(json.dumps(list(vars(_attempt(command, Path(where))).values())), flush=True)

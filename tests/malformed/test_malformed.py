@@ -16,7 +16,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
-from attempt import attempt
+from attempt import Attempts
 from PIL import Image
 from tflite_files import SAME, T, const, write
 
@@ -28,7 +28,15 @@ COMPILE = ["compile", "net.onnx", "--calibration", "random", "--output", "out"]
 
 
 @pytest.fixture(scope="session")
-def good(tmp_path_factory) -> Path:
+def attempt():
+    """Runs a command in a folder."""
+    attempts = Attempts()
+    yield attempts
+    attempts.close()
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory, attempt) -> Path:
     """Sound files of each kind, beside which one that is wrong stands."""
     folder = tmp_path_factory.mktemp("good")
     numbers = np.random.default_rng(SEED)
@@ -47,7 +55,7 @@ def good(tmp_path_factory) -> Path:
         "--output",
         "good.eqtvm",
     ]
-    assert attempt(command, folder).code == 0  # not in this process, whose threads no fork would have
+    assert attempt(command, folder).code == 0
     tensors = {
         "x": T((1, 6, 7, 3)),
         "w": const(numbers.standard_normal((4, 3, 3, 3)).astype(np.float32)),
@@ -61,24 +69,24 @@ def good(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in graphs.KINDS])
-def test_networks(tmp_path, kind, rounds):
+def test_networks(tmp_path, attempt, kind, rounds):
     for number in rounds:
         folder = tmp_path / str(number) / "in"
         folder.mkdir(parents=True)
         kind(Random(f"{SEED} {number}"), folder)
-        check(COMPILE, folder, number)
+        check(attempt, COMPILE, folder, number)
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in files.KINDS])
-def test_files(tmp_path, good, kind, rounds):
+def test_files(tmp_path, attempt, good, kind, rounds):
     for number in rounds:
         folder = tmp_path / str(number) / "in"
         shutil.copytree(good, folder)
-        check(kind(Random(f"{SEED} {number}"), folder), folder, number)
+        check(attempt, kind(Random(f"{SEED} {number}"), folder), folder, number)
 
 
-def check(command: list[str], folder: Path, number: int) -> None:
+def check(attempt: Attempts, command: list[str], folder: Path, number: int) -> None:
     """One line and nothing left behind, or success; nothing of what is around the folder was touched."""
     before = contents(folder)
     outcome = attempt(command, folder)
