@@ -1,6 +1,5 @@
 """Threads that compute: they end nowhere in the middle, stay few, and let a program fork."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -92,22 +91,37 @@ def test_children_run_right_and_end(parallel, count):
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
 
 
-def test_processes_of_multiprocessing(parallel, threads):
-    model = eq_tvm.load(parallel)
-    expected = model.run(X)["y"]
-    with multiprocessing.get_context("fork").Pool(2, initializer=_hand_over, initargs=(model,)) as pool:
-        for y in pool.map(_run_there, [X] * 6):
-            np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(model.run(X)["y"], expected)
+# In a process of its own: in that of the tests, others have called TVM from the threads that fork
+PROCESSES = """
+import multiprocessing, sys
+import numpy as np
+import eq_tvm
+
+model = eq_tvm.load(sys.argv[1])
+x = np.random.default_rng(1).standard_normal(model.inputs[0].shape).astype("float32")
+expected = model.run(x)["y"]
+
+def run(x):
+    return model.run(x)["y"]
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    for y in pool.map(run, [x] * 6):
+        np.testing.assert_array_equal(y, expected)
+np.testing.assert_array_equal(model.run(x)["y"], expected)
+print("done")
+"""
 
 
-def _hand_over(model):
-    global _MODEL
-    _MODEL = model
-
-
-def _run_there(x):
-    return _MODEL.run(x)["y"]
+@pytest.mark.parametrize("count", POOLS)
+def test_processes_of_multiprocessing(parallel, count):
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES, parallel.path],
+        env=os.environ | {"TVM_NUM_THREADS": str(count)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
 
 
 def test_a_fork_waits_for_those_who_compute(threads):
