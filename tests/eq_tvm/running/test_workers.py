@@ -78,20 +78,6 @@ thread.start(); thread.join()
 print("done")
 """
 
-
-@pytest.mark.parametrize("count", POOLS)
-def test_children_run_right_and_end(parallel, count):
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS, parallel.path],
-        env=os.environ | {"TVM_NUM_THREADS": str(count)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
-
-
-# In a process of its own: in that of the tests, others have called TVM from the threads that fork
 PROCESSES = """
 import multiprocessing, sys
 import numpy as np
@@ -113,9 +99,11 @@ print("done")
 
 
 @pytest.mark.parametrize("count", POOLS)
-def test_processes_of_multiprocessing(parallel, count):
+@pytest.mark.parametrize("script", [FORKS, PROCESSES], ids=["os.fork", "multiprocessing"])
+def test_children_run_right_and_end(parallel, script, count):
+    """In a process of its own: in that of the tests, others have called TVM from the threads that fork."""
     done = subprocess.run(
-        [sys.executable, "-c", PROCESSES, parallel.path],
+        [sys.executable, "-c", script, parallel.path],
         env=os.environ | {"TVM_NUM_THREADS": str(count)},
         capture_output=True,
         text=True,
