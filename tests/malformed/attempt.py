@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 60
+SECONDS = 180  # a small file takes one; machines may be busy
 MEMORY = 4 << 30  # bytes: what the command line takes by default
 
 
