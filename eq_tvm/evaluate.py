@@ -72,20 +72,28 @@ def evaluate(
     n = min(len(samples), max(1, (limit or len(samples) * samples.images_each) // samples.images_each))
     scores = Scores()
     for i in range(n):
-        inputs = samples[i]
-        outputs = list(runner.run(inputs).values())
-        expected = None
-        if original:
-            named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
-            expected = list(original.run(dict(named)).values())
-            outputs, expected = _with_all_rows(outputs, expected, runner.outputs)
-        if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
-            raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
-        scores.add(outputs, samples.labels(i), expected, samples.images_each)
+        try:
+            outputs, expected = _run(samples[i], runner, original)
+            if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
+                raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
+            scores.add(outputs, samples.labels(i), expected, samples.images_each)
+        except UserError as e:  # such as a board that is gone, after hours
+            raise UserError(f"{e}; before that, {scores.in_words()}" if i else str(e)) from e
         if progress:
             progress((i + 1) / n, f"{(i + 1) * samples.images_each} of {n * samples.images_each} images")
     samples.warn_of_raw_pixels()
     return scores.result()
+
+
+def _run(
+    inputs: dict[str, np.ndarray], runner: Runner, original: Runner | None
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """The outputs, and the reference's."""
+    outputs = list(runner.run(inputs).values())
+    if original is None:
+        return outputs, None
+    named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
+    return _with_all_rows(outputs, list(original.run(dict(named)).values()), runner.outputs)
 
 
 def _is_bundle(model: str | Path) -> bool:

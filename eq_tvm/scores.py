@@ -54,6 +54,16 @@ class Scores:
         """As `eq_tvm.evaluate.evaluate` returns it."""
         return {"top1": self.top1, "agreement": self.agreement, "cosine": _mean(self._cosines), "n": self._count}
 
+    def in_words(self) -> str:
+        """The same in one line."""
+        top1, agreement, cosine, count = self.result().values()
+        words = [
+            top1 is not None and f"top-1 {top1:.2%}",
+            agreement is not None and f"agreement {agreement:.2%}",
+            cosine is not None and f"cosine {cosine:.6f}",
+        ]
+        return f"{count} images: {', '.join(word for word in words if word) or 'no scores'}"
+
 
 def _check_labels(labels: np.ndarray | int, classes: int) -> None:
     highest = np.max(labels)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.errors import UserError, reason, system_errors
-from eq_tvm.files.whole_file import write_whole
+from eq_tvm.files.whole_file import one_writer, write_whole
 
 if TYPE_CHECKING:
     import tvm
@@ -58,7 +58,7 @@ class Tuner:
         self.progress = progress or (lambda message: None)
         self.known = _read(file) if file else {}
         if file and measure:
-            _write(file, self.known)  # before time is spent on what it could not keep
+            _remember(file, processor, {})  # before time is spent on what could not be kept
 
     def __call__(self, key: str, candidates: Sequence[Candidate]) -> Candidate:
         """The candidate to use for the layer that `key` describes."""
@@ -76,7 +76,7 @@ class Tuner:
         self.progress(f"{key}: {fastest}")
         entries[key] = {"kernel": fastest, "us": times}
         if self.file:
-            _write(self.file, self.known)
+            _remember(self.file, self.processor, {key: entries[key]})
         return names[fastest]
 
 
@@ -170,8 +170,12 @@ def _read(file: Path) -> dict[str, Any]:
     return entries
 
 
-def _write(file: Path, entries: dict[str, Any]) -> None:
-    text = json.dumps(entries, indent=1).encode()
+def _remember(file: Path, processor: str, found: dict[str, Any]) -> None:
+    """Add what was found to what is in the file by now: others may tune at the same time."""
     with system_errors(f"write the tuning file {file} (--tuning-file names another)"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, lambda new: new.write(text))
+        with one_writer(file.parent):
+            entries = _read(file)
+            entries.setdefault(processor, {}).update(found)
+            text = json.dumps(entries, indent=1).encode()
+            write_whole(file, lambda new: new.write(text))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,3 +65,15 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
             with suppress(OSError):
                 new.unlink()
             raise
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Of the processes that change a file in a directory by what is in it, one at a time, where that can be locked."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)

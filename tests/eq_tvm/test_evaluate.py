@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from onnx_models import random, write_model
+from PIL import Image
 
 import eq_tvm
 from eq_tvm.errors import UserError
@@ -42,6 +43,14 @@ def test_onnx_model(tiny_onnx, labelled, tmp_path):
     (tmp_path / "p.yaml").write_text("{channels: RGB, mean: [100, 100, 100], std: [10, 10, 10]}")
     assert evaluate(tiny_onnx, labelled, preprocess=tmp_path / "p.yaml")["top1"] == pytest.approx(8 / 9)
     assert evaluate(tiny_onnx, labelled)["top1"] < 1  # relu(-pixel) is 0 everywhere
+
+
+def test_an_image_that_is_none_in_the_middle(tiny, tmp_path):
+    for i in range(3):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1\.png.*; before that, 1 images: no scores$"):
+        evaluate(tiny.path, tmp_path)
 
 
 def test_bad_arguments(tiny, tiny_onnx, labelled, tmp_path):

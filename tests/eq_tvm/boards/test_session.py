@@ -247,6 +247,34 @@ def test_a_client_and_a_board_that_stop_in_the_middle(tiny, tmp_path):
                 model.run(X)
 
 
+@pytest.mark.parametrize(("fate", "said"), [("SIGKILL", "closed the connection"), ("SIGSTOP", "did not answer in time")])
+def test_evaluation_on_a_board_that_is_gone_in_the_middle(fate, said, tiny, tmp_path):
+    """One line, after a limited time, with what was measured before."""
+    images = np.random.default_rng(1).integers(0, 256, (200, 6, 4, 3), dtype=np.uint8)
+    labels = np.maximum(100.0 - images, 0).mean((1, 2)).argmax(1)
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    with (
+        Server("rpc_server", tmp_path / "log") as server,
+        eq_tvm.connect(server.address, seconds=2) as board,
+        pytest.raises(UserError, match=rf"{said}.* \(while running the network\); before that, 120 images: top-1 100.00%$"),
+    ):
+        evaluate(
+            tiny.path,
+            tmp_path / "images.npz",
+            board=board,
+            progress=lambda done, _: server.signal(getattr(signal, fate)) if done == 0.6 else None,
+        )
+
+
+def test_a_board_that_answers_late(tiny, tmp_path):
+    """Within the limit, results are as ever."""
+    with Server("rpc_server", tmp_path / "log") as server, eq_tvm.connect(server.address, seconds=30) as board:
+        model = eq_tvm.load(tiny, board=board)
+        server.signal(signal.SIGSTOP)
+        threading.Timer(1.5, server.signal, [signal.SIGCONT]).start()
+        np.testing.assert_array_equal(model.run(X)["y"], np.maximum(-X, 0))
+
+
 def test_tracker(tiny, tmp_path, monkeypatch):
     with Server("rpc_tracker", tmp_path / "tracker") as tracker:
         with pytest.raises(UserError, match=r"no board with the key rpi4; there are: none: no board is registered"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,31 @@ def test_a_damaged_file_is_named(tmp_path, text):
     file.write_text(text)
     with pytest.raises(UserError, match=r"tuning\.json .*delete it"):
         tuning.Tuner(None, "cpu", file, measure=False)
+
+
+def test_who_tunes_at_the_same_time_loses_nothing(tmp_path, monkeypatch):
+    """Four processes and one file: all that each has found is in it."""
+    monkeypatch.setattr(tuning, "_measure", lambda candidate, target: candidate.cycles)
+    file = tmp_path / "cache" / "tuning.json"
+    slow, fast = (Candidate(name, name, cycles, "", 0, None, None) for name, cycles in (("slow", 2), ("fast", 1)))
+
+    def tune(process):
+        tuner = tuning.Tuner(None, "cpu", file, measure=True)
+        for layer in range(25):
+            tuner(f"layer {process} {layer}", [slow, fast])
+
+    processes = [multiprocessing.get_context("fork").Process(target=tune, args=(i,)) for i in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    found = json.loads(file.read_text())["cpu"]
+    assert found == {
+        f"layer {process} {layer}": {"kernel": "fast", "us": {"slow": 2e6, "fast": 1e6}}
+        for process in range(4)
+        for layer in range(25)
+    }
+    assert [path.name for path in file.parent.iterdir()] == ["tuning.json"]
 
 
 def test_a_file_that_cant_be_written_is_refused_before_anything_is_measured():
