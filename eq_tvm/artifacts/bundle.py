@@ -194,7 +194,10 @@ def read(path: str | Path) -> Bundle:
     UserError
         It is no bundle, or of a newer schema, or a file is missing or altered (named).
     """
-    path = Path(path)
+    return directory.in_one_piece(Path(path), lambda: _read(Path(path)))
+
+
+def _read(path: Path) -> Bundle:
     with system_errors(f"read {path}"):
         if not path.exists():
             directory.restore(path)
@@ -222,11 +225,15 @@ def read(path: str | Path) -> Bundle:
 
 def read_network(path: str | Path) -> bytes:
     """The quantized network of a bundle, as an ONNX file has it; UserError as `read`, and where there is none."""
-    bundle = read(path)
-    if bundle.not_exported:
-        raise UserError(f"{path} has no quantized network to export: {bundle.not_exported}")
-    description = json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8"))
-    return _checked(Path(path), NETWORK, description["files"])
+    path = Path(path)
+
+    def read_it() -> bytes:
+        bundle = _read(path)
+        if bundle.not_exported:
+            raise UserError(f"{path} has no quantized network to export: {bundle.not_exported}")
+        return _checked(path, NETWORK, json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))["files"])
+
+    return directory.in_one_piece(path, read_it)
 
 
 def _foreign(path: Path) -> str:

@@ -6,13 +6,18 @@ import ctypes
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_directory
 from eq_tvm.files.whole_file import check_folder, followed
+
+Result = TypeVar("Result")
+ATTEMPTS, PAUSE = 10, 0.05  # to read a directory that is being replaced, seconds
 
 
 def check_destination(path: str | Path, kind: str, foreign: Callable[[Path], str]) -> Path:
@@ -83,6 +88,39 @@ def restore(path: Path) -> None:
     for left in left_behind(path.absolute().parent, _prefix(path)):
         _put_back(left, path)
         shutil.rmtree(left, ignore_errors=True)
+
+
+def in_one_piece(path: Path, read: Callable[[], Result]) -> Result:
+    """What `read` makes of a directory's files; again where they were replaced in between.
+
+    Raises
+    ------
+    UserError
+        They are replaced again and again.
+    """
+    for _ in range(ATTEMPTS):
+        before = _files(path)
+        try:
+            result = read()
+        except Exception:
+            if before is not None and before == _files(path):
+                raise
+            time.sleep(PAUSE)  # one directory takes another's place in two steps
+            if _files(path) is None:
+                raise
+        else:
+            if before == _files(path):
+                return result
+    raise UserError(f"{path} is replaced again and again: use a copy")
+
+
+def _files(path: Path) -> set[tuple[str | int, ...]] | None:
+    """Tells a directory's files from others at the same place; None where there is none."""
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(path)]
+    except OSError:
+        return None
+    return {(name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found}
 
 
 def _prefix(path: Path) -> str:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import typer
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
     message, fault, code = "", None, 0
     try:
+        _check_working_directory()
         code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
     except UserError as e:
         message = str(e)
@@ -50,6 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: a fault of eq_tvm, please report it ({DEBUG}=1 shows where): {told}", file=sys.stderr)
         return 1
     return code
+
+
+def _check_working_directory() -> None:
+    """Libraries end the process where there is none."""
+    try:
+        Path.cwd()
+    except OSError as e:
+        raise UserError(f"the working directory is gone ({reason(e)}): change to one that is there") from e
 
 
 def _line(message: str) -> str:

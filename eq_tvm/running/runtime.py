@@ -16,6 +16,7 @@ import numpy as np
 
 from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.artifacts import directory
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.checked import check_arrays, check_inputs
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import tvm
 
 Result = TypeVar("Result")
-ATTEMPTS, PAUSE = 10, 0.05  # to read a bundle that is being replaced, seconds
 
 
 class Model:
@@ -188,20 +188,7 @@ def in_one_piece(bundle: str | Path | Bundle, use: Callable[[Bundle], Result]) -
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     if path is None:
         raise UserError("the bundle is not written: it has no path")
-    for _ in range(ATTEMPTS):
-        before = _identity(path)
-        try:
-            result = use(bundles.read(path))
-        except Exception:
-            if before is not None and before == _identity(path):
-                raise
-            time.sleep(PAUSE)  # one directory takes another's place in two steps
-            if _identity(path) is None:
-                raise
-        else:
-            if before == _identity(path):
-                return result
-    raise UserError(f"the bundle {path} is replaced again and again: load a copy")
+    return directory.in_one_piece(path, lambda: use(bundles.read(path)))
 
 
 def load_library(path: Path) -> tvm.runtime.Module:
@@ -243,15 +230,6 @@ def check_machine(
         raise UserError(
             f"the bundle {bundle.path} is for {target['name']}; {processor} lacks {', '.join(missing)}: {remedy}"
         )
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Tells a bundle's shared object from another at the same place; None where none is."""
-    try:
-        found = (path / bundles.LIBRARY).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _take_turns_anew() -> None:

@@ -247,7 +247,9 @@ def test_a_client_and_a_board_that_stop_in_the_middle(tiny, tmp_path):
                 model.run(X)
 
 
-@pytest.mark.parametrize(("fate", "said"), [("SIGKILL", "closed the connection"), ("SIGSTOP", "did not answer in time")])
+@pytest.mark.parametrize(
+    ("fate", "said"), [("SIGKILL", "closed the connection"), ("SIGSTOP", "did not answer in time")]
+)
 def test_evaluation_on_a_board_that_is_gone_in_the_middle(fate, said, tiny, tmp_path):
     """One line, after a limited time, with what was measured before."""
     images = np.random.default_rng(1).integers(0, 256, (200, 6, 4, 3), dtype=np.uint8)
@@ -256,7 +258,9 @@ def test_evaluation_on_a_board_that_is_gone_in_the_middle(fate, said, tiny, tmp_
     with (
         Server("rpc_server", tmp_path / "log") as server,
         eq_tvm.connect(server.address, seconds=2) as board,
-        pytest.raises(UserError, match=rf"{said}.* \(while running the network\); before that, 120 images: top-1 100.00%$"),
+        pytest.raises(
+            UserError, match=rf"{said}.* \(while running the network\); before that, 120 images: top-1 100.00%$"
+        ),
     ):
         evaluate(
             tiny.path,

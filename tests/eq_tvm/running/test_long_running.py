@@ -127,7 +127,7 @@ def test_description_and_code_are_of_the_same_bundle(parallel, other, tmp_path, 
     replace(path, other.path)
     assert eq_tvm.load(stale).run(X)["y"].shape == other.outputs[0].shape
     sources += [parallel.path, other.path] * 10
-    with pytest.raises(UserError, match="is replaced again and again: load a copy"):
+    with pytest.raises(UserError, match="is replaced again and again: use a copy"):
         eq_tvm.load(path)
 
 
