@@ -18,6 +18,7 @@ import numpy as np
 
 from eq_tvm import example
 from eq_tvm.artifacts import directory
+from eq_tvm.artifacts.form import misplaced
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.preprocess import Preprocess
 
@@ -216,11 +217,12 @@ def _read(path: Path) -> Bundle:
         raise UserError(
             f"the bundle {path} has schema {schema}, newer than this eq_tvm reads ({SCHEMA}): update eq_tvm"
         )
-    try:
-        _check_files(path, description)
-        return _restore_description(path, description)
-    except (KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"the bundle {path} is damaged: {DESCRIPTION} lacks entries; compile it again") from e
+    if (place := misplaced(description)) is not None:
+        raise UserError(
+            f"the bundle {path} is damaged: in {DESCRIPTION}, {place or 'all'} is not as it should be; compile it again"
+        )
+    _check_files(path, description)
+    return _restore_description(path, description)
 
 
 def read_network(path: str | Path) -> bytes:

@@ -192,5 +192,5 @@ def test_newer_schema(tiny):
 )
 def test_damaged_description(tiny, text):
     (tiny.path / "bundle.json").write_text(text)
-    with pytest.raises(UserError, match=r"is damaged: bundle.json .*; compile it again"):
+    with pytest.raises(UserError, match=r"is damaged: .*bundle.json.*; compile it again"):
         bundles.read(tiny.path)
