@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +256,8 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def _restore_description(path: Path, description: dict[str, Any]) -> Bundle:
-    values = {name: value for name, value in description.items() if name not in ("schema", "files")}
+    known = {field.name for field in fields(Bundle)} - {"path"}
+    values = {name: value for name, value in description.items() if name in known}
     for key in ("inputs", "outputs"):
         values[key] = tuple(map(_tensor, values[key]))
     if values["preprocess"] is not None:

@@ -38,18 +38,20 @@ _KERNEL = {
     **dict.fromkeys(["macs", "multiplications", "cycles", "weight_bytes", "small_weight_bytes"], _NUMBER),
 }
 _SAMPLE = {"inputs": str, "outputs": {str: {"sha256": str, "values": [(bool, *_NUMBER)]}}}
+_FILE = {"sha256": str}
 DESCRIPTION = {
     **dict.fromkeys(["model", "model_sha256", "scheme"], str),
     **dict.fromkeys(["optimize?", "not_exported?", "model_file?"], str),
     "inputs": [_TENSOR],
     "outputs": [_TENSOR],
+    "preprocess": (None, dict),
     "calibration": (None, _CALIBRATION),
     "target": _TARGET,
     "versions": {str: str},
     "kernels": [_KERNEL],
     "constants?": dict,
     "sample?": (None, _SAMPLE),
-    "files": {str: {"sha256": str}},
+    "files": {"model.so": _FILE, "network.onnx?": _FILE, "bundle.json": _FILE},
 }
 
 

@@ -36,7 +36,7 @@ def test_what_is_missing():
 def test_every_entry_that_is_none_of_its_type_is_found_or_not_read(tiny):
     """Nothing but a UserError, whatever stands in the place of an entry."""
     description = json.loads((tiny.path / "bundle.json").read_text())
-    for name in set(description) - {"schema", "preprocess", "optimize", "not_exported", "constants", "model_file"}:
+    for name in set(description) - {"schema", "optimize", "not_exported", "constants", "model_file"}:
         for wrong in (5, [], "x", [[]], {"a": []}):
             if type(wrong) is not type(description[name]):
                 assert misplaced(copy.deepcopy(description) | {name: wrong}).startswith(name)
