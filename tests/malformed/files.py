@@ -362,6 +362,7 @@ def bundles(random: Random, folder: Path) -> list[str]:
             ["bench", "good.eqtvm", "--seconds", "0.01"],
             ["export", "good.eqtvm", "out.onnx"],
             ["analyze", "good.eqtvm"],
+            ["verify", "good.eqtvm"],
         ]
     )
 
