@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, reason
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static.axes import from_the_front
@@ -100,6 +100,12 @@ class Specializer:
 
     def visit(self, node: NodeProto, scope: dict[str, str] | None = None) -> None:
         """Evaluate, replace or keep a node whose operands have their names here; `scope` is for those in subgraphs."""
+        try:
+            self._visit(node, scope)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:  # no operands for it
+            raise self.refusal(node, f"can't be imported with these inputs and attributes: {reason(e)}") from e
+
+    def _visit(self, node: NodeProto, scope: dict[str, str] | None) -> None:
         followed = self._follow(self, from_the_front(node, self.opset, self._rank(node)))
         if followed is None:
             return
@@ -235,9 +241,9 @@ class Specializer:
             self._names += 1
         return f"{stem}:{self._names}"
 
-    def refusal(self, node: NodeProto, reason: str) -> UserError:
+    def refusal(self, node: NodeProto, what: str) -> UserError:
         """To raise: what can't be done with a node."""
-        return UserError(f"{self.path}: {described(node)} {reason}")
+        return UserError(f"{self.path}: {described(node)} {what}")
 
     def sources(self, *names: str) -> list[str]:
         """The model's inputs that tensors are computed from."""

@@ -1,8 +1,6 @@
 """A command that ends in ways that no Python code can catch: one line, an exit code, and nothing left behind."""
 
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -10,8 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from eq_tvm.artifacts import bundle as bundles
 
 COMMAND = [sys.executable, "-m", "eq_tvm"]
 # A command whose work is replaced, to end as libraries sometimes do
@@ -90,30 +86,6 @@ def test_signals_reach_the_command(tmp_path, number):
     out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (128 + number, b"") and b"Traceback" not in err
     assert list((tmp_path / "here").iterdir()) == [] and list((tmp_path / "tmp").iterdir()) == []
-
-
-@pytest.mark.parametrize("times", [4, pytest.param(100, marks=pytest.mark.exhaustive)])
-def test_kill_at_any_moment(tmp_path, times):
-    """The bundle that was there is there, the next run works, and removes what was left."""
-    moments = random.Random(17)
-    assert start_compile(tmp_path, "b").wait(300) == 0
-    start = time.monotonic()
-    assert start_compile(tmp_path, "b").wait(300) == 0
-    takes = time.monotonic() - start
-    before = bundles.read(tmp_path / "here" / "b")
-    for _ in range(times):
-        process = start_compile(tmp_path, "b")
-        time.sleep(moments.uniform(0, takes))
-        children = running_children(process)
-        process.kill()
-        process.wait()
-        while any(Path(f"/proc/{child}").exists() for child in children):  # the system ends them with their parent
-            time.sleep(0.01)
-        assert bundles.read(tmp_path / "here" / "b") == before
-    assert start_compile(tmp_path, "b").wait(300) == 0
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["b"]
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert json.loads((tmp_path / "here" / "b" / "bundle.json").read_text())["model"] == "digits"
 
 
 def start_compile(folder, output):

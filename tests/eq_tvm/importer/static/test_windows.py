@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from onnx_models import check_against_onnxruntime, write_model
 
+from eq_tvm.errors import UserError
+from eq_tvm.importer import import_onnx
+
 NONE = np.zeros(0, "float32")
 
 
@@ -62,3 +65,12 @@ def test_ceil_mode(tmp_path, operator, window, opset):
 def test_ceil_mode_that_counts_padding(tmp_path, window, opset):
     nodes = [("AveragePool", "x", "y", window | {"ceil_mode": 1, "count_include_pad": 1})]
     check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (1, 2, 12, 12)}, ["y"], opset=opset))
+
+
+@pytest.mark.parametrize("scales", [np.float32(2), np.float32([[1, 1, 2, 2]]), np.array([b"a"] * 4, object)])
+def test_scales_that_are_none(tmp_path, scales):
+    nodes = [("Resize", "x - scales", "y", {"mode": "nearest"})]
+    path = write_model(tmp_path / "m.onnx", nodes, {"x": (1, 3, 5, 7)}, ["y"], {"scales": scales})
+    with pytest.raises(UserError, match=r"Resize \(node 'n0'\)") as error:
+        import_onnx(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,99 @@
+"""Commands that are killed at any moment: the old output is there, the next run works, and removes what was left."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_models import random as random_array
+from onnx_models import write_model
+
+from eq_tvm.artifacts import bundle as bundles
+
+COMPILE = ("compile", "../net.onnx", "--calibration", "random", "--no-verify", "--output", "b")
+COMMANDS = {
+    "compile": COMPILE,
+    "tune": (*COMPILE, "--tune", "--tuning-file", "t.json"),
+    "evaluate": ("evaluate", "b", "--data", "../images.npz", "--reference", "../net.onnx"),
+    "analyze": ("analyze", "../net.onnx", "--calibration", "random", "--output", "a.json"),
+    "export": ("export", "b", "x.onnx"),
+}
+
+
+def start(folder, command):
+    for name in ("here", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "eq_tvm", *command],
+        cwd=folder / "here",
+        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill(process, moment):
+    """After so many seconds; wait until its child is gone, too, which the system ends with it."""
+    time.sleep(moment)
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    except OSError:
+        children = []
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        time.sleep(0.01)
+
+
+def outputs(folder):
+    """What is there, of what is visible; it can be read, so it is whole."""
+    readers = {
+        "b": bundles.read,
+        "t.json": lambda path: json.loads(path.read_text()),
+        "a.json": lambda path: json.loads(path.read_text()),
+        "x.onnx": Path.read_bytes,
+    }
+    names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    return {name: readers[name](folder / name) for name in names}
+
+
+SOME = [("compile", 2), ("tune", 1)]
+ALL = [pytest.param(name, 20, marks=pytest.mark.exhaustive) for name in COMMANDS]
+
+
+@pytest.mark.parametrize(("name", "times"), [*SOME, *ALL])
+def test_killed_at_any_moment(tmp_path, name, times):
+    moments = random.Random(17)
+    here, command = tmp_path / "here", COMMANDS[name]
+    weights = {"w": random_array(16, 3, 3, 3), "v": random_array(5, 16, 1, 1)}
+    nodes = [("Conv", "x w", "a", {}), ("Relu", "a", "r", {}), ("Conv", "r v", "y", {})]
+    write_model(tmp_path / "net.onnx", nodes, {"x": (1, 3, 8, 8)}, ["y"], weights)
+    np.savez(tmp_path / "images.npz", images=np.zeros((20, 8, 8, 3), np.uint8))
+    assert start(tmp_path, COMPILE).wait(300) == 0
+    start_time = time.monotonic()
+    assert start(tmp_path, command).wait(300) == 0
+    takes = time.monotonic() - start_time
+    new = outputs(here)
+    assert start(tmp_path, (*COMPILE, "--scheme", "int8")).wait(300) == 0  # in whose place the command puts another
+    for file in ("a.json", "x.onnx", "t.json"):
+        if file in new:
+            (here / file).write_text("{}")
+    old = outputs(here)
+    for _ in range(times):
+        kill(start(tmp_path, command), moments.uniform(0, takes))
+        for file, content in outputs(here).items():
+            assert content in (old[file], new[file]) or (file == "t.json" and _is_part(content, new[file]))
+    assert start(tmp_path, command).wait(300) == 0
+    assert {path.name for path in here.iterdir()} == set(new)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert outputs(here).keys() == new.keys()
+
+
+def _is_part(tuned, whole):
+    """Of what is tuned, each layer is remembered when it is found."""
+    return all(layers.keys() <= whole[processor].keys() for processor, layers in tuned.items())
