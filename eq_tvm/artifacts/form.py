@@ -11,6 +11,7 @@ _LAYER = {
     "layer": str,
     "op?": str,
     "scheme?": str,
+    "lost_channels?": int,
     **dict.fromkeys(["input_scale?", "input_scale_initial?", "cosine_before?", "cosine_after?"], (None, *_NUMBER)),
     **dict.fromkeys(["weight_scales?", "weight_scales_initial?"], (None, [_NUMBER])),
 }

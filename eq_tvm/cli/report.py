@@ -57,10 +57,10 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
     }
     if not record["calibrated"]:
         rows["calibration"] = "none: scales from random images, for measuring speed only"
-    elif cosines := sorted((r["cosine_after"], r["layer"]) for r in record["layers"] if _compared(r)):
-        worst = ", ".join(f"{name} {cosine:.4f}" for cosine, name in cosines[:WORST_LAYERS])
-        mean = np.mean([cosine for cosine, _ in cosines])
-        rows["cosine"] = f"{mean:.4f} on average over {len(cosines)} layers; lowest: {worst}"
+    elif layers := sorted(filter(_compared, record["layers"]), key=lambda layer: layer["cosine_after"]):
+        worst = ", ".join(f"{r['layer']} {r['cosine_after']:.4f}{_bound(r)}" for r in layers[:WORST_LAYERS])
+        mean = np.mean([layer["cosine_after"] for layer in layers])
+        rows["cosine"] = f"{mean:.4f} on average over {len(layers)} layers; lowest: {worst}"
     if compared := record.get("compared"):
         listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in compared.items())
         rows["compared"] = f"lowest cosine of an output or a part of one: {listed}"
@@ -91,6 +91,13 @@ def _float_rows(record: Mapping[str, Any]) -> dict[str, str]:
 def _compared(layer: Mapping[str, Any]) -> bool:
     """Whether the method that found its scales has compared its outputs."""
     return layer.get("cosine_after") is not None
+
+
+def _bound(layer: Mapping[str, Any]) -> str:
+    """What no scale can mend."""
+    lost = layer.get("lost_channels", 0)
+    way_out = f"--keep {layer['layer']}=float"
+    return f" ({lost} channels of its input are too small for a scale beside others: {way_out})" if lost else ""
 
 
 def analysis_report(result: Mapping[str, Any]) -> str:
@@ -149,6 +156,7 @@ def _layer_line(layer: Mapping[str, Any], width: int) -> str:
     return (
         f"{layer['layer']:{width}}  {layer.get('op', ''):8}{layer.get('scheme', ''):8}"
         f"{cosines.removeprefix(' -> ').removesuffix(' -> '):>17} {scales.removeprefix(' -> '):>26} {factor:>10}"
+        f"{_bound(layer)}"
     )
 
 

@@ -12,6 +12,7 @@ from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress, part_of
 from ..quantized.quantizers import check_scheme
+from .lost_channels import lost_channels
 from .widen_activations import activations_loss, groups_to_widen, loss
 
 # Improves scales and constants in place; returns the cosine of each layer's outputs with them.
@@ -101,7 +102,8 @@ class Calibration:
             problem, refined = self._near_enough(problem, found)
         else:
             refined = self._refined(problem, found, self._refining)
-        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines)
+        lost = lost_channels(problem, refined.scales)
+        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines, lost)
         return annotate(mod, problem.net, problem.points, refined.scales, problem.weight_limit)
 
     def _near_enough(self, problem: Problem, found: Found) -> tuple[Problem, Found]:

@@ -26,6 +26,8 @@ class LayerRecord:
     cosine_before, cosine_after : float, optional
         Mean cosine between the float and the quantized outputs of the layer, with all initial and with all final
         scales; None where the method does not compare outputs.
+    lost_channels : int
+        How many channels of its input are all 0 at `input_scale`, and not in the float network: see `lost_channels`.
     """
 
     layer: str
@@ -37,23 +39,31 @@ class LayerRecord:
     weight_scales_initial: list[float]
     cosine_before: float | None = None
     cosine_after: float | None = None
+    lost_channels: int = 0
 
 
 def layer_records(
-    problem: Problem, start: Scales, scales: Scales, cosines: Mapping[int, tuple[float | None, float]]
+    problem: Problem,
+    start: Scales,
+    scales: Scales,
+    cosines: Mapping[int, tuple[float | None, float]],
+    lost: Mapping[int, int],
 ) -> list[LayerRecord]:
     """One for each layer, in topological order; `cosines` before and after by the layer's node, where known."""
     net, points = problem.net, problem.points
+    unknown: tuple[float | None, float | None] = (None, None)
     return [
         LayerRecord(
-            net.nodes[i].name,
-            net.nodes[i].op,
-            problem.schemes[i],
-            float(scales.input_scale(net, points, i)),
-            scales.weights[i].tolist(),
-            float(start.input_scale(net, points, i)),
-            start.weights[i].tolist(),
-            *cosines.get(i, (None, None)),
+            layer=net.nodes[i].name,
+            op=net.nodes[i].op,
+            scheme=problem.schemes[i],
+            input_scale=float(scales.input_scale(net, points, i)),
+            weight_scales=scales.weights[i].tolist(),
+            input_scale_initial=float(start.input_scale(net, points, i)),
+            weight_scales_initial=start.weights[i].tolist(),
+            cosine_before=cosines.get(i, unknown)[0],
+            cosine_after=cosines.get(i, unknown)[1],
+            lost_channels=lost.get(i, 0),
         )
         for i in net.layers()
     ]

@@ -56,7 +56,7 @@ class Refinement:
         start = read_annotated(mod, problem)
         scales = start.copy()
         cosines = refine_scales(problem, scales, self.refine, self.progress)
-        self.record = layer_records(problem, start, scales, {i: (None, cosine) for i, cosine in cosines.items()})
+        self.record = layer_records(problem, start, scales, {i: (None, cosine) for i, cosine in cosines.items()}, {})
         return annotate(self.module, problem.net, problem.points, scales, problem.weight_limit)
 
     def refine(self, sim: Simulation, i: int) -> None:

@@ -38,6 +38,7 @@ def network(first=1.0, last=1.0, bias=0.1, between=lambda layer, activate, x: x,
                 "relu": lambda: relax.op.nn.relu(x),
                 "relu6": lambda: relax.op.clip(x, 0, 6),
                 "prelu": lambda: relax.op.nn.prelu(x, slopes, 1),
+                "silu": lambda: relax.op.nn.silu(x),
                 "none": lambda: x,
             }[activation]()
             return x if activation == "none" else emit(made, "activation")
@@ -113,6 +114,18 @@ def test_extremes(case, scheme):
 @pytest.mark.parametrize("case", ["relu, alone", "relu6, depthwise", "prelu, residual"])
 def test_channels_that_differ_by_a_million(case):
     check(ACROSS[case], "int8", "mse+")
+
+
+def test_what_no_scale_can_hold_is_said():
+    """Behind a SiLU channels have to keep their sizes; the record tells how many are lost, and a layer kept is well."""
+    mod = network(SPREAD, 1 / SPREAD.reshape(1, -1, 1, 1), 0, activation="silu")
+    records = {}
+    for name, kept in (("without", {}), ("with", {"last": "float"})):
+        _, found = pipeline.calibrate(mod, {"x": IMAGES}, scheme="int8", method="mse+", kept=kept)
+        records[name] = {record.layer: record for record in found}
+    lost = records["without"]["last"]
+    assert lost.lost_channels >= 3 and lost.cosine_after < 0.9 and records["without"]["a"].lost_channels == 0
+    assert records["with"].keys() == {"a"}
 
 
 @pytest.mark.exhaustive
