@@ -66,11 +66,21 @@ class TargetSpec:
         if self.triple is None:
             options["mcpu"], options["mattr"] = host.llvm_cpu()
         else:
-            options |= {"mtriple": self.triple, "mcpu": self.cpu, "mattr": self.attrs}
+            options |= {"mtriple": _with_vendor(self.triple), "mcpu": self.cpu, "mattr": self.attrs}
         options["cl-opt"] = X86_LLVM_OPTIONS if self.architecture == "x86_64" else ARM_LLVM_OPTIONS
         if self.triple is not None and self.triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"
         return tvm.target.Target(options)
+
+
+def _with_vendor(triple: str) -> str:
+    """As LLVM reads it, which takes the second part for the vendor, and without the fourth does not know the ABI.
+
+    On 32-bit ARM, it then calls functions of the compiler's library (from int64 to float32, for example) with numbers
+    in other registers than they look for them in.
+    """
+    first, second, *rest = [*triple.split("-"), ""]
+    return "-".join(filter(None, [first, "unknown", second, *rest])) if second == "linux" else triple
 
 
 # LLVM 22 turns short loops over bytes into masked AVX-512 stores that write too much (llvm-project issue 179489): such

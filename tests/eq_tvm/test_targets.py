@@ -144,6 +144,7 @@ def test_32_bit_arm():
         spec = get_target(name)
         attrs = spec.tvm_target().attrs
         assert (spec.architecture, attrs["mcpu"], attrs["mfloat-abi"]) == ("armv7l", cpu, "hard")
+        assert attrs["mtriple"] == "armv7l-unknown-linux-gnueabihf"  # LLVM looks for the ABI in the fourth part only
     assert "mfloat-abi" not in get_target("rpi4").tvm_target().attrs
 
 
