@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.inputs.number_kind import number_kind
 
 Arrays = dict[str, np.ndarray]
 
@@ -65,7 +66,7 @@ def in_order(results: Arrays, expected: Arrays, outputs: Iterable[TensorInfo]) -
 def _sorted_by(ours: Arrays, theirs: Arrays) -> bool:
     """Whether an output of one number for each row is sorted, and close row by row."""
     return any(
-        array.dtype.kind == "f"
+        number_kind(array.dtype) == "f"
         and array.size == len(array)
         and (np.diff(array.reshape(-1)) <= 0).all()
         and is_close(ours[name], array)
@@ -90,7 +91,7 @@ def _places(ours: np.ndarray, theirs: np.ndarray) -> list[int]:
 
 def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Of floats of one shape; infinite for others."""
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype or theirs.dtype.kind != "f" or not ours.size:
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype or number_kind(theirs.dtype) != "f" or not ours.size:
         return 0.0 if np.array_equal(ours, theirs) else float("inf")
     distance = float(np.abs(ours.astype(np.float64) - theirs).max())
     return distance if np.isfinite(distance) else float("inf")
@@ -101,7 +102,7 @@ def _error(ours: np.ndarray, theirs: np.ndarray) -> float:
         return float("inf")
     if not ours.size:
         return 0.0
-    if theirs.dtype.kind != "f":
+    if number_kind(theirs.dtype) != "f":
         return float(np.mean(ours != theirs)) / 10
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     finite = np.isfinite(theirs)

@@ -20,6 +20,7 @@ from eq_tvm.importer.names import described, graph_inputs
 from eq_tvm.importer.onnx_model import Constants, Shapes, fix_inputs, load_onnx, read_onnx
 from eq_tvm.importer.protobuf import extents
 from eq_tvm.importer.static import OURS
+from eq_tvm.inputs.number_kind import number_kind
 
 if TYPE_CHECKING:
     import tvm
@@ -148,7 +149,7 @@ def _quantizes(model: onnx.ModelProto) -> bool:
 
 def _disturbed(array: np.ndarray) -> np.ndarray:
     """Floats that differ in the last bits."""
-    if array.dtype.kind != "f":
+    if number_kind(array.dtype) != "f":
         return array
     signs = np.random.default_rng(0).choice([-1, 1], array.shape)
     return (array * (1 + _ROUNDING * signs)).astype(array.dtype)

@@ -17,6 +17,7 @@ from eq_tvm.importer.formats import onnx_file, weight_bytes
 from eq_tvm.importer.names import graph_inputs, node_name, one_line, opset
 from eq_tvm.importer.node_order import sort_nodes
 from eq_tvm.importer.padding import make_padding_explicit
+from eq_tvm.importer.sparse import densify
 from eq_tvm.importer.static import specialize
 from eq_tvm.importer.upgrade import upgrade
 from eq_tvm.importer.widen import widen
@@ -74,7 +75,8 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         sort_nodes(model.graph)
         _standardize_pairs(model)
         _check(model)
-        return onnx.inliner.inline_local_functions(model) if model.functions else model
+        densify(path, model)
+        return _without_functions(model)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX file, or truncated") from None
     except OSError as error:
@@ -85,6 +87,18 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         raise UserError(f"{path}: not a valid ONNX model: {one_line(error)}") from None
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # of external data, functions, conversion
         raise UserError(f"{path}: not a valid ONNX model: {one_line(error)}") from None
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With those that the file defines put in where they are called; but standard operators are what they are.
+
+    The standard leaves it open which goes before (ModelProto.functions), and ONNX Runtime has it so.
+    """
+    own = [f for f in model.functions if f.domain not in ("", "ai.onnx") or not onnx.defs.has(f.name)]
+    if len(own) < len(model.functions):
+        del model.functions[:]
+        model.functions.extend(own)
+    return onnx.inliner.inline_local_functions(model) if own else model
 
 
 def fix_inputs(path: str | Path, model: onnx.ModelProto, shapes: Shapes, constants: Constants) -> None:

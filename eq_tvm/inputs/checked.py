@@ -9,6 +9,7 @@ import numpy as np
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, reason
 from eq_tvm.inputs.input_form import network_input
+from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.preprocess import Preprocess
 
 
@@ -61,6 +62,6 @@ def as_array(value: object, name: str) -> np.ndarray:
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
     except Exception as e:  # whatever an object's own conversion raises
         raise UserError(f"{name} can't become an array: {reason(e)}") from e
-    if array.dtype.kind not in "biufc":
+    if number_kind(array.dtype) not in "biufc":
         raise UserError(f"{name} is {array.dtype}, but the network takes numbers")
     return array

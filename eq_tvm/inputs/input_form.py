@@ -9,6 +9,7 @@ import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.preprocess import CHANNELS, LAYOUTS, Preprocess
 
 
@@ -127,7 +128,7 @@ class InputForm:
             self._fitting(np.broadcast_to(np.float32(0), shape), name)
         values = preprocess(image)
         cast = values.astype(self.info.dtype)
-        if np.dtype(self.info.dtype).kind != "f" and not (cast == values).all():
+        if number_kind(self.info.dtype) != "f" and not (cast == values).all():
             raise UserError(
                 f"{name}: the network takes pixels as {self.info.dtype}, which can't hold what the preprocessing makes "
                 "of them: for uint8 give mean 0 and std 1, for int8 mean 128 and std 1"
@@ -188,8 +189,8 @@ def network_input(
 
 def _cast(array: np.ndarray, wanted: np.dtype, name: str) -> np.ndarray:
     """The same numbers in another dtype."""
-    kind = array.dtype.kind
-    if kind not in "biuf" or (kind == "f" and wanted.kind != "f"):
+    kind = number_kind(array.dtype)
+    if kind not in "biuf" or (kind == "f" and number_kind(wanted) != "f"):
         raise UserError(f"{name} is {array.dtype}, but the network takes {wanted}")
     if kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{name} contains NaN or infinity")

@@ -14,6 +14,7 @@ from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.data import Dataset
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
+from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.preprocess import Preprocess
 
 
@@ -146,7 +147,7 @@ class Samples:
 
 
 def _raw_pixels(form: InputForm, dataset: Dataset) -> bool:
-    floats = np.dtype(form.info.dtype).kind == "f"
+    floats = number_kind(form.info.dtype) == "f"
     images = not isinstance(dataset.images, np.ndarray) or dataset.images.dtype == np.uint8
     return form.preprocess is None and form.layout is not None and floats and images
 

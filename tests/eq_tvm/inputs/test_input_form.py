@@ -7,7 +7,10 @@ import pytest
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.inputs.checked import check_inputs
 from eq_tvm.inputs.input_form import InputForm, network_input
+from eq_tvm.inputs.number_kind import number_kind
+from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.preprocess import Preprocess
 
 RANDOM = np.random.default_rng(3)
@@ -189,3 +192,15 @@ def test_preprocessing_of_another_network(change, shape, message):
         converted(PIXELS, shape, replace(BGR, **change))
     x = RANDOM.standard_normal(shape, np.float32)
     np.testing.assert_array_equal(converted(x, shape, replace(BGR, **change)), x)  # which is none of its business
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+def test_floats_that_are_not_numpys_own(dtype):
+    info = TensorInfo("x", (1, 5), dtype)
+    numbers = random_numbers(np.random.default_rng(0), (1, 5), dtype)
+    assert number_kind(dtype) == "f" and numbers.dtype == dtype and len(np.unique(numbers)) > 2
+    for given in (numbers, numbers.astype(np.float64)):
+        (taken,) = check_inputs(given, (info,), None)
+        assert taken.dtype == dtype and (taken == numbers).all()
+    with pytest.raises(UserError, match="contains NaN or infinity"):
+        check_inputs(np.full((1, 5), np.nan).astype(dtype), (info,), None)
