@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from types import ModuleType
 
 from eq_tvm.cli.supervisor import finished, supervise
 from eq_tvm.errors import reason
@@ -23,6 +24,8 @@ def run() -> None:
 
 
 def _run() -> int:
+    hidden: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    hidden.setdefault("torch", None)  # TVM imports it wherever it is, which takes longer than all else that it does
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks; as stderr does
     try:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -85,6 +86,8 @@ def _know_quantized_operators() -> None:
 
 
 def _torch(what: str) -> Any:
+    if "torch" in sys.modules and sys.modules["torch"] is None:  # as the command line hides it
+        del sys.modules["torch"]
     try:
         import onnxscript  # noqa: F401
         import torch

@@ -3,19 +3,14 @@
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from onnx_models import random as random_array
-from onnx_models import write_model
+from commands_in_folder import COMPILE, start, write_network
 
 from eq_tvm.artifacts import bundle as bundles
 
-COMPILE = ("compile", "../net.onnx", "--calibration", "random", "--no-verify", "--output", "b")
 COMMANDS = {
     "compile": COMPILE,
     "tune": (*COMPILE, "--tune", "--tuning-file", "t.json"),
@@ -25,16 +20,16 @@ COMMANDS = {
 }
 
 
-def start(folder, command):
+def begin(folder, command):
     for name in ("here", "tmp"):
         (folder / name).mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "eq_tvm", *command],
-        cwd=folder / "here",
-        env={**os.environ, "TMPDIR": str(folder / "tmp")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return start(folder / "here", command, TMPDIR=str(folder / "tmp"))
+
+
+def finish(folder, command):
+    process = begin(folder, command)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
 
 
 def kill(process, moment):
@@ -70,26 +65,23 @@ ALL = [pytest.param(name, 20, marks=pytest.mark.exhaustive) for name in COMMANDS
 def test_killed_at_any_moment(tmp_path, name, times):
     moments = random.Random(17)
     here, command = tmp_path / "here", COMMANDS[name]
-    weights = {"w": random_array(16, 3, 3, 3), "v": random_array(5, 16, 1, 1)}
-    nodes = [("Conv", "x w", "a", {}), ("Relu", "a", "r", {}), ("Conv", "r v", "y", {})]
-    write_model(tmp_path / "net.onnx", nodes, {"x": (1, 3, 8, 8)}, ["y"], weights)
-    np.savez(tmp_path / "images.npz", images=np.zeros((20, 8, 8, 3), np.uint8))
+    write_network(tmp_path)
     old_bundle = (*COMPILE, "--scheme", "int8")
-    assert start(tmp_path, old_bundle).wait(300) == 0
-    start_time = time.monotonic()
-    assert start(tmp_path, command).wait(300) == 0
-    takes = time.monotonic() - start_time
+    finish(tmp_path, old_bundle)
+    begun = time.monotonic()
+    finish(tmp_path, command)
+    takes = time.monotonic() - begun
     new = outputs(here)
-    assert start(tmp_path, old_bundle).wait(300) == 0
+    finish(tmp_path, old_bundle)
     for file in ("a.json", "x.onnx", "t.json"):
         if file in new:
             (here / file).write_text("{}")
     old = outputs(here)
     for _ in range(times):
-        kill(start(tmp_path, command), moments.uniform(0, takes))
+        kill(begin(tmp_path, command), moments.uniform(0, takes))
         for file, content in outputs(here).items():
             assert content in (old[file], new[file]) or (file == "t.json" and _is_part(content, new[file]))
-    assert start(tmp_path, command).wait(300) == 0
+    finish(tmp_path, command)
     assert {path.name for path in here.iterdir()} == set(new)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert outputs(here).keys() == new.keys()
