@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import mimetypes
 import warnings
 import zipfile
@@ -17,6 +18,7 @@ from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, reason, system_errors
+from eq_tvm.files.regular_file import open_file
 from eq_tvm.inputs.image_files import read_image
 from eq_tvm.inputs.input_form import network_input
 from eq_tvm.preprocess import Preprocess
@@ -111,7 +113,11 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise UserError(f"can't read {path}: it is not an .npz archive")
         with archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of what is none
+            raise UserError(f"can't read {path}: {name!r} in it is no array")
+    return arrays
 
 
 def read_array(path: str | Path) -> np.ndarray:
@@ -159,7 +165,8 @@ def checked_labels(labels: np.ndarray, count: int, path: str | Path) -> np.ndarr
 def _load(path: str | Path) -> Iterator[Any]:
     """What numpy loads, with a UserError for what fails until the context ends."""
     try:
-        yield np.load(path, allow_pickle=False)
+        with open_file(path) as file:
+            yield np.load(file, allow_pickle=False)
     except UserError:
         raise
     except Exception as e:  # of a damaged file numpy and zipfile raise whatever they like
@@ -181,7 +188,7 @@ class _Files:
 
 def _read_csv(path: Path) -> Dataset:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as text:
+        with io.TextIOWrapper(open_file(path), newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text, strict=True)
             columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
             rows = [(f"{path}, line {reader.line_num}", row) for row in reader]

@@ -20,6 +20,7 @@ from eq_tvm import example
 from eq_tvm.artifacts import directory
 from eq_tvm.artifacts.form import misplaced
 from eq_tvm.errors import UserError, system_errors
+from eq_tvm.files.regular_file import read_file, read_text
 from eq_tvm.preprocess import Preprocess
 
 SCHEMA = 1
@@ -205,7 +206,7 @@ def _read(path: Path) -> Bundle:
         if not path.exists():
             raise UserError(f"no such bundle: {path}")
     try:
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads(read_text(path / DESCRIPTION))
         schema = description["schema"]
         if not isinstance(schema, int):
             raise TypeError
@@ -233,7 +234,7 @@ def read_network(path: str | Path) -> bytes:
         bundle = _read(path)
         if bundle.not_exported:
             raise UserError(f"{path} has no quantized network to export: {bundle.not_exported}")
-        return _checked(path, NETWORK, json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))["files"])
+        return _checked(path, NETWORK, json.loads(read_text(path / DESCRIPTION))["files"])
 
     return directory.in_one_piece(path, read_it)
 
@@ -244,7 +245,7 @@ def _foreign(path: Path) -> str:
     if others := [name for name in names if name not in (LIBRARY, NETWORK, DESCRIPTION)]:
         return others[0]
     try:
-        files = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))["files"]
+        files = json.loads(read_text(path / DESCRIPTION))["files"]
         return "" if LIBRARY in files and DESCRIPTION in files else DESCRIPTION
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return names[0]
@@ -280,7 +281,7 @@ def _check_files(path: Path, description: dict[str, Any]) -> None:
 def _checked(path: Path, name: str, files: dict[str, Any]) -> bytes:
     """What a file has, if that is what was noted."""
     try:
-        content = (path / name).read_bytes()
+        content = read_file(path / name)
     except OSError as e:
         raise UserError(f"the bundle {path} is incomplete: can't read {name}: {e.strerror}") from e
     if _sha256(content) != files[name]["sha256"]:

@@ -24,6 +24,7 @@ from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.boards import connection
 from eq_tvm.boards.agreed import DESCRIBE, TIME_LAYERS, versions
 from eq_tvm.errors import UserError
+from eq_tvm.files.regular_file import read_text
 from eq_tvm.running.runtime import Board, Model, check_machine, in_one_piece
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Session(Board):
             raise UserError(f"--layers on a board takes --seconds up to {SECONDS / 2:.0f}, not {seconds}")
 
         def send(description: Bundle) -> tuple[str, str]:
-            text = (Path(bundle) / bundles.DESCRIPTION).read_text(encoding="utf-8")
+            text = read_text(Path(bundle) / bundles.DESCRIPTION)
             return self._load(description).library, text
 
         library, text = in_one_piece(bundle, send)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.errors import UserError, reason, system_errors
+from eq_tvm.files.regular_file import read_text
 from eq_tvm.files.whole_file import one_writer, write_whole
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _random(parameter: tvm.tirx.Var, random: np.random.Generator) -> np.ndarray:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(read_text(file))
         if not isinstance(entries, dict) or not all(isinstance(layers, dict) for layers in entries.values()):
             raise ValueError("it is not a mapping of processors to layers")
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from eq_tvm.errors import UserError, reason
+from eq_tvm.files.regular_file import read_text
 
 
 def read_yaml(path: str | Path, what: str) -> Any:
@@ -25,7 +26,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
         It can't be read, is not valid YAML, or has a key of a mapping twice.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"can't read the {what} {path}: {reason(e)}") from e
     try:

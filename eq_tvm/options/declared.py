@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.errors import UserError
+from eq_tvm.files.regular_file import open_file
 from eq_tvm.methods import DEFAULT, HELP, METHODS
 from eq_tvm.options.option import option
 
@@ -57,7 +58,8 @@ def _named_value(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     if name and value.endswith(".npy"):
         try:
-            return name, np.load(value, allow_pickle=False)
+            with open_file(value) as file:
+                return name, np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as e:
             raise UserError(f"--constant {name}: can't read {value}: {' '.join(str(e).split())}") from e
     words = [word.strip() for word in value.strip("[]() ").split(",")]

@@ -17,6 +17,7 @@ from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
+from eq_tvm.files.regular_file import read_file, read_text
 from eq_tvm.running.runtime import Model, load
 from eq_tvm.running.sample import compare
 from eq_tvm.targets import TargetSpec, get_target
@@ -53,7 +54,7 @@ def check_bundle(path: str | Path) -> Iterator[tuple[str, str]]:
 
 def _check_files(bundle: Bundle) -> str:
     assert bundle.path is not None
-    description = json.loads((bundle.path / bundles.DESCRIPTION).read_text(encoding="utf-8"))
+    description = json.loads(read_text(bundle.path / bundles.DESCRIPTION))
     if others := sorted({file.name for file in bundle.path.iterdir()} - description["files"].keys()):
         raise UserError(f"the bundle {bundle.path} has a file that is not noted: {others[0]}")
     if not bundle.not_exported:
@@ -99,7 +100,7 @@ def _check_proofs(bundle: Bundle, annotated: tvm.IRModule) -> str:
         )
     if [kernel["kernel"] for kernel in kernels] != [kernel["kernel"] for kernel in bundle.kernels]:
         raise UserError(f"the bundle {bundle.path} notes other kernels than its network has; compile it again")
-    library = bundle.library.read_bytes()
+    library = read_file(bundle.library)
     constants = _constants(lowered)
     missing = [array for array in constants if array.tobytes() not in library]
     if missing:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from eq_tvm.artifacts import directory, linker
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError
+from eq_tvm.files.regular_file import read_text
 from eq_tvm.targets import TargetSpec
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def _foreign(path: Path) -> str:
     if others := [name for name in names if name not in (HEADER, EXAMPLE, Path(EXAMPLE).stem, *libraries[:1])]:
         return others[0]
     try:
-        if _COMPILED_BY not in (path / HEADER).read_text(encoding="utf-8"):
+        if _COMPILED_BY not in read_text(path / HEADER):
             return HEADER
         name = libraries[0].removeprefix("lib").removesuffix(".so")
-        unchanged = (path / EXAMPLE).read_text(encoding="utf-8") == source.example(name)
+        unchanged = read_text(path / EXAMPLE) == source.example(name)
     except (OSError, ValueError, IndexError):
         return names[0]
     return "" if unchanged else f"a {EXAMPLE} that was changed"

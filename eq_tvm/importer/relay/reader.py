@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from eq_tvm.errors import UserError, reason
+from eq_tvm.files.regular_file import read_file
 from eq_tvm.importer.relay.node_graph import read_module
 from eq_tvm.importer.relay.params import read_params
 from eq_tvm.importer.relay.text import parse_module
@@ -65,7 +66,7 @@ def read_relay(path: Path, params: Path | None = None) -> onnx.ModelProto:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise UserError(f"{path}: {reason(error)}") from None
 
