@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_directory
+from eq_tvm.files.leftovers import PREFIX, announce, left_behind, temporary_directory
 from eq_tvm.files.whole_file import check_folder, followed
 
 Result = TypeVar("Result")
@@ -68,6 +68,7 @@ def replacing(path: Path, kind: str) -> Iterator[Path]:
     kind : str
         As there.
     """
+    announce(path)
     with system_errors(f"write the {kind} {path}"):
         restore(path)
         with temporary_directory(path.parent, _prefix(path)) as temporary:
@@ -88,6 +89,8 @@ def restore(path: Path) -> None:
     for left in left_behind(path.absolute().parent, _prefix(path)):
         _put_back(left, path)
         shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # there is none, unless a file was to be written
+            left.unlink()
 
 
 def in_one_piece(path: Path, read: Callable[[], Result]) -> Result:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_directory
+from eq_tvm.files.leftovers import PREFIX, announce_to, left_behind, temporary_directory
 
 MEMORY = "EQ_TVM_MEMORY"  # gigabytes that a command may take; 0: as many as there are
 DEBUG = "EQ_TVM_DEBUG"  # any value: tell all that libraries print, and where an error came from
@@ -34,18 +34,19 @@ def supervise() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
     stack = ExitStack()
     scratch = _scratch(stack)
-    said, doing = os.memfd_create("stderr"), os.memfd_create("doing")
+    said, doing, places = (os.memfd_create(name) for name in ("stderr", "doing", "places"))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else, where it was ignored, nobody could wait
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
     parent = os.getpid()
     child = os.fork()
     if child:
-        _wait(child, stack, said, doing)
+        _wait(child, stack, said, doing, places)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _end_with(parent)
     if scratch is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     _silence_libraries(said)
+    announce_to(places)
     global _doing
     _doing = doing
 
@@ -141,7 +142,7 @@ def _silence_libraries(said: int) -> None:
     os.dup2(said, 2)
 
 
-def _wait(child: int, stack: ExitStack, said: int, doing: int) -> NoReturn:
+def _wait(child: int, stack: ExitStack, said: int, doing: int, places: int) -> NoReturn:
     with stack:
         while True:
             number = signal.sigwait(_FORWARDED | {signal.SIGCHLD})
@@ -152,6 +153,8 @@ def _wait(child: int, stack: ExitStack, said: int, doing: int) -> NoReturn:
             if ended:
                 break
     code = os.waitstatus_to_exitcode(status)
+    if code:
+        _tidy(places)
     libraries = _text(said)
     if code == 1 and is_of_memory(libraries):  # OpenBLAS ends the process by itself
         code = -signal.SIGKILL
@@ -164,6 +167,15 @@ def _wait(child: int, stack: ExitStack, said: int, doing: int) -> NoReturn:
     elif code == 1:
         _print(libraries)
     os._exit(code)
+
+
+def _tidy(places: int) -> None:
+    """Remove what the child left beside what it was writing."""
+    from eq_tvm.artifacts.directory import restore
+
+    for place in set(filter(None, os.pread(places, 1 << 16, 0).split(b"\0"))):
+        with suppress(OSError):
+            restore(Path(os.fsdecode(place)))
 
 
 def _killed(number: int, doing: str, libraries: str, used: int) -> int:

@@ -58,6 +58,20 @@ def left_behind(parent: Path, prefix: str) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
+def announce(destination: Path) -> None:
+    """Say beside what this process makes temporary files, for whoever waits for it, should it end in the middle."""
+    if _listener is not None:
+        os.write(_listener, os.fsencode(destination.absolute()) + b"\0")
+
+
+def announce_to(descriptor: int) -> None:
+    """Where `announce` writes from now on: paths, each with a zero behind it."""
+    global _listener
+    _listener = descriptor
+
+
+_listener: int | None = None
+
 _RANDOM = 8  # characters behind a prefix
 
 

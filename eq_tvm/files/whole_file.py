@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.leftovers import PREFIX, left_behind, temporary_file
+from eq_tvm.files.leftovers import PREFIX, announce, left_behind, temporary_file
 
 
 def check_destination(path: str | Path) -> Path:
@@ -53,6 +53,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     OSError
     """
     path = followed(path)
+    announce(path)
     prefix = f".{PREFIX}{path.name[:40]}-"
     for old in left_behind(path.parent, prefix):
         old.unlink()

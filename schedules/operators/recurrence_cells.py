@@ -45,9 +45,13 @@ class Sequence:
         return self.buffers["peepholes"][self.direction, gate * self.plan.hidden + j] * self.state("c", j)
 
     def function(self, index: int, x: Expr) -> Expr:
-        """Function f, g or h of ONNX's definition."""
+        """Function f or g of ONNX's definition, of what a gate sums."""
         clip = self.plan.clip
-        return self.plan.directions[self.direction].functions[index](x if clip is None else clipped(x, clip))
+        return self.unclipped(index, x if clip is None else clipped(x, clip))
+
+    def unclipped(self, index: int, x: Expr) -> Expr:
+        """Function h, of the state: ONNX Runtime clips gates only."""
+        return self.plan.directions[self.direction].functions[index](x)
 
     def put(self, name: str, j: Expr, value: Expr) -> tirx.Stmt:
         """Store element j of the state h or c."""
@@ -91,7 +95,7 @@ def _lstm(this: Sequence, t: Expr, j: Expr) -> list[tirx.Stmt]:
     kept = 1.0 - entered if this.plan.coupled else this.function(0, f + this.peephole(2, j))
     return [
         this.put("c", j, kept * this.state("c", j) + entered * this.function(1, c)),
-        this.put("h", j, this.function(0, o + this.peephole(1, j)) * this.function(2, this.state("c", j))),
+        this.put("h", j, this.function(0, o + this.peephole(1, j)) * this.unclipped(2, this.state("c", j))),
     ]
 
 

@@ -33,9 +33,22 @@ def _gather_nd(call: OnnxCall) -> relax.Expr:
 
 
 def _scatter_elements(call: OnnxCall) -> relax.Expr:
-    axis = _axis(call)
-    indices = _bounded(call, 1, call.shape(0)[axis])
-    return relax.op.scatter_elements(call.inputs[0], indices, call.inputs[2], axis, _reduction(call))
+    """Into the part of the data that has the indices' extents: TVM's takes them to have the data's."""
+    axis, data, shape, builder = _axis(call), call.inputs[0], call.shape(0), call.builder
+    indices = _bounded(call, 1, shape[axis])
+    extents = [n if i == axis else call.shape(1)[i] for i, n in enumerate(shape)]
+    narrow = [i for i, n in enumerate(shape) if extents[i] < n]
+
+    def part(axes: list[int], starts: list[int], ends: list[int]) -> relax.Expr:
+        return builder.emit(relax.op.strided_slice(data, axes, starts, ends)) if axes else data
+
+    corner = part(narrow, [0] * len(narrow), [extents[i] for i in narrow])
+    result = relax.op.scatter_elements(corner, indices, call.inputs[2], axis, _reduction(call))
+    for n, i in enumerate(narrow):  # whole in the axes before, and as narrow as the indices in those behind
+        behind = narrow[n + 1 :]
+        starts, ends = [extents[i], *[0] * len(behind)], [shape[i], *[extents[j] for j in behind]]
+        result = relax.op.concat([builder.emit(result), part([i, *behind], starts, ends)], axis=i)
+    return result
 
 
 def _scatter_nd(call: OnnxCall) -> relax.Expr:

@@ -111,6 +111,16 @@ def test_a_disk_that_can_not_be_written(bundle, here):
         assert run(here, "analyze", "b")[0] == 0  # reading needs no writing
 
 
+@pytest.mark.parametrize("kilobytes", [1, 30, 60])
+def test_a_library_that_ends_the_process_where_a_file_becomes_too_large(here, kilobytes):
+    """As LLVM does; nothing is left beside the output."""
+    (here / "b").mkdir()
+    command = " ".join([sys.executable, "-m", "eq_tvm", *COMPILE])
+    done = subprocess.run(["bash", "-c", f"ulimit -f {kilobytes}; {command}"], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: ")
+    assert os.listdir(here) == ["b"]
+
+
 def test_no_home(here):
     assert run(here, *COMPILE, HOME="/nowhere", XDG_CACHE_HOME="")[0] == 0
     assert "can't write the tuning file /proc/eq_tvm/tuning.json" in refused(

@@ -71,3 +71,18 @@ def test_embedding(positions, tmp_path):
     rows = (rows - rows.mean(-1, keepdims=True)) / rows.std(-1, keepdims=True) + tables[4]
     np.testing.assert_allclose(got[0][0][0], rows, 1e-4, 1e-4)
     np.testing.assert_array_equal(got[0][1], [2])
+
+
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "max"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("extents", [(1, 2, 2), (2, 2, 3), (2, 1, 4), (1, 3, 1), (2, 3, 4)])
+def test_scatter_of_fewer_rows_and_columns_than_the_data_have(tmp_path, extents, axis, reduction):
+    rng = np.random.default_rng(0)
+    extent = DATA.shape[axis]
+    if reduction == "none":  # which leaves it open what is there where an index comes twice
+        indices = np.argsort(rng.random((*extents[:axis], extent, *extents[axis + 1 :])), axis)
+        indices = indices.take(range(extents[axis]), axis)
+    else:
+        indices = rng.integers(-extent, extent, extents)
+    attributes = {"axis": axis} | ({"reduction": reduction} if reduction != "none" else {})
+    check_node(tmp_path, "ScatterElements", [DATA], [indices, random(*extents, seed=1)], **attributes)

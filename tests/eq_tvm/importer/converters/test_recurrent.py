@@ -131,6 +131,12 @@ def test_clip(path, cell):
     check_against_onnxruntime(write(path, cell, scale=2.0, clip=0.3))
 
 
+def test_clip_is_for_gates_only(path):
+    """The state may be larger than that, and what peepholes add is clipped."""
+    weights = {"c0": 3 * random(1, 1, 6, seed=5)}
+    check_against_onnxruntime(write(path, "LSTM", inputs="x w r b - h0 c0 p", scale=2.0, weights=weights, clip=0.5))
+
+
 @pytest.mark.parametrize("inputs", ["x w r b", "x w r b - h0 c0 p"])
 def test_lstm_with_coupled_gates(path, inputs):
     check_against_onnxruntime(write(path, "LSTM", inputs=inputs, input_forget=1))
