@@ -19,11 +19,12 @@ def reason(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an exception of TVM's says, without the C++ expression that was false; never empty."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    said = _CHECK.sub("", line)
+    said = "" if _INTERNAL.search(line) else _CHECK.sub("", line)
     return said or (_UNSAID if line else type(error).__name__)
 
 
 _CHECK = re.compile(r"^(?:InternalError: )?Check failed: .*?(?: is false| vs\. [^)]*\)) ?: ?")
+_INTERNAL = re.compile(r"\bir\.\w+\(|\bT\.\w+\(|span=")  # what TVM's own representation looks like
 _UNSAID = "TVM does not take it with these shapes and attributes"
 
 

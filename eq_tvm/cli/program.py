@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as e:
         message = str(e)
     except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
-        message = ": ".join(filter(None, [e.filename and str(e.filename), reason(e)]))
+        where = str(e.filename or "can't write to the standard output" * (e.errno == errno.ENOSPC))
+        message = ": ".join(filter(None, [where, reason(e)]))
     except typer.TyperException as e:
         message = e.format_message()
     except Exception as e:

@@ -8,6 +8,7 @@ files, and end with an exit code. What is left by a command that was killed as a
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import resource
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from eq_tvm.files.leftovers import PREFIX, announce_to, left_behind, temporary_directory
 
@@ -138,8 +139,18 @@ def _silence_libraries(said: int) -> None:
         stderr = os.dup(2)
     except OSError:  # there is none
         return
-    sys.stderr = os.fdopen(stderr, "w", buffering=1, errors="backslashreplace", closefd=False)
+    raw = io.BufferedWriter(_Lossy(stderr, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(raw, line_buffering=True, errors="backslashreplace")
     os.dup2(said, 2)
+
+
+class _Lossy(io.FileIO):
+    """What can't be written is lost, as on a disk that is full: there is nobody who could be told."""
+
+    def write(self, data: Any, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(memoryview(data))
 
 
 def _wait(child: int, stack: ExitStack, said: int, doing: int, places: int) -> NoReturn:

@@ -393,6 +393,8 @@ def test_as_a_program(tmp_path, monkeypatch):
     [
         (">/dev/full", 2, "error: can't write to the standard output: No space left on device\n"),
         (">&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+        ("--targets none.yaml 2>/dev/full", 2, ""),
         ("| true", 0, ""),
     ],
 )
