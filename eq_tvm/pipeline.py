@@ -227,9 +227,12 @@ def lower(
     record : list of dict
         The kernel of each convolution and dense layer.
     """
-    with target.tvm_target():
+    with target.tvm_target(), tvm.transform.PassContext(config={"relax.FuseOps.max_depth": _FUSED}):
         mod, (to_integer, *_) = _run(mod, LOWERING, Settings(target=target, choose=choose, optimize=optimize), dump)
     return mod, to_integer.record
+
+
+_FUSED = 64  # operators in a function at most: scheduling takes their number squared
 
 
 def build(mod: tvm.IRModule, target: TargetSpec, **options: Any) -> tuple[Any, list[dict[str, Any]]]:

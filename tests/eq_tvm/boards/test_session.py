@@ -120,8 +120,11 @@ def test_a_board_without_eq_tvm(tiny, tmp_path):
         np.testing.assert_array_equal(model.run(X)["y"], np.maximum(-X, 0))
         with pytest.raises(UserError, match=r"--layers: the board .* has no eq_tvm .*install it there"):
             bench_layers(tiny.path, board=board)
-        no_library = SimpleNamespace(export_library=lambda path: Path(path).write_bytes(b"no shared object"))
-        broken = write_tiny(tmp_path / "broken.eqtvm", no_library)
+
+        def export_library(path):
+            Path(path).write_bytes(b"no shared object")
+
+        broken = write_tiny(tmp_path / "broken.eqtvm", SimpleNamespace(export_library=export_library))
         with pytest.raises(UserError, match=r"the board .* fails: .*file too short.*while loading .*apache-tvm==0"):
             board.load(broken)
         # And when it hangs:
