@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TVM_NUM_THREADS", str(host.default_threads()))
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupted = _note_interrupts()
+    warnings.filterwarnings("ignore", ".*decompression bomb")  # Pillow's; larger ones are errors
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # one line, as errors are
     message, fault, code = "", None, 0
     try:

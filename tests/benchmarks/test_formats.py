@@ -37,6 +37,7 @@ def test_step_of_the_output(tmp_path):
     assert output_step(write_model(tmp_path / "b.onnx", [("Relu", "x", "y", {})], {"x": (1, 3)}, ["y"])) is None
 
 
+@pytest.mark.exhaustive
 def test_a_network_out_and_in(data, monkeypatch, capsys):
     arguments = ["formats.py", "--data", str(data), "--work", str(data / "work"), "--limit", "20", "--images", "8"]
     arguments += ["--quantized", "digits", "--schemes", "int8", "--again", "5"]
