@@ -1,0 +1,189 @@
+"use strict";
+// Draws the report from the JSON in the page: cards, the picture of the network, the table of layers, one in detail.
+
+const { bundles } = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 150, HEIGHT = 34, ACROSS = 176, DOWN = 62; // of boxes, and from one to the next
+
+/** An element with attributes and children (texts or elements). */
+function make(name, attributes = {}, ...children) {
+  const space = ["svg", "g", "rect", "path", "text", "title"].includes(name);
+  const element = space ? document.createElementNS(SVG, name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function summary(bundle) {
+  const rows = bundle.summary.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
+  return make("section", { class: "card" }, make("h2", { style: "margin-top:0" }, bundle.name), make("dl", {}, ...rows));
+}
+
+/** The network, to zoom (wheel, buttons), to move (drag) and to search. */
+function picture(bundle, choose) {
+  if (!bundle.boxes.length) return make("p", { class: "soft" }, `No picture: ${bundle.why}.`);
+  const layers = new Map(bundle.layers.map((layer) => [layer.name, layer]));
+  const at = (box) => [box.column * ACROSS, box.row * DOWN];
+  const lines = [], groups = [];
+  for (const box of bundle.boxes) {
+    const [x, y] = at(box);
+    for (const i of box.inputs) {
+      const [fromX, fromY] = at(bundle.boxes[i]);
+      const middle = (fromY + HEIGHT + y) / 2;
+      lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX} ${middle} ${x} ${middle} ${x} ${y}` }));
+    }
+    const layer = layers.get(box.name);
+    const group = make("g", { class: (box.is_float ? "float " : "") + (layer ? "layer" : "") },
+      make("rect", { x: x - WIDTH / 2, y, width: WIDTH, height: HEIGHT, rx: 6 }),
+      make("text", { x, y: y + 14 }, layer?.kernel ? `${box.op}: ${layer.kernel.split(" ")[0]}` : box.op),
+      make("text", { x, y: y + 27 }, box.name.length > 22 ? `…${box.name.slice(-21)}` : box.name),
+      make("title", {}, [box.name, box.op, layer?.kernel, box.is_float && box.op !== "input" ? "float32" : ""]
+        .filter(Boolean).join("\n")));
+    if (layer) group.addEventListener("click", () => choose(layer.name));
+    groups.push([box, group]);
+  }
+  const columns = bundle.boxes.map((box) => box.column * ACROSS), rows = bundle.boxes.map((box) => box.row);
+  const left = Math.min(...columns) - ACROSS, right = Math.max(...columns) + ACROSS;
+  const bottom = (Math.max(...rows) + 1) * DOWN;
+  const svg = make("svg", { class: "picture", role: "img", preserveAspectRatio: "xMidYMin" }, make("title", {}, `The layers of ${bundle.name}`),
+    ...lines, ...groups.map(([, group]) => group));
+  let view = [left, -20, right - left, Math.min(bottom, right - left) + 20];
+  const show = (to) => { view = to; svg.setAttribute("viewBox", view.join(" ")); };
+  const zoom = (factor, [x, y] = [view[0] + view[2] / 2, view[1] + view[3] / 2]) =>
+    show([x + (view[0] - x) * factor, y + (view[1] - y) * factor, view[2] * factor, view[3] * factor]);
+  show(view);
+  const place = (event) => {
+    const area = svg.getBoundingClientRect(), scale = Math.max(view[2] / area.width, view[3] / area.height);
+    return [view[0] + view[2] / 2 + (event.clientX - area.left - area.width / 2) * scale,
+      view[1] + (event.clientY - area.top) * scale];
+  };
+  svg.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, place(event));
+  }, { passive: false });
+  let held = null;
+  svg.addEventListener("pointerdown", (event) => { held = place(event); });
+  svg.addEventListener("pointermove", (event) => {
+    if (!held || !event.buttons) return;
+    const [x, y] = place(event);
+    show([view[0] + held[0] - x, view[1] + held[1] - y, view[2], view[3]]);
+  });
+  const search = make("input", { type: "search", placeholder: "find a layer", "aria-label": "find a layer",
+    oninput: () => {
+      const words = search.value.toLowerCase();
+      const hits = groups.filter(([box, group]) => {
+        const hit = words && `${box.name} ${box.op}`.toLowerCase().includes(words);
+        group.classList.toggle("found", Boolean(hit));
+        return hit;
+      });
+      if (hits.length) {
+        const [x, y] = at(hits[0][0]);
+        show([x - view[2] / 2, y - view[3] / 2, view[2], view[3]]);
+      }
+    } });
+  const button = (text, label, act) => make("button", { type: "button", "aria-label": label, onclick: act }, text);
+  const all = () => show([left, -20, right - left, bottom + 20]);
+  return make("div", {}, make("div", { class: "tools" }, search, button("+", "zoom in", () => zoom(1 / 1.4)),
+    button("−", "zoom out", () => zoom(1.4)), button("all", "the whole network", all)), svg);
+}
+
+/** Columns of the table: name, and what to show of a layer; `undefined` where a bundle knows nothing of it. */
+const COLUMNS = [
+  ["operator", (layer) => layer.op],
+  ["type", (layer) => layer.scheme],
+  ["cosine", (layer) => layer.cosine_after, (value) => value.toFixed(4)],
+  ["kernel", (layer) => layer.kernel],
+  ["MMACs", (layer) => layer.macs && layer.macs / 1e6, (value) => value.toFixed(2)],
+  ["kcycles, estimated", (layer) => layer.cycles && layer.cycles / 1e3, (value) => value.toFixed(1)],
+  ["µs", (layer) => layer.us, (value) => value.toFixed(1)],
+  ["kB of weights", (layer) => layer.weight_bytes && layer.weight_bytes / 1e3, (value) => value.toFixed(1)],
+];
+
+/** All layers of all bundles, to sort and to filter; the lowest cosines first. */
+function table(choose) {
+  const known = bundles.map((bundle) => new Map(bundle.layers.map((layer) => [layer.name, layer])));
+  const names = [...new Set(bundles.flatMap((bundle) => bundle.layers.map((layer) => layer.name)))];
+  const of = (which, name) => known[which].get(name) ?? {};
+  const columns = [];
+  for (const [title, value, text = String] of COLUMNS) {
+    const seen = bundles.map((_, which) => names.some((name) => value(of(which, name)) != null));
+    if (!seen.some(Boolean)) continue;
+    bundles.forEach((bundle, which) => columns.push({
+      title: bundles.length > 1 ? `${title} ${"AB"[which]}` : title,
+      value: (name) => value(of(which, name)),
+      text: (name) => { const found = value(of(which, name)); return found == null ? "" : text(found); },
+    }));
+  }
+  const head = make("tr", {}), body = make("tbody", {});
+  const filter = make("input", { type: "search", placeholder: "filter: part of a name, kernel or type",
+    "aria-label": "filter layers", oninput: () => fill() });
+  const cosine = columns.find((column) => column.title.startsWith("cosine"));
+  let order = cosine ?? { value: (name) => names.indexOf(name) }, up = true;
+  function fill() {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const compare = (a, b) => {
+      const [x, y] = [order.value(a), order.value(b)];
+      if (x == null || y == null) return (x == null) - (y == null);
+      return (typeof x === "number" ? x - y : String(x).localeCompare(String(y))) * (up ? 1 : -1);
+    };
+    const shown = names.filter((name) => {
+      const text = [name, ...columns.map((column) => column.text(name))].join(" ").toLowerCase();
+      return words.every((word) => text.includes(word));
+    }).sort(compare);
+    body.replaceChildren(...shown.map((name) => make("tr", { "data-name": name, onclick: () => choose(name) },
+      make("td", { title: name }, name), ...columns.map((column) => make("td", {}, column.text(name))))));
+  }
+  const header = (title, column) => make("th", { scope: "col" }, make("button", { type: "button", onclick: () => {
+    up = order === column ? !up : true;
+    order = column;
+    fill();
+  } }, title));
+  head.append(header("layer", { value: (name) => name }), ...columns.map((column) => header(column.title, column)));
+  fill();
+  return make("div", {}, make("div", { class: "tools" }, filter),
+    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body)));
+}
+
+/** How often each quantized value of the weights comes. */
+function histogram({ low, step, counts }) {
+  const most = Math.max(...counts), width = 600 / counts.length;
+  const bars = counts.map((count, i) => make("rect", { x: i * width, width: width * 0.9,
+    y: 120 - 115 * count / most, height: 115 * count / most }, make("title", {}, `${low + i * step}: ${count}`)));
+  const high = low + (counts.length - 1) * step;
+  const text = (x, anchor, words) => make("text", { x, y: 136, "font-size": 13, "text-anchor": anchor,
+    fill: "currentColor" }, words);
+  return make("svg", { class: "histogram", viewBox: "0 0 600 140", preserveAspectRatio: "none", role: "img" },
+    ...bars, text(0, "start", String(low)), text(600, "end", String(high)));
+}
+
+function detail(bundle, name) {
+  const layer = bundle.layers.find((each) => each.name === name);
+  if (!layer) return make("section", { class: "card" }, make("p", { class: "soft" }, `${bundle.name} has no ${name}.`));
+  const rows = [["operator", layer.op], ["type", layer.scheme], ["kept", layer.kept], ["kernel", layer.kernel],
+    ["multiply-accumulates", layer.macs?.toLocaleString("en")],
+    ["cycles, estimated", layer.cycles?.toLocaleString("en")], ["time", layer.us && `${layer.us} µs`],
+    ["scale of its input", layer.input_scale?.toPrecision(5)],
+    ["cosine", layer.cosine_after && [layer.cosine_before, layer.cosine_after].filter((value) => value != null)
+      .map((value) => value.toFixed(5)).join(" → ")],
+    ["channels that are too small for a scale", layer.lost_channels || null]];
+  const list = rows.filter(([, text]) => text != null && text !== "")
+    .flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, String(text))]);
+  const bars = layer.weights ? [make("h3", {}, "Quantized weights"), histogram(layer.weights)] : [];
+  return make("section", { class: "card" }, make("h3", {}, `${bundle.name}: ${name}`), make("dl", {}, ...list), ...bars);
+}
+
+const details = make("div", { class: "bundles", id: "details" });
+function choose(name) {
+  details.replaceChildren(...bundles.map((bundle) => detail(bundle, name)));
+  for (const row of document.querySelectorAll("tbody tr")) row.classList.toggle("chosen", row.dataset.name === name);
+  details.scrollIntoView({ behavior: "smooth", block: "nearest" });
+}
+
+const legend = bundles.length > 1 ? [make("p", { class: "soft" }, `A: ${bundles[0].name}, B: ${bundles[1].name}`)] : [];
+document.getElementById("page").append(make("h1", {}, document.title),
+  make("div", { class: "bundles" }, ...bundles.map(summary)),
+  ...bundles.flatMap((bundle) => [make("h2", {}, `Network: ${bundle.name}`), picture(bundle, choose)]),
+  make("h2", {}, "Layers"), ...legend, table(choose), details);
