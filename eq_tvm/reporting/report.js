@@ -147,16 +147,55 @@ function table(choose) {
     make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body)));
 }
 
+const WIDE = 600, HIGH = 120; // of a chart, without the words below
+
+/** A chart with words below its ends, and what `draw` makes. */
+function chart(left, right, ...drawn) {
+  const words = (x, anchor, text) => make("text", { x, y: HIGH + 16, "font-size": 13, "text-anchor": anchor,
+    fill: "currentColor" }, text);
+  return make("svg", { class: "chart", viewBox: `0 0 ${WIDE} ${HIGH + 20}`, role: "img" }, ...drawn,
+    words(0, "start", left), words(WIDE, "end", right));
+}
+
+/** Bars of counts, on a logarithmic scale; `title(i)` tells what bar i is of. */
+function bars(counts, title) {
+  const most = Math.log1p(Math.max(...counts)), width = WIDE / counts.length;
+  return counts.map((count, i) => {
+    const height = (HIGH - 5) * Math.log1p(count) / most;
+    return make("rect", { x: i * width, width: width * 0.9, y: HIGH - height, height },
+      make("title", {}, `${title(i)}: ${count}`));
+  });
+}
+
+/** A line across the chart at x of [low, high], where it is in there. */
+function mark(x, low, high, text) {
+  const at = WIDE * (x - low) / (high - low);
+  return at < 0 || at > WIDE ? [] : [make("path", { class: "mark", d: `M${at} 0V${HIGH}` }, make("title", {}, text))];
+}
+
 /** How often each quantized value of the weights comes. */
-function histogram({ low, step, counts }) {
-  const most = Math.max(...counts), width = 600 / counts.length;
-  const bars = counts.map((count, i) => make("rect", { x: i * width, width: width * 0.9,
-    y: 120 - 115 * count / most, height: 115 * count / most }, make("title", {}, `${low + i * step}: ${count}`)));
-  const high = low + (counts.length - 1) * step;
-  const text = (x, anchor, words) => make("text", { x, y: 136, "font-size": 13, "text-anchor": anchor,
-    fill: "currentColor" }, words);
-  return make("svg", { class: "histogram", viewBox: "0 0 600 140", preserveAspectRatio: "none", role: "img" },
-    ...bars, text(0, "start", String(low)), text(600, "end", String(high)));
+function weightsChart({ low, step, counts }) {
+  return chart(String(low), String(low + (counts.length - 1) * step), ...bars(counts, (i) => low + i * step));
+}
+
+/** The values of the input, with the ends of its quantized range. */
+function inputChart(layer) {
+  const [low, high] = [layer.input_low, layer.input_high], step = (high - low) / layer.input_counts.length;
+  return chart(low.toPrecision(4), high.toPrecision(4), ...bars(layer.input_counts, (i) => (low + i * step).toPrecision(4)),
+    ...layer.input_ends.flatMap((end) => mark(end, low, high, `the quantized range ends at ${end.toPrecision(5)}`)));
+}
+
+/** The similarity of the quantized input with the float one over candidate scales, the chosen one marked. */
+function similarityChart(layer) {
+  const [scales, cosines] = [0, 1].map((which) => layer.similarity.map((point) => point[which]));
+  const [low, high] = [Math.log(scales[0]), Math.log(scales.at(-1))];
+  const [least, most] = [Math.min(...cosines), Math.max(...cosines)], span = most - least || 1;
+  const points = layer.similarity.map(([scale, cosine]) => [WIDE * (Math.log(scale) - low) / (high - low),
+    HIGH - 5 - (HIGH - 15) * (cosine - least) / span]);
+  const words = (cosine) => cosine.toFixed(6);
+  return chart(`scale ${scales[0].toPrecision(4)}, cosine from ${words(least)} to ${words(most)}`,
+    scales.at(-1).toPrecision(4), make("path", { class: "curve", d: `M${points.map((point) => point.join(" ")).join("L")}` }),
+    ...mark(Math.log(layer.input_scale), low, high, `the scale that was chosen: ${layer.input_scale}`));
 }
 
 function detail(bundle, name) {
@@ -171,8 +210,12 @@ function detail(bundle, name) {
     ["channels that are too small for a scale", layer.lost_channels || null]];
   const list = rows.filter(([, text]) => text != null && text !== "")
     .flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, String(text))]);
-  const bars = layer.weights ? [make("h3", {}, "Quantized weights"), histogram(layer.weights)] : [];
-  return make("section", { class: "card" }, make("h3", {}, `${bundle.name}: ${name}`), make("dl", {}, ...list), ...bars);
+  const charts = [
+    ["Its input, and where the quantized range ends", layer.input_counts?.length > 1 && inputChart(layer)],
+    ["Similarity over scales of the input, and the one that was chosen", layer.similarity?.length && similarityChart(layer)],
+    ["Quantized weights", layer.weights && weightsChart(layer.weights)],
+  ].filter(([, drawn]) => drawn).flatMap(([title, drawn]) => [make("h3", {}, title), drawn]);
+  return make("section", { class: "card" }, make("h3", {}, `${bundle.name}: ${name}`), make("dl", {}, ...list), ...charts);
 }
 
 const details = make("div", { class: "bundles", id: "details" });

@@ -20,6 +20,8 @@ from eq_tvm.files.whole_file import write_whole
 from eq_tvm.reporting.picture import WEIGHTS, layer_of, picture
 
 HERE = Path(__file__).parent
+_RECORDED = ("op", "scheme", "cosine_before", "cosine_after", "input_scale", "lost_channels",
+             "input_low", "input_high", "input_ends", "input_counts", "similarity")  # fmt: skip
 _BARS = 128  # of a histogram at most
 
 
@@ -110,8 +112,7 @@ def _layers(bundle: Bundle, model: onnx.ModelProto | None, timed: Sequence[Mappi
         }
     record = bundle.calibration or {}
     for layer in record.get("layers", ()):
-        names = ("op", "scheme", "cosine_before", "cosine_after", "input_scale", "lost_channels")
-        rows.setdefault(layer["layer"], {"name": layer["layer"]}).update({key: layer.get(key) for key in names})
+        rows.setdefault(layer["layer"], {"name": layer["layer"]}).update({key: layer.get(key) for key in _RECORDED})
     for kept in record.get("kept") or ():
         if kept["layer"] in rows:
             rows[kept["layer"]]["kept"] = f"{kept['kind']}: {kept['reason']}"
