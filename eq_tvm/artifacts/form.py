@@ -12,6 +12,10 @@ _LAYER = {
     "op?": str,
     "scheme?": str,
     "lost_channels?": int,
+    **dict.fromkeys(["input_low?", "input_high?"], _NUMBER),
+    "input_ends?": [_NUMBER],
+    "input_counts?": [_NUMBER],
+    "similarity?": [[_NUMBER]],
     **dict.fromkeys(["input_scale?", "input_scale_initial?", "cosine_before?", "cosine_after?"], (None, *_NUMBER)),
     **dict.fromkeys(["weight_scales?", "weight_scales_initial?"], (None, [_NUMBER])),
 }

@@ -12,7 +12,7 @@ from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress, part_of
 from ..quantized.quantizers import check_scheme
-from .lost_channels import lost_channels
+from .seen_inputs import seen_inputs
 from .widen_activations import activations_loss, groups_to_widen, loss
 
 # Improves scales and constants in place; returns the cosine of each layer's outputs with them.
@@ -102,8 +102,8 @@ class Calibration:
             problem, refined = self._near_enough(problem, found)
         else:
             refined = self._refined(problem, found, self._refining)
-        lost = lost_channels(problem, refined.scales)
-        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines, lost)
+        seen = {i: each.fields() for i, each in seen_inputs(problem, refined.scales).items()}
+        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines, seen)
         return annotate(mod, problem.net, problem.points, refined.scales, problem.weight_limit)
 
     def _near_enough(self, problem: Problem, found: Found) -> tuple[Problem, Found]:

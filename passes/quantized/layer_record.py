@@ -1,7 +1,8 @@
 """What a calibration remembers of each layer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from .annotate import Scales
 from .problem import Problem
@@ -27,7 +28,10 @@ class LayerRecord:
         Mean cosine between the float and the quantized outputs of the layer, with all initial and with all final
         scales; None where the method does not compare outputs.
     lost_channels : int
-        How many channels of its input are all 0 at `input_scale`, and not in the float network: see `lost_channels`.
+        How many channels of its input are all 0 at `input_scale`, and not in the float network.
+    input_low, input_high, input_ends, input_counts, similarity
+        The rest of what is known of its input: see `SeenInput`, which has them without ``input_``. Empty where nobody
+        looked.
     """
 
     layer: str
@@ -40,6 +44,11 @@ class LayerRecord:
     cosine_before: float | None = None
     cosine_after: float | None = None
     lost_channels: int = 0
+    input_low: float = 0.0
+    input_high: float = 0.0
+    input_ends: tuple[float, float] = (0.0, 0.0)
+    input_counts: list[int] = field(default_factory=list)
+    similarity: list[tuple[float, float]] = field(default_factory=list)
 
 
 def layer_records(
@@ -47,9 +56,12 @@ def layer_records(
     start: Scales,
     scales: Scales,
     cosines: Mapping[int, tuple[float | None, float]],
-    lost: Mapping[int, int],
+    seen: Mapping[int, Mapping[str, Any]],
 ) -> list[LayerRecord]:
-    """One for each layer, in topological order; `cosines` before and after by the layer's node, where known."""
+    """One for each layer, in topological order.
+
+    By its node, where known, `cosines` has those before and after, and `seen` more of the record's fields.
+    """
     net, points = problem.net, problem.points
     unknown: tuple[float | None, float | None] = (None, None)
     return [
@@ -63,7 +75,7 @@ def layer_records(
             weight_scales_initial=start.weights[i].tolist(),
             cosine_before=cosines.get(i, unknown)[0],
             cosine_after=cosines.get(i, unknown)[1],
-            lost_channels=lost.get(i, 0),
+            **seen.get(i, {}),
         )
         for i in net.layers()
     ]
