@@ -46,6 +46,6 @@ def test_cosine_of_zero_vectors():
 def test_what_is_not_known_is_none():
     scores = Scores()
     scores.add([np.array([[1.0, 3.0]])], None, None)
-    assert scores.result() == {"top1": None, "agreement": None, "cosine": None, "n": 1}
+    assert scores.result() == {"top1": None, "top5": None, "agreement": None, "cosine": None, "n": 1}
     scores.add([np.array([[1.0, 3.0]])], 0, [np.array([[1.0, 2.0]])])
     assert (scores.top1, scores.agreement, scores.result()["n"]) == (0.0, 1.0, 2)
