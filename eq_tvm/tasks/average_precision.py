@@ -11,7 +11,7 @@ from eq_tvm.tasks.boxes import Boxes, area, intersections
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)  # intersections over unions from which on a box counts as found
 RECALLS = np.linspace(0, 1, 101)  # at which the precision is averaged
-MOST = 100  # boxes of an image and a class that count
+MOST = 100  # boxes of an image and a class that count, as COCO has it
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,21 @@ class Truth:
     crowd: np.ndarray
 
 
-def average_precision(found: Sequence[Boxes], truth: Sequence[Truth]) -> dict[str, float | None]:
+def average_precision(
+    found: Sequence[Boxes], truth: Sequence[Truth], most: int | None = MOST
+) -> dict[str, float | None]:
     """How well boxes found in some images are those that are there.
 
-    The definition of COCO's bounding boxes of any size, as pycocotools computes it: for each class and overlap, boxes by
-    falling score are matched with the free true box that they overlap most; precision, made falling, is averaged over
-    101 recalls; then the mean over classes that occur.
+    The definition of COCO's bounding boxes of any size, as pycocotools computes it: for each class and overlap, boxes
+    by falling score are matched with the free true box that they overlap most; precision, made falling, is averaged
+    over 101 recalls; then the mean over classes that occur.
+
+    Parameters
+    ----------
+    found, truth : sequence of Boxes and of Truth
+        Of each image.
+    most : int, optional
+        How many of the boxes of an image and a class count, those of the highest scores; None: all.
 
     Returns
     -------
@@ -44,19 +53,19 @@ def average_precision(found: Sequence[Boxes], truth: Sequence[Truth]) -> dict[st
         `map` over overlaps from 0.50 to 0.95, `map50` at 0.50; None where nothing is there to be found.
     """
     classes = np.unique(np.concatenate([each.classes[~each.crowd] for each in truth]))
-    rows = [_of_class(number, found, truth) for number in classes]
+    rows = [_of_class(number, found, truth, most) for number in classes]
     if not rows:
         return {"map": None, "map50": None}
     precisions = np.mean(rows, axis=0)
     return {"map": float(precisions.mean()), "map50": float(precisions[0])}
 
 
-def _of_class(number: int, found: Sequence[Boxes], truth: Sequence[Truth]) -> np.ndarray:
+def _of_class(number: int, found: Sequence[Boxes], truth: Sequence[Truth], most: int | None) -> np.ndarray:
     """Average precision (10,) at each overlap."""
     scores, right, ignored, there = [], [], [], 0
     for boxes, true in zip(found, truth, strict=True):
         boxes = boxes[boxes.classes == number]
-        boxes = boxes[np.argsort(-boxes.scores, kind="stable")[:MOST]]
+        boxes = boxes[np.argsort(-boxes.scores, kind="stable")[:most]]
         of_class = true.classes == number
         corners, crowd = true.corners[of_class], true.crowd[of_class]
         matched = _matched(boxes, corners, crowd)

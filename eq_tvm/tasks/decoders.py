@@ -35,7 +35,7 @@ def yolo(outputs: Sequence[np.ndarray], _size: Size) -> Boxes:
 
 
 def yolox(outputs: Sequence[np.ndarray], size: Size) -> Boxes:
-    """(1, A, 5 + classes): centers from the cell and logarithms of sizes, both in cells; an object's score, classes'."""
+    """(1, A, 5 + classes): centers from the cell and logarithms of sizes, in cells; scores of an object, of classes."""
     result = outputs[0][0]
     places, strides = cells(size, YOLO_STRIDES, offset=0)
     boxes = np.concatenate([result[:, :2] * strides + places, np.exp(result[:, 2:4]) * strides], axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.tasks.annotations import Annotations, read_annotations, read_label_image
-from eq_tvm.tasks.average_precision import Truth, average_precision
+from eq_tvm.tasks.average_precision import MOST, Truth, average_precision
 from eq_tvm.tasks.boxes import Boxes, best
 from eq_tvm.tasks.decoders import DECODERS, Size
 from eq_tvm.tasks.labels import by_category, read_labels
@@ -110,7 +110,8 @@ class _BoxJudge:
         return Boxes(found.corners, found.scores, ours)[known]
 
     def result(self) -> dict[str, float | None]:
-        return average_precision(self._found, self._truth) if self._truth else {"map": None, "map50": None}
+        most = None if self._annotations is None else MOST  # the float network may find more
+        return average_precision(self._found, self._truth, most) if self._truth else {"map": None, "map50": None}
 
 
 def _ids(annotations: Annotations, task: str, labels: str | Path | None) -> dict[int, int]:

@@ -12,8 +12,8 @@ def mask(output: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     output : np.ndarray
-        Of one image: scores (1, C, H, W), whose highest counts; with one channel probabilities, above 0.5 of class 1,
-        or where some are not from 0 to 1 logits, above 0; or integers or truth values (1, H, W) or (1, 1, H, W): classes.
+        Of one image. Scores (1, C, H, W), whose highest counts; of one channel probabilities, above 0.5 of class 1, or
+        where some are not from 0 to 1 logits, above 0. Integers or truth values (1, H, W) or (1, 1, H, W) are classes.
     """
     if output.dtype.kind in "iub":
         return output.reshape(output.shape[-2:]).astype(np.int64)
