@@ -26,11 +26,11 @@ def yolo(outputs: Sequence[np.ndarray], _size: Size) -> Boxes:
     W), are prototypes of masks: the last M of the first output, which are not classes, are left out.
     """
     first = outputs[0][0]
+    if len(first) == 4 and len(outputs) > 1 and outputs[1].ndim == 3:
+        return _best_class(_corners(first.T), outputs[1][0].T)
     if first.shape[0] > first.shape[1]:
         scores = first[:, 4:5] * first[:, 5 : first.shape[1] - _mask_coefficients(outputs)]
         return _best_class(_corners(first[:, :4]), scores)
-    if first.shape[0] == 4:
-        return _best_class(_corners(first.T), outputs[1][0].T)
     return _best_class(_corners(first[:4].T), first[4 : len(first) - _mask_coefficients(outputs)].T)
 
 
