@@ -54,6 +54,8 @@ def compare(
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line for each network, with the columns that say something of one at least."""
+    if any("map" in row for row in rows):  # decisions between the numbers of boxes say nothing
+        rows = [{key: value for key, value in row.items() if key != "agreement"} for row in rows]
     columns = {title: form for title, form in _COLUMNS.items() if any(row.get(form[0]) is not None for row in rows)}
     cells = [list(columns), *([_cell(row, *form) for form in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -29,7 +29,7 @@ def draw_boxes(image: np.ndarray, found: Boxes, names: Sequence[str]) -> Image.I
     thick = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(10, round(min(picture.size) / 30)))
     for i in reversed(range(len(found))):
-        inside = np.clip(found.corners[i], 0, np.array(picture.size * 2) - 1)
+        inside = np.clip(np.rint(found.corners[i]), 0, np.array(picture.size * 2) - 1)
         left, top, right, bottom = map(float, inside)
         colour = color(int(found.classes[i]))
         canvas.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=thick)
