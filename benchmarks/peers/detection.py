@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eq_tvm.tasks.boxes import Boxes, best, overlaps
-from eq_tvm.tasks.decoders import ssd
+from eq_tvm.tasks.priors import decoded_by_priors
 
 WIDTH, HEIGHT = 320, 240
 LEAST_SCORE, SUPPRESSED, MATCHED = 0.7, 0.3, 0.5  # the latter two are intersections over unions
@@ -16,7 +16,8 @@ def detect(scores: np.ndarray, boxes: np.ndarray) -> Boxes:
 
     Priors of a score above 0.7 are taken, best first, but not those that cover a better one too much.
     """
-    return best(ssd([scores[None], boxes[None]], (HEIGHT, WIDTH)), LEAST_SCORE, SUPPRESSED)
+    corners = decoded_by_priors(boxes, (HEIGHT, WIDTH))
+    return best(Boxes(corners, scores[:, 1], np.zeros(len(scores), np.int64)), LEAST_SCORE, SUPPRESSED)
 
 
 def compare(found: list[Boxes], expected: list[Boxes]) -> dict[str, float | int]:

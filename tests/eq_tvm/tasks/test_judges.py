@@ -84,13 +84,13 @@ def test_against_the_float_network(name):
 
 def test_masks(tmp_path):
     scores = np.zeros((1, 2, 64, 32), np.float32)
-    scores[0, 1, :32] = 1
+    scores[0, 1, :32] = scores[0, 0, 32:] = 1
     Image.fromarray(np.repeat(np.uint8([[1, 0]]), [64, 64], axis=1).T.repeat(64, axis=1)).save(tmp_path / "a.png")
     judging = judge([scores], annotations=tmp_path)  # of twice the size
     judging.add("x/a.jpg", (128, 64), [scores], None)
     assert judging.result() == {"miou": 1}
     judging = judge([scores], has_reference=True)
-    judging.add("", SIZE, [scores], [1 - scores])
+    judging.add("", SIZE, [scores], [scores[:, ::-1]])
     assert judging.result() == {"miou": 0}
 
 
