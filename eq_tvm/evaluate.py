@@ -15,6 +15,7 @@ from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import Runner, load_float
 from eq_tvm.running.runtime import Board, load
 from eq_tvm.scores import Scores
+from eq_tvm.tasks.judges import Judge, judge_for
 
 if TYPE_CHECKING:
     from eq_tvm.passes import Progress
@@ -27,6 +28,9 @@ def evaluate(
     preprocess: Preprocess | str | Path | None = None,
     reference: str | Path | None = None,
     limit: int | None = None,
+    task: str | None = None,
+    annotations: str | Path | None = None,
+    labels: str | Path | None = None,
     board: Board | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float | int | None]:
@@ -44,6 +48,14 @@ def evaluate(
         The float network to compare with.
     limit : int, optional
         Only the first so many images.
+    task : str, optional
+        One of `eq_tvm.tasks.recognize.TASKS`. By default what the outputs' shapes say.
+    annotations : str or Path, optional
+        What is in the images: COCO's json for detectors, a directory of label images (as `read_label_image` takes them)
+        for networks that segment. Both are compared with the reference otherwise.
+    labels : str or Path, optional
+        Names of a detector's classes, as `read_labels` takes them, by which they are found in the annotations. By
+        default they are the categories in the order of their ids.
     board : Board, optional
         Where to run the bundle instead of this machine, which runs the reference; `eq_tvm.connect` gives one.
     progress : callable (done 0..1, message), optional
@@ -52,9 +64,11 @@ def evaluate(
     -------
     dict
         `top1`: share of images whose highest output is the label's (None without labels, or where the first output is
-        not one vector of scores). `agreement`: share of those decisions that the reference makes too; where the first
+        not one vector of scores), and `top5`: for which that is among the five highest (None with five classes or
+        fewer). `agreement`: share of those decisions that the reference makes too; where the first
         output is a list of score vectors, over all of them. `cosine`: mean cosine similarity of all outputs to the
-        reference's. Both None without a reference. `n`: the number of images.
+        reference's. Both None without a reference. `n`: the number of images. For detectors, against annotations or
+        else the reference's boxes, `map` and `map50`: see `average_precision`. For networks that segment `miou`.
     """
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)
@@ -68,32 +82,91 @@ def evaluate(
     original = None if reference is None else load_float(reference, preprocess, runner.inputs, constants)
     if original and [(i.shape, i.dtype) for i in original.inputs] != [(i.shape, i.dtype) for i in runner.inputs]:
         raise UserError(f"{reference} is not the float network of {model}: its inputs have other shapes or dtypes")
+    return measure(
+        runner,
+        samples,
+        original,
+        names=(str(model), str(reference)),
+        limit=limit,
+        task=task,
+        annotations=annotations,
+        labels=labels,
+        progress=progress,
+    )
 
+
+def measure(
+    runner: Runner,
+    samples: Samples,
+    original: Runner | None,
+    *,
+    names: tuple[str, str],
+    limit: int | None = None,
+    task: str | None = None,
+    annotations: str | Path | None = None,
+    labels: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float | int | None]:
+    """What `evaluate` returns, of networks that are loaded; `names` are for messages."""
     n = min(len(samples), max(1, (limit or len(samples) * samples.images_each) // samples.images_each))
     scores = Scores()
+    judge: Judge | None = None
     for i in range(n):
         try:
             outputs, expected = _run(samples[i], runner, original)
-            if expected and [e.shape for e in expected] != [o.shape for o in outputs]:
-                raise UserError(f"{reference} is not the float network of {model}: its outputs have other shapes")
-            scores.add(outputs, samples.labels(i), expected, samples.images_each)
+            if expected and [e.shape for e in expected] != [o.shape for o in outputs.values()]:
+                raise UserError(f"{names[1]} is not the float network of {names[0]}: its outputs have other shapes")
+            scores.add(list(outputs.values()), samples.labels(i), expected, samples.images_each)
+            if i == 0:  # float networks do not say before what their outputs are
+                judge = judge_for(
+                    _of_one_image(outputs, samples),
+                    samples.image_size,
+                    task=task,
+                    annotations=annotations,
+                    labels=labels,
+                    has_reference=original is not None,
+                )
+            if judge:
+                _judge(judge, samples, i, list(outputs.values()), expected)
         except UserError as e:  # such as a board that is gone, after hours
             raise UserError(f"{e}; before that, {scores.in_words()}" if i else str(e)) from e
         if progress:
             progress((i + 1) / n, f"{(i + 1) * samples.images_each} of {n * samples.images_each} images")
     samples.warn_of_raw_pixels()
-    return scores.result()
+    return scores.result() | (judge.result() if judge else {})
 
 
 def _run(
     inputs: dict[str, np.ndarray], runner: Runner, original: Runner | None
-) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+) -> tuple[dict[str, np.ndarray], list[np.ndarray] | None]:
     """The outputs, and the reference's."""
-    outputs = list(runner.run(inputs).values())
+    outputs = runner.run(inputs)
     if original is None:
         return outputs, None
     named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
-    return _with_all_rows(outputs, list(original.run(dict(named)).values()), runner.outputs)
+    ours, theirs = _with_all_rows(list(outputs.values()), list(original.run(dict(named)).values()), runner.outputs)
+    return dict(zip(outputs, ours, strict=True)), theirs
+
+
+def _of_one_image(outputs: dict[str, np.ndarray], samples: Samples) -> list[TensorInfo]:
+    each = samples.images_each
+    return [
+        TensorInfo(name, (1, *output.shape[1:]) if each > 1 else output.shape, str(output.dtype))
+        for name, output in outputs.items()
+    ]
+
+
+def _judge(
+    judge: Judge, samples: Samples, index: int, outputs: list[np.ndarray], expected: list[np.ndarray] | None
+) -> None:
+    """Let each image of a sample be judged."""
+    for k, (name, size) in enumerate(samples.images(index)):
+        ours, theirs = (
+            results if results is None or samples.images_each == 1 else [result[k : k + 1] for result in results]
+            for results in (outputs, expected)
+        )
+        assert ours is not None
+        judge.add(name, size, ours, theirs)
 
 
 def _is_bundle(model: str | Path) -> bool:

@@ -13,6 +13,7 @@ class Scores:
     def __init__(self) -> None:
         self._count = 0
         self._correct: list[float] = []
+        self._among_five: list[float] = []
         self._agreeing: list[float] = []
         self._cosines: list[float] = []
 
@@ -35,6 +36,7 @@ class Scores:
         if labels is not None and decisions.size == images:
             _check_labels(labels, outputs[0].size // images)
             self._correct += (decisions == labels).astype(float).tolist()
+            self._among_five += _among_highest(outputs[0], labels, images)
         if expected:
             if decisions.size:
                 self._agreeing.append(float(np.mean(decisions == _decisions(expected[0], images))))
@@ -46,23 +48,44 @@ class Scores:
         return _mean(self._correct)
 
     @property
+    def top5(self) -> float | None:
+        """The same for the five highest; None also with five classes or fewer."""
+        return _mean(self._among_five)
+
+    @property
     def agreement(self) -> float | None:
         """Share of decisions that the reference makes, too; None without a reference."""
         return _mean(self._agreeing)
 
     def result(self) -> dict[str, float | int | None]:
         """As `eq_tvm.evaluate.evaluate` returns it."""
-        return {"top1": self.top1, "agreement": self.agreement, "cosine": _mean(self._cosines), "n": self._count}
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "agreement": self.agreement,
+            "cosine": _mean(self._cosines),
+            "n": self._count,
+        }
 
     def in_words(self) -> str:
         """The same in one line."""
-        top1, agreement, cosine, count = self.result().values()
+        top1, _, agreement, cosine, count = self.result().values()
         words = [
             top1 is not None and f"top-1 {top1:.2%}",
             agreement is not None and f"agreement {agreement:.2%}",
             cosine is not None and f"cosine {cosine:.6f}",
         ]
         return f"{count} images: {', '.join(word for word in words if word) or 'no scores'}"
+
+
+def _among_highest(output: np.ndarray, labels: np.ndarray | int, images: int, count: int = 5) -> list[float]:
+    """Whether each image's label is among so many highest scores; of equal ones the first classes are the highest."""
+    scores = output.reshape(images, -1)
+    if scores.shape[1] <= count:
+        return []
+    highest = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :count]
+    found: list[float] = (highest == np.reshape(labels, (-1, 1))).any(axis=1).astype(float).tolist()
+    return found
 
 
 def _check_labels(labels: np.ndarray | int, classes: int) -> None:

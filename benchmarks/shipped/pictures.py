@@ -141,7 +141,7 @@ def _faces() -> list[tuple[Path, tuple[float, ...]]]:
         pixels = (255 * _pixels(image, (detection.HEIGHT, detection.WIDTH)) - 127) / 128
         scores, boxes = session.run(None, {"input": pixels.transpose(2, 0, 1)[None].astype("float32")})
         scale = np.tile([image.width / detection.WIDTH, image.height / detection.HEIGHT], 2)
-        found += [(path, tuple(box * scale)) for box in detection.detect(scores[0], boxes[0]).boxes]
+        found += [(path, tuple(box * scale)) for box in detection.detect(scores[0], boxes[0]).corners]
     return found
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eq_tvm.tasks.boxes import best
+from eq_tvm.tasks.decoders import DECODERS, Decoder
 from shipped import boxes
 from shipped.package import Shipped
 
@@ -27,13 +29,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), np.finfo("float64").tiny))
 
 
-def _boxes(decode: boxes.Decode) -> Callable[[Outputs, Outputs, Shipped], Score]:
+def _boxes(decode: Decoder) -> Callable[[Outputs, Outputs, Shipped], Score]:
     """The share of float32's boxes that are found, and how many others, in parts of them."""
 
     def measure(ours: Outputs, theirs: Outputs, network: Shipped) -> Score:
         size = next(iter(network.shapes.values()))[2:]
         found, expected = (
-            [boxes.found(decode([part[i] for part in parts], size), network.above) for i in range(len(parts[0]))]
+            [best(decode([part[i] for part in parts], size), network.above) for i in range(len(parts[0]))]
             for parts in (ours, theirs)
         )
         pairs = sum(boxes.pairs(*both) for both in zip(found, expected, strict=True))
@@ -116,7 +118,7 @@ def _share(equal, what: str) -> Score:
 
 
 TASKS: dict[str, Callable[[Outputs, Outputs, Shipped], Score]] = {
-    **{f"boxes of {name}": _boxes(decode) for name, decode in boxes.DECODERS.items()},
+    **{f"boxes of {name}": _boxes(decode) for name, decode in DECODERS.items()},
     "text": _text,
     "mask": _mask,
     "class": _class,

@@ -14,6 +14,7 @@ import typer
 
 from eq_tvm.cli.board_options import Key, Rpc, Tracker
 from eq_tvm.cli.declared import changed, takes
+from eq_tvm.cli.task_options import Labels, TaskName
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, write_whole
 from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
@@ -101,7 +102,8 @@ def analyze(
 
 @app.command(
     epilog=_examples(
-        "run net-native.eqtvm --input cat.jpg dog.jpg",
+        "run net-native.eqtvm --input cat.jpg dog.jpg --labels imagenet",
+        "run detector-native.eqtvm --input street.jpg --labels coco --draw found.png",
         "run net-native.eqtvm --input x.npz --output y.npz",
         "run net-rpi4.eqtvm --input cat.jpg --rpc raspberrypi.local:9090",
     )
@@ -115,6 +117,12 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write all outputs there.")] = None,
     top: Annotated[int, typer.Option(metavar="N", help="How many of the highest scores to print.")] = 5,
+    labels: Labels = None,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what is found on the image: boxes, masks, classes.")
+    ] = None,
+    task: TaskName = None,
+    above: Annotated[float, typer.Option(metavar="SCORE", help="Show boxes with a score above this.")] = 0.25,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -125,6 +133,7 @@ def run(
     from eq_tvm.cli.inputs import read_inputs
     from eq_tvm.cli.report import top_report
     from eq_tvm.data import write_arrays
+    from eq_tvm.inputs.input_form import InputForm
     from eq_tvm.running.runtime import load
 
     files = [*(input or []), *(more or [])]
@@ -135,12 +144,18 @@ def run(
     if output is not None:
         check_destination(output)
     _without_compiler()
+    shown = None
+    if labels is not None or draw is not None or task is not None:
+        from eq_tvm.cli.shown import Shown
+
+        shown = Shown(files, draw=draw, labels=labels, task=task, above=above, top=top)
     results = []
     with _board(rpc, tracker, key) as board:
         model = load(bundle, board=board)
         for name, inputs in read_inputs(files, model.inputs, model.preprocess):
             results.append(model.run(inputs))
-            print(top_report(name, results[-1], top))
+            form = InputForm(model.inputs[0], model.preprocess)
+            print(shown.text(name, results[-1], form) if shown else top_report(name, results[-1], top))
     if output is not None:
         joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
         with system_errors(f"write {output}"):
@@ -151,6 +166,7 @@ def run(
     epilog=_examples(
         "evaluate net-native.eqtvm --data images.csv --reference net.onnx",
         "evaluate net.onnx --data images/ --json",
+        "evaluate detector-native.eqtvm --data images/ --annotations instances.json --labels coco",
         "evaluate net-rpi4.eqtvm --data images.csv --tracker 192.168.0.2:9190 --key rpi4",
     )
 )
@@ -171,12 +187,20 @@ def evaluate(
         Path | None, typer.Option(metavar="MODEL", help="The float32 network to compare with.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json|DIR", help="Boxes of a detector as COCO's json, or a directory of label images."
+        ),
+    ] = None,
+    labels: Labels = None,
+    task: TaskName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
 ) -> None:
-    """Measure top-1 accuracy, and how closely a network follows its float32 reference."""
+    """Measure accuracy (top-1, mAP, mIoU), and how closely a network follows its float32 reference."""
     from eq_tvm.cli.progress import show_progress
     from eq_tvm.cli.report import evaluation_report
     from eq_tvm.evaluate import evaluate
@@ -193,6 +217,9 @@ def evaluate(
             preprocess=preprocess,
             reference=reference,
             limit=limit,
+            task=task,
+            annotations=annotations,
+            labels=labels,
             board=board,
             progress=progress,
         )

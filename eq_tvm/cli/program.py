@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from eq_tvm import host
-from eq_tvm.cli import report_command  # noqa: F401  (adds a command)
+from eq_tvm.cli import compare_command, report_command  # noqa: F401  (they add their commands)
 from eq_tvm.cli.commands import app
 from eq_tvm.cli.supervisor import DEBUG, allow_more, is_of_memory
 from eq_tvm.errors import UserError, reason

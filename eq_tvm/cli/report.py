@@ -202,16 +202,30 @@ def layers_report(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def evaluation_report(result: Mapping[str, float | int | None]) -> str:
     """Accuracy and closeness to the reference."""
-    top1, agreement, cosine = (result[key] for key in ("top1", "agreement", "cosine"))
+    top1, top5, agreement, cosine = (result[key] for key in ("top1", "top5", "agreement", "cosine"))
     none = "no --reference" if cosine is None else "the first output decides nothing"
-    return _aligned(
-        {
-            "images": str(result["n"]),
-            "top-1": "no labels, or no scores" if top1 is None else f"{top1:.2%}",
-            "agreement": f"{agreement:.2%} with the float32 reference" if agreement is not None else none,
-            "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
-        }
-    )
+    rows = {
+        "images": str(result["n"]),
+        "top-1": "no labels, or no scores" if top1 is None else f"{top1:.2%}",
+        "agreement": f"{agreement:.2%} with the float32 reference" if agreement is not None else none,
+        "cosine": "no --reference" if cosine is None else f"{cosine:.6f} with the float32 reference",
+    }
+    if "map" in result:  # decisions between the numbers of boxes say nothing
+        del rows["top-1"], rows["agreement"]
+    if top5 is not None:
+        rows["top-1"] += f", top-5 {top5:.2%}"
+    for key, (name, nothing) in _OF_TASKS.items():
+        if key in result:
+            value = result[key]
+            rows[name] = nothing if value is None else f"{value:.4f}"
+    return _aligned(rows)
+
+
+_OF_TASKS = {
+    "map": ("mAP", "there is nothing to be found"),
+    "map50": ("mAP at 0.50", "there is nothing to be found"),
+    "miou": ("mIoU", "there are no pixels"),
+}
 
 
 def targets_report(targets: Mapping[str, TargetSpec]) -> str:

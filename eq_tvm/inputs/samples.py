@@ -136,6 +136,28 @@ class Samples:
         return None if dataset.labels is None else dataset.labels[index * form.count : (index + 1) * form.count]
 
     @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the first input; None where it takes no images."""
+        form = self.parts[0][0]
+        if form.layout is None:
+            return None
+        return form.info.shape[form.layout.index("H")], form.info.shape[form.layout.index("W")]
+
+    def images(self, index: int) -> list[tuple[str, tuple[int, int]]]:
+        """The name of each image of a sample, with the height and width that it had before preprocessing.
+
+        Only where the first input takes images.
+        """
+        form, dataset = self.parts[0]
+        assert self.image_size is not None
+        found = []
+        for number in range(index * form.count, (index + 1) * form.count):
+            image = dataset.images[number]
+            size = (image.shape[0], image.shape[1]) if image.dtype == np.uint8 and image.ndim == 3 else self.image_size
+            found.append((dataset.names[number], size))
+        return found
+
+    @property
     def images_each(self) -> int:
         """How many images a sample has: the network's batch."""
         return self.parts[0][0].count

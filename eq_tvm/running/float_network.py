@@ -37,6 +37,7 @@ def load_float(
     preprocess: Preprocess | None = None,
     inputs: tuple[TensorInfo, ...] = (),
     constants: Mapping[str, Any] | None = None,
+    threads: int | None = None,
 ) -> Runner:
     """An ONNX file, ready to run in float32 on this machine.
 
@@ -48,6 +49,8 @@ def load_float(
         Of the network that it is to be compared with: what is dynamic in the file gets its extents.
     constants : mapping of input name to value, optional
         Inputs that always have this value.
+    threads : int, optional
+        Of ONNX Runtime; by default as `eq_tvm.host.default_threads` says.
     """
     _onnx_file(path)
     engine = float_engine()
@@ -55,7 +58,7 @@ def load_float(
         raise UserError(f"nothing can run {path}: pip install onnxruntime, or unset TVM_USE_RUNTIME_LIB to compile it")
     if engine == "eq_tvm float32":
         return compile_float(path, preprocess, {info.name: info.shape for info in inputs}, constants)
-    return _OnnxRuntime(path, preprocess, inputs, constants or {})
+    return _OnnxRuntime(path, preprocess, inputs, constants or {}, threads or host.default_threads())
 
 
 class Runner(Protocol):
@@ -105,11 +108,12 @@ class _OnnxRuntime:
         preprocess: Preprocess | None,
         compared: tuple[TensorInfo, ...],
         constants: Mapping[str, Any],
+        threads: int,
     ):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = host.default_threads()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # Between images its threads would keep the cores busy that the bundle's threads need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -6,20 +6,16 @@ import pytest
 from eq_tvm import data
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running.float_network import load_float
+from eq_tvm.tasks.boxes import Boxes
 from peers import detection
-from peers.detection import Faces
 
 
 def faces(*found):
-    return Faces(np.float32([box for box, _ in found]).reshape(-1, 4), np.float32([score for _, score in found]))
+    corners = np.float32([box for box, _ in found]).reshape(-1, 4)
+    return Boxes(corners, np.float32([score for _, score in found]), np.zeros(len(found), np.int64))
 
 
 LEFT, RIGHT = [0, 0, 10, 10], [100, 0, 120, 20]
-
-
-def test_overlap_is_intersection_over_union():
-    boxes = np.float32([LEFT, RIGHT])
-    np.testing.assert_allclose(detection.overlaps(boxes, np.float32([[5, 0, 15, 10], LEFT])), [[1 / 3, 1], [0, 0]])
 
 
 def test_pairs_overlap_by_half_and_each_face_has_one():
@@ -51,8 +47,8 @@ def test_detector_finds_faces_in_photos(shared_data):
         found.append(detection.detect(scores[0], boxes[0]))
     assert anchors == 694  # as the manifest says
     assert [len(f.scores) for f in found[:2]] == [4, 1]  # and so many people, the first four from left to right:
-    centers = np.sort((found[0].boxes[:, 0] + found[0].boxes[:, 2]) / 2)
+    centers = np.sort((found[0].corners[:, 0] + found[0].corners[:, 2]) / 2)
     np.testing.assert_allclose(centers, [54, 111, 189, 240], atol=4)
     for f in found:
-        mutual = detection.overlaps(f.boxes, f.boxes)
+        mutual = detection.overlaps(f.corners, f.corners)
         assert (mutual[~np.eye(len(mutual), dtype=bool)] <= detection.SUPPRESSED).all()

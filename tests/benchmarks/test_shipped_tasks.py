@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from detector_outputs import OUTPUTS
 
+from eq_tvm.tasks.boxes import Boxes
 from shipped import boxes
 from shipped.package import Shipped
 from shipped.tasks import TASKS, cosine
@@ -66,61 +68,18 @@ def test_pitch_counts_where_one_has_any():
     assert text == "66.7 % of 3 frames" and not met
 
 
-# One box of 20 x 10 pixels around (16, 40), of class 1 of 2, as each kind of network says it of a 64 x 32 image.
-BOX = [6, 35, 26, 45]
-
-
-def _yolo():
-    return [np.array([[[16.0, 5], [40, 5], [20, 2], [10, 2]]]), np.array([[[0.1, 0], [0.9, 0]]])]
-
-
-def _yolox():
-    result = np.zeros((1, 8 * 4 + 4 * 2 + 2, 7))
-    result[0, 4 * 4 + 1] = [16 / 8 - 1, 40 / 8 - 4, np.log(20 / 8), np.log(10 / 8), 1, 0.1, 0.9]  # row 4, column 1
-    return [result]
-
-
-def _picodet():
-    sizes = [8 * 4, 4 * 2, 2, 1]
-    scores, odds = [np.zeros((1, size, 2)) for size in sizes], [np.zeros((1, size, 4 * 4)) for size in sizes]
-    odds[0] -= 50
-    scores[0][0, 5 * 4 + 1] = [0.1, 0.9]  # around (12, 44), so 6, 9, 14 and 1 to the sides: parts of 8
-    for side, away in enumerate((6, 9, 14, 1)):
-        low = away // 8
-        odds[0][0, 5 * 4 + 1, 4 * side + low : 4 * side + low + 2] = np.log([1 - away / 8 % 1, away / 8 % 1])
-    return scores + odds
-
-
-def _centerface():
-    heat, size, offset = np.zeros((1, 1, 16, 8)), np.zeros((1, 2, 16, 8)), np.zeros((1, 2, 16, 8))
-    heat[0, 0, 9, 3] = 0.9  # of row 9 and column 3: around (14, 38)
-    size[0, :, 9, 3], offset[0, :, 9, 3] = np.log([10 / 4, 20 / 4]), [2 / 4, 2 / 4]
-    return [heat, size, offset, np.zeros((1, 10, 16, 8))]
-
-
-@pytest.mark.parametrize(
-    "name, outputs", {"yolo": _yolo, "yolox": _yolox, "picodet": _picodet, "centerface": _centerface}.items()
-)
-def test_decoders(name, outputs):
-    result = boxes.found(boxes.DECODERS[name](outputs(), (64, 32)), 0.5)
-    np.testing.assert_allclose(result.corners, [BOX], atol=1e-4)
-    assert result.classes.tolist() == [0 if name == "centerface" else 1]
-    stacked = [output[None] for output in outputs()]
+@pytest.mark.parametrize("name", ["yolo", "yolox", "picodet", "centerface"])
+def test_boxes(name):
+    outputs = OUTPUTS[name]()
+    stacked = [output[None] for output in outputs]
     assert score(f"boxes of {name}", stacked, stacked, above=0.5) == ("100.0 % of 1, 0.0 % others", True)
-    none = [output[None] * 0 for output in outputs()]
+    none = [output[None] * 0 for output in outputs]
     assert score(f"boxes of {name}", none, stacked, above=0.5) == ("0.0 % of 1, 0.0 % others", False)
     assert score(f"boxes of {name}", stacked, none, above=0.5) == ("none expected, 1 found", False)
 
 
-def test_boxes_of_one_class_that_cover_a_better_one_are_left_out():
-    corners = np.float32([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9.5], [50, 50, 60, 60]])
-    scores = np.float32([[0.9, 0], [0.8, 0], [0, 0.7], [0.1, 0.3]])
-    result = boxes.found((corners, scores), 0.5)
-    assert result.classes.tolist() == [0, 1] and result.corners[:, 3].tolist() == [10, 9.5]
-
-
 def test_pairs_are_of_one_class_and_each_box_is_in_one():
-    ours = boxes.Boxes(np.float32([[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]]), np.array([0, 0, 1]))
-    theirs = boxes.Boxes(np.float32([[0, 0, 10, 10], [50, 50, 60, 60]]), np.array([0, 0]))
+    ours = Boxes(np.float32([[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]]), np.ones(3), np.array([0, 0, 1]))
+    theirs = Boxes(np.float32([[0, 0, 10, 10], [50, 50, 60, 60]]), np.ones(2), np.array([0, 0]))
     assert boxes.pairs(ours, theirs) == 1 and boxes.pairs(theirs, theirs) == 2
-    assert boxes.pairs(boxes.Boxes(np.zeros((0, 4)), np.zeros(0)), theirs) == 0
+    assert boxes.pairs(Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0)), theirs) == 0

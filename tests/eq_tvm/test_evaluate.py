@@ -27,7 +27,7 @@ def labelled(tmp_path):
 def test_bundle_against_its_reference(tiny, tiny_onnx, labelled):
     done = []
     result = evaluate(tiny.path, labelled, reference=tiny_onnx, progress=lambda *args: done.append(args))
-    assert list(result) == ["top1", "agreement", "cosine", "n"]
+    assert list(result) == ["top1", "top5", "agreement", "cosine", "n"]
     assert result["top1"] == pytest.approx(8 / 9) and result["n"] == 9
     assert result["agreement"] == 1.0 and result["cosine"] == pytest.approx(1.0)
     assert done[-1] == (1.0, "9 of 9 images")
@@ -36,7 +36,7 @@ def test_bundle_against_its_reference(tiny, tiny_onnx, labelled):
 def test_without_reference_and_labels(tiny, tmp_path):
     np.savez(tmp_path / "d.npz", images=IMAGES)
     result = evaluate(tiny.path, tmp_path / "d.npz", limit=4)
-    assert result == {"top1": None, "agreement": None, "cosine": None, "n": 4}
+    assert result == {"top1": None, "top5": None, "agreement": None, "cosine": None, "n": 4}
 
 
 def test_onnx_model(tiny_onnx, labelled, tmp_path):

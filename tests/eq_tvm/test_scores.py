@@ -37,6 +37,15 @@ def test_a_label_that_is_no_class():
     assert scores.top1 == 0
 
 
+def test_the_five_highest():
+    scores, output = Scores(), np.array([[9.0, 8, 7, 6, 5, 4], [1.0, 2, 3, 4, 5, 6], [0.0] * 6])
+    scores.add([output], np.array([4, 0, 4]), None, images=3)  # of equal ones the first
+    assert scores.top5 == pytest.approx(2 / 3)
+    few = Scores()
+    few.add([output[:1, :5]], 4, None)
+    assert (few.top1, few.top5) == (0, None)
+
+
 def test_cosine_of_zero_vectors():
     zero, one = np.zeros(3), np.ones(3)
     assert (_cosine(zero, zero), _cosine(zero, one)) == (1.0, 0.0)
@@ -46,6 +55,6 @@ def test_cosine_of_zero_vectors():
 def test_what_is_not_known_is_none():
     scores = Scores()
     scores.add([np.array([[1.0, 3.0]])], None, None)
-    assert scores.result() == {"top1": None, "agreement": None, "cosine": None, "n": 1}
+    assert scores.result() == {"top1": None, "top5": None, "agreement": None, "cosine": None, "n": 1}
     scores.add([np.array([[1.0, 3.0]])], 0, [np.array([[1.0, 2.0]])])
     assert (scores.top1, scores.agreement, scores.result()["n"]) == (0.0, 1.0, 2)

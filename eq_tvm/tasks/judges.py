@@ -1,0 +1,149 @@
+"""How good boxes or masks are, against what people have marked or against the float network's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.errors import UserError
+from eq_tvm.tasks.annotations import Annotations, read_annotations, read_label_image
+from eq_tvm.tasks.average_precision import MOST, Truth, average_precision
+from eq_tvm.tasks.boxes import Boxes, best
+from eq_tvm.tasks.decoders import DECODERS, Size
+from eq_tvm.tasks.labels import by_category, read_labels
+from eq_tvm.tasks.masks import mask, resized
+from eq_tvm.tasks.mean_iou import MeanIoU
+from eq_tvm.tasks.recognize import SEGMENT, recognize, task_of
+
+JUDGED = 0.001  # the score above which boxes are judged: precision at high recall counts, too
+TRUE = 0.25  # and above which the float network's count as there
+
+
+class Judge(Protocol):
+    """Counts, image by image."""
+
+    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
+        """Take the outputs for one image (with a batch axis of 1), and those of the float network.
+
+        `name` is its file's, and `size` its height and width.
+        """
+
+    def result(self) -> dict[str, float | None]:
+        """What was counted."""
+
+
+def judge_for(
+    outputs: Sequence[TensorInfo],
+    size: Size | None,
+    *,
+    task: str | None,
+    annotations: str | Path | None,
+    labels: str | Path | None,
+    has_reference: bool,
+) -> Judge | None:
+    """What judges a network's boxes or masks; None where it has none, or there is nothing to compare them with.
+
+    Parameters are those of `eq_tvm.evaluate.evaluate`, with the outputs of the network, and height and width of its
+    input.
+
+    Raises
+    ------
+    UserError
+        A task that its outputs can't be of, or annotations of another one.
+    """
+    if annotations is None and not has_reference:
+        if task is not None:
+            task_of(outputs, size, task)
+        return None
+    if annotations is None and task is None:
+        task = recognize(outputs, size)
+    else:
+        task = task_of(outputs, size, task)
+    if size is not None and task in DECODERS:
+        truth = None if annotations is None else read_annotations(annotations)
+        return _BoxJudge(task, size, truth, labels)
+    if task == SEGMENT:
+        if annotations is not None and not Path(annotations).is_dir():
+            raise UserError(f"{annotations} must be a directory of label images, as the network segments")
+        return _MaskJudge(annotations)
+    if annotations is not None:
+        raise UserError(f"the network classifies: its labels are part of DATA, not of --annotations {annotations}")
+    return None
+
+
+class _BoxJudge:
+    def __init__(self, task: str, size: Size, annotations: Annotations | None, labels: str | Path | None):
+        self._decode, self._size, self._annotations = DECODERS[task], size, annotations
+        self._ids: Mapping[int, int] | None = None
+        if annotations is not None:
+            self._ids = _ids(annotations, task, labels)
+        self._found: list[Boxes] = []
+        self._truth: list[Truth] = []
+
+    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
+        scale = size[1] / self._size[1], size[0] / self._size[0]
+        found = best(self._decode(outputs, self._size), JUDGED).scaled(*scale)
+        if self._annotations is None:
+            assert expected is not None and self._ids is None
+            true = best(self._decode(expected, self._size), TRUE).scaled(*scale)
+            truth = Truth(true.corners, true.classes, np.zeros(len(true), bool))
+        else:
+            assert self._ids is not None
+            truth = self._annotations.of(name)
+            found = self._numbered_as_annotations(found, self._ids)
+        self._found.append(found)
+        self._truth.append(truth)
+
+    def _numbered_as_annotations(self, found: Boxes, ids: Mapping[int, int]) -> Boxes:
+        assert self._annotations is not None
+        if unknown := set(found.classes.tolist()) - set(ids):
+            raise UserError(
+                f"the network finds boxes of the class {min(unknown)}, but {self._annotations.path} has "
+                f"{len(self._annotations.categories)} categories: pass the names of its classes by --labels"
+            )
+        ours = np.array([ids[number] for number in found.classes.tolist()], np.int64)
+        known = ours >= 0
+        return Boxes(found.corners, found.scores, ours)[known]
+
+    def result(self) -> dict[str, float | None]:
+        most = None if self._annotations is None else MOST  # the float network may find more
+        return average_precision(self._found, self._truth, most) if self._truth else {"map": None, "map50": None}
+
+
+def _ids(annotations: Annotations, task: str, labels: str | Path | None) -> dict[int, int]:
+    """The category's id of each class, -1 where the annotations have none.
+
+    By the names of both, if labels are given; otherwise classes are categories in the order of their ids, or where the
+    network itself ends in boxes these ids.
+    """
+    categories = annotations.categories
+    if labels is None:
+        return {number: number for number in categories} if task == "boxes" else dict(enumerate(categories))
+    names = read_labels(labels)
+    ids = {name.lower(): number for number, name in categories.items()}
+    if missing := sorted(set(ids) - {name.lower() for name in names}):
+        raise UserError(f"{annotations.path} has the category {missing[0]!r}, which is not among the labels {labels}")
+    numbered = by_category(names) if task == "boxes" else dict(enumerate(names))
+    return {number: ids.get(name.lower(), -1) for number, name in numbered.items()}
+
+
+class _MaskJudge:
+    def __init__(self, folder: str | Path | None):
+        self._folder, self._iou = folder, MeanIoU()
+
+    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
+        found = mask(outputs[0])
+        if self._folder is None:
+            assert expected is not None
+            truth = mask(expected[0])
+        else:
+            truth = read_label_image(self._folder, name)
+            found = resized(found, *truth.shape)
+        self._iou.add(found, truth, f"the label image of {name}")
+
+    def result(self) -> dict[str, float | None]:
+        return {"miou": self._iou.result()}
