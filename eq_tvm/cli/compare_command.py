@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Put networks side by side: accuracy, closeness to float32, time of a run on one thread, size."""
     from eq_tvm.cli.progress import show_progress
-    from eq_tvm.compare import compare
+    from eq_tvm.comparing.compare import compare
 
     with show_progress() as progress:
         rows = compare(

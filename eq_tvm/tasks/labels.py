@@ -28,7 +28,7 @@ def read_labels(labels: str | Path) -> tuple[str, ...]:
         No such file, or not of that form.
     """
     built_in = str(labels) in BUILT_IN
-    path = Path(__file__).parent / "names" / f"{labels}.txt" if built_in else Path(labels)
+    path = Path(__file__).parent / f"{labels}.txt" if built_in else Path(labels)
     with system_errors(f"read the labels {path}"):
         if not path.is_file():
             raise UserError(f"no such file of labels: {path}: pass a text file with one name a line, imagenet or coco")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.comparing.peers import PEERS, is_installed, load_peer, times
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.evaluate import measure
 from eq_tvm.inputs.random_inputs import random_inputs
@@ -18,7 +19,6 @@ from eq_tvm.inputs.samples import Samples
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.running import workers
 from eq_tvm.running.float_network import Runner, float_engine, load_float
-from eq_tvm.running.peers import PEERS, is_installed, load_peer, times
 from eq_tvm.running.runtime import load
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def compare(
     preprocess : Preprocess or path of a YAML file, optional
         For all. By default bundles take their own, and ONNX files the first bundle's.
     against : sequence of str
-        Of `eq_tvm.running.peers.PEERS`: they run the ONNX files among the models, or the reference where there are
+        Of `eq_tvm.comparing.peers.PEERS`: they run the ONNX files among the models, or the reference where there are
         none. One that is not installed is left out, with a warning.
     seconds : float
         How long to time each.

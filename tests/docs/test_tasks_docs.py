@@ -13,7 +13,7 @@ from PIL import Image
 from eq_tvm import cli
 from eq_tvm.tasks.recognize import TASKS
 
-DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "using" / "tasks.md").read_text(encoding="utf-8")
 BOX = [6, 35, 26, 45]  # what the detector finds in an input of 64 x 32, in each image
 
 
