@@ -85,7 +85,7 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 16
+    assert len(commands) == 17
     for command, error in commands:
         if ".pt2" in command and not TORCH:
             continue

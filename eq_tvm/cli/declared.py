@@ -12,6 +12,8 @@ import typer
 from eq_tvm.cli.settings import key_of, read_settings
 from eq_tvm.options.option import Option, options_of
 
+_Command = Callable[..., None]
+
 
 def takes(
     declared: type, from_file: bool = False, **metavars: str

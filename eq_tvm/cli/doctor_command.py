@@ -10,7 +10,7 @@ from eq_tvm.cli.commands import Json, app
 
 @app.command(epilog="Examples:\n\n  python -m eq_tvm doctor\n\n  python -m eq_tvm doctor --json")
 def doctor(as_json: Json = False) -> int:
-    """Say what is installed here, for which targets this machine can compile, and what to do where something is missing.
+    """Say what is installed, for which targets this machine can compile, and what to do where something is missing.
 
     The exit code is 0 where compiling for this machine works, and 2 where it does not.
     """

@@ -53,7 +53,7 @@ def kernel_counts(network: Bundle) -> dict[str, int]:
     Of convolutions, those by depthwise kernels alone have no record of a choice; other layers without one (products,
     sums) count by what they are.
     """
-    counts = Counter(kernel["kernel"].split()[0] for kernel in network.kernels)
+    counts = Counter(kernel["kernel"].split()[0].replace("F(", "Winograd F(") for kernel in network.kernels)
     chosen = {kernel["layer"] for kernel in network.kernels}
     for layer in (network.calibration or {}).get("layers", []):
         if layer["layer"] not in chosen and (op := layer.get("op")):

@@ -55,13 +55,7 @@ def named(keys: Sequence[str]) -> Iterator[None]:
 
 
 def _given(each: Option, key: str, value: Any) -> Any:
-    kind, said = KINDS[each.given_as]
-    if each.given_as is Path:
-        kind = str
-    if not isinstance(value, kind) or isinstance(value, bool) != (each.given_as is bool):
-        raise UserError(f"{FILE}: {key} must be {said}, not {reprlib.repr(value)}")
-    if each.choices and value not in each.choices:
-        raise UserError(f"{FILE}: {key} must be one of {', '.join(each.choices)}, not {value}")
+    _check(each, key, value)
     if each.given_as is Path:
         allow_for(value)
         return Path(value)
@@ -74,6 +68,14 @@ def _given(each: Option, key: str, value: Any) -> Any:
     except UserError as e:
         raise UserError(f"{FILE}: {key}: {e}") from e
     return texts
+
+
+def _check(each: Option, key: str, value: Any) -> None:
+    kind, said = (str, "a path") if each.given_as is Path else KINDS[each.given_as]
+    if not isinstance(value, kind) or isinstance(value, bool) != (each.given_as is bool):
+        raise UserError(f"{FILE}: {key} must be {said}, not {reprlib.repr(value)}")
+    if each.choices and value not in each.choices:
+        raise UserError(f"{FILE}: {key} must be one of {', '.join(each.choices)}, not {value}")
 
 
 def _joined(item: Any) -> str:
