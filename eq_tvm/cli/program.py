@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         if is_of_memory(str(e) or type(e).__name__):  # of TVM's a RuntimeError, of the loader's an ImportError
             message = f"out of memory: {reason(e)}; {allow_more()}"
+        elif isinstance(e, ImportError) and not (e.name or "").startswith("eq_tvm"):
+            message = f"can't load what eq_tvm needs: {reason(e)}; python -m eq_tvm doctor says what to install"
         fault = e
     if interrupted:  # whatever became of it: a call to a board fails with a UserError, an import may be left out
         return 128 + interrupted[0]

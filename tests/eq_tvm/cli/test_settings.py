@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eq_tvm import compiler
+from eq_tvm.cli import supervisor
 from eq_tvm.cli.settings import FILE, read_settings
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import CompileOptions
@@ -100,6 +101,17 @@ def test_what_it_must_not_hold(refused, folder, text, message):
     refused(FILE, "compile")
     with pytest.raises(UserError, match=re.escape(message)):
         read_settings(OPTIONS)
+
+
+def test_large_files_are_allowed_for(folder, monkeypatch):
+    set_to = []
+    monkeypatch.delenv(supervisor.MEMORY, raising=False)
+    monkeypatch.setattr(supervisor.resource, "getrlimit", lambda _: (1 << 32, supervisor.resource.RLIM_INFINITY))
+    monkeypatch.setattr(supervisor.resource, "setrlimit", lambda _, limits: set_to.append(limits[0]))
+    (folder / "net.onnx").write_bytes(bytes(1000))
+    (folder / FILE).write_text("model: net.onnx")
+    read_settings(OPTIONS)
+    assert set_to == [(1 << 32) + supervisor.PER_BYTE * 1000]
 
 
 def test_other_commands_do_not_read_it(cli, folder):

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import subprocess
 import sys
 
 import pytest
@@ -52,6 +53,23 @@ def test_no_colours_elsewhere(cli, folder, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     code, out, err = cli("compile", "--help")
     assert code == 0 and "\x1b" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "way_out"),
+    [("tvm", "compile", "python -m eq_tvm doctor says"), ("numpy", "targets", "pip install . in a clone")],
+)
+def test_a_library_that_does_not_load(tmp_path, package, command, way_out):
+    (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so: cannot open shared object file')")
+    done = subprocess.run(
+        [sys.executable, "-m", "eq_tvm", command],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: can't load what eq_tvm needs: libfoo.so: cannot open shared object file; ")
+    assert way_out in done.stderr and done.stderr.count("\n") == 1
 
 
 def _on_a_terminal(variables, *command):
