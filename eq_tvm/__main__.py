@@ -34,6 +34,11 @@ def _run() -> int:
         code = main()
     except KeyboardInterrupt:  # before `main` is there to see it
         code = 130
+    except ImportError as e:  # not even the command line can be loaded
+        if (e.name or "").startswith("eq_tvm"):
+            raise
+        print(f"error: can't load what eq_tvm needs: {reason(e)}; pip install . in a clone of it", file=sys.stderr)
+        code = 2
     return _flushed(code)
 
 

@@ -85,7 +85,7 @@ def test_commands(folder, capsys):
         if "./setup.sh" not in text
         for command in re.findall(_COMMAND[language], text, re.M)
     ]
-    assert len(commands) == 16
+    assert len(commands) == 17
     for command, error in commands:
         if ".pt2" in command and not TORCH:
             continue
@@ -108,8 +108,8 @@ def test_python(folder, text, capsys):
 
 
 def test_options_exist(capsys):
-    commands = ("compile", "analyze", "run", "evaluate", "bench", "export", "targets")
-    assert not any(cli.main([command, "--help"]) for command in commands)
+    commands = ("compile", "analyze", "run", "evaluate", "bench", "export", "targets", "doctor")
+    assert not cli.main(["--help"]) and not any(cli.main([command, "--help"]) for command in commands)
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - {"--no-deps"} <= known
     ours = "\n".join(line for line in BOARD.splitlines() if "eq_tvm" in line and not line.startswith("pip"))

@@ -14,6 +14,7 @@ import typer
 
 from eq_tvm.cli.board_options import Key, Rpc, Tracker
 from eq_tvm.cli.declared import changed, takes
+from eq_tvm.cli.settings import FILE, named
 from eq_tvm.cli.task_options import Labels, TaskName
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, write_whole
@@ -22,10 +23,11 @@ from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOpti
 if TYPE_CHECKING:
     from eq_tvm.running.runtime import Board
 
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+
 app = typer.Typer(
     help="Quantize a trained convolutional network to INT7 or INT8 and compile it for x86 and ARM.",
     epilog="Start with: [b]python -m eq_tvm compile[/b], which compiles an embedded example for this machine.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -43,20 +45,28 @@ def _examples(*commands: str) -> str:
         "compile net.onnx --calibration random --input input=1,3,224,224",
     )
 )
-@takes(CompileOptions)
-def compile(options: dict[str, Any]) -> None:
+@takes(CompileOptions, from_file=True)
+def compile(options: dict[str, Any], settings: list[str], as_json: Json = False) -> None:
     """Quantize and compile a network. The result is a bundle: a directory that run, evaluate and bench take.
 
     Or, with --artifact standalone, a shared object that a C program calls.
+
+    What is not given here, eq_tvm.yaml in the working directory gives, if it is there: a line `target: rpi4` for
+    --target rpi4, and so on. The summary says which options came from it.
     """
     from eq_tvm import compiler
+    from eq_tvm.cli.as_json import compiled
     from eq_tvm.cli.progress import show_progress
     from eq_tvm.cli.report import compile_report
 
     start = time.monotonic()
-    with show_progress() as progress:
+    with named(settings), show_progress() as progress:
         written = compiler.compile(**options, progress=progress)
-    print(compile_report(written, seconds=time.monotonic() - start))
+    seconds = time.monotonic() - start
+    if as_json:
+        print(json.dumps(compiled(written, seconds, settings)))
+    else:
+        print(compile_report(written, seconds, f"{', '.join(settings)} from {FILE}" if settings else ""))
 
 
 @app.command(
@@ -69,7 +79,7 @@ def compile(options: dict[str, Any]) -> None:
 def analyze(
     options: dict[str, Any],
     output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything there.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Quantize a network and print which layers lose most, and what to do about it. Of a bundle: what it remembers."""
     from eq_tvm.cli import report
@@ -123,6 +133,7 @@ def run(
     ] = None,
     task: TaskName = None,
     above: Annotated[float, typer.Option(metavar="SCORE", help="Show boxes with a score above this.")] = 0.25,
+    as_json: Json = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -130,6 +141,7 @@ def run(
     """Run a bundle on images or tensors and print the highest scores."""
     import numpy as np
 
+    from eq_tvm.cli.as_json import top_scores
     from eq_tvm.cli.inputs import read_inputs
     from eq_tvm.cli.report import top_report
     from eq_tvm.data import write_arrays
@@ -149,17 +161,23 @@ def run(
         from eq_tvm.cli.shown import Shown
 
         shown = Shown(files, draw=draw, labels=labels, task=task, above=above, top=top)
-    results = []
+    results, scores = [], []
     with _board(rpc, tracker, key) as board:
         model = load(bundle, board=board)
         for name, inputs in read_inputs(files, model.inputs, model.preprocess):
             results.append(model.run(inputs))
             form = InputForm(model.inputs[0], model.preprocess)
-            print(shown.text(name, results[-1], form) if shown else top_report(name, results[-1], top))
+            text = shown.text(name, results[-1], form) if shown else top_report(name, results[-1], top)
+            if as_json:
+                scores.append(top_scores(name, results[-1], top))
+            else:
+                print(text)
     if output is not None:
         joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
         with system_errors(f"write {output}"):
             write_whole(output, lambda file: write_arrays(file, joined))
+    if as_json:
+        print(json.dumps(scores))
 
 
 @app.command(
@@ -195,7 +213,7 @@ def evaluate(
     ] = None,
     labels: Labels = None,
     task: TaskName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -238,7 +256,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="How long to measure.")] = 3.0,
     layers: Annotated[bool, typer.Option("--layers", help="Print where the time goes, layer by layer.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -263,6 +281,7 @@ def bench(
 def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     output: Annotated[Path | None, typer.Argument(metavar="FILE", show_default="MODEL.qdq.onnx")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write the quantized network of a bundle as standard ONNX (QDQ), for ONNX Runtime and others.
 
@@ -270,26 +289,34 @@ def export(
     """
     from eq_tvm.exporting.export import export
 
-    print(f"written: {export(bundle, output)}")
+    written = export(bundle, output)
+    print(json.dumps({"written": str(written)}) if as_json else f"written: {written}")
 
 
 @app.command(epilog=_examples("verify net-native.eqtvm"))
-def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
+def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Json = False) -> None:
     """Check that a bundle is whole, prove anew that its sums fit, and run it on the noise that it remembers."""
     from eq_tvm.running.check_bundle import check_bundle
 
+    checked = {}
     for what, found in check_bundle(bundle):
-        print(f"{what:12} {found}", flush=True)
+        checked[what] = found
+        if not as_json:
+            print(f"{what:12} {found}", flush=True)
+    if as_json:
+        print(json.dumps(checked))
 
 
-@app.command()
+@app.command(epilog=_examples("targets", "targets --json"))
 @takes(TargetsOptions)
-def targets(options: dict[str, Any]) -> None:
+def targets(options: dict[str, Any], as_json: Json = False) -> None:
     """List the machines that can be compiled for."""
+    from eq_tvm.cli.as_json import known_targets
     from eq_tvm.cli.report import targets_report
     from eq_tvm.targets import load_targets
 
-    print(targets_report(load_targets(options["targets_file"])))
+    there = load_targets(options["targets_file"])
+    print(json.dumps(known_targets(there)) if as_json else targets_report(there))
 
 
 def _without_compiler() -> None:

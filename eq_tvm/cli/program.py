@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from eq_tvm import host
-from eq_tvm.cli import compare_command, report_command  # noqa: F401  (they add their commands)
+from eq_tvm.cli import compare_command, doctor_command, report_command  # noqa: F401  (they add their commands)
 from eq_tvm.cli.commands import app
 from eq_tvm.cli.supervisor import DEBUG, allow_more, is_of_memory
 from eq_tvm.errors import UserError, reason
@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     message, fault, code = "", None, 0
     try:
         _check_working_directory()
-        code = app(arguments or ["--help"], prog_name="python -m eq_tvm", standalone_mode=False) or 0
+        code = app(arguments or ["--help"], prog_name=_name(arguments), standalone_mode=False) or 0
+    except SystemExit as e:  # of typer's, when it has completed a word or shown how
+        code = e.code if isinstance(e.code, int) else 0
     except UserError as e:
         message = str(e)
     except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
@@ -45,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         if is_of_memory(str(e) or type(e).__name__):  # of TVM's a RuntimeError, of the loader's an ImportError
             message = f"out of memory: {reason(e)}; {allow_more()}"
+        elif isinstance(e, ImportError) and not (e.name or "").startswith("eq_tvm"):
+            message = f"can't load what eq_tvm needs: {reason(e)}; python -m eq_tvm doctor says what to install"
         fault = e
     if interrupted:  # whatever became of it: a call to a board fails with a UserError, an import may be left out
         return 128 + interrupted[0]
@@ -56,6 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: a fault of eq_tvm, please report it ({DEBUG}=1 shows where): {told}", file=sys.stderr)
         return 1
     return code
+
+
+def _name(arguments: list[str]) -> str:
+    """What the program is called in help; a shell completes the words behind a single one."""
+    completion = COMPLETE in os.environ or any(a.endswith("-completion") for a in arguments[:1])
+    return SCRIPT if completion else "python -m eq_tvm"
+
+
+SCRIPT = "eq-tvm"
+COMPLETE = "_EQ_TVM_COMPLETE"
 
 
 def _check_working_directory() -> None:

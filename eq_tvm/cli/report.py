@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ ANALYZED_LAYERS = 20
 KEPT_LAYERS = 5
 
 
-def compile_report(written: Bundle | Standalone, seconds: float) -> str:
-    """What was compiled, how well its scales fit, and what to do next."""
+def compile_report(written: Bundle | Standalone, seconds: float, settings: str = "") -> str:
+    """What was compiled, by which `settings` of a file, how well its scales fit, and what to do next."""
     network = written.network if isinstance(written, Standalone) else written
     target = network.target
     rows = {
@@ -35,11 +36,29 @@ def compile_report(written: Bundle | Standalone, seconds: float) -> str:
     if network.optimize == "speed":
         more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
         rows["optimize"] += f", which costs {max(more, 0):,} bytes of weights over --optimize size"
+    if settings:
+        rows["settings"] = settings
     if isinstance(written, Standalone):
         rows["memory"] = f"{written.workspace / 1e6:.2f} MB of workspace on one thread"
     rows |= _calibration_rows(network)
+    if counts := kernel_counts(network):
+        rows["kernels"] = ", ".join(f"{count} {algorithm}" for algorithm, count in counts.items())
     rows["next"] = _next_step(written)
     return _aligned(rows)
+
+
+def kernel_counts(network: Bundle) -> dict[str, int]:
+    """How many layers each algorithm computes, the most first.
+
+    Of convolutions, those by depthwise kernels alone have no record of a choice; other layers without one (products,
+    sums) count by what they are.
+    """
+    counts = Counter(kernel["kernel"].split()[0].replace("F(", "Winograd F(") for kernel in network.kernels)
+    chosen = {kernel["layer"] for kernel in network.kernels}
+    for layer in (network.calibration or {}).get("layers", []):
+        if layer["layer"] not in chosen and (op := layer.get("op")):
+            counts["depthwise" if op in ("conv1d", "conv2d", "conv3d") else op] += 1
+    return dict(counts.most_common())
 
 
 def _calibration_rows(network: Bundle) -> dict[str, str]:

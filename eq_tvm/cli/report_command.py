@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from eq_tvm.cli.commands import app
+from eq_tvm.cli.commands import Json, app
 from eq_tvm.errors import UserError
 from eq_tvm.files.whole_file import check_destination
 
@@ -31,6 +32,7 @@ def report(
     reference: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="With --data: the float32 network to compare with.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a page that shows a network: its layers, their weights, kernels and losses. It needs no connection."""
     from eq_tvm.cli.progress import show_progress
@@ -45,7 +47,7 @@ def report(
             measured.append(_measured(path, bench, data, reference))
             progress((i + 1) / len(bundle), path.name)
     write_report(bundle, output, measured)
-    print(f"written: {output}")
+    print(json.dumps({"written": str(output)}) if as_json else f"written: {output}")
 
 
 def _measured(path: Path, bench: bool, data: Path | None, reference: Path | None) -> dict[str, Any]:

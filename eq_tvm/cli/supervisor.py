@@ -87,6 +87,15 @@ def allow_more() -> str:
     return f"it may take {limit / 2**30:.1f} GB here: where there is more, set {MEMORY} to the number of gigabytes"
 
 
+def allow_for(name: str) -> None:
+    """Let this process take more for a file that it will read, though the command line does not name it."""
+    limit, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit == resource.RLIM_INFINITY or os.environ.get(MEMORY):
+        return
+    more = limit + PER_BYTE * _size(name)
+    resource.setrlimit(resource.RLIMIT_DATA, (more if most == resource.RLIM_INFINITY else min(more, most), most))
+
+
 def _memory_limit() -> int:
     """Bytes of data that the child may have: `EQ_TVM_MEMORY`, or more where large files are named; 0: no limit."""
     given = os.environ.get(MEMORY, "")

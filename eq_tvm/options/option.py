@@ -96,7 +96,7 @@ def options_of(declared: type) -> list[Option]:
     return found
 
 
-_KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
+KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
     str: (str, "text"),
     Path: ((str, os.PathLike), "a path"),
     int: (numbers.Integral, "a whole number"),
@@ -110,7 +110,7 @@ def check_values(options: Any) -> None:
     """UserError where an option has a value of another type, or none of those few that it may have."""
     for each in options_of(type(options)):
         value = getattr(options, each.name)
-        kind, said = _KINDS[each.given_as]
+        kind, said = KINDS[each.given_as]
         if value is None and each.default is None:
             continue
         if each.choices and value not in each.choices:
