@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from eq_tvm import host
+from eq_tvm.cli import deploy_command, pack_command  # noqa: F401 (their commands)
 from eq_tvm.cli.commands import app
 from eq_tvm.cli.supervisor import DEBUG, allow_more, is_of_memory
 from eq_tvm.errors import UserError, reason
