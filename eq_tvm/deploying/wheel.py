@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -23,6 +24,7 @@ _KINDS = {".py", ".yaml", ".onnx", ".npz", ".c", ".h", ".hpp", ".cmake", ".pc"}
 _WHEEL = "Wheel-Version: 1.0\nGenerator: eq_tvm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
+@functools.cache
 def wheel() -> tuple[str, bytes]:
     """Its file name and its content: the same bytes for the same eq_tvm."""
     distribution = _distribution()
