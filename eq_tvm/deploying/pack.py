@@ -14,7 +14,7 @@ from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.deploying import wheel
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, write_whole
-from eq_tvm.targets import HAVE_TVM
+from eq_tvm.targets import has_tvm
 
 REQUIREMENTS = "requirements.txt"
 README = "README.txt"
@@ -86,7 +86,7 @@ def collect(path: str | Path) -> Packed:
     with system_errors(f"read {path}"):
         bundle, files = directory.in_one_piece(path, read)
     target = bundle.target
-    if target["architecture"] not in HAVE_TVM or "android" in str(target["triple"]):
+    if not has_tvm(target):
         raise UserError(
             f"the bundle {path} is for {target['name']}, for which TVM has no packages: compile it with "
             "--artifact standalone, which needs none"

@@ -167,14 +167,14 @@ def _link(spec: TargetSpec, build: Path, library: Path) -> None:
         "-Wl,--strip-all",
         "-Wl,-z,defs",
         "-Wl,-z,noexecstack",
-        # A C++ compiler would add its own libraries.
-        "-nodefaultlibs",
-        "-Wl,--as-needed",
-        "-lm",
-        "-lpthread",
-        "-lc",
-        "-lgcc",
+        *(_ANDROID if spec.is_android else _GNU),
     ]
     done = subprocess.run(command, cwd=build, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"linking for {spec.name} failed: {' '.join(done.stderr.split())[-500:]}")
+
+
+# A C++ compiler would add its own libraries.
+_GNU = ["-nodefaultlibs", "-Wl,--as-needed", "-lm", "-lpthread", "-lc", "-lgcc"]
+# Threads are in its C library. Its newest devices have pages of 16 KiB.
+_ANDROID = ["-Wl,-z,max-page-size=16384", "-Wl,--as-needed", "-lm"]
