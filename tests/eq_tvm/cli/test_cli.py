@@ -167,7 +167,12 @@ def test_standalone(cli, refused, folder):
         "--output",
         "photos",
     )
-    refused("net-native is a directory with eq_model.h, which is not of a bundle", *COMPILE, "--output", "net-native")
+    refused(
+        "net-native is a directory with eq_model-config.cmake, which is not of a bundle",
+        *COMPILE,
+        "--output",
+        "net-native",
+    )
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("int7", "net-native"), ("int8", "net-native-int8")])
