@@ -51,6 +51,10 @@ def test_deploys_and_keeps_what_is_there(board, small_bundle, capsys, refused, m
     assert (board.home / ".venv" / "complete").is_file()
     assert bundles.read(board.home / "net-native.eqtvm").model == "net"
 
+    with (board.home / "net-native.eqtvm" / "model.so").open("ab") as library:
+        library.write(b"of an older bundle")
+    there = tree(board)
+
     # Gone while it takes the copy in, and once it is there
     for program in ("tar", "mv"):
         board.program(program, f"kill -9 {SESSION}; sleep 1")
@@ -58,6 +62,9 @@ def test_deploys_and_keeps_what_is_there(board, small_bundle, capsys, refused, m
         refused(deploy(board, small_bundle), f"it closed the connection while {doing}")
         (board.programs / program).unlink()
         left = {name: content for name, content in tree(board).items() if not name.startswith(".new-")}
+        if program == "mv":  # the new one was placed, whole
+            for file in small_bundle.iterdir():
+                there[f"net-native.eqtvm/{file.name}"] = file.read_bytes()
         assert left == there
 
     # It computes something else
