@@ -6,6 +6,8 @@ cd "$(dirname "$0")"
 
 # link for this machine, link for 64-bit and 32-bit ARM, run ARM code in tests
 packages=(g++ g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user)
+# In CI also what else tests use: build as users of a standalone library do, a board to log in to, Android's linker
+[[ ${CI:-false} == false ]] || packages+=(cmake pkg-config openssh-client openssh-server clang lld)
 python3 -c "import ensurepip, venv" 2> /dev/null || packages+=(python3-venv)
 
 missing=()

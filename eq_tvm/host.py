@@ -39,11 +39,15 @@ def cpu_features() -> set[str] | None:
     From /proc/cpuinfo and not from LLVM, which knows what the processor's model has, not what a hypervisor or the
     kernel switched off. (An emulated process may see its host's file, without the line for its own architecture.)
     """
-    line = {"x86_64": "flags", "aarch64": "Features"}.get(platform.machine())
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        return features_of(Path("/proc/cpuinfo").read_text(), platform.machine())
     except OSError:
         return None
+
+
+def features_of(text: str, machine: str) -> set[str] | None:
+    """The same of what /proc/cpuinfo says on a `machine`, as ``uname -m`` calls it."""
+    line = {"x86_64": "flags", "aarch64": "Features"}.get(machine)
     for row in text.splitlines():
         key, _, value = row.partition(":")
         if key.strip() == line:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path(__file__).with_name("targets.yaml")
 INSTRUCTIONS = tuple(host.NEEDED_FEATURES)
-HAVE_TVM = ("x86_64", "aarch64")  # architectures with packages of TVM, which runs bundles
+_HAVE_TVM = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,12 @@ class TargetSpec:
     @property
     def is_cross(self) -> bool:
         """Whether this machine can neither link for the target nor run the result."""
-        return self.architecture != platform.machine()
+        return self.architecture != platform.machine() or self.is_android
+
+    @property
+    def is_android(self) -> bool:
+        """Whether it has Android's C library, which its NDK links for."""
+        return "android" in (self.triple or "")
 
     def tvm_target(self) -> tvm.target.Target:
         """The target as TVM's LLVM back end takes it."""
@@ -90,6 +95,11 @@ X86_LLVM_OPTIONS = ["-vectorizer-min-trip-count:uint=1", "-x86-machine-combiner:
 # LLVM 22 crashes on bytes of eight vectors, narrowed from 32 bits, that it stores in turn, as a loop over the pixels of
 # eight channels does once it has vectorized it. NEON itself takes four at most.
 ARM_LLVM_OPTIONS = ["-max-interleave-group-factor:uint=4"]
+
+
+def has_tvm(target: Mapping[str, Any]) -> bool:
+    """Whether there are packages of TVM, which runs bundles, for what a bundle's `target` describes."""
+    return target["architecture"] in _HAVE_TVM and "android" not in (target["triple"] or "")
 
 
 def load_targets(path: str | Path | None = None) -> dict[str, TargetSpec]:

@@ -12,6 +12,7 @@ import armv7 as emulation_32
 import hypothesis
 import pytest
 
+pytest_plugins = ["boards_on_loopback"]
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 hypothesis.settings.register_profile("local", deadline=None, max_examples=25)

@@ -49,7 +49,7 @@ RANKS = {
         "eq_tvm.importer": 1,
         "eq_tvm.artifacts": 1,
         "eq_tvm.inputs": 2,
-        "eq_tvm.standalone": 2,
+        "eq_tvm.standalone": 3,
         "eq_tvm.quantizing": 3,
         "eq_tvm.building": 4,
         "eq_tvm.running": 5,

@@ -1,9 +1,11 @@
 """What docs/standalone.md says works: its command, its C program, its CMake file."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,14 @@ from onnx_models import random, write_model
 from PIL import Image
 
 from eq_tvm import cli
+from eq_tvm.standalone import companion
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "standalone.md"
 
 
-def block(language):
-    """The only code block in this language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
-    return text
+def block(language, index=0):
+    """A code block in this language, by default the first."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)[index]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,9 @@ def folder(tmp_path_factory):
 
 
 def test_files(folder):
-    assert sorted(file.name for file in (folder / "net-native").iterdir()) == ["eq_model.h", "libnet.so", "main.c"]
-    for name in ("libnet.so", "eq_model.h", "main.c"):
+    names = {"libnet.so", "eq_model.h", *companion.NAMES}
+    assert {file.name for file in (folder / "net-native").iterdir()} == names
+    for name in names:
         assert f"`{name}`" in DOCUMENT.read_text(encoding="utf-8")
 
 
@@ -87,6 +90,32 @@ def test_cmake_and_raw_tensor(folder, monkeypatch):
         subprocess.run(["cmake", *arguments], check=True, capture_output=True)
     printed = subprocess.run(["build/app", "cat.raw"], check=True, capture_output=True, text=True).stdout
     assert printed.startswith("scores\n") and len(printed.splitlines()) == 1 + 5
+
+
+def test_cpp_program(folder):
+    (folder / "app.cc").write_text(block("cpp"))
+    options = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-Inet-native", "-Lnet-native", "-lnet"]
+    subprocess.run(["g++", "app.cc", *options, "-Wl,-rpath,$ORIGIN/net-native", "-o", "cpp"], cwd=folder, check=True)
+    printed = subprocess.run([folder / "cpp"], check=True, capture_output=True, text=True).stdout
+    assert re.fullmatch(r"scores: -?[\d.]+, ...\n", printed)
+
+
+def test_python_program(folder):
+    (folder / "app.py").write_text(block("python", 1))
+    place = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", block("sh", 1)], cwd=folder, env=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    assert printed[0] == "cat.jpg" and len(printed) == 1 + 5 + 2 and printed[-1] == "scores (1, 10)"
+
+
+def test_pkg_config(folder):
+    if not shutil.which("pkg-config"):
+        pytest.skip("pkg-config is not here")
+    np.zeros((1, 3, 224, 224), "float32").tofile(folder / "cat.raw")
+    done = subprocess.run(["sh", "-ec", block("sh", 2)], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("scores\n")
 
 
 def test_links_lead_somewhere():

@@ -34,12 +34,13 @@ app = typer.Typer(
 )
 
 
-def _examples(*commands: str) -> str:
+def examples(*commands: str) -> str:
+    """What help shows below: lines to type."""
     return "\n\n".join(["Examples:", *(f"  python -m eq_tvm {command}" for command in commands)])
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "compile --target arm",
         "compile net.onnx --calibration images/ --preprocess net.yaml --target rpi5 --output net-rpi5.eqtvm",
         "compile net.onnx --calibration random --input input=1,3,224,224",
@@ -70,7 +71,7 @@ def compile(options: dict[str, Any], settings: list[str], as_json: Json = False)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "analyze net.onnx --calibration images/ --preprocess net.yaml --method minmax",
         "analyze net-native.eqtvm",
     )
@@ -111,7 +112,7 @@ def analyze(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "run net-native.eqtvm --input cat.jpg dog.jpg --labels imagenet",
         "run detector-native.eqtvm --input street.jpg --labels coco --draw found.png",
         "run net-native.eqtvm --input x.npz --output y.npz",
@@ -181,7 +182,7 @@ def run(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "evaluate net-native.eqtvm --data images.csv --reference net.onnx",
         "evaluate net.onnx --data images/ --json",
         "evaluate detector-native.eqtvm --data images/ --annotations instances.json --labels coco",
@@ -246,9 +247,7 @@ def evaluate(
     print(json.dumps(result) if as_json else evaluation_report(result))
 
 
-@app.command(
-    epilog=_examples("bench net-native.eqtvm --threads 1", "bench net-rpi4.eqtvm --rpc raspberrypi.local:9090")
-)
+@app.command(epilog=examples("bench net-native.eqtvm --threads 1", "bench net-rpi4.eqtvm --rpc raspberrypi.local:9090"))
 def bench(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     threads: Annotated[
@@ -277,7 +276,7 @@ def bench(
     print(json.dumps(result) if as_json else text.format(**result))
 
 
-@app.command(epilog=_examples("export net-native.eqtvm net.qdq.onnx", "export net-native.eqtvm aimet.encodings"))
+@app.command(epilog=examples("export net-native.eqtvm net.qdq.onnx", "export net-native.eqtvm aimet.encodings"))
 def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     output: Annotated[Path | None, typer.Argument(metavar="FILE", show_default="MODEL.qdq.onnx")] = None,
@@ -293,7 +292,7 @@ def export(
     print(json.dumps({"written": str(written)}) if as_json else f"written: {written}")
 
 
-@app.command(epilog=_examples("verify net-native.eqtvm"))
+@app.command(epilog=examples("verify net-native.eqtvm"))
 def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Json = False) -> None:
     """Check that a bundle is whole, prove anew that its sums fit, and run it on the noise that it remembers."""
     from eq_tvm.running.check_bundle import check_bundle
@@ -307,7 +306,7 @@ def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: J
         print(json.dumps(checked))
 
 
-@app.command(epilog=_examples("targets", "targets --json"))
+@app.command(epilog=examples("targets", "targets --json"))
 @takes(TargetsOptions)
 def targets(options: dict[str, Any], as_json: Json = False) -> None:
     """List the machines that can be compiled for."""

@@ -14,7 +14,7 @@ import numpy as np
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.methods import OWN
 from eq_tvm.standalone import EXAMPLE, Standalone
-from eq_tvm.targets import HAVE_TVM, TargetSpec
+from eq_tvm.targets import TargetSpec, has_tvm
 
 WORST_LAYERS = 3
 ANALYZED_LAYERS = 20
@@ -271,7 +271,7 @@ def _next_step(written: Bundle | Standalone) -> str:
     path = _relative(written.library.parent)
     if isinstance(written, Standalone):
         return f"build {path / EXAMPLE}, which says how, and run it on a raw tensor file"
-    if written.target["architecture"] not in HAVE_TVM:
+    if not has_tvm(written.target):
         return "--artifact standalone: TVM, which runs bundles, has no packages for that system"
     if written.target["architecture"] != platform.machine():
         return f"copy {path} to the device, install eq-tvm there, and: python -m eq_tvm run {path.name} --input IMAGE"

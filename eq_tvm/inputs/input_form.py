@@ -57,6 +57,11 @@ class InputForm:
         """Whether the input takes images of one channel."""
         return self.layout is not None and self.info.shape[self.layout.index("C")] == 1
 
+    @property
+    def steps(self) -> Preprocess:
+        """What is done to the pixels of an input that takes images."""
+        return replace(self.preprocess or self._unchanged(), layout=self.layout)
+
     def items(self, array: np.ndarray, name: str) -> np.ndarray:
         """The items in an array, along a first axis: it may be one, or several, or several runs with their batch.
 
@@ -121,7 +126,7 @@ class InputForm:
         if not self._is_image(image):
             raise UserError(f"{name}: a uint8 image has the shape (height, width, 1 or 3 channels), not {image.shape}")
         self._check_preprocess()
-        preprocess = replace(self.preprocess or self._unchanged(), layout=self.layout)
+        preprocess = self.steps
         if not preprocess.resize:  # what will not fit is not worth its memory
             channels = CHANNELS[preprocess.channels]
             shape = (channels, *image.shape[:2]) if self.layout == "NCHW" else (*image.shape[:2], channels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
-from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import read_file, read_text
-from eq_tvm.running.runtime import Model, load
+from eq_tvm.running import here
 from eq_tvm.running.sample import compare
-from eq_tvm.targets import TargetSpec, get_target
+from eq_tvm.targets import TargetSpec
 
 if TYPE_CHECKING:
     import tvm
@@ -47,7 +45,7 @@ def check_bundle(path: str | Path) -> Iterator[tuple[str, str]]:
     """
     bundle = bundles.read(path)
     yield "files", _check_files(bundle)
-    annotated = _annotated(bundle)
+    annotated = here.annotated(bundle)
     yield "proofs", bundle.not_exported if annotated is None else _check_proofs(bundle, annotated)
     yield "sample", _check_sample(bundle, annotated)
 
@@ -60,19 +58,6 @@ def _check_files(bundle: Bundle) -> str:
     if not bundle.not_exported:
         bundles.read_network(bundle.path)
     return f"{', '.join(description['files'])}: as noted (SHA-256)"
-
-
-@one_at_a_time
-def _annotated(bundle: Bundle) -> tvm.IRModule | None:
-    """The quantized network in the bundle; None where there is none."""
-    if bundle.not_exported:
-        return None
-    from eq_tvm import pipeline
-
-    assert bundle.path is not None
-    module, _, _ = import_canonical(bundle.path / bundles.NETWORK)
-    with pass_errors():
-        return pipeline.take_scales(module)[0]
 
 
 @one_at_a_time
@@ -128,21 +113,10 @@ def _constants(module: tvm.IRModule) -> list[np.ndarray]:
 def _check_sample(bundle: Bundle, annotated: tvm.IRModule | None) -> str:
     if bundle.sample is None:
         return "none is remembered"
-    runs_here = bundle.target["architecture"] == platform.machine() and not host.missing_features(
-        bundle.target["instructions"]
-    )
-    if runs_here:
-        model, what = load(bundle), "it computes"
-    elif annotated is not None:
-        from eq_tvm import pipeline
-
-        with pass_errors():
-            executable = pipeline.build(annotated, get_target("native"))[0]
-        model, what = (
-            Model(executable, bundle.inputs, bundle.outputs),
-            "its network, compiled for this machine, computes",
-        )
-    else:
+    found = here.model_here(bundle, annotated)
+    if found is None:
         return f"can be checked on {bundle.target['name']} only"
+    model, itself = found
+    what = "it computes" if itself else "its network, compiled for this machine, computes"
     equal = compare(bundle.sample, model)
     return f"{what} what it did when it was compiled{', bit for bit' if equal else ', but for the rounding of floats'}"

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from eq_tvm.artifacts.bundle import results_by_name
+from eq_tvm.artifacts.bundle import TensorInfo, results_by_name
 from eq_tvm.building.closeness import TOLERANCE
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.random_inputs import random_inputs
-from eq_tvm.running.runtime import Model
 
 _VALUES = 32  # of each output that are remembered, evenly spaced
 
 
-def remember(model: Model) -> dict[str, Any]:
-    """The SHA-256 of the inputs, and by name those of the outputs, with some `values`."""
-    arrays = random_inputs(model.inputs)
+class Runs(Protocol):
+    """What runs a network: a `Model`, or another machine."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    def call(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """As `Model.call`."""
+
+
+def remember(model: Runs, arrays: list[np.ndarray] | None = None) -> dict[str, Any]:
+    """The SHA-256 of the inputs, by default noise, and by name those of the outputs, with some `values`."""
+    arrays = random_inputs(model.inputs) if arrays is None else arrays
     results = results_by_name(model.outputs, model.call(arrays))
     return {
         "inputs": sha256(*arrays),
@@ -29,7 +38,7 @@ def remember(model: Model) -> dict[str, Any]:
     }
 
 
-def compare(remembered: Mapping[str, Any], model: Model) -> bool:
+def compare(remembered: Mapping[str, Any], model: Runs, arrays: list[np.ndarray] | None = None) -> bool:
     """Whether a run gives what is remembered to the bit; False where it is close, as float operators may be.
 
     Raises
@@ -37,7 +46,7 @@ def compare(remembered: Mapping[str, Any], model: Model) -> bool:
     UserError
         It is not close, or there is another noise here.
     """
-    here = remember(model)
+    here = remember(model, arrays)
     if here["inputs"] != remembered["inputs"]:
         raise UserError("another release of NumPy makes another noise: its results can't be compared here")
     equal = True

@@ -4,6 +4,7 @@ Here lives what turns a lowered module into C code and memory for it, what compi
 every such library has. Running it is up to a program in C; nothing here is needed for bundles.
 """
 
-from eq_tvm.standalone.library import EXAMPLE, HEADER, Standalone, check_destination, write
+from eq_tvm.standalone.companion import EXAMPLE
+from eq_tvm.standalone.library import HEADER, Standalone, check_destination, write
 
 __all__ = ["EXAMPLE", "HEADER", "Standalone", "check_destination", "write"]

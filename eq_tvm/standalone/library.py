@@ -2,7 +2,7 @@
 
 lib<model>.so  the network, with eq_model_run and the other functions of the header
 eq_model.h     the header
-main.c         a program that reads raw tensor files and prints the top classes
+and what `eq_tvm.standalone.companion` lists, for each language and build system
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from eq_tvm.artifacts import directory, linker
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import read_text
+from eq_tvm.standalone import companion
 from eq_tvm.targets import TargetSpec
 
 if TYPE_CHECKING:
     import tvm
 
 HEADER = "eq_model.h"
-EXAMPLE = "main.c"
 C_FILES = ("model.c", "threads.c")
 
 
@@ -94,31 +94,30 @@ def write(mod: tvm.IRModule, network: Bundle, spec: TargetSpec, path: str | Path
         (new / HEADER).write_text(
             source.header(network, _comment(network, layout.planned), spec.threads), encoding="utf-8"
         )
-        (new / EXAMPLE).write_text(source.example(name), encoding="utf-8")
+        for file, text in companion.texts(network, name).items():
+            (new / file).write_text(text, encoding="utf-8")
         (build / HEADER).write_bytes((new / HEADER).read_bytes())
         _link(spec, build, new / library)
     return Standalone(path, path / library, network, layout.planned)
 
 
 def _foreign(path: Path) -> str:
-    """A name in a directory that makes it no standalone library, or an example that somebody changed.
+    """A name in a directory that makes it no standalone library, or a file of it that somebody changed.
 
-    Once it is built as its first lines say, there is a program, too.
+    Once the example is built as its first lines say, there is a program, too, and what Python compiles as it imports.
     """
-    from eq_tvm.standalone import source
-
     names = sorted(file.name for file in path.iterdir())
     libraries = [name for name in names if name.startswith("lib") and name.endswith(".so")]
-    if others := [name for name in names if name not in (HEADER, EXAMPLE, Path(EXAMPLE).stem, *libraries[:1])]:
+    known = (HEADER, *companion.NAMES, *companion.MADE_OF_THEM, *libraries[:1])
+    if others := [name for name in names if name not in known]:
         return others[0]
     try:
-        if _COMPILED_BY not in read_text(path / HEADER):
+        if not libraries or _COMPILED_BY not in read_text(path / HEADER):
             return HEADER
-        name = libraries[0].removeprefix("lib").removesuffix(".so")
-        unchanged = read_text(path / EXAMPLE) == source.example(name)
-    except (OSError, ValueError, IndexError):
+        changed = companion.changed(path)
+    except (OSError, ValueError):
         return names[0]
-    return "" if unchanged else f"a {EXAMPLE} that was changed"
+    return f"a {changed} that was changed" if changed else ""
 
 
 _COMPILED_BY = "Compiled by eq_tvm"
@@ -169,14 +168,14 @@ def _link(spec: TargetSpec, build: Path, library: Path) -> None:
         "-Wl,--strip-all",
         "-Wl,-z,defs",
         "-Wl,-z,noexecstack",
-        # A C++ compiler would add its own libraries.
-        "-nodefaultlibs",
-        "-Wl,--as-needed",
-        "-lm",
-        "-lpthread",
-        "-lc",
-        "-lgcc",
+        *(_ANDROID if spec.is_android else _GNU),
     ]
     done = subprocess.run(command, cwd=build, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"linking for {spec.name} failed: {' '.join(done.stderr.split())[-500:]}")
+
+
+# A C++ compiler would add its own libraries.
+_GNU = ["-nodefaultlibs", "-Wl,--as-needed", "-lm", "-lpthread", "-lc", "-lgcc"]
+# Threads are in its C library. Its newest devices have pages of 16 KiB.
+_ANDROID = ["-Wl,-z,max-page-size=16384", "-Wl,--as-needed", "-lm"]

@@ -4,6 +4,9 @@
  */
 #include <string.h>
 #include <sys/auxv.h>
+#ifdef __ANDROID__
+#include <asm/hwcap.h>
+#endif
 
 #include "threads.h"
 

@@ -119,11 +119,6 @@ def tables(network: Bundle, program: Program, layout: Layout, scratch: Mapping[s
     )
 
 
-def example(library: str) -> str:
-    """The text of main.c."""
-    return Template((HERE / "main.c").read_text(encoding="utf-8")).substitute(library=library)
-
-
 def _bytes(scratch: Scratch) -> int:
     """What the calling thread needs, which computes one of the tasks."""
     return scratch.whole + scratch.task

@@ -94,6 +94,7 @@ def test_commands_and_their_json(said):
         "evaluate": (*bundle, "--data", "labelled.csv", "--json"),
         "bench": (*bundle, "--seconds", "0.05", "--json"),
         "export": (*bundle, "again.onnx", "--json"),
+        "pack": (*bundle, "--json"),
         "compare": (*bundle, "--data", "labelled.csv", "--seconds", "0.05", "--json"),
     }
     results = {words.split()[0]: out for words, out in printed.items() if words.endswith("--json")}
@@ -129,7 +130,7 @@ def test_every_command_takes_json(said):
 
 def test_environment_variables_are_known():
     from eq_tvm.cli.supervisor import DEBUG, MEMORY
-    from eq_tvm.doctor import KNOWN_VARIABLES
+    from eq_tvm.running.doctor import KNOWN_VARIABLES
 
     assert sorted(KNOWN_VARIABLES) == sorted([DEBUG, MEMORY])
     assert set(re.findall(r"EQ_TVM_\w+", SECTIONS["Environment"])) == set(KNOWN_VARIABLES)

@@ -149,7 +149,7 @@ def test_images_without_preprocessing_are_warned_of(cli, folder):
 def test_standalone(cli, refused, folder):
     code, out, err = cli(*COMPILE, "--artifact", "standalone")
     assert code == 0, err
-    assert sorted(file.name for file in (folder / "net-native").iterdir()) == ["eq_model.h", "libnet.so", "main.c"]
+    assert {file.name for file in (folder / "net-native").iterdir()} >= {"eq_model.h", "libnet.so", "main.c"}
     for line in (
         r"library +net-native",
         r"optimize +speed, which costs \d+ bytes of weights over --optimize size",
@@ -160,14 +160,19 @@ def test_standalone(cli, refused, folder):
     shutil.copytree("net-native", "photos")
     (folder / "photos" / "eq_model.h").unlink()
     refused(
-        "photos is a directory with libnet.so, which is not of a standalone library",
+        "photos is a directory with eq_model-config.cmake, which is not of a standalone library",
         *COMPILE,
         "--artifact",
         "standalone",
         "--output",
         "photos",
     )
-    refused("net-native is a directory with eq_model.h, which is not of a bundle", *COMPILE, "--output", "net-native")
+    refused(
+        "net-native is a directory with eq_model-config.cmake, which is not of a bundle",
+        *COMPILE,
+        "--output",
+        "net-native",
+    )
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("int7", "net-native"), ("int8", "net-native-int8")])

@@ -14,7 +14,7 @@ def doctor(as_json: Json = False) -> int:
 
     The exit code is 0 where compiling for this machine works, and 2 where it does not.
     """
-    from eq_tvm.doctor import examine
+    from eq_tvm.running.doctor import examine
 
     checks = []
     for check in examine():

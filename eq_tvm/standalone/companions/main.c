@@ -1,7 +1,7 @@
 /*
  * Runs the network on raw tensor files, and prints the highest values of each output.
  *
- *     cc main.c -L. -l$library -Wl,-rpath,'$$ORIGIN' -o main && ./main input.raw
+ *     cc main.c -L. -l@library@ -Wl,-rpath,'$ORIGIN' -o main && ./main input.raw
  *
  * A raw tensor file has the elements of one input and nothing else: numpy writes it by array.tofile("input.raw").
  */

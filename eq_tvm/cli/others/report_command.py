@@ -8,20 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from eq_tvm.cli.commands import Json, app
+from eq_tvm.cli.commands import Json, app, examples
 from eq_tvm.errors import UserError
 from eq_tvm.files.whole_file import check_destination
 
-_EXAMPLES = """Examples:
 
-  python -m eq_tvm report net-native.eqtvm
-
-  python -m eq_tvm report net-native-int7.eqtvm net-native-int8.eqtvm --bench -o both.html
-
-  python -m eq_tvm report net-native.eqtvm --data images.csv --reference net.onnx"""
-
-
-@app.command(epilog=_EXAMPLES)
+@app.command(
+    epilog=examples(
+        "report net-native.eqtvm",
+        "report net-native-int7.eqtvm net-native-int8.eqtvm --bench -o both.html",
+        "report net-native.eqtvm --data images.csv --reference net.onnx",
+    )
+)
 def report(
     bundle: Annotated[list[Path], typer.Argument(metavar="BUNDLE [BUNDLE]", help="One, or two side by side.")],
     output: Annotated[

@@ -5,8 +5,9 @@ from importlib import metadata
 
 import pytest
 
-from eq_tvm import doctor, host
+from eq_tvm import host
 from eq_tvm.cli import main
+from eq_tvm.running import doctor
 from eq_tvm.targets import get_target
 
 

@@ -1,0 +1,1 @@
+"""Commands in files of their own: compare, deploy, doctor, pack and report."""

@@ -1,0 +1,62 @@
+"""What docs/using/deploy.md says works: its commands, with a board on loopback."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from eq_tvm import cli
+from eq_tvm.cli.commands import app
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "using" / "deploy.md"
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+
+
+def commands(name):
+    """Those of a subcommand in the blocks that are to be run."""
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S)).splitlines()
+    return [shlex.split(line)[3:] for line in lines if shlex.split(line)[3] == name]
+
+
+@pytest.fixture
+def folder(small_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_bundle, "net-rpi4.eqtvm")
+    Image.new("RGB", (24, 20), "orange").save("cat.png")
+    return tmp_path
+
+
+def test_deploy(board, folder, capsys):
+    for arguments in commands("deploy"):
+        arguments[2] = board.name  # for pi@raspberrypi.local
+        assert cli.main([*arguments, "--port", str(board.port), "--directory", str(board.home)]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        shown = re.search(r"^board .*?(?=^```)", TEXT, re.M | re.S)[0].splitlines()
+        assert [line.split()[0] for line in printed] == [line.split()[0] for line in shown]
+        assert printed[1] == shown[1]
+
+
+def test_pack(folder):
+    for arguments in commands("pack"):
+        assert cli.main(arguments) == 0
+    assert Path("net-rpi4.tar.gz").read_bytes() == Path("board.tar.gz").read_bytes()
+
+
+def test_options_and_links():
+    (deploy,) = (each for each in app.registered_commands if each.callback.__name__ == "deploy")
+    for option in re.findall(r"^\| `--(\w+)", TEXT, re.M):
+        assert option in deploy.callback.__annotations__ or option == "json"
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", TEXT):
+        assert (DOCUMENT.parent / link).exists(), link
+
+
+def test_errors_are_those_that_one_gets():
+    sources = "".join(
+        re.sub(r'"\s*f?"', "", file.read_text(encoding="utf-8"))
+        for file in (DOCUMENT.parents[2] / "eq_tvm" / "deploying").glob("*.py")
+    )
+    for said in ("no host of that name", "nothing listens there", "its key is not known here", "its disk is full"):
+        assert f"`{said}`" in TEXT and said in sources
