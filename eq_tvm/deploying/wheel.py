@@ -20,7 +20,7 @@ from eq_tvm.errors import UserError
 
 DISTRIBUTION = "eq-tvm"
 TIME = (1980, 1, 1, 0, 0, 0)  # of all files in it: the first that a zip can hold
-_KINDS = {".py", ".yaml", ".onnx", ".npz", ".c", ".h", ".hpp", ".cmake", ".pc"}
+_KINDS = {".py", ".yaml", ".onnx", ".npz", ".c", ".h", ".hpp", ".cmake", ".pc", ".css", ".html", ".js", ".txt"}
 _WHEEL = "Wheel-Version: 1.0\nGenerator: eq_tvm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 

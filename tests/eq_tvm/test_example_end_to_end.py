@@ -10,7 +10,7 @@ import pytest
 import eq_tvm
 from eq_tvm import example
 from eq_tvm.artifacts.bundle import read
-from eq_tvm.cli.commands import app
+from eq_tvm.cli.program import app
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,17 @@ def test_every_command_on_its_defaults(folder):
     others = {
         "analyze": ([], "digits, int7, mse+ on 50 images of digits_calibration.npz, analyzed on 14 others: "),
         "bench": ([bundle], "median "),
+        "compare": ([bundle, "--data", example.EVAL], "network "),
+        "doctor": ([], "python          ok  "),
         "export": ([bundle], "written: digits.qdq.onnx\n"),
+        "pack": ([bundle], "written: digits-native.tar.gz "),
+        "report": ([bundle], "written: digits-native.html\n"),
         "run": ([bundle, "--input", "image.npy"], "image.npy\n  logits\n"),
         "targets": ([], "x86 "),
         "verify": ([bundle], "files        model.so, network.onnx, bundle.json: as noted (SHA-256)\n"),
     }
     commands = {command.callback.__name__ for command in app.registered_commands}
-    assert commands == {"compile", "evaluate", *others}
+    assert commands == {"compile", "evaluate", "deploy", *others}  # deploy needs a board: test_deploy.py
     for command, (arguments, beginning) in others.items():
         out = eq_tvm_in(folder, command, *arguments).stdout
         assert out.startswith(beginning), out

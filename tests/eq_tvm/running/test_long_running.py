@@ -19,6 +19,12 @@ from eq_tvm.running import runtime
 X = np.random.default_rng(1).standard_normal((1, 3, 32, 32), dtype=np.float32)
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_files(tmp_path, monkeypatch):
+    """Those of other processes, such as tests beside these, count for nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def resources():
     """What a process has: file descriptors, threads, mappings, temporary files; and bytes of memory."""
     status = Path("/proc/self/status").read_text()
