@@ -1,8 +1,14 @@
 """Options of those commands that run a bundle: where."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from eq_tvm.running.runtime import Board
 
 Rpc = Annotated[
     str | None,
@@ -24,3 +30,10 @@ Tracker = Annotated[
 Key = Annotated[
     str | None, typer.Option("--key", metavar="NAME", help="With --tracker: the kind of board, such as rpi4.")
 ]
+
+
+def board_of(rpc: str | None, tracker: str | None, key: str | None) -> AbstractContextManager[Board | None]:
+    """A context with the board that the options name, or None for this machine."""
+    from eq_tvm.boards.session import connect
+
+    return connect(rpc, tracker=tracker, key=key) if rpc or tracker or key else nullcontext()

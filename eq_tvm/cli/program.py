@@ -14,13 +14,6 @@ import typer
 
 from eq_tvm import host
 from eq_tvm.cli.commands import app
-from eq_tvm.cli.others import (  # noqa: F401  (they add their commands)
-    compare_command,
-    deploy_command,
-    doctor_command,
-    pack_command,
-    report_command,
-)
 from eq_tvm.cli.supervisor import DEBUG, allow_more, is_of_memory
 from eq_tvm.errors import UserError, reason
 

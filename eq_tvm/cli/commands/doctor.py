@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from eq_tvm.cli.commands import Json, app
+from eq_tvm.cli.app import Json, app, examples
 
 
-@app.command(epilog="Examples:\n\n  python -m eq_tvm doctor\n\n  python -m eq_tvm doctor --json")
+@app.command(epilog=examples("doctor", "doctor --json"))
 def doctor(as_json: Json = False) -> int:
     """Say what is installed, for which targets this machine can compile, and what to do where something is missing.
 

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from eq_tvm.cli.commands import app
+from eq_tvm.cli.app import Json, app, examples
 
 
 @app.command(
-    epilog="Examples:\n\n  python -m eq_tvm compare a.eqtvm b.eqtvm --data labelled.csv --reference net.onnx"
-    "\n\n  python -m eq_tvm compare net-native.eqtvm net.onnx --data images/ --against onnxruntime,openvino"
+    epilog=examples(
+        "compare a.eqtvm b.eqtvm --data labelled.csv --reference net.onnx",
+        "compare net-native.eqtvm net.onnx --data images/ --against onnxruntime,openvino",
+    )
 )
 def compare(
     models: Annotated[list[Path], typer.Argument(metavar="BUNDLE|MODEL...")],
@@ -32,7 +34,7 @@ def compare(
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N images.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="How long to time each.")] = 3.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put networks side by side: accuracy, closeness to float32, time of a run on one thread, size."""
     from eq_tvm.cli.progress import show_progress

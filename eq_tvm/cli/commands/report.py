@@ -1,4 +1,4 @@
-"""``report``: a page that shows a bundle."""
+"""`report`: a page that shows a bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eq_tvm.cli.commands import Json, app, examples
+from eq_tvm.cli.app import Json, app, examples
 from eq_tvm.errors import UserError
 from eq_tvm.files.whole_file import check_destination
 

@@ -1,4 +1,4 @@
-"""``python -m eq_tvm pack``."""
+"""`pack`: all that a board needs, in one archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eq_tvm.cli.commands import app, examples
+from eq_tvm.cli.app import Json, app, examples
 
 
 @app.command(epilog=examples("pack net-rpi4.eqtvm", "pack net-rpi4.eqtvm --output board.tar.gz"))
@@ -17,7 +17,7 @@ def pack(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.tar.gz", show_default="NAME.tar.gz")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write one archive with all that a board needs: the bundle, eq_tvm's wheel, and how to install it."""
     from eq_tvm.deploying.pack import pack

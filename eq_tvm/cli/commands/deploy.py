@@ -1,4 +1,4 @@
-"""``python -m eq_tvm deploy``."""
+"""`deploy`: a bundle on a board, by ssh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from eq_tvm.cli.commands import app, examples
+from eq_tvm.cli.app import Json, app, examples
 
 
 @app.command(
@@ -29,7 +29,7 @@ def deploy(
         Path | None,
         typer.Option(metavar="FILE", help="Try it on this image.", show_default="the noise that the bundle remembers"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Copy a bundle to a board by ssh, install there what it needs, and compare what it computes with this machine."""
     from eq_tvm.cli.progress import show_progress

@@ -1,1 +1,0 @@
-"""Commands in files of their own: compare, deploy, doctor, pack and report."""
