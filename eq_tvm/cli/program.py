@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = e.code if isinstance(e.code, int) else 0
     except UserError as e:
         message = str(e)
+        if os.environ.get(DEBUG) and e.__cause__ is not None:  # which may be a fault of ours after all
+            traceback.print_exception(e.__cause__)
     except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
         where = str(e.filename or "can't write to the standard output" * (e.errno == errno.ENOSPC))
         message = ": ".join(filter(None, [where, reason(e)]))
