@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx_models import random, write_model
+from onnx_models import random, write_classifier, write_model
 from PIL import Image
 
 import eq_tvm
@@ -28,13 +28,7 @@ MARK = "As eq_tvm wrote it"
 def network(tmp_path_factory):
     """A network of images; its library, in a folder with a space in its name, its bundle, an image and its scores."""
     folder = tmp_path_factory.mktemp("a network")
-    model = write_model(
-        folder / "net.onnx",
-        [("Conv", "x w", "c", {}), ("GlobalAveragePool", "c", "p", {}), ("Flatten", "p", "scores", {})],
-        {"x": [1, 3, 20, 24]},
-        ["scores"],
-        {"w": random(10, 3, 3, 3)},
-    )
+    model = write_classifier(folder / "net.onnx", "x", [1, 3, 20, 24], 10)
     (folder / "net.yaml").write_text("{channels: BGR, mean: [99, 100, 101], std: [60, 61, 62], resize: [20, 24]}")
     options = {"calibration": "random", "images": 2, "preprocess": folder / "net.yaml", "verify": False}
     library = eq_tvm.compile(model, artifact="standalone", output=folder / "a library", **options)
