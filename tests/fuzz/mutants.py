@@ -147,7 +147,11 @@ def change_shape(draw, model):
             tensor.dims[:] = [*shape, 2]
         else:
             new = {"flat": array.ravel(), "reversed": array.T, "more": array[None]}.get(kind)
-            new = (array.ravel()[: len(array.ravel()) // 2] if kind == "cut" else array[:0]) if new is None else new
+            new = (
+                (array.ravel()[: len(array.ravel()) // 2] if kind == "cut" else array.ravel()[:0])
+                if new is None
+                else new
+            )
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(new), tensor.name))
         return f"{tensor.name} {kind}"
     value = draw(st.sampled_from(list(model.graph.input)))
