@@ -16,7 +16,7 @@ from PIL import Image
 from eq_tvm import cli
 from eq_tvm.standalone import companion
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "standalone.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "standalone.md"
 
 
 def block(language, index=0):
