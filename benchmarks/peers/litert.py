@@ -1,4 +1,4 @@
-"""Compare bundles of public TFLite files with LiteRT (`pip install ai-edge-litert`), and write docs/formats/tflite.md's table.
+"""Compare bundles of public TFLite files with LiteRT (`pip install ai-edge-litert`): docs/formats/tflite.md's table.
 
 Each file runs on random inputs, in a process of its own. LiteRT computes by XNNPACK, on one thread.
 """

@@ -16,6 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 90, 610, 40, 300  # of the plot
 SCALES = 0.25, 1.6  # in parts of the scale by largest magnitude
 LOSSES = 1e-4, 1e-1  # 1 - cosine
 
+AXIS = "scale, in parts of the one by largest magnitude"
 STYLE = """
     text { font: 15px system-ui, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #334155 }
     .card { fill: #fff } .axis { stroke: #94a3b8; fill: none } .grid { stroke: #e2e8f0 }
@@ -57,7 +58,7 @@ def draw(layer: dict) -> str:
   <title>Cosine between a tensor and its quantized form, by scale</title>
   <style>{STYLE}  </style>
   <rect class="card" width="640" height="360" rx="14"/>
-{grid}{ticks}  <text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 46}" text-anchor="middle">scale, in parts of the one by largest magnitude</text>
+{grid}{ticks}  <text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 46}" text-anchor="middle">{AXIS}</text>
   <text class="strong" x="{LEFT}" y="24">cosine to float</text>
   <path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>
   <polyline class="curve" points="{points}"/>
