@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eq_tvm import host
+from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.random_inputs import random_inputs
 from eq_tvm.running import workers
@@ -66,6 +67,17 @@ def bench_layers(
         return board.time_layers(bundle, threads, seconds)
     description = bundles.read(bundle)
     return _on_threads(threads, seconds, lambda: time_layers(load(description), description, seconds))
+
+
+def share_of_islands(bundle: Bundle, *, seconds: float = 0.3) -> float | None:
+    """What part of a run's time float islands take, 0 to 1; None where there are none, or it does not run here."""
+    from eq_tvm.running import layers
+    from eq_tvm.running.here import runs_here
+
+    if not bundle.islands or not runs_here(bundle):
+        return None
+    share: float = _on_threads(1, seconds, lambda: layers.share_of_islands(load(bundle), bundle, seconds))
+    return share
 
 
 def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) -> Any:

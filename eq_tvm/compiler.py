@@ -126,6 +126,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             target=asdict(spec) | {"architecture": spec.architecture, "tvm": str(spec.tvm_target())},
             versions=versions(spec),
             kernels=kernels,
+            islands=passes.float_calls(module),
             optimize=options.optimize,
             not_exported=why_not,
             model_file=how.model.name if isinstance(options.model, str | Path) else "",

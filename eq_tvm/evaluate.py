@@ -160,13 +160,13 @@ def _judge(
     judge: Judge, samples: Samples, index: int, outputs: list[np.ndarray], expected: list[np.ndarray] | None
 ) -> None:
     """Let each image of a sample be judged."""
-    for k, (name, size) in enumerate(samples.images(index)):
+    for k, (name, placement) in enumerate(samples.images(index)):
         ours, theirs = (
             results if results is None or samples.images_each == 1 else [result[k : k + 1] for result in results]
             for results in (outputs, expected)
         )
         assert ours is not None
-        judge.add(name, size, ours, theirs)
+        judge.add(name, placement, ours, theirs)
 
 
 def _is_bundle(model: str | Path) -> bool:

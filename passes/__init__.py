@@ -30,6 +30,7 @@ from .given.store_signed import StoreSigned
 from .given.take_scales import TakeScales
 from .given.unify_scales import UnifyScales
 from .graph.output_parts import part_cosines
+from .islands.float_calls import float_calls
 from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
 from .lower.lower_to_integer import LowerToInteger
@@ -85,6 +86,7 @@ __all__ = [
     "analyze_layers",
     "canonical_passes",
     "compare_outputs",
+    "float_calls",
     "no_progress",
     "part_cosines",
     "part_of",

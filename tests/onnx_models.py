@@ -36,6 +36,16 @@ def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17) -> Path
     return Path(path)
 
 
+def write_classifier(path, name, shape, classes, output="scores", **attributes) -> Path:
+    """Write an ONNX file of one convolution, and the mean over space."""
+    nodes = [
+        ("Conv", f"{name} w", "c", attributes),
+        ("GlobalAveragePool", "c", "p", {}),
+        ("Flatten", "p", output, {}),
+    ]
+    return write_model(path, nodes, {name: shape}, [output], {"w": random(classes, shape[1], 3, 3)})
+
+
 def canonical(path, shapes=None) -> tvm.IRModule:
     return tvm.transform.Sequential(canonical_passes())(import_onnx(path, shapes))
 

@@ -98,6 +98,8 @@ class Bundle:
         shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
         `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated),
         `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
+    islands : dict of str to int
+        The functions that compute in floats alone, between the integer ones, and how often a run calls each.
     optimize : str
         ``speed`` or ``size``: what they were chosen for.
     not_exported : str
@@ -122,6 +124,7 @@ class Bundle:
     target: dict[str, Any]
     versions: dict[str, str]
     kernels: list[dict[str, Any]]
+    islands: dict[str, int] = field(default_factory=dict)
     optimize: str = "speed"
     not_exported: str = "an older eq_tvm compiled it"
     constants: dict[str, Any] = field(default_factory=dict)

@@ -54,6 +54,7 @@ DESCRIPTION = {
     "target": _TARGET,
     "versions": {str: str},
     "kernels": [_KERNEL],
+    "islands?": {str: int},
     "constants?": dict,
     "sample?": (None, _SAMPLE),
     "files": {"model.so": _FILE, "network.onnx?": _FILE, "bundle.json": _FILE},

@@ -14,7 +14,9 @@ from eq_tvm.standalone import Standalone
 from eq_tvm.targets import TargetSpec
 
 
-def compiled(written: Bundle | Standalone, seconds: float, settings: Sequence[str]) -> dict[str, Any]:
+def compiled(
+    written: Bundle | Standalone, seconds: float, settings: Sequence[str], share_of_islands: float | None
+) -> dict[str, Any]:
     """What `compile` made; `settings` are the options that eq_tvm.yaml gave."""
     network = written.network if isinstance(written, Standalone) else written
     record = network.calibration or {}
@@ -30,6 +32,8 @@ def compiled(written: Bundle | Standalone, seconds: float, settings: Sequence[st
         "bytes": written.library.stat().st_size,
         "seconds": round(seconds, 3),
         "kernels": kernel_counts(network),
+        "islands": network.islands,
+        "share_of_islands": share_of_islands,
         "layers": layers,
         "cosine": float(np.mean(cosines)) if cosines else None,
         "settings": list(settings),

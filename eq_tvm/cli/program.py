@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = e.code if isinstance(e.code, int) else 0
     except UserError as e:
         message = str(e)
+        _show_cause(e)
     except OSError as e:  # where no command knows better: a name is too long, a directory closed, a disk full
         where = str(e.filename or "can't write to the standard output" * (e.errno == errno.ENOSPC))
         message = ": ".join(filter(None, [where, reason(e)]))
@@ -59,6 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: a fault of eq_tvm, please report it ({DEBUG}=1 shows where): {told}", file=sys.stderr)
         return 1
     return code
+
+
+def _show_cause(error: UserError) -> None:
+    """What a message was made of may be a fault of ours after all."""
+    if os.environ.get(DEBUG) and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
 
 
 def _name(arguments: list[str]) -> str:

@@ -21,8 +21,13 @@ ANALYZED_LAYERS = 20
 KEPT_LAYERS = 5
 
 
-def compile_report(written: Bundle | Standalone, seconds: float, settings: str = "") -> str:
-    """What was compiled, by which `settings` of a file, how well its scales fit, and what to do next."""
+def compile_report(
+    written: Bundle | Standalone, seconds: float, share_of_islands: float | None = None, settings: str = ""
+) -> str:
+    """What was compiled, by which `settings` of a file, how well its scales fit, and what to do next.
+
+    `share_of_islands` is the part of a run's time that float islands take, where that was measured.
+    """
     network = written.network if isinstance(written, Standalone) else written
     target = network.target
     rows = {
@@ -43,8 +48,21 @@ def compile_report(written: Bundle | Standalone, seconds: float, settings: str =
     rows |= _calibration_rows(network)
     if counts := kernel_counts(network):
         rows["kernels"] = ", ".join(f"{count} {algorithm}" for algorithm, count in counts.items())
+    if network.islands and network.scheme != "float32":
+        rows["islands"] = _islands(network.islands, share_of_islands)
     rows["next"] = _next_step(written)
     return _aligned(rows)
+
+
+def _islands(islands: Mapping[str, int], share: float | None) -> str:
+    """What computes in floats between integer layers, and what that costs."""
+    most = sorted(islands, key=lambda name: -islands[name])[:WORST_LAYERS]
+    named = [f"{name[:_NAME]} {islands[name]}" for name in most] + ["..."] * (len(islands) > len(most))
+    cost = f", {share:.0%} of a run's time here" if share is not None else ""
+    return f"{sum(islands.values())} float functions between integer layers{cost}: {', '.join(named)}"
+
+
+_NAME = 40  # characters of a function's name: one that fuses many has a long one
 
 
 def kernel_counts(network: Bundle) -> dict[str, int]:

@@ -50,14 +50,13 @@ class Shown:
     def text(self, name: str, outputs: Mapping[str, np.ndarray], form: InputForm) -> str:
         """Of one run; the files are drawn as they come."""
         lines = [name]
-        size = None
-        if form.layout is not None:
-            size = form.info.shape[form.layout.index("H")], form.info.shape[form.layout.index("W")]
         for k in range(form.count):
             of_one = {key: output[k : k + 1] for key, output in outputs.items()} if form.count > 1 else outputs
             image = read_image(self._images[self._done]) if self._images else None
-            shown = None if image is None else (image.shape[0], image.shape[1])
-            seen = self._view.see(of_one, size, shown)
+            placement = None
+            if form.layout is not None:
+                placement = form.placement(np.zeros(form.item_shape) if image is None else image)
+            seen = self._view.see(of_one, placement)
             self._done += 1
             lines += [f"  image {k + 1}"] * (form.count > 1) + [f"  {line}" for line in seen.lines]
             if self._draw is not None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.number_kind import number_kind
-from eq_tvm.preprocess import CHANNELS, LAYOUTS, Preprocess
+from eq_tvm.preprocess import CHANNELS, LAYOUTS, Placement, Preprocess
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class InputForm:
     def is_grey(self) -> bool:
         """Whether the input takes images of one channel."""
         return self.layout is not None and self.info.shape[self.layout.index("C")] == 1
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the input; None where it takes no images."""
+        if self.layout is None:
+            return None
+        return self.info.shape[self.layout.index("H")], self.info.shape[self.layout.index("W")]
+
+    def placement(self, image: np.ndarray) -> Placement:
+        """How an image becomes the input, which must take some: pixels are preprocessed, numbers are in place."""
+        if image.dtype == np.uint8 and self._is_image(image):
+            return self.steps.placement(*image.shape[:2])
+        assert self.image_size is not None
+        return Placement(self.image_size, self.image_size, self.image_size)
 
     @property
     def steps(self) -> Preprocess:
@@ -127,10 +142,11 @@ class InputForm:
             raise UserError(f"{name}: a uint8 image has the shape (height, width, 1 or 3 channels), not {image.shape}")
         self._check_preprocess()
         preprocess = self.steps
-        if not preprocess.resize:  # what will not fit is not worth its memory
-            channels = CHANNELS[preprocess.channels]
-            shape = (channels, *image.shape[:2]) if self.layout == "NCHW" else (*image.shape[:2], channels)
-            self._fitting(np.broadcast_to(np.float32(0), shape), name)
+        placement, channels = preprocess.placement(*image.shape[:2]), CHANNELS[preprocess.channels]
+        _check_size(placement, preprocess, name)
+        # what will not fit is not worth its memory
+        shape = (channels, *placement.size) if self.layout == "NCHW" else (*placement.size, channels)
+        self._fitting(np.broadcast_to(np.float32(0), shape), name)
         values = preprocess(image)
         cast = values.astype(self.info.dtype)
         if number_kind(self.info.dtype) != "f" and not (cast == values).all():
@@ -150,8 +166,9 @@ class InputForm:
         if CHANNELS[steps.channels] != channels:
             key = "layout" if steps.layout and channels not in CHANNELS.values() else "channels"
             raise UserError(f"preprocessing: {key} {getattr(steps, key)} does not fit: {network}")
-        if steps.resize not in (None, (height, width)):
-            raise UserError(f"preprocessing: resize {list(steps.resize or ())} does not fit: {network}")
+        last = next((key for key in ("letterbox", "crop", "resize") if getattr(steps, key)), "resize")
+        if isinstance(size := getattr(steps, last), tuple) and size != (height, width):
+            raise UserError(f"preprocessing: {last} {list(size)} does not fit: {network}")
 
     def _unchanged(self) -> Preprocess:
         """Pixels 0..255, grey where the network has one channel."""
@@ -190,6 +207,20 @@ def network_input(
         See `InputForm.item`.
     """
     return InputForm(info, preprocess)(array, name)
+
+
+def _check_size(placement: Placement, preprocess: Preprocess, name: str) -> None:
+    height, width = placement.scaled
+    if any(a < b for a, b in zip(placement.scaled, preprocess.crop or (0, 0), strict=True)):
+        raise UserError(
+            f"{name} is {height} x {width}, less than crop {list(preprocess.crop or ())}: let the preprocessing have "
+            "a larger resize, the length of the shorter side"
+        )
+    if preprocess.crop and height * width > _MOST_PIXELS:
+        raise UserError(f"{name} becomes {height} x {width} by resize {preprocess.resize}: that is too large")
+
+
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # as much as Pillow reads
 
 
 def _cast(array: np.ndarray, wanted: np.dtype, name: str) -> np.ndarray:

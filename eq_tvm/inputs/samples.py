@@ -15,7 +15,7 @@ from eq_tvm.data import Dataset
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.number_kind import number_kind
-from eq_tvm.preprocess import Preprocess
+from eq_tvm.preprocess import Placement, Preprocess
 
 
 @dataclass(frozen=True)
@@ -138,24 +138,16 @@ class Samples:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width of the first input; None where it takes no images."""
-        form = self.parts[0][0]
-        if form.layout is None:
-            return None
-        return form.info.shape[form.layout.index("H")], form.info.shape[form.layout.index("W")]
+        return self.parts[0][0].image_size
 
-    def images(self, index: int) -> list[tuple[str, tuple[int, int]]]:
-        """The name of each image of a sample, with the height and width that it had before preprocessing.
+    def images(self, index: int) -> list[tuple[str, Placement]]:
+        """The name of each image of a sample, and how it becomes the input.
 
         Only where the first input takes images.
         """
         form, dataset = self.parts[0]
-        assert self.image_size is not None
-        found = []
-        for number in range(index * form.count, (index + 1) * form.count):
-            image = dataset.images[number]
-            size = (image.shape[0], image.shape[1]) if image.dtype == np.uint8 and image.ndim == 3 else self.image_size
-            found.append((dataset.names[number], size))
-        return found
+        numbers = range(index * form.count, (index + 1) * form.count)
+        return [(dataset.names[number], form.placement(dataset.images[number])) for number in numbers]
 
     @property
     def images_each(self) -> int:

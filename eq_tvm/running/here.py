@@ -43,9 +43,7 @@ def model_here(bundle: Bundle, network: tvm.IRModule | None = None) -> tuple[Mod
     -------
     (Model, bool), or None where neither can be
     """
-    target = bundle.target
-    cross = target["architecture"] != platform.machine() or "android" in str(target["triple"])
-    if not cross and not host.missing_features(target["instructions"]):
+    if runs_here(bundle):
         return load(bundle), True
     network = annotated(bundle) if network is None else network
     if network is None:
@@ -55,3 +53,10 @@ def model_here(bundle: Bundle, network: tvm.IRModule | None = None) -> tuple[Mod
     with pass_errors():
         executable = pipeline.build(network, get_target("native"))[0]
     return Model(executable, bundle.inputs, bundle.outputs), False
+
+
+def runs_here(bundle: Bundle) -> bool:
+    """Whether this machine is one that it is for."""
+    target = bundle.target
+    cross = target["architecture"] != platform.machine() or "android" in str(target["triple"])
+    return not cross and not host.missing_features(target["instructions"])

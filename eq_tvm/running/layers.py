@@ -30,6 +30,17 @@ def time_layers(model: Model, bundle: Bundle, seconds: float) -> list[dict[str, 
         `layer`, `kernel`, `gmacs` (10^9 multiply-accumulates per second) and `bound`, the same for multiplications
         that run at the rate of `peak` (None where that can't be measured).
     """
+    return _described(_timed(model, seconds), bundle)
+
+
+def share_of_islands(model: Model, bundle: Bundle, seconds: float) -> float:
+    """What part of a run's time float islands take, 0 to 1; parameters are those of `time_layers`."""
+    calls = _timed(model, seconds)
+    return float(sum(took for name, took in calls if name in bundle.islands) / sum(took for _, took in calls))
+
+
+def _timed(model: Model, seconds: float) -> list[list[Any]]:
+    """The name of each function that a run calls, and its fastest time in seconds."""
     import tvm
 
     inputs = list(map(tvm.runtime.tensor, random_inputs(model.inputs)))
@@ -54,7 +65,7 @@ def time_layers(model: Model, bundle: Bundle, seconds: float) -> list[dict[str, 
         position, runs = 0, runs + 1
         with workers.computing():
             model.main(*inputs)
-    return _described([call for call in calls if not call[0].startswith("vm.builtin")], bundle)
+    return [call for call in calls if not call[0].startswith("vm.builtin")]
 
 
 def _described(calls: list[list[Any]], bundle: Bundle) -> list[dict[str, Any]]:

@@ -137,8 +137,7 @@ def _comment(network: Bundle, workspace: int) -> list[str]:
     if pixels:
         lines += [
             f"An input is (pixel - mean) / std of an image with the channels {pixels.channels}, pixels from 0 to 255:",
-            f"mean {pixels.mean}, std {pixels.std}"
-            + (f", resized to {pixels.resize[0]} x {pixels.resize[1]}" if pixels.resize else ""),
+            f"mean {pixels.mean}, std {pixels.std}" + (f", {pixels.sized}" if pixels.sized else ""),
             *([f"in the layout {pixels.layout}"] if pixels.layout else []),
         ]
     if not network.calibrated:

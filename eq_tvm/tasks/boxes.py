@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eq_tvm.preprocess import Placement
+
 SUPPRESSED = 0.5  # intersection over union with a better box
 
 
@@ -33,9 +35,9 @@ class Boxes:
         """Those of these numbers, or of a mask."""
         return Boxes(self.corners[chosen], self.scores[chosen], self.classes[chosen])
 
-    def scaled(self, x: float, y: float) -> Boxes:
-        """In the pixels of an image that is so many times as wide and high."""
-        return replace(self, corners=self.corners * np.array([x, y, x, y]))
+    def in_image(self, placement: Placement) -> Boxes:
+        """In the pixels of the image that was placed so in the network's input."""
+        return replace(self, corners=placement.corners_in_image(self.corners))
 
     def within(self, height: int, width: int) -> Boxes:
         """Cut at the ends of an image."""

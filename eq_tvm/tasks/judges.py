@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +11,14 @@ import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Placement
 from eq_tvm.tasks.annotations import Annotations, read_annotations, read_label_image
 from eq_tvm.tasks.average_precision import MOST, Truth, average_precision
 from eq_tvm.tasks.boxes import Boxes, best
 from eq_tvm.tasks.decoders import DECODERS, Size
 from eq_tvm.tasks.labels import by_category, read_labels
-from eq_tvm.tasks.masks import mask, resized
-from eq_tvm.tasks.mean_iou import MeanIoU
+from eq_tvm.tasks.masks import mask, on_image
+from eq_tvm.tasks.mean_iou import IGNORED, MeanIoU
 from eq_tvm.tasks.recognize import SEGMENT, recognize, task_of
 
 JUDGED = 0.001  # the score above which boxes are judged: precision at high recall counts, too
@@ -26,10 +28,12 @@ TRUE = 0.25  # and above which the float network's count as there
 class Judge(Protocol):
     """Counts, image by image."""
 
-    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
+    def add(
+        self, name: str, placement: Placement, outputs: list[np.ndarray], expected: list[np.ndarray] | None
+    ) -> None:
         """Take the outputs for one image (with a batch axis of 1), and those of the float network.
 
-        `name` is its file's, and `size` its height and width.
+        `name` is its file's, and `placement` says how it became the input.
         """
 
     def result(self) -> dict[str, float | None]:
@@ -84,12 +88,13 @@ class _BoxJudge:
         self._found: list[Boxes] = []
         self._truth: list[Truth] = []
 
-    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
-        scale = size[1] / self._size[1], size[0] / self._size[0]
-        found = best(self._decode(outputs, self._size), JUDGED).scaled(*scale)
+    def add(
+        self, name: str, placement: Placement, outputs: list[np.ndarray], expected: list[np.ndarray] | None
+    ) -> None:
+        found = best(self._decode(outputs, self._size), JUDGED).in_image(placement)
         if self._annotations is None:
             assert expected is not None and self._ids is None
-            true = best(self._decode(expected, self._size), TRUE).scaled(*scale)
+            true = best(self._decode(expected, self._size), TRUE).in_image(placement)
             truth = Truth(true.corners, true.classes, np.zeros(len(true), bool))
         else:
             assert self._ids is not None
@@ -135,14 +140,17 @@ class _MaskJudge:
     def __init__(self, folder: str | Path | None):
         self._folder, self._iou = folder, MeanIoU()
 
-    def add(self, name: str, size: Size, outputs: list[np.ndarray], expected: list[np.ndarray] | None) -> None:
+    def add(
+        self, name: str, placement: Placement, outputs: list[np.ndarray], expected: list[np.ndarray] | None
+    ) -> None:
         found = mask(outputs[0])
         if self._folder is None:
             assert expected is not None
             truth = mask(expected[0])
         else:
             truth = read_label_image(self._folder, name)
-            found = resized(found, *truth.shape)
+            found = on_image(found, replace(placement, image=truth.shape), outside=-1)  # it may be smaller
+            truth = np.where(found < 0, IGNORED, truth)
         self._iou.add(found, truth, f"the label image of {name}")
 
     def result(self) -> dict[str, float | None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+
+from eq_tvm.preprocess import Placement
 
 
 def mask(output: np.ndarray) -> np.ndarray:
@@ -24,9 +25,8 @@ def mask(output: np.ndarray) -> np.ndarray:
     return scores.argmax(axis=0)
 
 
-def resized(classes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The nearest class for each pixel of an image."""
-    if classes.shape == (height, width):
-        return classes
-    picture = Image.fromarray(classes.astype(np.int32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.NEAREST)).astype(np.int64)
+def on_image(classes: np.ndarray, placement: Placement, outside: int) -> np.ndarray:
+    """The nearest class for each pixel of the image that was placed so; another one where the network saw none."""
+    rows, columns = placement.places_in_map(*classes.shape)
+    seen = (rows >= 0)[:, None] & (columns >= 0)
+    return np.where(seen, classes[rows[:, None], columns], outside)

@@ -10,11 +10,12 @@ from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Placement
 from eq_tvm.tasks.boxes import Boxes, best
-from eq_tvm.tasks.decoders import DECODERS, Size
+from eq_tvm.tasks.decoders import DECODERS
 from eq_tvm.tasks.draw import draw_boxes, draw_mask, draw_text
 from eq_tvm.tasks.labels import by_category, check_count, in_order
-from eq_tvm.tasks.masks import mask, resized
+from eq_tvm.tasks.masks import mask, on_image
 from eq_tvm.tasks.recognize import CLASSIFY, task_of
 
 ABOVE = 0.25  # the score from which on a box is shown
@@ -44,17 +45,15 @@ class View:
     above: float = ABOVE
     top: int = 5
 
-    def see(self, outputs: Mapping[str, np.ndarray], size: Size | None, shown: Size | None) -> Seen:
+    def see(self, outputs: Mapping[str, np.ndarray], placement: Placement | None) -> Seen:
         """What is in one image.
 
         Parameters
         ----------
         outputs : mapping of str to np.ndarray
             Of one image, with the batch axis of 1.
-        size : (int, int), optional
-            Height and width of the network's input; None where it takes no images.
-        shown : (int, int), optional
-            Those of the image, in whose pixels boxes are said; by default of the input.
+        placement : Placement, optional
+            How the image, in whose pixels boxes are said, became the input; None where the network takes no images.
 
         Raises
         ------
@@ -62,16 +61,15 @@ class View:
             The outputs do not say what the network is for, or it has other classes than names.
         """
         infos = [TensorInfo(name, output.shape, str(output.dtype)) for name, output in outputs.items()]
-        task = task_of(infos, size, self.task)
+        task = task_of(infos, placement.size if placement else None, self.task)
         arrays = list(outputs.values())
         if task == CLASSIFY:
             return self._classes(arrays[0].ravel())
-        assert size is not None
-        height, width = shown or size
+        assert placement is not None
         if task in DECODERS:
-            found = best(DECODERS[task](arrays, size), self.above)
-            return self._boxes(found.scaled(width / size[1], height / size[0]).within(height, width), task)
-        return self._mask(arrays[0], height, width)
+            found = best(DECODERS[task](arrays, placement.size), self.above)
+            return self._boxes(found.in_image(placement).within(*placement.image), task)
+        return self._mask(arrays[0], placement)
 
     def _classes(self, scores: np.ndarray) -> Seen:
         names = self._names_of(len(scores))
@@ -87,8 +85,8 @@ class View:
         ]
         return Seen(lines or [f"nothing with a score above {self.above:g}"], boxes=found, texts=names)
 
-    def _mask(self, output: np.ndarray, height: int, width: int) -> Seen:
-        classes = resized(mask(output), height, width)
+    def _mask(self, output: np.ndarray, placement: Placement) -> Seen:
+        classes = on_image(mask(output), placement, outside=0)
         if output.dtype.kind == "f":
             names = self._names_of(max(output.shape[-3], 2))
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blocks import blocks, text_of
-from onnx_models import random, write_model
+from onnx_models import write_classifier
 from PIL import Image
 
 from eq_tvm import cli
@@ -31,12 +31,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("standalone")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        nodes = [
-            ("Conv", "data w", "c", {"strides": [8, 8]}),
-            ("GlobalAveragePool", "c", "p", {}),
-            ("Flatten", "p", "scores", {}),
-        ]
-        write_model("net.onnx", nodes, {"data": [1, 3, 224, 224]}, ["scores"], {"w": random(10, 3, 3, 3)})
+        write_classifier("net.onnx", "data", [1, 3, 224, 224], 10, strides=[8, 8])
         Path("net.yaml").write_text("{channels: RGB, mean: [128, 128, 128], std: [64, 64, 64]}")
         pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
         Path("images").mkdir()

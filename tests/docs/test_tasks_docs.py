@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blocks import blocks, commands, text_of
-from onnx_models import random, write_model
+from onnx_models import random, write_classifier, write_model
 from PIL import Image
 
 from eq_tvm import cli
@@ -40,12 +40,7 @@ def folder(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("TVM_NUM_THREADS", "1")
         write_detector()
-        pooled = [
-            ("Conv", "data w", "c", {"strides": [8, 8]}),
-            ("GlobalAveragePool", "c", "p", {}),
-            ("Flatten", "p", "y", {}),
-        ]
-        write_model("net.onnx", pooled, {"data": [1, 3, 64, 32]}, ["y"], {"w": random(3, 3, 3, 3)})
+        write_classifier("net.onnx", "data", [1, 3, 64, 32], 3, "y", strides=[8, 8])
         scores = [("Conv", "data w", "y", {"strides": [2, 2], "pads": [1, 1, 1, 1]})]
         write_model("mask.onnx", scores, {"data": [1, 3, 64, 32]}, ["y"], {"w": random(2, 3, 3, 3)})
         Path("net.yaml").write_text("{channels: RGB, mean: [128, 128, 128], std: [64, 64, 64], resize: [64, 32]}")

@@ -2,7 +2,7 @@
 
 import loopback
 import pytest
-from onnx_models import random, write_model
+from onnx_models import write_classifier
 from PIL import Image
 
 import eq_tvm
@@ -28,12 +28,6 @@ def board(only_board, monkeypatch):
 def small_bundle(tmp_path_factory):
     """A network of images for this machine, with an image beside it."""
     folder = tmp_path_factory.mktemp("net")
-    model = write_model(
-        folder / "net.onnx",
-        [("Conv", "x w", "c", {}), ("GlobalAveragePool", "c", "p", {}), ("Flatten", "p", "scores", {})],
-        {"x": [1, 3, 20, 24]},
-        ["scores"],
-        {"w": random(10, 3, 3, 3)},
-    )
+    model = write_classifier(folder / "net.onnx", "x", [1, 3, 20, 24], 10)
     Image.new("RGB", (24, 20), "orange").save(folder / "cat.png")
     return eq_tvm.compile(model, calibration="random", images=2, output=folder / "net-native.eqtvm").path

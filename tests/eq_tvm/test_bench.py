@@ -2,13 +2,14 @@
 
 import os
 import signal
+from dataclasses import replace
 from threading import Timer, main_thread
 
 import pytest
 
 from eq_tvm import bench as bench_module
 from eq_tvm import host
-from eq_tvm.bench import bench
+from eq_tvm.bench import bench, bench_layers, share_of_islands
 from eq_tvm.errors import UserError
 
 
@@ -29,6 +30,15 @@ def test_threads_take_effect(tiny, monkeypatch, threads):
     before = os.environ.get("TVM_NUM_THREADS")
     assert bench(tiny.path, threads=threads, seconds=0.01)["threads"] == threads
     assert seen == [threads] and os.environ.get("TVM_NUM_THREADS") == before
+
+
+def test_share_of_islands(tiny):
+    assert share_of_islands(replace(tiny, islands={})) is None
+    all_of_it = {row["function"]: 1 for row in bench_layers(tiny.path, threads=1, seconds=0.01)}
+    assert share_of_islands(replace(tiny, islands=all_of_it), seconds=0.01) == pytest.approx(1)
+    function = next(iter(all_of_it))
+    assert 0 < share_of_islands(replace(tiny, islands={function: 1}), seconds=0.01) <= 1
+    assert share_of_islands(replace(tiny, islands={function: 1}, target=tiny.target | {"architecture": "z80"})) is None
 
 
 def test_bad_numbers(tiny):

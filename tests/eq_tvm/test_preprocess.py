@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
@@ -51,6 +53,55 @@ def test_resize_is_pillows_bilinear():
     np.testing.assert_array_equal(result[0], expected.transpose(2, 0, 1))
 
 
+def test_shorter_side_and_crop():
+    """Sizes and places as torchvision's Resize and CenterCrop have them."""
+    preprocess = Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, resize=9, crop=(8, 7))
+    result = network_input(PIXELS, (1, 3, 8, 7), preprocess)  # (6, 4) becomes (13, 9)
+    expected = Image.fromarray(PIXELS).resize((9, 13), Image.Resampling.BILINEAR).crop((1, 2, 8, 10))
+    np.testing.assert_array_equal(result[0], np.asarray(expected).transpose(2, 0, 1))
+    with pytest.raises(UserError, match=r"the image is 6 x 4, less than crop \[5, 5\]: let .* have a larger resize"):
+        network_input(PIXELS, (1, 3, 5, 5), Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, crop=(5, 5)))
+    with pytest.raises(UserError, match="becomes 1500000 x 1000000 by resize 1000000: that is too large"):
+        network_input(PIXELS, (1, 3, 5, 5), Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, resize=10**6, crop=(5, 5)))
+
+
+def test_letterbox():
+    preprocess = Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, letterbox=(12, 11))
+    result = network_input(PIXELS, (1, 3, 12, 11), preprocess)
+    inside = Image.fromarray(PIXELS).resize((8, 12), Image.Resampling.BILINEAR)
+    expected = np.full((12, 11, 3), 114)
+    expected[:, 1:9] = np.asarray(inside)  # of three columns that are free one is left
+    np.testing.assert_array_equal(result[0], expected.transpose(2, 0, 1))
+    grey = network_input(PIXELS[:, :, :1], (1, 1, 6, 6), Preprocess("GRAY", (0.0,), (1.0,), letterbox=(6, 6)))
+    assert (grey[0, 0, :, [0, 5]] == 114).all() and (grey[0, 0, :, 1:5] == PIXELS[:, :, 0]).all()
+
+
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@given(SIZES, SIZES, st.sampled_from(["resize", "letterbox", "crop", "shorter side"]))
+def test_places_are_found_again(image, size, how):
+    """The corner of what an image shows, found in the network's input, lies in the image where it was."""
+    sized = {"shorter side": {"resize": max(size)}, "crop": {"resize": max(size), "crop": size}}.get(how, {how: size})
+    placement = Preprocess("GRAY", (0.0,), (1.0,), **sized).placement(*image)
+    assert how == "shorter side" or placement.size == size
+    if how == "letterbox":
+        assert min(placement.offset) >= 0 and all(o + s <= b for o, s, b in zip(*_parts(placement), strict=True))
+        assert any(s == b for s, b in zip(placement.scaled, size, strict=True))
+    corners = np.array([[0, 0, image[1], image[0]]])
+    y, x = (scaled / whole for scaled, whole in zip(placement.scaled, image, strict=True))
+    there = corners * [x, y, x, y] + np.array([*placement.offset[::-1]] * 2)
+    np.testing.assert_allclose(placement.corners_in_image(there), corners, atol=1e-9)
+    rows, columns = placement.places_in_map(*placement.size)
+    assert len(rows) == image[0] and len(columns) == image[1]
+    if how != "crop":
+        assert rows.min() >= 0 and columns.min() >= 0
+
+
+def _parts(placement):
+    return placement.offset, placement.scaled, placement.size
+
+
 def test_without_preprocessing_pixels_become_floats():
     np.testing.assert_array_equal(network_input(PIXELS, SHAPE, None)[0], PIXELS.transpose(2, 0, 1).astype(np.float32))
 
@@ -58,19 +109,20 @@ def test_without_preprocessing_pixels_become_floats():
 def test_floats_are_taken_as_they_are():
     x = RANDOM.standard_normal(SHAPE, dtype=np.float32)
     preprocess = Preprocess("BGR", (9.0,) * 3, (9.0,) * 3)
-    for given in (x, x[0]):
-        np.testing.assert_array_equal(network_input(given, SHAPE, preprocess), x)
+    for array in (x, x[0]):
+        np.testing.assert_array_equal(network_input(array, SHAPE, preprocess), x)
 
 
 def test_round_trip():
-    preprocess = Preprocess.from_dict({**GOOD, "resize": [3, 5], "layout": "NHWC"})
-    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+    for sized in ({"resize": [3, 5]}, {"resize": 4, "crop": [3, 5]}, {"letterbox": [3, 5]}, {}):
+        preprocess = Preprocess.from_dict({**GOOD, **sized, "layout": "NHWC"})
+        assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("scale: 3", "p.yaml has the unknown key scale; there are: channels, mean, std, resize, layout"),
+        ("scale: 3", "has the unknown key scale; there are: channels, mean, std, resize, crop, letterbox, layout"),
         ("channels: BGRA", "channels must be one of RGB, BGR, GRAY, not 'BGRA'"),
         ("channels: GRAY", "mean must be one number per channel of GRAY"),
         ("mean: 3", "mean must be one number per channel"),
@@ -78,7 +130,12 @@ def test_round_trip():
         ("mean: [.nan, 0, 0]", "mean must be one number per channel"),
         ("std: [1, 0, 1]", "std must have no 0"),
         ("channels: [RGB]", "channels must be one of"),
-        ("resize: 224", "resize must be .height, width., not 224"),
+        ("resize: 22.4", "resize must be .height, width., or one number for the shorter side, not 22.4"),
+        ("resize: 0", "resize must be"),
+        ("resize: yes", "resize must be"),
+        ("crop: 224", r"crop must be \[height, width\], not 224"),
+        ("letterbox: [224]", r"letterbox must be \[height, width\], not"),
+        ("letterbox: [224, 224]\nresize: 3", "letterbox is instead of resize and crop"),
         ("resize: [0, 3]", "resize must be"),
         ("layout: CHW", "layout must be one of NCHW, NHWC, not 'CHW'"),
         (f"mean: [{10**400}, 0, 0]", "mean must be one number per channel"),

@@ -29,6 +29,8 @@ def compile(options: dict[str, Any], settings: list[str], as_json: Json = False)
     --target rpi4, and so on. The summary says which options came from it.
     """
     from eq_tvm import compiler
+    from eq_tvm.artifacts.bundle import Bundle
+    from eq_tvm.bench import share_of_islands
     from eq_tvm.cli.as_json import compiled
     from eq_tvm.cli.progress import show_progress
     from eq_tvm.cli.report import compile_report
@@ -36,8 +38,9 @@ def compile(options: dict[str, Any], settings: list[str], as_json: Json = False)
     start = time.monotonic()
     with named(settings), show_progress() as progress:
         written = compiler.compile(**options, progress=progress)
-    seconds = time.monotonic() - start
+        seconds = time.monotonic() - start
+        share = share_of_islands(written) if isinstance(written, Bundle) else None
     if as_json:
-        print(json.dumps(compiled(written, seconds, settings)))
+        print(json.dumps(compiled(written, seconds, settings, share)))
     else:
-        print(compile_report(written, seconds, f"{', '.join(settings)} from {FILE}" if settings else ""))
+        print(compile_report(written, seconds, share, f"{', '.join(settings)} from {FILE}" if settings else ""))

@@ -46,4 +46,4 @@ def deploy(
     print(f"result   it computes what this machine does, {equal}")
     print(f"bundle   {done.directory}/{done.bundle}")
     run = f"cd {place} && .venv/bin/python -m eq_tvm bench {shlex.quote(done.bundle)}"
-    print(f"next     ssh {done.machine} {shlex.quote(run)}")
+    print(f"next     ssh {f'-p {port} ' if port else ''}{done.machine} {shlex.quote(run)}")

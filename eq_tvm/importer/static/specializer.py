@@ -132,7 +132,6 @@ class Specializer:
     def keep(self, node: NodeProto) -> None:
         """Leave a node to be computed, unless all results are empty; UserError where their shapes aren't static."""
         types = self.infer(node)
-        self._check_windows(node)
         for name, ty in types.items():
             if not is_static(ty):
                 raise self.refusal(node, self._why_dynamic(node))
@@ -158,6 +157,7 @@ class Specializer:
 
     def infer(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's results, empty for operators beyond the standard."""
+        self._check_windows(node)
         schema = schema_of(node, self.domains)
         types = {name: self.types[name] for name in node.input if name in self.types}
         if schema is None or len(types) < len({name for name in node.input if name}):
@@ -326,7 +326,7 @@ class Specializer:
         )
 
     def _check_windows(self, node: NodeProto) -> None:
-        """Onnx's shape inference takes strides of 0 and negative groups."""
+        """Onnx's shape inference takes strides of 0 and negative groups; older ones divide by them, and crash."""
         for attribute in node.attribute if node.op_type in {*_WITH_WINDOWS, "ConvTranspose"} else ():
             numbers = [*attribute.ints] if attribute.ints else [attribute.i]
             if attribute.name in _COUNTS and not 0 < min(numbers) <= max(numbers) < 1 << 31:

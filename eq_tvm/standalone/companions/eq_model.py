@@ -185,7 +185,7 @@ def _read_image(name: str, path: str | Path) -> np.ndarray:
 
 
 def _preprocessed(
-    name: str, image: np.ndarray, channels: str, mean: list[float], std: list[float], resize: Any, layout: str
+    name: str, image: np.ndarray, channels: str, mean: list[float], std: list[float], layout: str, **sizes: Any
 ) -> np.ndarray:
     """(pixel - mean) / std in float32."""
     from PIL import Image
@@ -194,13 +194,40 @@ def _preprocessed(
         raise ValueError(f"{name}: pixels are (height, width, 1 or 3 channels), not {image.shape}")
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     picture = picture.convert("L" if channels == "GRAY" else "RGB")
-    if resize:
-        picture = picture.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)
-    pixels = np.atleast_3d(np.asarray(picture, dtype=np.float32))
+    pixels = np.atleast_3d(np.asarray(_sized(picture, **sizes), dtype=np.float32))
     if channels == "BGR":
         pixels = pixels[:, :, ::-1]
     values = (pixels - np.array(mean, np.float32)) / np.array(std, np.float32)
     return values if layout == "NHWC" else values.transpose(2, 0, 1)
+
+
+def _sized(picture: Any, resize: Any = None, crop: Any = None, letterbox: Any = None) -> Any:
+    """Resized (a number is the shorter side), then cropped to the middle; or fitted into a letterbox with grey bars."""
+    from PIL import Image
+
+    height, width = scaled = picture.height, picture.width
+    if letterbox:
+        scale = min(letterbox[0] / height, letterbox[1] / width)
+        scaled = min(max(1, round(scale * height)), letterbox[0]), min(max(1, round(scale * width)), letterbox[1])
+    elif isinstance(resize, int):
+        scaled = max(1, resize * height // min(height, width)), max(1, resize * width // min(height, width))
+    elif resize:
+        scaled = resize
+    if tuple(scaled) != (height, width):
+        picture = picture.resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR)
+    size = letterbox or crop or scaled
+    more = size[0] - scaled[0], size[1] - scaled[1]
+    if crop and max(more) > 0:
+        raise ValueError(f"the image is {scaled[0]} x {scaled[1]}, less than {crop[0]} x {crop[1]} that are cut out")
+    if not any(more):
+        return picture
+    top, left = (round(each / 2 - 0.1) if letterbox else -round(-each / 2) for each in more)
+    ground = Image.new(picture.mode, (size[1], size[0]), BAR if picture.mode == "L" else (BAR,) * 3)
+    ground.paste(picture, (left, top))
+    return ground
+
+
+BAR = 114  # grey
 
 
 def _main(files: list[str]) -> int:

@@ -10,12 +10,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnx_models import random, write_model
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx_models import random, write_classifier, write_model
 from PIL import Image
 
 import eq_tvm
 from eq_tvm import standalone
 from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.standalone.companions import eq_model
 
 MARK = "As eq_tvm wrote it"
 
@@ -24,13 +28,7 @@ MARK = "As eq_tvm wrote it"
 def network(tmp_path_factory):
     """A network of images; its library, in a folder with a space in its name, its bundle, an image and its scores."""
     folder = tmp_path_factory.mktemp("a network")
-    model = write_model(
-        folder / "net.onnx",
-        [("Conv", "x w", "c", {}), ("GlobalAveragePool", "c", "p", {}), ("Flatten", "p", "scores", {})],
-        {"x": [1, 3, 20, 24]},
-        ["scores"],
-        {"w": random(10, 3, 3, 3)},
-    )
+    model = write_classifier(folder / "net.onnx", "x", [1, 3, 20, 24], 10)
     (folder / "net.yaml").write_text("{channels: BGR, mean: [99, 100, 101], std: [60, 61, 62], resize: [20, 24]}")
     options = {"calibration": "random", "images": 2, "preprocess": folder / "net.yaml", "verify": False}
     library = eq_tvm.compile(model, artifact="standalone", output=folder / "a library", **options)
@@ -79,6 +77,22 @@ np.savez("out.npz", *(model.run(**each)["scores"] for each in runs + images))
     with np.load(network.folder / "out.npz") as out:
         for index in range(7):
             np.testing.assert_array_equal(out[f"arr_{index}"], network.scores if index < 3 else network.of_pixels)
+
+
+SIZES = st.tuples(st.integers(1, 30), st.integers(1, 30))
+
+
+@given(SIZES, SIZES, st.sampled_from(["", "resize", "letterbox", "crop", "shorter side"]), st.booleans())
+def test_python_prepares_pixels_as_eq_tvm_does(image, size, how, grey):
+    sized = {
+        "": {},
+        "shorter side": {"resize": max(size)},
+        "crop": {"resize": max(size), "crop": size},
+    }.get(how, {how: size})
+    count = 1 if grey else 3
+    steps = Preprocess("GRAY" if grey else "BGR", (7.0,) * count, (3.0,) * count, layout="NCHW", **sized)
+    pixels = np.random.default_rng(0).integers(0, 256, (*image, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(eq_model._preprocessed("x", pixels, **steps.to_dict()), steps(pixels))
 
 
 def test_what_python_refuses(network):

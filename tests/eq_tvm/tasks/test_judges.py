@@ -9,9 +9,11 @@ from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
+from eq_tvm.preprocess import Placement
 from eq_tvm.tasks.judges import judge_for
 
 SIZE = (64, 32)
+WHOLE = Placement(SIZE, SIZE, SIZE)
 
 
 def judge(outputs, size=SIZE, task=None, annotations=None, labels=None, has_reference=False):
@@ -31,9 +33,9 @@ def write(path, category, names, scale=1):
     return path
 
 
-def result(outputs, path, size=SIZE, **options):
+def result(outputs, path, size=SIZE, placed=None, **options):
     judging = judge(outputs, annotations=path, **options)
-    judging.add("folder/a.png", size, outputs, None)
+    judging.add("folder/a.png", placed or Placement(size, SIZE, SIZE), outputs, None)
     return judging.result()["map"]
 
 
@@ -71,14 +73,25 @@ def test_boxes_are_scaled_to_the_image(tmp_path):
     assert result(OUTPUTS["ssd"](), path, size=SIZE) == 0
 
 
+def test_boxes_are_moved_as_the_image_was(tmp_path):
+    barred = Placement((64, 16), (64, 16), SIZE, (0, 8))  # an image with bars left and right
+    left, top, right, bottom = BOX
+    path = write(tmp_path / "i.json", 1, {0: "cat", 1: "dog"})
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"] = [left - 8, top, right - left, bottom - top]
+    path.write_text(json.dumps(content))
+    assert result(OUTPUTS["ssd"](), path, placed=barred) == 1
+    assert result(OUTPUTS["ssd"](), path) < 1
+
+
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if name != "yolo"])
 def test_against_the_float_network(name):
     outputs = OUTPUTS[name]()
     judging = judge(outputs, has_reference=True)
-    judging.add("", SIZE, outputs, outputs)
+    judging.add("", WHOLE, outputs, outputs)
     assert judging.result() == {"map": 1, "map50": 1}
     none = [np.zeros_like(output) for output in outputs]
-    judging.add("", SIZE, none, outputs)
+    judging.add("", WHOLE, none, outputs)
     assert judging.result()["map"] < 1
 
 
@@ -87,11 +100,22 @@ def test_masks(tmp_path):
     scores[0, 1, :32] = scores[0, 0, 32:] = 1
     Image.fromarray(np.repeat(np.uint8([[1, 0]]), [64, 64], axis=1).T.repeat(64, axis=1)).save(tmp_path / "a.png")
     judging = judge([scores], annotations=tmp_path)  # of twice the size
-    judging.add("x/a.jpg", (128, 64), [scores], None)
+    judging.add("x/a.jpg", Placement((128, 64), SIZE, SIZE), [scores], None)
     assert judging.result() == {"miou": 1}
     judging = judge([scores], has_reference=True)
-    judging.add("", SIZE, [scores], [scores[:, ::-1]])
+    judging.add("", WHOLE, [scores], [scores[:, ::-1]])
     assert judging.result() == {"miou": 0}
+
+
+def test_what_a_crop_cuts_off_does_not_count(tmp_path):
+    scores = np.zeros((1, 2, 64, 32), np.float32)
+    scores[0, 1] = 1
+    truth = np.zeros((64, 48), np.uint8)
+    truth[:, 8:40] = 1
+    Image.fromarray(truth).save(tmp_path / "a.png")
+    judging = judge([scores], annotations=tmp_path)
+    judging.add("a.jpg", Placement((64, 48), (64, 48), SIZE, (0, -8)), [scores], None)
+    assert judging.result() == {"miou": 1}
 
 
 def test_nothing_to_judge():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from eq_tvm.errors import UserError
-from eq_tvm.tasks.masks import mask, resized
+from eq_tvm.preprocess import Placement
+from eq_tvm.tasks.masks import mask, on_image
 from eq_tvm.tasks.mean_iou import MeanIoU
 
 CLASSES = arrays.arrays(np.int64, (4, 5), elements=st.integers(0, 6))
@@ -46,5 +47,8 @@ def test_masks():
     assert mask(np.array([[[[True, False]]]])).tolist() == [[1, 0]]
 
 
-def test_resized_takes_the_nearest():
-    assert resized(np.array([[1, 300]]), 2, 4).tolist() == [[1, 1, 300, 300]] * 2
+def test_on_the_image_the_nearest():
+    classes = np.array([[1, 300]])
+    assert on_image(classes, Placement((2, 4), (1, 2), (1, 2)), -1).tolist() == [[1, 1, 300, 300]] * 2
+    assert on_image(classes, Placement((1, 4), (1, 4), (1, 2), (0, -1)), -1).tolist() == [[-1, 1, 300, -1]]
+    assert on_image(classes, Placement((1, 2), (1, 2), (1, 8), (0, 3)), -1).tolist() == [[1, 300]]
