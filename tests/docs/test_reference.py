@@ -82,5 +82,13 @@ def test_fields_of_bundles(small_bundle):
 def test_links_lead_somewhere():
     pages = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
     for file in [*(ROOT / page for page in pages), *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", file.read_text(encoding="utf-8")):
-            assert (file.parent / link).exists(), f"{file.relative_to(ROOT)}: {link}"
+        for link, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", file.read_text(encoding="utf-8")):
+            target = file.parent / link if link else file
+            assert target.exists(), f"{file.relative_to(ROOT)}: {link}"
+            assert not anchor or anchor in anchors(target), f"{file.relative_to(ROOT)}: {link}#{anchor}"
+
+
+def anchors(file):
+    """Those that GitHub gives to headings."""
+    text = re.sub(r"^ *```.*?^ *```", "", file.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)}
