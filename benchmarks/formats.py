@@ -1,6 +1,6 @@
 """Quantized networks of others compiled, and those compiled here run by ONNX Runtime: how far both agree.
 
-See docs/formats.md.
+See docs/formats/quantized.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from peers.models import HERE
 from peers.trained import DATA, Trained, trained
 from reports.formats_report import tables, write_tables
 
-DOCUMENT = HERE.parent / "docs" / "formats.md"
+DOCUMENT = HERE.parent / "docs" / "formats" / "quantized.md"
 IN, OUT = "in", "out"
 
 
@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", default=DATA, help="networks, images and MANIFEST.yaml")
     parser.add_argument("--work", type=Path, metavar="DIR", default=HERE / "work", help="for what it makes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="results, added to those there; in --work by default")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/formats.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/formats/quantized.md")
     options = parser.parse_args()
     options.json = options.json or options.work / "formats.json"
     return options

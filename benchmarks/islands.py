@@ -31,7 +31,7 @@ from eq_tvm.targets import get_target
 from peers import machine
 from reports.accuracy_report import put_between, table_line
 
-DOCUMENT = Path(__file__).parents[1] / "docs/islands.md"
+DOCUMENT = Path(__file__).parents[1] / "docs/how-it-works/islands.md"
 _BEGIN = "<!-- table: benchmarks/islands.py --write -->"
 ROUNDS = 15
 SECONDS = 0.02  # of each engine in a round
@@ -91,7 +91,7 @@ def measured(case: Case) -> tuple[float, float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="of the table's first column; by default all")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/islands.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/how-it-works/islands.md")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Import torchvision's models with random weights, compare with PyTorch, and write docs/pytorch.md."""
+"""Import torchvision's models with random weights, compare with PyTorch, and write docs/formats/pytorch.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from peers import machine
 from reports.accuracy_report import put_between, table_line
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "pytorch.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats" / "pytorch.md"
 _BEGIN = "<!-- table: python -m imported.torchvision_models --write -->"
 _SIZES = {"inception_v3": 299, "detection": 320, "segmentation": 224}
 _STATISTICS = 2  # forward passes that give batch norms theirs
@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
         "models", nargs="*", help="by torchvision's names; all of classification, segmentation and detection without"
     )
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
-    parser.add_argument("--write", action="store_true", help="write docs/pytorch.md")
+    parser.add_argument("--write", action="store_true", help="write docs/formats/pytorch.md")
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Compare bundles of public TFLite files with LiteRT (`pip install ai-edge-litert`), and write docs/tflite.md's table.
+"""Compare bundles of public TFLite files with LiteRT (`pip install ai-edge-litert`): docs/formats/tflite.md's table.
 
 Each file runs on random inputs, in a process of its own. LiteRT computes by XNNPACK, on one thread.
 """
@@ -22,7 +22,7 @@ from eq_tvm.errors import UserError
 from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.importer.tflite import read_tflite
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "tflite.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats" / "tflite.md"
 _MARK = "<!-- python benchmarks/peers/litert.py -->"
 _CORAL = """
 deeplabv3_mnv2_dm05_pascal_quant deeplabv3_mnv2_pascal_quant keras_lstm_mnist_ptq mobilenet_v1_0.25_128_quant
@@ -68,7 +68,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the files are, by their own names")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/tflite.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/formats/tflite.md")
     parser.add_argument("--worker", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     return parser.parse_args()
 

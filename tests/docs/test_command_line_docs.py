@@ -3,10 +3,10 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
+from blocks import blocks, commands, text_of
 from onnx_models import random, write_model
 from PIL import Image
 
@@ -15,17 +15,9 @@ from eq_tvm.cli.settings import FILE
 from eq_tvm.options.declared import CompileOptions
 from eq_tvm.options.option import options_of
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "using" / "command-line.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+PAGE = "docs/using/command-line.md"
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text_of(PAGE), re.M | re.S))
 KEYS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", SECTIONS["JSON"], re.M))
-
-
-def commands(section):
-    return [
-        shlex.split(line)
-        for block in re.findall(r"^```sh\n(.*?)^```", SECTIONS[section], re.M | re.S)
-        for line in re.findall(r"^python -m eq_tvm (.*)$", block, re.M)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +46,7 @@ def project(tmp_path_factory):
     ):
         Image.fromarray(image).save(folder / name)
     (folder / "labelled.csv").write_text("file,label\nimages/1.png,7\nimages/2.png,0\n")
-    (folder / FILE).write_text(re.search(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)[1])
+    (folder / FILE).write_text(blocks(PAGE, "yaml")[0].text)
     return folder
 
 
@@ -75,8 +67,8 @@ def said(project, monkeypatch, capsys):
 
 def test_commands_and_their_json(said):
     printed = {}
-    for command in [*commands("Commands"), *commands("Settings of a project"), *commands("JSON")]:
-        printed[" ".join(command)] = said(*command)
+    for command in commands(PAGE):
+        printed[command] = said(*shlex.split(command))
     assert len(printed) == 18
 
     first = next(out for command, out in printed.items() if command.startswith("compile net.onnx"))
@@ -138,5 +130,5 @@ def test_environment_variables_are_known():
 
 def test_settings_are_options():
     names = {option.flag.removeprefix("--") or option.name for option in options_of(CompileOptions)}
-    block = re.search(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)[1]
+    block = blocks(PAGE, "yaml")[0].text
     assert set(re.findall(r"^(\w+):", block, re.M)) <= names

@@ -1,4 +1,4 @@
-"""What docs/tasks.md says works: its commands and its Python, on small networks of each task."""
+"""What docs/using/tasks.md says works: its commands and its Python, on small networks of each task."""
 
 import json
 import re
@@ -7,19 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blocks import blocks, commands, text_of
 from onnx_models import random, write_classifier, write_model
 from PIL import Image
 
 from eq_tvm import cli
 from eq_tvm.tasks.recognize import TASKS
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "using" / "tasks.md").read_text(encoding="utf-8")
+PAGE = "docs/using/tasks.md"
+COMMANDS = commands(PAGE)
 BOX = [6, 35, 26, 45]  # what the detector finds in an input of 64 x 32, in each image
-
-
-def commands():
-    texts = re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.M | re.S)
-    return [command for text in texts for command in re.findall(r"^python -m eq_tvm (.*)$", text, re.M)]
 
 
 def write_detector():
@@ -80,10 +77,10 @@ def there(folder, monkeypatch):
 
 
 def test_commands(there, capsys):
-    assert len(commands()) == 10
+    assert len(COMMANDS) == 10
     capsys.readouterr()
     printed = {}
-    for command in commands():
+    for command in COMMANDS:
         arguments = shlex.split(command) + ["--seconds", "0.02"] * command.startswith("compare")
         assert cli.main(arguments) == 0, f"{command}\n{capsys.readouterr().err}"
         printed[command] = capsys.readouterr().out
@@ -101,7 +98,7 @@ def test_commands(there, capsys):
 
 def test_pictures(there):
     """Of the commands above: the box is drawn where it is in the image."""
-    assert cli.main(shlex.split(commands()[1])) == 0
+    assert cli.main(shlex.split(COMMANDS[1])) == 0
     before, after = (np.asarray(Image.open(file).convert("RGB")).astype(int) for file in ("street.jpg", "found.png"))
     assert before.shape == after.shape
     rows, columns = np.nonzero(np.abs(before - after).sum(axis=2))
@@ -146,10 +143,10 @@ def test_errors(there, capsys, command, error):
 
 
 def test_python(there, capsys):
-    (text,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.M | re.S)
-    exec(compile(text, "tasks.md", "exec"), {"__name__": "__main__"})
+    (block,) = blocks(PAGE, "python")
+    exec(compile(block.text, PAGE, "exec"), {"__name__": "__main__"})
     assert "bicycle" in capsys.readouterr().out and Path("seen.png").is_file()
 
 
 def test_all_tasks_are_listed():
-    assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", DOCUMENT, re.M)) == set(TASKS)
+    assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", text_of(PAGE), re.M)) == set(TASKS)

@@ -48,6 +48,6 @@ def check_mutant(model: bytes, ours: bool) -> str:
         for info, result in zip(outputs, compiled.call(arrays), strict=True):
             if (
                 info.rows is None and np.isfinite(expected[info.name]).all()
-            ):  # NaN is clipped, as docs/tvm-issues.md says
+            ):  # NaN is clipped, as docs/reference/tvm-issues.md says
                 compare(f"output {info.name}", result, expected[info.name])
         return ""

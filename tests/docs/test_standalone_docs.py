@@ -10,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blocks import blocks, text_of
 from onnx_models import write_classifier
 from PIL import Image
 
 from eq_tvm import cli
 from eq_tvm.standalone import companion
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "standalone.md"
+PAGE = "docs/standalone.md"
 
 
 def block(language, index=0):
     """A code block in this language, by default the first."""
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)[index]
+    return blocks(PAGE, language)[index].text
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_files(folder):
     names = {"libnet.so", "eq_model.h", *companion.NAMES}
     assert {file.name for file in (folder / "net-native").iterdir()} == names
     for name in names:
-        assert f"`{name}`" in DOCUMENT.read_text(encoding="utf-8")
+        assert f"`{name}`" in text_of(PAGE)
 
 
 def test_c_program(folder):
@@ -79,7 +80,7 @@ def test_cmake_and_raw_tensor(folder, monkeypatch):
     if not shutil.which("cmake"):
         pytest.skip("cmake is not here")
     monkeypatch.chdir(folder)
-    exec(compile(block("python"), str(DOCUMENT), "exec"), {})
+    exec(compile(block("python"), PAGE, "exec"), {})
     (folder / "CMakeLists.txt").write_text(block("cmake"))
     for arguments in (["-B", "build"], ["--build", "build"]):
         subprocess.run(["cmake", *arguments], check=True, capture_output=True)
@@ -111,8 +112,3 @@ def test_pkg_config(folder):
     done = subprocess.run(["sh", "-ec", block("sh", 2)], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("scores\n")
-
-
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", DOCUMENT.read_text(encoding="utf-8")):
-        assert (DOCUMENT.parent / link).exists(), link
