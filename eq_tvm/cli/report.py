@@ -21,8 +21,8 @@ ANALYZED_LAYERS = 20
 KEPT_LAYERS = 5
 
 
-def compile_report(written: Bundle | Standalone, seconds: float, settings: str = "") -> str:
-    """What was compiled, by which `settings` of a file, how well its scales fit, and what to do next."""
+def compile_report(written: Bundle | Standalone, seconds: float, settings: str = "", page: Path | None = None) -> str:
+    """What was compiled, by which `settings` of a file, how well its scales fit, its report, and what to do next."""
     network = written.network if isinstance(written, Standalone) else written
     target = network.target
     rows = {
@@ -36,6 +36,8 @@ def compile_report(written: Bundle | Standalone, seconds: float, settings: str =
     if network.optimize == "speed":
         more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
         rows["optimize"] += f", which costs {max(more, 0):,} bytes of weights over --optimize size"
+    if page is not None:
+        rows["report"] = str(_relative(page))
     if settings:
         rows["settings"] = settings
     if isinstance(written, Standalone):

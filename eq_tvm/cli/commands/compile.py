@@ -32,12 +32,14 @@ def compile(options: dict[str, Any], settings: list[str], as_json: Json = False)
     from eq_tvm.cli.as_json import compiled
     from eq_tvm.cli.progress import show_progress
     from eq_tvm.cli.report import compile_report
+    from eq_tvm.reporting.report import page_of
 
     start = time.monotonic()
     with named(settings), show_progress() as progress:
         written = compiler.compile(**options, progress=progress)
     seconds = time.monotonic() - start
+    page = page_of(written.library.parent) if options["report"] else None
     if as_json:
-        print(json.dumps(compiled(written, seconds, settings)))
+        print(json.dumps(compiled(written, seconds, settings, page)))
     else:
-        print(compile_report(written, seconds, f"{', '.join(settings)} from {FILE}" if settings else ""))
+        print(compile_report(written, seconds, f"{', '.join(settings)} from {FILE}" if settings else "", page))
