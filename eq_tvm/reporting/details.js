@@ -3,12 +3,10 @@
 
 const WIDE = 600, HIGH = 120; // of a chart, without the words below
 
-/** A chart with words below its ends, and what `draw` makes. */
+/** A chart of what `draw` makes, with words below its ends. */
 function chart(left, right, ...drawn) {
-  const words = (x, anchor, text) => make("text", { x, y: HIGH + 16, "font-size": 13, "text-anchor": anchor,
-    fill: "currentColor" }, text);
-  return make("svg", { class: "chart", viewBox: `0 0 ${WIDE} ${HIGH + 20}`, role: "img" }, ...drawn,
-    words(0, "start", left), words(WIDE, "end", right));
+  return make("div", { class: "chart" }, make("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img" }, ...drawn),
+    make("div", { class: "ends" }, make("span", {}, left), make("span", {}, right)));
 }
 
 /** Bars of counts, on a logarithmic scale; `title(i)` tells what bar i is of. */
@@ -66,19 +64,18 @@ function stepsTable({ steps }) {
   const known = Object.entries(STEPS).filter(([key]) => steps?.[key]);
   if (!known.length) return null;
   const rows = known.map(([key, [name, figure, isPart]]) => {
-    const text = (value) => (isPart ? `${(100 * value).toPrecision(3)} %` : value.toPrecision(4));
+    const text = (value) => (isPart ? `${(100 * value).toPrecision(3)}\u00a0%` : value.toPrecision(4));
     return [name, figure, ...steps[key].map(text)];
   });
-  const alone = steps.input && ` Its input alone, quantized here and in the layers before, causes ${(100 * steps.input[0]).toPrecision(3)} %.`;
+  const alone = steps.input && ` Its input alone, quantized here and in the layers before, causes ${(100 * steps.input[0]).toPrecision(3)}\u00a0%.`;
   return make("div", {}, plainTable(["step", "figure", "before", "after"], rows), make("p", { class: "soft" },
     "Errors are root mean squares, in parts of the output's. A sample: 32 positions of 4 calibration images." + (alone || "")));
 }
 
-const share = (value) => (value < 0.001 ? "under 0.1 %" : `${(100 * value).toPrecision(value < 0.1 ? 1 : 3)} %`);
+const share = (value) => (value < 0.001 ? "under 0.1\u00a0%" : `${(100 * value).toPrecision(value < 0.1 ? 1 : 3)}\u00a0%`);
 
 /** A proof in words, with how much of its bound is used. */
 const proofWords = ([of, reached, bound]) => `${of}: ${reached.toLocaleString("en")} of ${bound.toLocaleString("en")}, ${share(reached / bound)}`;
-const isRefused = (kernel) => kernel.proofs.some(([, reached, bound]) => reached > bound);
 
 /** All kernels that were considered, each with the cycles of its tilings, and why it was not taken. */
 function kernelsTable(layer, bundle) {
@@ -100,11 +97,11 @@ function kernelsTable(layer, bundle) {
       : isChosen ? (factor < 0.999 ? chosenOtherwise(bundle) : "chosen: fewest cycles")
         : factor < 0.999 ? "fewer cycles by estimate: not taken" : `slower: ${factor.toFixed(2)} times the cycles`;
     return [isChosen ? make("b", {}, layer.kernel) : kernel.kernel, kernel.cycles[0].toLocaleString("en"), strip(kernel, isChosen),
-      make("span", { class: broken.length ? "refused" : "" }, why),
-      make("span", {}, ...kernel.proofs.flatMap((proof) => [proofWords(proof), make("br")]).slice(0, -1))];
+      make("div", {}, make("span", { class: broken.length ? "refused" : "" }, why),
+        ...kernel.proofs.map((proof) => make("div", { class: "soft proof" }, proofWords(proof))))];
   });
-  const out = Object.entries(layer.left_out ?? {}).map(([name, reason]) => [name, "", "", `not possible: ${reason}`, ""]);
-  return make("div", {}, plainTable(["kernel, its best tiling", "cycles", "all tilings", "verdict", "proofs: reached of bound"], [...rows, ...out]),
+  const out = Object.entries(layer.left_out ?? {}).map(([name, reason]) => [name, "", "", `not possible: ${reason}`]);
+  return make("div", {}, plainTable(["kernel, its best tiling", "cycles", "all tilings", "verdict, and proofs: how far it can go, of its bound"], [...rows, ...out]),
     make("p", { class: "soft" }, "Estimated cycles of one core; each line of a strip is a tiling, from few cycles (left) to many, on a logarithmic scale. " +
       "A proof holds for any input: it uses the layer's own weights."));
 }

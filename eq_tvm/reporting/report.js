@@ -104,7 +104,7 @@ const COLUMNS = [
   ["type", (layer) => layer.scheme],
   ["cosine", (layer) => layer.cosine_after, (value) => value.toFixed(4)],
   ["kernel", (layer) => layer.kernel],
-  ["% of bound", (layer) => boundUsed(layer), (value) => value.toFixed(1)],
+  ["% of its bound", (layer) => boundUsed(layer), (value) => value.toFixed(1)],
   ["MMACs", (layer) => layer.macs && layer.macs / 1e6, (value) => value.toFixed(2)],
   ["kcycles, estimated", (layer) => layer.cycles && layer.cycles / 1e3, (value) => value.toFixed(1)],
   ["µs", (layer) => layer.us, (value) => value.toFixed(1)],
@@ -153,18 +153,21 @@ function table(choose) {
   head.append(header("layer", { value: (name) => name }), ...columns.map((column) => header(column.title, column)));
   fill();
   return make("div", {}, make("div", { class: "tools" }, filter),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body)));
+    make("div", { class: "scroll tall" }, make("table", {}, make("thead", {}, head), body)));
 }
 
 const details = make("div", { class: "bundles", id: "details" });
-function choose(name) {
+function choose(name, scroll = true) {
   details.replaceChildren(...bundles.map((bundle) => detail(bundle, name)));
   for (const row of document.querySelectorAll("tr[data-name]")) row.classList.toggle("chosen", row.dataset.name === name);
-  details.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  if (scroll) details.scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 const legend = bundles.length > 1 ? [make("p", { class: "soft" }, `A: ${bundles[0].name}, B: ${bundles[1].name}`)] : [];
 document.getElementById("page").append(make("h1", {}, document.title),
   make("div", { class: "bundles" }, ...bundles.map(summary)),
   ...bundles.flatMap((bundle) => [make("h2", {}, `Network: ${bundle.name}`), picture(bundle, choose)]),
-  make("h2", {}, "Layers"), ...legend, table(choose), details);
+  make("h2", {}, "Layers"), make("p", { class: "soft" }, "Those that lose most come first; choose one to see it in detail below, a column to sort by it. " +
+    "Cosine: between a layer's float and quantized outputs, 1 is equal. % of its bound: how far the least margin of what its kernel's exactness hangs on is used."), ...legend, table(choose), details);
+const worst = document.querySelector("tr[data-name]");
+if (worst) choose(worst.dataset.name, false);

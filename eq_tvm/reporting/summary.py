@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from eq_tvm.artifacts.bundle import Bundle
 
@@ -63,7 +63,7 @@ def float_bytes(model: onnx.ModelProto) -> int:
         for name in (node.input[:1] if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.input)
         if name in tensors
     }
-    return sum(4 * numpy_helper.to_array(tensors[name]).size for name in read)
+    return sum(4 * math.prod(tensors[name].dims) for name in read if tensors[name].dims)  # others are limits
 
 
 def _size(bundle: Bundle, model: onnx.ModelProto | None) -> str:
@@ -100,7 +100,9 @@ def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) ->
     rows = [("time", f"{bench['median_ms']:.3f} ms on {count}")]
     if float32 is not None:
         factor = float32["median_ms"] / bench["median_ms"]
-        rows.append(("time of float32", f"{float32['median_ms']:.3f} ms in {float32['engine']}: {factor:.2f} times"))
+        rows.append(
+            ("time of float32", f"{float32['median_ms']:.3f} ms in {float32['engine']}: {factor:.2f} times as long")
+        )
     return rows
 
 
