@@ -12,7 +12,7 @@ class ConsideredKernel(TypedDict):
     """An algorithm with an instruction, in all its tilings."""
 
     kernel: str  # the cheapest of them: algorithm, instruction and tiling
-    cycles: list[int]  # estimated, of each, rising
+    cycles: list[int]  # estimated, of all of them, each number once, rising
     proofs: list[tuple[str, int, int]]  # of what, how far it can go, how far it may: refused where that is less
 
 
@@ -73,7 +73,7 @@ def _considered(found: Sequence[Candidate]) -> list[ConsideredKernel]:
     return [
         {
             "kernel": cheapest.name,
-            "cycles": [round(each.cycles) for each in family],
+            "cycles": sorted({round(each.cycles) for each in family}),
             "proofs": [(proof.of, proof.reached, proof.bound) for proof in cheapest.proofs],
         }
         for family in families.values()
