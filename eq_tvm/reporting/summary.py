@@ -85,6 +85,9 @@ def _calibration(record: Mapping[str, Any] | None) -> Rows:
         mean = np.mean([layer["cosine_after"] for layer in compared])
         lowest = ", ".join(f"{layer['layer']} {layer['cosine_after']:.4f}" for layer in compared[:_NAMED])
         rows.append(("cosine of layers", f"{mean:.4f} on average; lowest: {lowest}"))
+    if both := record.get("compared"):
+        listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in both.items())
+        rows.append(("methods compared", f"lowest cosine of an output: {listed}"))
     if floats := record.get("float"):
         named = [f"{layer['layer']} ({layer['op']})" for layer in floats[:_NAMED]]
         more = ["..."] * (len(floats) > _NAMED)
