@@ -32,7 +32,10 @@ function picture(bundle, choose) {
     for (const i of box.inputs) {
       const [fromX, fromY] = at(bundle.boxes[i]);
       const middle = (fromY + HEIGHT + y) / 2;
-      lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX} ${middle} ${x} ${middle} ${x} ${y}` }));
+      // Around the boxes between, where there are some in the same column
+      const aside = fromX === x && box.row > bundle.boxes[i].row + 1 ? 0.8 * WIDTH : 0;
+      const [above, below] = aside ? [fromY + HEIGHT + DOWN / 2, y - DOWN / 2] : [middle, middle];
+      lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX + aside} ${above} ${x + aside} ${below} ${x} ${y}` }));
     }
     const layer = layers.get(box.name);
     const group = make("g", { class: (box.is_float ? "float " : "") + (layer ? "layer" : "") },
@@ -45,7 +48,10 @@ function picture(bundle, choose) {
     groups.push([box, group]);
   }
   const columns = bundle.boxes.map((box) => box.column * ACROSS), rows = bundle.boxes.map((box) => box.row);
-  const left = Math.min(...columns) - ACROSS, right = Math.max(...columns) + ACROSS;
+  const middle = (Math.min(...columns) + Math.max(...columns)) / 2;
+  // No larger than life: a chain of layers would be one column, as wide as the page
+  const reach = Math.max((Math.max(...columns) - Math.min(...columns)) / 2 + ACROSS, Math.min(window.innerWidth, 1100) / 2);
+  const left = middle - reach, right = middle + reach;
   const bottom = (Math.max(...rows) + 1) * DOWN;
   const svg = make("svg", { class: "picture", role: "img", preserveAspectRatio: "xMidYMin" }, make("title", {}, `The layers of ${bundle.name}`),
     ...lines, ...groups.map(([, group]) => group));
