@@ -22,7 +22,7 @@ from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.building.versions import versions
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.whole_file import check_folder
+from eq_tvm.files.whole_file import check_destination, check_folder
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
@@ -66,6 +66,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     spec = _target(options)
     kind = ARTIFACTS[options.artifact]
     output = kind.check_destination(options.output or f"{_name(how, options)}{kind.suffix}")
+    page = _page(options, output)
     if options.dump_passes is not None:
         _make_directory(Path(options.dump_passes))
     _check_space(how.model)
@@ -134,8 +135,23 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
         )
         progress(_LOWERED, f"compiling for {options.target}")
         written = kind.write(module, network, spec, output, check, exported)
+    if page is not None:
+        from eq_tvm.reporting.report import write_report
+
+        write_report([output], page)
     progress(1.0, f"done in {time.monotonic() - start:.0f} s")
     return written
+
+
+def _page(options: CompileOptions, output: Path) -> Path | None:
+    """Where the report goes, if one is wanted and can be written there."""
+    if not options.report:
+        return None
+    if options.artifact != "bundle":
+        raise UserError("--report shows bundles: leave it out, or --artifact standalone")
+    from eq_tvm.reporting.report import page_of
+
+    return check_destination(page_of(output))
 
 
 def _name(how: Quantization, options: CompileOptions) -> str:

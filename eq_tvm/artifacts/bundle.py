@@ -97,7 +97,8 @@ class Bundle:
         The kernel of each convolution and dense layer, in the order in which they run: `layer`, `function` (as the
         shared object calls it), `kernel` (algorithm, instruction, tiling), `macs` (multiply-accumulates),
         `instruction`, `multiplications` (how many that algorithm takes), `cycles` (of one core, estimated),
-        `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``).
+        `weight_bytes` (as the kernel reads them), `small_weight_bytes` (the same with ``--optimize size``),
+        `considered` and `left_out`: the other kernels (see `passes.lower.kernel_record`).
     islands : dict of str to int
         The functions that compute in floats alone, between the integer ones, and how often a run calls each.
     optimize : str

@@ -12,6 +12,7 @@ _LAYER = {
     "op?": str,
     "scheme?": str,
     "lost_channels?": int,
+    "steps?": {str: [_NUMBER]},
     **dict.fromkeys(["input_low?", "input_high?"], _NUMBER),
     "input_ends?": [_NUMBER],
     "input_counts?": [_NUMBER],
@@ -38,7 +39,10 @@ _TARGET = {
     "attrs": [str],
     **dict.fromkeys(["triple", "cpu", "cross_compiler", "cross_package"], (None, str)),
 }
+_CONSIDERED = {"kernel": str, "cycles": [_NUMBER], "proofs": [[(str, *_NUMBER)]]}
 _KERNEL = {
+    "considered?": [_CONSIDERED],
+    "left_out?": {str: str},
     **dict.fromkeys(["layer", "function", "kernel", "instruction"], str),
     **dict.fromkeys(["macs", "multiplications", "cycles", "weight_bytes", "small_weight_bytes"], _NUMBER),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ from eq_tvm.targets import TargetSpec
 
 
 def compiled(
-    written: Bundle | Standalone, seconds: float, settings: Sequence[str], share_of_islands: float | None
+    written: Bundle | Standalone,
+    seconds: float,
+    settings: Sequence[str],
+    share_of_islands: float | None = None,
+    page: Path | None = None,
 ) -> dict[str, Any]:
-    """What `compile` made; `settings` are the options that eq_tvm.yaml gave."""
+    """What `compile` made, its report too; `settings` are the options that eq_tvm.yaml gave."""
     network = written.network if isinstance(written, Standalone) else written
     record = network.calibration or {}
     layers = {layer["layer"]: layer.get("cosine_after") for layer in record.get("layers", [])}
@@ -37,6 +42,7 @@ def compiled(
         "layers": layers,
         "cosine": float(np.mean(cosines)) if cosines else None,
         "settings": list(settings),
+        "report": None if page is None else str(page),
     }
     for key in ("calibrated", "method", "activation_range", "images", "source", "kept", "float", "loss", "compared"):
         result[key] = record.get(key)

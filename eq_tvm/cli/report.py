@@ -22,9 +22,13 @@ KEPT_LAYERS = 5
 
 
 def compile_report(
-    written: Bundle | Standalone, seconds: float, share_of_islands: float | None = None, settings: str = ""
+    written: Bundle | Standalone,
+    seconds: float,
+    share_of_islands: float | None = None,
+    settings: str = "",
+    page: Path | None = None,
 ) -> str:
-    """What was compiled, by which `settings` of a file, how well its scales fit, and what to do next.
+    """What was compiled, by which `settings` of a file, how well its scales fit, its report, and what to do next.
 
     `share_of_islands` is the part of a run's time that float islands take, where that was measured.
     """
@@ -41,6 +45,8 @@ def compile_report(
     if network.optimize == "speed":
         more = sum(kernel["weight_bytes"] - kernel["small_weight_bytes"] for kernel in network.kernels)
         rows["optimize"] += f", which costs {max(more, 0):,} bytes of weights over --optimize size"
+    if page is not None:
+        rows["report"] = str(_relative(page))
     if settings:
         rows["settings"] = settings
     if isinstance(written, Standalone):

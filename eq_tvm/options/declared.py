@@ -196,6 +196,11 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
         given_as=str,
         choices=("speed", "size"),
     )
+    report: bool = option(
+        "Write a page that shows what was compiled, too, beside the bundle: MODEL-TARGET.html (see: report).",
+        False,
+        given_as=bool,
+    )
     verify: bool | None = option(
         "Compare the imported network with ONNX Runtime, if that is installed, or onnx's reference evaluator.",
         flag="--verify/--no-verify",

@@ -1,5 +1,4 @@
-"use strict";
-// Draws the report from the JSON in the page: cards, the picture of the network, the table of layers, one in detail.
+// Draws the report from the JSON in the page: cards, the picture of the network, the table of layers.
 
 const { bundles } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -33,7 +32,10 @@ function picture(bundle, choose) {
     for (const i of box.inputs) {
       const [fromX, fromY] = at(bundle.boxes[i]);
       const middle = (fromY + HEIGHT + y) / 2;
-      lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX} ${middle} ${x} ${middle} ${x} ${y}` }));
+      // Around the boxes between, where there are some in the same column
+      const aside = fromX === x && box.row > bundle.boxes[i].row + 1 ? 0.8 * WIDTH : 0;
+      const [above, below] = aside ? [fromY + HEIGHT + DOWN / 2, y - DOWN / 2] : [middle, middle];
+      lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX + aside} ${above} ${x + aside} ${below} ${x} ${y}` }));
     }
     const layer = layers.get(box.name);
     const group = make("g", { class: (box.is_float ? "float " : "") + (layer ? "layer" : "") },
@@ -46,7 +48,10 @@ function picture(bundle, choose) {
     groups.push([box, group]);
   }
   const columns = bundle.boxes.map((box) => box.column * ACROSS), rows = bundle.boxes.map((box) => box.row);
-  const left = Math.min(...columns) - ACROSS, right = Math.max(...columns) + ACROSS;
+  const middle = (Math.min(...columns) + Math.max(...columns)) / 2;
+  // No larger than life: a chain of layers would be one column, as wide as the page
+  const reach = Math.max((Math.max(...columns) - Math.min(...columns)) / 2 + ACROSS, Math.min(window.innerWidth, 1100) / 2);
+  const left = middle - reach, right = middle + reach;
   const bottom = (Math.max(...rows) + 1) * DOWN;
   const svg = make("svg", { class: "picture", role: "img", preserveAspectRatio: "xMidYMin" }, make("title", {}, `The layers of ${bundle.name}`),
     ...lines, ...groups.map(([, group]) => group));
@@ -86,8 +91,17 @@ function picture(bundle, choose) {
     } });
   const button = (text, label, act) => make("button", { type: "button", "aria-label": label, onclick: act }, text);
   const all = () => show([left, -20, right - left, bottom + 20]);
+  const legend = make("p", { class: "soft" }, make("span", { class: "integer key" }, "integers"), " ",
+    make("span", { class: "float key" }, "float32"), " Choose a layer to see it in detail. Drag to move, wheel to zoom.");
   return make("div", {}, make("div", { class: "tools" }, search, button("+", "zoom in", () => zoom(1 / 1.4)),
-    button("−", "zoom out", () => zoom(1.4)), button("all", "the whole network", all)), svg);
+    button("−", "zoom out", () => zoom(1.4)), button("all", "the whole network", all)), svg, legend);
+}
+
+/** How much of its bound the proof of the layer's kernel with the least margin uses, in percent. */
+function boundUsed(layer) {
+  const head = layer.kernel?.split(" ").slice(0, 2).join(" ");
+  const chosen = layer.considered?.find((kernel) => kernel.kernel.split(" ").slice(0, 2).join(" ") === head);
+  return chosen?.proofs.length ? 100 * Math.max(...chosen.proofs.map(([, reached, bound]) => reached / bound)) : null;
 }
 
 /** Columns of the table: name, and what to show of a layer; `undefined` where a bundle knows nothing of it. */
@@ -96,6 +110,7 @@ const COLUMNS = [
   ["type", (layer) => layer.scheme],
   ["cosine", (layer) => layer.cosine_after, (value) => value.toFixed(4)],
   ["kernel", (layer) => layer.kernel],
+  ["% of its bound", (layer) => boundUsed(layer), (value) => value.toFixed(1)],
   ["MMACs", (layer) => layer.macs && layer.macs / 1e6, (value) => value.toFixed(2)],
   ["kcycles, estimated", (layer) => layer.cycles && layer.cycles / 1e3, (value) => value.toFixed(1)],
   ["µs", (layer) => layer.us, (value) => value.toFixed(1)],
@@ -144,89 +159,21 @@ function table(choose) {
   head.append(header("layer", { value: (name) => name }), ...columns.map((column) => header(column.title, column)));
   fill();
   return make("div", {}, make("div", { class: "tools" }, filter),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body)));
-}
-
-const WIDE = 600, HIGH = 120; // of a chart, without the words below
-
-/** A chart with words below its ends, and what `draw` makes. */
-function chart(left, right, ...drawn) {
-  const words = (x, anchor, text) => make("text", { x, y: HIGH + 16, "font-size": 13, "text-anchor": anchor,
-    fill: "currentColor" }, text);
-  return make("svg", { class: "chart", viewBox: `0 0 ${WIDE} ${HIGH + 20}`, role: "img" }, ...drawn,
-    words(0, "start", left), words(WIDE, "end", right));
-}
-
-/** Bars of counts, on a logarithmic scale; `title(i)` tells what bar i is of. */
-function bars(counts, title) {
-  const most = Math.log1p(Math.max(...counts)), width = WIDE / counts.length;
-  return counts.map((count, i) => {
-    const height = (HIGH - 5) * Math.log1p(count) / most;
-    return make("rect", { x: i * width, width: width * 0.9, y: HIGH - height, height },
-      make("title", {}, `${title(i)}: ${count}`));
-  });
-}
-
-/** A line across the chart at x of [low, high], where it is in there. */
-function mark(x, low, high, text) {
-  const at = WIDE * (x - low) / (high - low);
-  return at < 0 || at > WIDE ? [] : [make("path", { class: "mark", d: `M${at} 0V${HIGH}` }, make("title", {}, text))];
-}
-
-/** How often each quantized value of the weights comes. */
-function weightsChart({ low, step, counts }) {
-  return chart(String(low), String(low + (counts.length - 1) * step), ...bars(counts, (i) => low + i * step));
-}
-
-/** The values of the input, with the ends of its quantized range. */
-function inputChart(layer) {
-  const [low, high] = [layer.input_low, layer.input_high], step = (high - low) / layer.input_counts.length;
-  return chart(low.toPrecision(4), high.toPrecision(4), ...bars(layer.input_counts, (i) => (low + i * step).toPrecision(4)),
-    ...layer.input_ends.flatMap((end) => mark(end, low, high, `the quantized range ends at ${end.toPrecision(5)}`)));
-}
-
-/** The similarity of the quantized input with the float one over candidate scales, the chosen one marked. */
-function similarityChart(layer) {
-  const [scales, cosines] = [0, 1].map((which) => layer.similarity.map((point) => point[which]));
-  const [low, high] = [Math.log(scales[0]), Math.log(scales.at(-1))];
-  const [least, most] = [Math.min(...cosines), Math.max(...cosines)], span = most - least || 1;
-  const points = layer.similarity.map(([scale, cosine]) => [WIDE * (Math.log(scale) - low) / (high - low),
-    HIGH - 5 - (HIGH - 15) * (cosine - least) / span]);
-  const words = (cosine) => cosine.toFixed(6);
-  return chart(`scale ${scales[0].toPrecision(4)}, cosine from ${words(least)} to ${words(most)}`,
-    scales.at(-1).toPrecision(4), make("path", { class: "curve", d: `M${points.map((point) => point.join(" ")).join("L")}` }),
-    ...mark(Math.log(layer.input_scale), low, high, `the scale that was chosen: ${layer.input_scale}`));
-}
-
-function detail(bundle, name) {
-  const layer = bundle.layers.find((each) => each.name === name);
-  if (!layer) return make("section", { class: "card" }, make("p", { class: "soft" }, `${bundle.name} has no ${name}.`));
-  const rows = [["operator", layer.op], ["type", layer.scheme], ["kept", layer.kept], ["kernel", layer.kernel],
-    ["multiply-accumulates", layer.macs?.toLocaleString("en")],
-    ["cycles, estimated", layer.cycles?.toLocaleString("en")], ["time", layer.us && `${layer.us} µs`],
-    ["scale of its input", layer.input_scale?.toPrecision(5)],
-    ["cosine", layer.cosine_after && [layer.cosine_before, layer.cosine_after].filter((value) => value != null)
-      .map((value) => value.toFixed(5)).join(" → ")],
-    ["channels that are too small for a scale", layer.lost_channels || null]];
-  const list = rows.filter(([, text]) => text != null && text !== "")
-    .flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, String(text))]);
-  const charts = [
-    ["Its input, and where the quantized range ends", layer.input_counts?.length > 1 && inputChart(layer)],
-    ["Similarity over scales of the input, and the one that was chosen", layer.similarity?.length && similarityChart(layer)],
-    ["Quantized weights", layer.weights && weightsChart(layer.weights)],
-  ].filter(([, drawn]) => drawn).flatMap(([title, drawn]) => [make("h3", {}, title), drawn]);
-  return make("section", { class: "card" }, make("h3", {}, `${bundle.name}: ${name}`), make("dl", {}, ...list), ...charts);
+    make("div", { class: "scroll tall" }, make("table", {}, make("thead", {}, head), body)));
 }
 
 const details = make("div", { class: "bundles", id: "details" });
-function choose(name) {
+function choose(name, scroll = true) {
   details.replaceChildren(...bundles.map((bundle) => detail(bundle, name)));
-  for (const row of document.querySelectorAll("tbody tr")) row.classList.toggle("chosen", row.dataset.name === name);
-  details.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  for (const row of document.querySelectorAll("tr[data-name]")) row.classList.toggle("chosen", row.dataset.name === name);
+  if (scroll) details.scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 const legend = bundles.length > 1 ? [make("p", { class: "soft" }, `A: ${bundles[0].name}, B: ${bundles[1].name}`)] : [];
 document.getElementById("page").append(make("h1", {}, document.title),
   make("div", { class: "bundles" }, ...bundles.map(summary)),
   ...bundles.flatMap((bundle) => [make("h2", {}, `Network: ${bundle.name}`), picture(bundle, choose)]),
-  make("h2", {}, "Layers"), ...legend, table(choose), details);
+  make("h2", {}, "Layers"), make("p", { class: "soft" }, "Those that lose most come first; choose one to see it in detail below, a column to sort by it. " +
+    "Cosine: between a layer's float and quantized outputs, 1 is equal. % of its bound: how far the least margin of what its kernel's exactness hangs on is used."), ...legend, table(choose), details);
+const worst = document.querySelector("tr[data-name]");
+if (worst) choose(worst.dataset.name, false);

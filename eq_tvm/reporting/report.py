@@ -18,10 +18,11 @@ from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import write_whole
 from eq_tvm.reporting.picture import WEIGHTS, layer_of, picture
+from eq_tvm.reporting.summary import summary
 
 HERE = Path(__file__).parent
 _RECORDED = ("op", "scheme", "cosine_before", "cosine_after", "input_scale", "lost_channels",
-             "input_low", "input_high", "input_ends", "input_counts", "similarity")  # fmt: skip
+             "input_low", "input_high", "input_ends", "input_counts", "similarity", "steps")  # fmt: skip
 _BARS = 128  # of a histogram at most
 
 
@@ -35,7 +36,8 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     output : path of the file
     measured : sequence of dict, optional
         For each bundle, what else is known of it: `bench` (what `eq_tvm.bench.bench` gives), `layers` (`bench_layers`),
-        `evaluated` (`eq_tvm.evaluate.evaluate`), each where it was measured.
+        `evaluated` (`eq_tvm.evaluate.evaluate`), `float32` (`engine` and `median_ms` of the float network), each where
+        it was measured.
 
     Raises
     ------
@@ -51,11 +53,17 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     page = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=(HERE / "report.js").read_text(encoding="utf-8"),
+        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("details.js", "report.js")),
         data=data,
     )
     with system_errors(f"write {output}"):
         write_whole(output, lambda file: file.write(page.encode()))
+
+
+def page_of(path: str | Path) -> Path:
+    """The file that a bundle's report is by default: beside it, with the ending .html instead of .eqtvm."""
+    path = Path(path)
+    return path.with_name(f"{path.name.removesuffix('.eqtvm')}.html")
 
 
 def describe(
@@ -63,44 +71,20 @@ def describe(
     bench: Mapping[str, Any] | None = None,
     layers: Sequence[Mapping[str, Any]] = (),
     evaluated: Mapping[str, Any] | None = None,
+    float32: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A bundle as the page's script reads it: `name`, `summary` (rows of two texts), `layers`, `boxes`, `why`."""
+    """A bundle as the page's script reads it: `name`, `summary` (rows of two texts), `layers`, `boxes` and more."""
     bundle = bundles.read(path)
     model = None if bundle.not_exported else onnx.load_from_string(bundles.read_network(path))
     return {
         "name": Path(path).name,
-        "summary": _summary(bundle, bench, evaluated),
+        "summary": summary(bundle, model, bench, evaluated, float32),
         "layers": _layers(bundle, model, layers),
         "boxes": [] if model is None else [vars(box) for box in picture(model)],
         "why": bundle.not_exported,
+        "optimize": bundle.optimize,
+        "kernels": bool(bundle.kernels),
     }
-
-
-def _summary(
-    bundle: Bundle, bench: Mapping[str, Any] | None, evaluated: Mapping[str, Any] | None
-) -> list[tuple[str, str]]:
-    record, target = bundle.calibration, bundle.target
-    rows = [
-        ("network", bundle.model),
-        ("target", f"{target['name']} ({target.get('description', '')})"),
-        ("scheme", bundle.scheme),
-        ("size", f"{bundle.library.stat().st_size / 1e6:.2f} MB"),
-    ]
-    if record is not None:
-        images = "random images, for speed only" if not record["calibrated"] else f"{record['images']} images"
-        rows.append(("calibration", f"{record['method']} on {images}"))
-        cosines = [layer["cosine_after"] for layer in record["layers"] if layer.get("cosine_after") is not None]
-        if cosines:
-            rows.append(("cosine", f"{np.mean(cosines):.4f} on average, {min(cosines):.4f} at least"))
-        if floats := record.get("float"):
-            rows.append(("float32", f"{len(floats)} of {len(floats) + len(record['layers'])} layers"))
-    if bench is not None:
-        rows.append(("time", f"{bench['median_ms']:.3f} ms ({bench['threads']} threads)"))
-    names = {"top1": "top-1", "agreement": "agreement with float32", "cosine": "cosine of outputs"}
-    for key, name in names.items():
-        if evaluated is not None and evaluated.get(key) is not None:
-            rows.append((name, f"{evaluated[key]:.6f}" if key == "cosine" else f"{evaluated[key]:.2%}"))
-    return rows
 
 
 def _layers(bundle: Bundle, model: onnx.ModelProto | None, timed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -110,6 +94,7 @@ def _layers(bundle: Bundle, model: onnx.ModelProto | None, timed: Sequence[Mappi
         rows[kernel["layer"]] = {"name": kernel["layer"]} | {
             key: kernel[key] for key in ("kernel", "macs", "cycles", "weight_bytes")
         }
+        rows[kernel["layer"]] |= {key: kernel[key] for key in ("considered", "left_out") if key in kernel}
     record = bundle.calibration or {}
     for layer in record.get("layers", ()):
         rows.setdefault(layer["layer"], {"name": layer["layer"]}).update({key: layer.get(key) for key in _RECORDED})

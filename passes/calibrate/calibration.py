@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
+from ..graph.step_notes import step_notes
 from ..quantized.annotate import Scales, annotate
-from ..quantized.layer_record import LayerRecord, layer_records
+from ..quantized.layer_record import LayerRecord, Refined, Steps, layer_records
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress, part_of
@@ -15,8 +16,8 @@ from ..quantized.quantizers import check_scheme
 from .seen_inputs import seen_inputs
 from .widen_activations import activations_loss, groups_to_widen, loss
 
-# Improves scales and constants in place; returns the cosine of each layer's outputs with them.
-Refine = Callable[[Problem, Scales, Progress], dict[int, float]]
+# Improves scales and constants in place.
+Refine = Callable[[Problem, Scales, Progress], Refined]
 
 _FOUND = 0.7  # of the time, where refinement follows
 _ONCE, _CHOSEN = 0.4, 0.6  # of the rest, where all may be done again with wider activations
@@ -34,11 +35,14 @@ class Found:
         Where it started, the scales by the largest magnitudes in most methods; and what it found.
     cosines : dict of int to (float, float)
         For each layer, where the method compares outputs, the cosines with these two.
+    steps : dict of str to dict
+        By the layer's name, what its record says of the steps of refinement.
     """
 
     start: Scales
     scales: Scales
     cosines: dict[int, tuple[float | None, float]] = field(default_factory=dict)
+    steps: dict[str, Steps] = field(default_factory=dict)
 
 
 class Calibration:
@@ -103,7 +107,9 @@ class Calibration:
         else:
             refined = self._refined(problem, found, self._refining)
         seen = {i: each.fields() for i, each in seen_inputs(problem, refined.scales).items()}
-        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines, seen)
+        notes = step_notes(mod)
+        steps = {layer: notes.get(layer, {}) | refined.steps.get(layer, {}) for layer in {*notes, *refined.steps}}
+        self.record = layer_records(problem, refined.start, refined.scales, refined.cosines, seen, steps)
         return annotate(mod, problem.net, problem.points, refined.scales, problem.weight_limit)
 
     def _near_enough(self, problem: Problem, found: Found) -> tuple[Problem, Found]:
@@ -123,8 +129,9 @@ class Calibration:
             return found
         scales = found.scales.copy()
         refined = self.refine(problem, scales, progress)
-        cosines = {i: (found.cosines[i][0] if i in found.cosines else None, refined[i]) for i in refined}
-        return Found(found.start, scales, cosines)
+        befores = {i: before for i, (before, _) in found.cosines.items()}
+        cosines = {i: (befores.get(i), after) for i, after in refined.cosines.items()}
+        return Found(found.start, scales, cosines, refined.steps)
 
     def _found(self, problem: Problem) -> Found:
         """Scales that end within the upper bounds of channels, where all that images show does, too."""

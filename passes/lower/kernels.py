@@ -15,7 +15,8 @@ from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
 
 from . import named_kernels
-from .layer_kernel import KernelRecord, layer_kernel
+from .kernel_record import KernelRecord
+from .layer_kernel import layer_kernel
 from .lowered_values import Average, Linear, MatrixProduct, Scale, Tensor
 from .product_kernel import product_kernel
 from .weight_size import Choose

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 import numpy as np
 from tvm import tirx
 
 from eq_tvm.schedules.choice import candidates
-from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
 from eq_tvm.schedules.depthwise import depthwise, depthwise_columns_plan, depthwise_pairs
@@ -17,22 +16,9 @@ from eq_tvm.schedules.processor.instructions import choose_int16, fma, vector_bi
 from eq_tvm.schedules.processor.machine import Machine
 
 from . import named_kernels
+from .kernel_record import KernelRecord, kernel_record
 from .lowered_values import Linear
-from .weight_size import Choose, small, weight_bytes
-
-
-class KernelRecord(TypedDict):
-    """What is told of the kernel that was chosen for a layer."""
-
-    layer: str
-    function: str  # its name in the lowered module
-    kernel: str  # algorithm, instruction and tiling
-    macs: int
-    instruction: str  # what multiplies
-    multiplications: int  # of that instruction, in multiply-accumulates
-    cycles: int  # estimated, of one core
-    weight_bytes: int
-    small_weight_bytes: int  # of the fastest kernel that does not enlarge the weights
+from .weight_size import Choose
 
 
 @dataclass(frozen=True)
@@ -91,27 +77,20 @@ def layer_kernel(
             found += candidates.float_candidates(conv, item.weight, item.bias, output, machine, lanes)
         else:
             stored = candidates.Stored(item.source.dtype, item.source.low, item.source.high, item.source.zero)
-            found += candidates.convolution_candidates(
-                conv, item.weight, item.bias, multiplier, stored, output, machine
-            )
-    best = choose(_layer_key(item, output), found)
+            found += candidates.considered(conv, item.weight, item.bias, multiplier, stored, output, machine)
+    best = choose(_layer_key(item, output), [candidate for candidate in found if candidate.is_proven])
     function = named_kernels.convolution(best.make, item.conv, best.algorithm, output.dtype)
     shape = tuple(int(extent) for extent in function.params[-1].shape)
-    return LayerKernel(function, best.constants(), shape, _record(item, function, best, found))
+    impossible = {} if multiplier is None else _left_out(item, multiplier, machine)
+    name = str(function.attrs["global_symbol"])
+    record = kernel_record(item.name, name, item.conv.macs, best, found, impossible)
+    return LayerKernel(function, best.constants(), shape, record)
 
 
-def _record(item: Linear, function: tirx.PrimFunc, best: Candidate, found: Sequence[Candidate]) -> KernelRecord:
-    return {
-        "layer": item.name,
-        "function": str(function.attrs["global_symbol"]),
-        "kernel": best.name,
-        "macs": item.conv.macs,
-        "instruction": best.instruction,
-        "multiplications": round(best.multiplications),
-        "cycles": round(best.cycles),
-        "weight_bytes": weight_bytes(best),
-        "small_weight_bytes": weight_bytes(min(small(found), key=lambda candidate: candidate.cycles)),
-    }
+def _left_out(item: Linear, multiplier: np.ndarray, machine: Machine) -> dict[str, str]:
+    source, weight_max = item.source, int(np.abs(item.weight.astype("int32")).max(initial=0))
+    span = source.low + source.zero, source.high + source.zero
+    return left_out(item.conv, weight_max, multiplier, source.dtype, span, machine.instructions)
 
 
 def _layer_key(item: Linear, output: Output) -> str:

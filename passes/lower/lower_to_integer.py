@@ -11,8 +11,8 @@ from eq_tvm.schedules.processor.machine import Machine
 from ..graph.rewrite import operator_name
 from ..islands.fuse_epilogues import fuse_epilogues
 from .join_in_place import JOINS, join_in_place
+from .kernel_record import KernelRecord
 from .kernels import Kernels
-from .layer_kernel import KernelRecord
 from .lowered_values import Value
 from .lowering import Lowering
 from .rearranged import Rearranged

@@ -12,7 +12,7 @@ from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.products.operand import product_shape
 
 from . import named_kernels
-from .layer_kernel import KernelRecord
+from .kernel_record import KernelRecord, kernel_record
 from .lowered_values import MatrixProduct, Tensor
 
 
@@ -60,7 +60,8 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
     conv = product_shape(pairs, rows, depth, columns)
     largest = depth * _largest(item.first) * _largest(item.second)
     output = replace(output, bounded=is_bounded(np.array([largest]), np.array([multiplier])))
-    best = product_candidates(conv, _stored(item.first), _stored(item.second), output, machine)[0]
+    found = product_candidates(conv, _stored(item.first), _stored(item.second), output, machine)
+    best = found[0]
     plan, offset, *_ = best.make.args  # type: ignore[attr-defined]  # functools.partial of direct_conv
     function = named_kernels.convolution(best.make, conv, "product", output.dtype)
     return ProductKernel(
@@ -69,14 +70,8 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
         named_kernels.operand_bias(plan, offset) if offset else None,
         function,
         {
-            "layer": item.name,
-            "function": "",
-            "kernel": best.name,
-            "macs": conv.macs,
-            "instruction": best.instruction,
-            "multiplications": round(best.multiplications),
-            "cycles": round(best.cycles),
-            "weight_bytes": 0,
+            **kernel_record(item.name, "", conv.macs, best, found, {}),
+            "weight_bytes": 0,  # there are none
             "small_weight_bytes": 0,
         },
     )

@@ -5,6 +5,7 @@ import tvm
 
 from ..graph.network import Network, Node
 from ..graph.rebuild import replace_constants
+from ..graph.step_notes import with_notes
 from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
@@ -34,10 +35,12 @@ class CenterChannels(Preparation):
         net, free = problem.net, _free(problem.net)
         if not free:
             return mod
-        middles = _middles(problem, free, self.progress)
+        middles, ends = _middles(problem, free, self.progress)
         if not all(np.isfinite(middle).all() for middle in middles.values()):
             return mod  # the calibration that follows names the layer
-        return replace_constants(mod, net, _shifted_biases(net, _shifts(net, middles)))
+        shifts = _shifts(net, middles)
+        centered = replace_constants(mod, net, _shifted_biases(net, shifts))
+        return with_notes(centered, "center_channels", _largest(net, shifts, ends))
 
 
 def _free(net: Network) -> set[int]:
@@ -58,8 +61,10 @@ def _takes_offset(net: Network, i: int) -> bool:
     return node.op in ("conv2d", "dense") and net.bias_of(i) is not None and not padded
 
 
-def _middles(problem: Problem, free: set[int], progress: Progress) -> dict[int, np.ndarray]:
-    """The constant (C,) that each of them would have subtracted."""
+def _middles(
+    problem: Problem, free: set[int], progress: Progress
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """The constant (C,) that each of them would have subtracted; and their least and largest values (2, C)."""
 
     def measure(i: int, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         if i not in free:
@@ -75,7 +80,17 @@ def _middles(problem: Problem, free: set[int], progress: Progress) -> dict[int, 
             least[i] = np.minimum(least.get(i, np.inf), low)
             largest[i] = np.maximum(largest.get(i, -np.inf), high)
             mean[i] = mean.get(i, 0) + total / problem.count
-    return {i: (mean[i] + (least[i] + largest[i]) / 2) / 2 for i in sorted(free)}
+    ends = {i: np.stack([least[i], largest[i]]) for i in sorted(free)}
+    return {i: (mean[i] + each.mean(axis=0)) / 2 for i, each in ends.items()}, ends
+
+
+def _largest(
+    net: Network, shifts: dict[int, np.ndarray], ends: dict[int, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """By the name of each layer that reads what was shifted, the largest magnitudes there before and after it."""
+    magnitudes = {i: (float(np.abs(x).max()), float(np.abs(x - shifts[i]).max())) for i, x in ends.items()}
+    readers = ((net.nodes[user], i) for i in ends for user in net.users[i])
+    return {node.name: magnitudes[i] for node, i in readers if node.op in ("conv2d", "dense")}
 
 
 def _shifts(net: Network, middles: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -12,6 +12,7 @@ from ..graph.pointwise import evaluate, number
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
 from ..graph.saturation import with_saturation
+from ..graph.step_notes import with_notes
 from ..quantized.parallel import map_threads, single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
@@ -54,11 +55,12 @@ class CenterSources(Preparation):
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is subtracted, and where the quantized range of what is left is to end."""
+    """What is subtracted, where the quantized range of what is left is to end, and the errors before and after."""
 
     center: float
     low: float
     high: float
+    errors: tuple[float, float]
 
 
 def _sources(problem: Problem) -> dict[int, int]:
@@ -115,10 +117,12 @@ def _fit(net: Network, source: int, x: np.ndarray, limit: int) -> _Fit | None:
     tried = [((least + end) / 2, (end - least) / 2) for end in ends]
     errors = [error(*each) for each in tried]
     best = int(np.argmin(errors))
-    if errors[best] > _CLEARLY * min(error(0.0, reach) for reach in np.abs([x[0], x[-1]]).max() * _ENDS):
+    before = min(error(0.0, reach) for reach in np.abs([x[0], x[-1]]).max() * _ENDS)
+    if errors[best] > _CLEARLY * before:
         return None
     center = tried[best][0]
-    return _Fit(center, least - center if low else -np.inf, greatest - center if high < len(x) - 1 else np.inf)
+    ends = least - center if low else -np.inf, greatest - center if high < len(x) - 1 else np.inf
+    return _Fit(center, *ends, (float(np.sqrt(before)), float(np.sqrt(errors[best]))))
 
 
 def _flat_until(results: np.ndarray, span: np.ndarray) -> int:
@@ -141,7 +145,9 @@ def _shifted(mod: tvm.IRModule, net: Network, found: dict[int, _Fit]) -> tvm.IRM
         var = emit_named(builder, relax.Call(expr.op, [expr.args[0], bias], expr.attrs), name)
         return emit_named(builder, relax.op.add(var, relax.const(np.float32(fit.center))), f"{name}_whole")
 
-    return with_saturation(rebuild(mod, net, bind), {net.nodes[i].name: (f.low, f.high) for i, f in found.items()})
+    layers = {net.nodes[net.nodes[i].inputs[0]].name: fit.errors for i, fit in found.items()}
+    shifted = with_notes(rebuild(mod, net, bind), "center_sources", layers)
+    return with_saturation(shifted, {net.nodes[i].name: (f.low, f.high) for i, f in found.items()})
 
 
 def _results(net: Network, source: int, x: np.ndarray) -> Iterator[np.ndarray]:

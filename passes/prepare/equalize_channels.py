@@ -3,13 +3,15 @@
 import numpy as np
 import tvm
 
-from ..graph.network import PASS_THROUGH, Network, Node, read_network
+from ..graph.network import PASS_THROUGH, Network, read_network
 from ..graph.rebuild import replace_constants
+from ..graph.step_notes import with_notes
 from ..quantized.layer_matrices import read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import part_of
 from .channel_bounds import upper_bounds, with_scaled_bounds
+from .channel_noise import by_input, layer_errors, noise
 from .channel_scalings import scaling, with_scalings, without_idle_scalings
 from .coupled_channels import CoupledChannels
 from .measured_channels import MeasuredActivation, components_of, measure_channels, ranges_of
@@ -81,7 +83,7 @@ class EqualizeChannels(Preparation):
             ways = _TRIED_OUTSIDE if outside else (*_TRIED, *_FAR)
             tried = [_factors(together, coupled, *how) for how in ways]
             noises = [
-                _noise(problem, together, powers, f) if _ends_within(bounds, together, f) else np.inf for f in tried
+                noise(problem, together, powers, f) if _ends_within(bounds, together, f) else np.inf for f in tried
             ]
             if outside:
                 allowed = _WORTH if any(_reads_input(net, i) for i in outside) else 1.0
@@ -95,10 +97,11 @@ class EqualizeChannels(Preparation):
             if best:
                 factors *= tried[best]
                 name, (exponent, margin, _) = net.nodes[min(a.node for a in together)].name, ways[best]
-                noise = float(noises[best] / noises[0])
-                self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": noise})
+                left = float(noises[best] / noises[0])
+                self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": left})
             factors *= _unseen_factors(net, together, factors, coupled)
         mod = replace_constants(mod, net, _scaled(net, coupled, factors))
+        mod = with_notes(mod, "equalize", layer_errors(problem, activations, powers, factors))
         mod = with_scaled_bounds(mod, read_network(mod), {i: factors[coupled.classes[i]] for i in bounds})
         return without_idle_scalings(mod, read_network(mod))
 
@@ -171,7 +174,7 @@ def _is_worth(
         ((a.largest > 0) & (a.largest < _FAINT * ranges[a.group]) & ~coupled.is_frozen[a.classes]).any()
         for a in together
     )
-    after, before = (_noise(problem, together, powers, factors, apart=faint) for factors in (far, near))
+    after, before = (noise(problem, together, powers, factors, apart=faint) for factors in (far, near))
     return after < _WORTH * before
 
 
@@ -193,7 +196,7 @@ def _unseen_factors(
             if node.op not in ("conv2d", "dense"):
                 continue
             channels = read_channels(node, len(a.classes))
-            weight = np.abs(_by_input(node)).max(axis=2) / factors[a.classes][channels]
+            weight = np.abs(by_input(node)).max(axis=2) / factors[a.classes][channels]
             others = np.where(unseen[channels], 0, weight).max(axis=1, keepdims=True)
             ratio = np.divide(weight, others, out=np.zeros_like(weight), where=(others > 0) & unseen[channels])
             of_channels = np.zeros(len(a.classes))
@@ -201,70 +204,6 @@ def _unseen_factors(
             dominant = of_channels > _DOMINANT
             np.maximum.at(found, a.classes[dominant], np.minimum(of_channels[dominant], _LARGEST_OUTSIDE))
     return found
-
-
-def _noise(
-    problem: Problem,
-    together: list[MeasuredActivation],
-    powers: dict[int, np.ndarray],
-    factors: np.ndarray,
-    apart: bool = False,
-) -> float:
-    """Mean square of the errors that all readers' outputs get, in parts of their own and times 12.
-
-    `apart`: of each channel for itself, instead of the whole output.
-    By rounding to even steps, of which 1/12 is the mean square error, and by saturation.
-    """
-    net, total, ranges = problem.net, 0.0, ranges_of(together, factors)
-    for activation in together:
-        f, end = factors[activation.classes], ranges[activation.group]
-        rounded = (end / activation.limit / f) ** 2 * activation.filled
-        from_activation = rounded + 12 * _saturation(activation, end / f)
-        squares = activation.squares * f**2
-        for reader in net.users[activation.node]:
-            node = net.nodes[reader]
-            if reader not in powers or not powers[reader].any():
-                continue
-            noise, power = from_activation, powers[reader]
-            if node.op != "add":
-                noise = _layer_noise(node, f, from_activation, squares, problem.weight_limit(reader))
-            total += np.sum(noise[power > 0] / power[power > 0]) if apart else noise.sum() / power.sum()
-    return float(total)
-
-
-def _saturation(activation: MeasuredActivation, ends: np.ndarray) -> np.ndarray:
-    """Mean square (C,) of what an image that was not seen loses beyond the ends of its channels' ranges (C,).
-
-    As much as the second half of the images would lose beyond ends as far from the first half's largest magnitudes, but
-    half as often: the more images are seen, the fewer go beyond them.
-    """
-    lost = np.zeros(len(ends))
-    if activation.elements:
-        ends = ends * activation.first / np.where(activation.largest > 0, activation.largest, 1)
-        for channels, magnitudes in activation.beyond:
-            np.add.at(lost, channels, np.maximum(magnitudes - ends[channels], 0) ** 2)
-        lost /= 2 * activation.elements
-    return lost
-
-
-def _layer_noise(
-    node: Node, factors: np.ndarray, from_activation: np.ndarray, squares: np.ndarray, limit: int
-) -> np.ndarray:
-    """(O,), by the errors of its input's channels (C,), and by those of its weights, on inputs of such mean squares."""
-    weight = np.square(_by_input(node))
-    channels = read_channels(node, len(factors))
-    factors, from_activation, squares = (x[channels][..., None] for x in (factors, from_activation, squares))
-    steps = (weight / factors**2).max(axis=(1, 2), keepdims=True) / limit**2
-    return np.sum(weight * from_activation, axis=(1, 2)) + np.sum(
-        np.broadcast_to(steps * squares, weight.shape), axis=(1, 2)
-    )
-
-
-def _by_input(node: Node) -> np.ndarray:
-    """Weight of a layer as (O, input channels per group, taps)."""
-    if node.op == "dense":
-        return node.constant.T[..., None].astype(np.float64)
-    return node.constant.reshape(*node.constant.shape[:2], -1).astype(np.float64)
 
 
 def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict[int, np.ndarray]:

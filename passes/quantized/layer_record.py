@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from ..graph.step_notes import Figures
 from .annotate import Scales
 from .problem import Problem
+
+Steps: TypeAlias = dict[str, Figures]  # of one layer, see `LayerRecord`
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class LayerRecord:
     input_low, input_high, input_ends, input_counts, similarity
         The rest of what is known of its input: see `SeenInput`, which has them without ``input_``. Empty where nobody
         looked.
+    steps : dict of str to (float, float)
+        A figure before and after each step of a method with ``+`` that had to do with the layer.
+        ``center_channels``: largest magnitude of the input. ``center_sources``: mean error of what functions behind the
+        layer give. ``equalize``: mean error of the layer's output, by input and weights, as the pass estimates it.
+        ``weights``, ``bias``: that error as it is on a sample, and ``input``, twice, what the input alone causes of it
+        (see `OutputErrors`). Errors are root mean squares, in parts of that of what has them.
     """
 
     layer: str
@@ -49,6 +58,23 @@ class LayerRecord:
     input_ends: tuple[float, float] = (0.0, 0.0)
     input_counts: list[int] = field(default_factory=list)
     similarity: list[tuple[float, float]] = field(default_factory=list)
+    steps: Steps = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What refinement of a network came to.
+
+    Attributes
+    ----------
+    cosines : dict of int to float
+        For each layer the mean cosine between its float and its quantized outputs, bias included.
+    steps : dict of str to dict
+        By the layer's name, what its record says of the steps.
+    """
+
+    cosines: dict[int, float]
+    steps: dict[str, Steps]
 
 
 def layer_records(
@@ -57,10 +83,12 @@ def layer_records(
     scales: Scales,
     cosines: Mapping[int, tuple[float | None, float]],
     seen: Mapping[int, Mapping[str, Any]],
+    steps: Mapping[str, Steps] | None = None,
 ) -> list[LayerRecord]:
     """One for each layer, in topological order.
 
-    By its node, where known, `cosines` has those before and after, and `seen` more of the record's fields.
+    By its node, where known, `cosines` has those before and after, and `seen` more of the record's fields; `steps` is
+    by its name.
     """
     net, points = problem.net, problem.points
     unknown: tuple[float | None, float | None] = (None, None)
@@ -75,6 +103,7 @@ def layer_records(
             weight_scales_initial=start.weights[i].tolist(),
             cosine_before=cosines.get(i, unknown)[0],
             cosine_after=cosines.get(i, unknown)[1],
+            steps=dict((steps or {}).get(net.nodes[i].name, {})),
             **seen.get(i, {}),
         )
         for i in net.layers()

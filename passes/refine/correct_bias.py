@@ -7,6 +7,7 @@ import tvm
 
 from ..arithmetic.exact_product import sums_of_integers
 from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
+from ..quantized.layer_record import Steps
 from ..quantized.parallel import map_threads
 from ..quantized.quantizers import accumulator_scale
 from ..quantized.simulation import Simulation
@@ -27,7 +28,7 @@ class CorrectBias(Refinement):
     `image_shares`: see `mean_shift`. Parameters are those of `Refinement`.
     """
 
-    def refine(self, sim: Simulation, i: int) -> None:
+    def refine(self, sim: Simulation, i: int) -> Steps:
         """Change one bias."""
         node = sim.net.nodes[i]
         if node.op == "bias_add":
@@ -37,6 +38,7 @@ class CorrectBias(Refinement):
             errors = outputs - by_channel(sim.unquantized(layer))
             shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(wanted))
             sim.scales.constants[i] = node.constant + shift.reshape(node.constant.shape)
+        return {}
 
 
 def mean_shift(

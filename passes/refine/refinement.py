@@ -7,7 +7,7 @@ import tvm
 
 from ..quantized.annotate import Scales, annotate
 from ..quantized.closeness import mean_cosine
-from ..quantized.layer_record import LayerRecord, layer_records
+from ..quantized.layer_record import LayerRecord, Refined, Steps, layer_records
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
@@ -55,34 +55,33 @@ class Refinement:
         problem = Problem.of(self.module, self.images, self.scheme, self.activation_range, self.kept)
         start = read_annotated(mod, problem)
         scales = start.copy()
-        cosines = refine_scales(problem, scales, self.refine, self.progress)
-        self.record = layer_records(problem, start, scales, {i: (None, cosine) for i, cosine in cosines.items()}, {})
+        refined = refine_scales(problem, scales, self.refine, self.progress)
+        cosines = {i: (None, cosine) for i, cosine in refined.cosines.items()}
+        self.record = layer_records(problem, start, scales, cosines, {}, refined.steps)
         return annotate(self.module, problem.net, problem.points, scales, problem.weight_limit)
 
-    def refine(self, sim: Simulation, i: int) -> None:
+    def refine(self, sim: Simulation, i: int) -> Steps:
         """Change the constants of a node: its float result is there, and what comes before it in both networks."""
         raise NotImplementedError
 
 
 def refine_scales(
-    problem: Problem, scales: Scales, refine: Callable[[Simulation, int], None], progress: Progress
-) -> dict[int, float]:
+    problem: Problem, scales: Scales, refine: Callable[[Simulation, int], Steps], progress: Progress
+) -> Refined:
     """Refine node by node, in place: see `Refinement.refine`. Of large images, with some of them: `Problem.at_once`.
 
-    Returns
-    -------
-    dict of int to float
-        For each layer the mean cosine between its float and its quantized outputs, bias included.
+    `refine` gives what is to be said of the steps in the record of the layer.
     """
     net, sim = problem.net, Simulation(problem.at_once(), scales)
     ends = {bias if (bias := net.bias_node(i)) is not None else i: i for i in net.layers()}
-    cosines = {}
+    cosines, steps = {}, {}
 
     def prepare(i: int) -> None:
         progress(i / len(net.nodes), f"refining {net.nodes[i].name}")
-        refine(sim, i)
+        if found := refine(sim, i):
+            steps[net.nodes[i].name] = found
 
     for i in sim.walk(prepare):
         if i in ends:
             cosines[ends[i]] = mean_cosine(sim.unquantized(i), sim.float(i))
-    return cosines
+    return Refined(cosines, steps)

@@ -8,6 +8,7 @@ import tvm
 from ..graph.network import Node
 from ..quantized.annotate import Scales
 from ..quantized.layer_matrices import grouped_weight
+from ..quantized.layer_record import Refined, Steps
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
 from ..quantized.quantizers import max_abs_scale, smallest_weight_scale
@@ -15,6 +16,7 @@ from ..quantized.simulation import Simulation
 from .correct_bias import mean_shift, sampled_errors
 from .input_moments import image_shares, input_moments
 from .optimal_rounding import search_rounding
+from .output_errors import OutputErrors, steps_of
 from .refinement import Refinement, refine_scales
 
 _DOMINANT = 2.0**6  # times all other weights
@@ -50,20 +52,20 @@ class RoundWeights(Refinement):
         super().__init__(module, images, **options)
         self.correct_bias, self.seed = correct_bias, seed
 
-    def refine(self, sim: Simulation, i: int) -> None:
+    def refine(self, sim: Simulation, i: int) -> Steps:
         """Change the weights of one layer, and its bias."""
-        _round_layer(sim, i, self.correct_bias, self.seed)
+        return _round_layer(sim, i, self.correct_bias, self.seed)
 
 
-def round_weights(problem: Problem, scales: Scales, progress: Progress = no_progress) -> dict[int, float]:
+def round_weights(problem: Problem, scales: Scales, progress: Progress = no_progress) -> Refined:
     """What `RoundWeights` does, as a `Calibration` takes it, to be done before the module is annotated."""
     return refine_scales(problem, scales, lambda sim, i: _round_layer(sim, i, True, 0), progress)
 
 
-def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None:
+def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> Steps:
     net, node = sim.net, sim.net.nodes[i]
     if node.op not in ("conv2d", "dense"):
-        return
+        return {}
     bias_node, bias = net.bias_node(i), net.bias_of(i) if correct_bias else None
     scale, x = sim.scales.input_scale(net, sim.points, i), sim.quantized(node.inputs[0])
     seed += net.place(i)
@@ -77,10 +79,12 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> None
     rounded = q * scales[..., None].astype(np.float64)
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
+    shift = None
     if bias_node is not None and bias is not None:
         shift = mean_shift(sim, bias_node, sampled_errors(sim, i, q, scales, seed), image_shares(sim.float(i)))
         constant = net.nodes[bias_node].constant
         sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
+    return steps_of(OutputErrors(sim, i, seed), rounded, shift)
 
 
 def _largest(weight: np.ndarray, squares: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tvm import tirx
 
 from ..common.epilogue import Output
-from ..common.overflow import INT32_MAX, folded_bias
+from ..common.overflow import INT32_MAX, Proof, accumulator_proof, folded_bias
 from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
@@ -23,7 +23,8 @@ from ..processor import instructions
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 from . import cost
-from .chains import lengths, longer_chains, ordered
+from .chains import chain_proofs, lengths, ordered, with_lengths
+from .left_out import why_no_winograd
 from .tilings import chunk_of, direct_tilings, layouts, winograd_tilings
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -49,6 +50,8 @@ class Candidate:
         Returns the scheduled PrimFunc.
     constants : callable
         Returns its weights, bias and multiplier, as arrays.
+    proofs : tuple of Proof
+        What has to hold for its result to be exact.
     """
 
     name: str
@@ -58,6 +61,12 @@ class Candidate:
     multiplications: float
     make: Callable[[], tirx.PrimFunc]
     constants: Callable[[], Sequence[Array]]
+    proofs: tuple[Proof, ...] = ()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether all proofs hold."""
+        return all(proof.holds for proof in self.proofs)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,15 @@ class Stored:
 def convolution_candidates(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> list[Candidate]:
-    """Candidates that provably give the integer program's result, the cheapest first.
+    """Candidates that provably give the integer program's result, the cheapest first: see `considered`."""
+    everything = considered(conv, weight, bias, multiplier, source, output, machine)
+    return [candidate for candidate in everything if candidate.is_proven]
+
+
+def considered(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> list[Candidate]:
+    """All candidates, the cheapest first, those too whose proofs do not hold: they say what the proofs cost.
 
     Parameters
     ----------
@@ -108,8 +125,12 @@ def convolution_candidates(
     ValueError
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
+    sums = accumulator_proof(weight, bias, (source.low, source.high))
     found = [
-        *_direct(conv, weight, bias, multiplier, source, output, machine),
+        *(
+            replace(candidate, proofs=(sums, *candidate.proofs))
+            for candidate in _direct(conv, weight, bias, multiplier, source, output, machine)
+        ),
         *_winograd(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
@@ -138,10 +159,13 @@ def product_candidates(
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
     span, limit = (first.low, first.high), max(-second.low, second.high)
-    if conv.in_channels // conv.groups * max(map(abs, span)) * limit > INT32_MAX:
+    sums = Proof("sums in 32 bits", conv.in_channels // conv.groups * max(map(abs, span)) * limit, INT32_MAX)
+    if not sums.holds:
         raise ValueError("the sums of a product of matrices could leave 32 bits")
     ins, offset = instructions.choose(machine.instructions, span, limit)
-    found = (_tilings(conv, each, offset, first, output, machine, ()) for each in instructions.variants(ins))
+    found = (
+        _tilings(conv, each, offset, first, output, machine, (), proofs=(sums,)) for each in instructions.variants(ins)
+    )
     return sorted(itertools.chain(*found), key=lambda candidate: candidate.cycles)
 
 
@@ -168,13 +192,12 @@ def _direct(
     for variant in instructions.variants(ins):
         for im2col in layouts(conv, variant):  # which products an int16 adds up depends on it
             proof = functools.partial(runs, im2col), (span[0] + offset, span[1] + offset)
-            found = [variant, *longer_chains(variant, *proof, lengths(conv, variant))]
+            found = [variant, *with_lengths(variant, lengths(conv, variant))]
             if machine.in_order:
                 found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
-                yield from _tilings(
-                    conv, instruction, offset, source, output, machine, (weight, folded, multiplier), im2col
-                )
+                proofs, constants = chain_proofs(instruction, *proof), (weight, folded, multiplier)
+                yield from _tilings(conv, instruction, offset, source, output, machine, constants, im2col, proofs)
 
 
 def _tilings(
@@ -186,6 +209,7 @@ def _tilings(
     machine: Machine,
     constants: tuple[Array, ...],
     im2col: bool = False,
+    proofs: tuple[Proof, ...] = (),
 ) -> Iterator[Candidate]:
     for tiling in direct_tilings(conv, ins):
         if tiling.im2col != im2col:
@@ -200,6 +224,7 @@ def _tilings(
             conv.macs,
             functools.partial(direct_conv, plan, offset, source.dtype, source.zero),
             functools.partial(_direct_constants, plan, *constants),
+            proofs,
         )
 
 
@@ -211,14 +236,11 @@ def _winograd(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
     ins = instructions.choose_int16(machine.instructions)
-    if ins is None or ins.isa == "armv7" or not winograd_plan.fits(conv):  # whose registers hold too little of a tile
-        return
-    if source.dtype == "int16" or (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
+    if ins is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
         return
     folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
     for form in winograd_form.FORMS:
-        if not winograd_form.is_exact(form, weight, folded, source.span):
-            continue
+        proofs = winograd_form.proofs(form, weight, folded, source.span)
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
                 continue
@@ -232,4 +254,5 @@ def _winograd(
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
                 functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
+                proofs,
             )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..common.overflow import INT16_MAX
+from ..common.overflow import INT16_MAX, Proof
 from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
 from ..processor.instruction import Instruction
@@ -42,15 +42,30 @@ def longer_chains(
     instruction itself adds. The greatest sum has the positive weights at the upper end of the range and the negative
     ones at the lower; the least the reverse.
     """
-    if not instruction.int16_step:
-        return
-    for chain in lengths:
-        if chain <= instruction.chain:
-            continue
-        longer = replace(instruction, chain=chain)
-        greatest, least = _extremes(_by_lane(longer, runs(longer)), activation_range)
-        if greatest.sum((-3, -2)).max() <= INT16_MAX and least.sum((-3, -2)).min() >= -INT16_MAX:
+    for longer in with_lengths(instruction, lengths):
+        if all(proof.holds for proof in chain_proofs(longer, runs, activation_range)):
             yield longer
+
+
+def with_lengths(instruction: Instruction, lengths: Sequence[int]) -> Iterator[Instruction]:
+    """The same instruction with every longer chain, proven or not, where it has an int16 step."""
+    for chain in lengths if instruction.int16_step else ():
+        if chain > instruction.chain:
+            yield replace(instruction, chain=chain)
+
+
+def chain_proofs(instruction: Instruction, runs: Runs, activation_range: tuple[int, int]) -> tuple[Proof, ...]:
+    """That the int16 sums of an instruction's chains fit; parameters as of `longer_chains`. None without such sums."""
+    if not instruction.int16_step:
+        return ()
+    lengths = instruction.chains or (instruction.chain,)
+    starts = np.cumsum([0, *lengths[:-1]])
+    greatest, least = (
+        np.add.reduceat(each.sum(-2, dtype="int32"), starts, axis=-2)
+        for each in _extremes(_by_lane(instruction, runs(instruction)), activation_range)
+    )
+    reached = max(int(greatest.max(initial=0)), -int(least.min(initial=0)))
+    return (Proof(f"sums of {max(lengths) * instruction.products} products in 16 bits", reached, INT16_MAX),)
 
 
 def ordered(

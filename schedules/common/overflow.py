@@ -1,10 +1,36 @@
 """Proofs, from a layer's actual weights, that its accumulators fit their integers."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 INT16_MAX = int(np.iinfo(np.int16).max)
 INT32_MAX = int(np.iinfo(np.int32).max)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What exactness hangs on: how far something can go with a layer's actual weights, and how far it may.
+
+    Attributes
+    ----------
+    of : str
+        What is bounded, for people.
+    reached : int
+        Its greatest magnitude for any activations in the layer's range.
+    bound : int
+        The greatest that its integer holds.
+    """
+
+    of: str
+    reached: int
+    bound: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether it stays within the bound."""
+        return self.reached <= self.bound
 
 
 def folded_bias(
@@ -33,6 +59,14 @@ def folded_bias(
         raise ValueError(f"output channel {channel}: its accumulator could reach {worst[channel]}, beyond 32 bits")
     sums = weight.reshape(weight.shape[0], -1).sum(1, dtype="int64")
     return (bias - offset * sums).astype("int32")  # may wrap: the accumulator wraps back
+
+
+def accumulator_proof(
+    weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], activation_range: tuple[int, int]
+) -> Proof:
+    """That accumulators, whose arguments are those of `worst_accumulators`, fit int32."""
+    reached = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
+    return Proof("sums in 32 bits", reached, INT32_MAX)
 
 
 def worst_accumulators(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.overflow import INT16_MAX, worst_accumulators
+from ..common.overflow import INT16_MAX, INT32_MAX, Proof, worst_accumulators
 
 Terms = Sequence[Any]  # numbers, arrays or expressions
 Times = Callable[[Any, int], Any]
@@ -112,7 +112,14 @@ FORMS = (F43, F23)
 
 
 def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int]) -> bool:
-    """Whether the kernel provably gives the accumulator, for every input in the range.
+    """Whether the kernel provably gives the accumulator, for every input in the range: whether all `proofs` hold."""
+    return all(proof.holds for proof in proofs(winograd, weight, bias, activation_range))
+
+
+def proofs(
+    winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int]
+) -> tuple[Proof, ...]:
+    """What has to hold for the kernel to give the accumulator.
 
     Parameters
     ----------
@@ -133,9 +140,9 @@ def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activatio
     largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
     largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
     return (
-        largest_activation(winograd, activation_range) <= INT16_MAX
-        and largest_u <= INT16_MAX
-        and largest_acc << winograd.shift < 2**31
+        Proof("transformed activations in 16 bits", largest_activation(winograd, activation_range), INT16_MAX),
+        Proof("transformed weights in 16 bits", largest_u, INT16_MAX),
+        Proof(f"{1 << winograd.shift} x sums in 32 bits", largest_acc << winograd.shift, INT32_MAX),
     )
 
 

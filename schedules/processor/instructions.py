@@ -53,6 +53,26 @@ def choose(features: Collection[str], activation_range: tuple[int, int], weight_
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
 
 
+def passed_over(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> dict[str, str]:
+    """Instructions that the CPU has and `choose` prefers to the one that it takes; of each why it is not taken."""
+    chosen, _ = choose(features, activation_range, weight_max)
+    low, high = activation_range
+    found = {}
+    for definition in FOR_BYTES:
+        instruction = definition.instruction
+        if instruction.base_name == chosen.base_name:
+            break
+        if instruction.family in features:
+            offset = _offset(instruction.activation, activation_range)
+            reached = instruction.products * (max(-low, high) + (offset or 0)) * weight_max
+            found[instruction.base_name] = (
+                f"its operands do not hold activations from {low} to {high}"
+                if offset is None
+                else f"{instruction.products} products could add up to {reached:,}, beyond {INT16_MAX:,}"
+            )
+    return found
+
+
 def choose_int16(features: Collection[str]) -> Instruction | None:
     """The fastest instruction that multiplies int16 by int16, or None."""
     found = (definition for definition in FOR_INT16 if definition.instruction.family in features)

@@ -34,13 +34,16 @@ def compile(options: dict[str, Any], settings: list[str], as_json: Json = False)
     from eq_tvm.cli.as_json import compiled
     from eq_tvm.cli.progress import show_progress
     from eq_tvm.cli.report import compile_report
+    from eq_tvm.reporting.report import page_of
 
     start = time.monotonic()
     with named(settings), show_progress() as progress:
         written = compiler.compile(**options, progress=progress)
         seconds = time.monotonic() - start
         share = share_of_islands(written) if isinstance(written, Bundle) else None
+    page = page_of(written.library.parent) if options["report"] else None
     if as_json:
-        print(json.dumps(compiled(written, seconds, settings, share)))
+        print(json.dumps(compiled(written, seconds, settings, share, page)))
     else:
-        print(compile_report(written, seconds, share, f"{', '.join(settings)} from {FILE}" if settings else ""))
+        given = f"{', '.join(settings)} from {FILE}" if settings else ""
+        print(compile_report(written, seconds, share, given, page))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from eq_tvm.files.whole_file import check_destination
     epilog=examples(
         "report net-native.eqtvm",
         "report net-native-int7.eqtvm net-native-int8.eqtvm --bench -o both.html",
-        "report net-native.eqtvm --data images.csv --reference net.onnx",
+        "report net-native.eqtvm --bench --data images.csv --reference net.onnx",
     )
 )
 def report(
@@ -28,34 +28,23 @@ def report(
     bench: Annotated[bool, typer.Option("--bench", help="Time the network and its layers on this machine.")] = False,
     data: Annotated[Path | None, typer.Option(metavar="DATA", help="Images to evaluate it on.")] = None,
     reference: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="With --data: the float32 network to compare with.")
+        Path | None,
+        typer.Option(metavar="MODEL", help="The float32 network to compare with, on --data and by --bench."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a page that shows a network: its layers, their weights, kernels and losses. It needs no connection."""
     from eq_tvm.cli.progress import show_progress
-    from eq_tvm.reporting.report import write_report
+    from eq_tvm.reporting.measured import measured
+    from eq_tvm.reporting.report import page_of, write_report
 
-    if reference is not None and data is None:
-        raise UserError("--reference goes with --data DATA: images to compare on")
-    output = check_destination(output or Path(f"{bundle[0].name.removesuffix('.eqtvm')}.html"))
+    if reference is not None and data is None and not bench:
+        raise UserError("--reference goes with --data DATA, images to compare on, or with --bench, to time it as well")
+    output = check_destination(output or page_of(bundle[0].name))
     with show_progress() as progress:
-        measured = []
+        found = []
         for i, path in enumerate(bundle):
-            measured.append(_measured(path, bench, data, reference))
+            found.append(measured(path, bench, data, reference))
             progress((i + 1) / len(bundle), path.name)
-    write_report(bundle, output, measured)
+    write_report(bundle, output, found)
     print(json.dumps({"written": str(output)}) if as_json else f"written: {output}")
-
-
-def _measured(path: Path, bench: bool, data: Path | None, reference: Path | None) -> dict[str, Any]:
-    from eq_tvm.bench import bench as bench_whole
-    from eq_tvm.bench import bench_layers
-    from eq_tvm.evaluate import evaluate
-
-    found: dict[str, Any] = {}
-    if bench:
-        found |= {"bench": bench_whole(path), "layers": bench_layers(path)}
-    if data is not None:
-        found["evaluated"] = evaluate(path, data, reference=reference)
-    return found

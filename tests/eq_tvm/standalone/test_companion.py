@@ -1,6 +1,7 @@
 """What comes with a standalone library: its users' programs, each as they build it, give the bundle's bits."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -119,7 +120,7 @@ except OSError as e:
             "x is float64, the network takes float32: convert it by .astype('float32')",
             "the network takes x, not y",
             "x has NaN or infinity",
-            "[Errno 2] No such file or directory: 'none.png'",
+            "[Errno 2] No such file or directory: '",  # the path as Pillow says it
             "x: pixels are (height, width, 1 or 3 channels), not (4, 4)",
             "x takes 1 images, not 2",
             f"{network.folder}/eq_model.py: cannot open shared object file: No such file or directory (this machine is",
@@ -136,7 +137,8 @@ def test_python_as_a_program(network):
     best = np.argsort(-scores, kind="stable")[:5]
     assert printed.stdout.splitlines() == ["cat.png", *(f"  scores {at:6d}  {scores[at]:.4f}" for at in best)]
     done = subprocess.run([*command, "in.txt"], cwd=network.folder, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "error: [Errno 2] No such file or directory: 'in.txt'\n")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \[Errno 2\] No such file or directory: '(.*/)?in\.txt'\n", done.stderr)
 
 
 def test_rows_that_the_data_choose(tmp_path):

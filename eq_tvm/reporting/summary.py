@@ -1,0 +1,114 @@
+"""The head of a report: what a network is, how large and fast, and what it lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from eq_tvm.artifacts.bundle import Bundle
+
+Rows = list[tuple[str, str]]
+_NAMED = 3  # layers
+
+# What `evaluate` measures, and how it is called
+_EVALUATED = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "map": "mAP",
+    "miou": "mIoU",
+    "agreement": "agreement with float32",
+    "cosine": "cosine of outputs",
+}
+
+
+def summary(
+    bundle: Bundle,
+    model: onnx.ModelProto | None,
+    bench: Mapping[str, Any] | None,
+    evaluated: Mapping[str, Any] | None,
+    float32: Mapping[str, Any] | None,
+) -> Rows:
+    """Rows of two texts.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    model : onnx.ModelProto, optional
+        The quantized network.
+    bench, evaluated, float32
+        What was measured: see `write_report`.
+    """
+    target = bundle.target
+    return [
+        ("network", bundle.model),
+        ("target", f"{target['name']} ({target.get('description', '')})"),
+        ("scheme", bundle.scheme),
+        ("size", _size(bundle, model)),
+        *_calibration(bundle.calibration),
+        *_time(bench, float32),
+        *_accuracy(evaluated),
+    ]
+
+
+def float_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of the weights and biases of a network, as float32, that `eq_tvm.exporting.qdq.to_onnx` wrote."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    read = {
+        name
+        for node in model.graph.node
+        for name in (node.input[:1] if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.input)
+        if name in tensors
+    }
+    return sum(4 * math.prod(tensors[name].dims) for name in read if tensors[name].dims)  # others are limits
+
+
+def _size(bundle: Bundle, model: onnx.ModelProto | None) -> str:
+    size = bundle.library.stat().st_size
+    if model is None:
+        return f"{size / 1e6:.2f} MB"
+    whole = float_bytes(model)
+    return f"{size / 1e6:.2f} MB, code included; as float32, the weights alone are {whole / 1e6:.2f} MB"
+
+
+def _calibration(record: Mapping[str, Any] | None) -> Rows:
+    if record is None:
+        return []
+    images = "random images, for speed only" if not record["calibrated"] else f"{record['images']} images"
+    rows = [("calibration", f"{record['method']} on {images}")]
+    compared = [layer for layer in record["layers"] if layer.get("cosine_after") is not None]
+    if compared:
+        compared.sort(key=lambda layer: layer["cosine_after"])
+        mean = np.mean([layer["cosine_after"] for layer in compared])
+        lowest = ", ".join(f"{layer['layer']} {layer['cosine_after']:.4f}" for layer in compared[:_NAMED])
+        rows.append(("cosine of layers", f"{mean:.4f} on average; lowest: {lowest}"))
+    if both := record.get("compared"):
+        listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in both.items())
+        rows.append(("methods compared", f"lowest cosine of an output: {listed}"))
+    if floats := record.get("float"):
+        named = [f"{layer['layer']} ({layer['op']})" for layer in floats[:_NAMED]]
+        more = ["..."] * (len(floats) > _NAMED)
+        count = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
+        rows.append(("left in float32", f"{count}: {', '.join(named + more)}"))
+    return rows
+
+
+def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) -> Rows:
+    if bench is None:
+        return []
+    count = f"{bench['threads']} thread{'s' * (bench['threads'] != 1)}"
+    rows = [("time", f"{bench['median_ms']:.3f} ms on {count}")]
+    if float32 is not None:
+        factor = float32["median_ms"] / bench["median_ms"]
+        rows.append(
+            ("time of float32", f"{float32['median_ms']:.3f} ms in {float32['engine']}: {factor:.2f} times as long")
+        )
+    return rows
+
+
+def _accuracy(evaluated: Mapping[str, Any] | None) -> Rows:
+    known = {key: evaluated[key] for key in _EVALUATED if evaluated and evaluated.get(key) is not None}
+    return [(_EVALUATED[key], f"{value:.6f}" if key == "cosine" else f"{value:.2%}") for key, value in known.items()]
