@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import tvm
 
 from ..graph.network import Network
+from ..graph.relax_pass import relax_pass
 from ..quantized.annotate import Scales
 from ..quantized.closeness import mean_cosine
 from ..quantized.layer_matrices import grouped_weight
@@ -35,7 +35,7 @@ EASYQUANT_SHIPPED: dict[str, Any] = {
 }
 
 
-@tvm.transform.module_pass(opt_level=0, name="EasyQuantCalibrate")
+@relax_pass
 class EasyQuantCalibrate(Calibration):
     """Annotate a canonical module with the scales that EasyQuant finds (section 3.2, algorithm 1).
 

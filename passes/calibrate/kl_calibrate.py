@@ -1,8 +1,8 @@
 """Calibration by relative entropy, as TensorRT's: the baseline of the EasyQuant paper."""
 
 import numpy as np
-import tvm
 
+from ..graph.relax_pass import relax_pass
 from ..quantized.quantizers import Range
 from .histogram_calibration import HistogramCalibration
 from .tensor_statistics import Histogram
@@ -10,7 +10,7 @@ from .tensor_statistics import Histogram
 _CANDIDATES = 512  # thresholds tried
 
 
-@tvm.transform.module_pass(opt_level=0, name="KLCalibrate")
+@relax_pass
 class KLCalibrate(HistogramCalibration):
     """Annotate a canonical module with the thresholds that change the distribution of each activation least.
 

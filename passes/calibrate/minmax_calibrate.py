@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tvm
 
+from ..graph.relax_pass import relax_pass
 from ..quantized.annotate import Scales
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
@@ -13,7 +13,7 @@ from .calibration import Calibration, Found
 from .tensor_statistics import Extremes, collect, fitting_ranges, weight_max_abs
 
 
-@tvm.transform.module_pass(opt_level=0, name="MinMaxCalibrate")
+@relax_pass
 class MinMaxCalibrate(Calibration):
     """Annotate a canonical module with the scales that map each largest magnitude to the end of its range.
 

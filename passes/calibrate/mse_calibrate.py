@@ -1,8 +1,8 @@
 """Calibration by the mean square error of each tensor."""
 
 import numpy as np
-import tvm
 
+from ..graph.relax_pass import relax_pass
 from ..quantized.layer_matrices import grouped_weight
 from ..quantized.parallel import map_threads
 from ..quantized.problem import Problem
@@ -13,7 +13,7 @@ from .tensor_statistics import Histogram, weight_max_abs
 _FRACTIONS = np.linspace(1.0, 0.1, 91)  # candidates for the threshold, in parts of the largest magnitude
 
 
-@tvm.transform.module_pass(opt_level=0, name="MSECalibrate")
+@relax_pass
 class MSECalibrate(HistogramCalibration):
     """Annotate a canonical module with the scales that change each tensor least: activations, and weights per channel.
 

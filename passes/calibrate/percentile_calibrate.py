@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-import tvm
 
+from ..graph.relax_pass import relax_pass
 from ..quantized.quantizers import Range
 from .histogram_calibration import HistogramCalibration
 from .tensor_statistics import Histogram
 
 
-@tvm.transform.module_pass(opt_level=0, name="PercentileCalibrate")
+@relax_pass
 class PercentileCalibrate(HistogramCalibration):
     """Annotate a canonical module with scales at which a share of each activation's elements does not saturate.
 

@@ -8,12 +8,13 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _LANES = 16  # output channels that a convolution pays for at least, about
 
 
-@tvm.transform.module_pass(opt_level=0, name="ExpandTransposed")
+@relax_pass
 class ExpandTransposed:
     """Replace ``conv2d_transpose`` with constant weights by convolutions and an interleaving of their results.
 

@@ -6,12 +6,13 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, ints, operator_name, rewrite, shape
 
 _IMAGES_FIRST = (0, 2, 1, 3, 4)  # NCDHW to NDCHW, and back
 
 
-@tvm.transform.module_pass(opt_level=0, name="FlattenDepth")
+@relax_pass
 class FlattenDepth:
     """Make ``conv3d`` of NCDHW with constant weights a ``conv2d`` of NCHW.
 

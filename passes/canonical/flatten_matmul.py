@@ -4,10 +4,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="FlattenMatmul")
+@relax_pass
 class FlattenMatmul:
     """Make each ``matmul`` of an activation and one constant matrix a product of a (rows, K) by a (K, N) matrix.
 

@@ -6,10 +6,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldBatchNorm")
+@relax_pass
 class FoldBatchNorm:
     """Make a convolution or dense layer ``add(conv2d(x, W), B)``, with each scale and shift of its channels in W or B.
 

@@ -7,10 +7,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldConstants")
+@relax_pass
 class FoldConstants:
     """Evaluate calls on constants, as far as possible with numpy.
 

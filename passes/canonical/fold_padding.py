@@ -6,10 +6,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldPadding")
+@relax_pass
 class FoldPadding:
     """Add the widths of a spatial ``nn.pad`` with zeros to the padding of the ``conv2d`` (or ``avg_pool2d``) behind it.
 

@@ -9,12 +9,13 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, array, emit_named, ints, operator_name, shape
 
 _COVERED = 0.75  # of the tensor, at least, by its slices: little is multiplied in vain
 
 
-@tvm.transform.module_pass(opt_level=0, name="JoinProducts")
+@relax_pass
 class JoinProducts:
     """Multiply a tensor as a whole whose slices meet the same weights one by one, and slice the product.
 

@@ -6,10 +6,11 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, ints, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="LiftTo2D")
+@relax_pass
 class LiftTo2D:
     """Make ``conv1d`` (and its transpose), ``max_pool1d`` and ``avg_pool1d`` of NCW the same of NCHW with H = 1.
 

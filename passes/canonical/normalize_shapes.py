@@ -5,12 +5,13 @@ from collections.abc import Callable
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
 
-@tvm.transform.module_pass(opt_level=0, name="NormalizeShapes")
+@relax_pass
 class NormalizeShapes:
     """Reshape, strided slice, mean and max over the image, and powers in one form each.
 

@@ -5,10 +5,11 @@ import math
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="RecoverClip")
+@relax_pass
 class RecoverClip:
     """Write everything that bounds a tensor from below, above or both by numbers as ``nn.relu`` or ``clip``.
 

@@ -8,10 +8,11 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="RecoverOperators")
+@relax_pass
 class RecoverOperators:
     """Replace ``call_tir`` of a maximum, minimum or constant padding, and reductions over a stack, by plain operators.
 

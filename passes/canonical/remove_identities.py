@@ -3,10 +3,11 @@
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
 
 
-@tvm.transform.module_pass(opt_level=0, name="RemoveIdentities")
+@relax_pass
 class RemoveIdentities:
     """Remove dropout, and reshapes, broadcasts, slices, pads, casts, ... that change nothing."""
 

@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from ..graph.pointwise import FUNCTIONS
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
 
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
@@ -18,7 +19,7 @@ _AXIS_OF_ROW = (0, 1, 3)  # of NCHW, for each axis of NCW (and from its end)
 _LARGEST = 2**24  # elements up to which a constant is spread over a tensor to be moved
 
 
-@tvm.transform.module_pass(opt_level=0, name="SinkReshapes")
+@relax_pass
 class SinkReshapes:
     """Move ``reshape``, ``permute_dims`` and ``strided_slice`` behind element-wise operators.
 

@@ -3,6 +3,7 @@
 import tvm
 from tvm import relax
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite
 
 # What gives some of a tensor's elements, whatever these are
@@ -17,7 +18,7 @@ _MOVES = (
 )
 
 
-@tvm.transform.module_pass(opt_level=0, name="LiftDequantize")
+@relax_pass
 class LiftDequantize:
     """``dequantize(reshape(quantize(x)))`` becomes ``reshape(dequantize(quantize(x)))``, and so for all that moves.
 

@@ -7,10 +7,11 @@ import tvm
 from tvm import relax
 
 from ..graph.pairs import pair_of
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, rewrite
 
 
-@tvm.transform.module_pass(opt_level=0, name="NarrowRanges")
+@relax_pass
 class NarrowRanges:
     """A clip before `quantize` to int16 becomes one of its integers, where it ends at them.
 

@@ -7,10 +7,11 @@ import tvm
 from tvm import relax
 
 from ..graph.pairs import pair_of
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, rewrite
 
 
-@tvm.transform.module_pass(opt_level=0, name="StoreSigned")
+@relax_pass
 class StoreSigned:
     """Quantize to int8 without a zero point where a zero point leaves integers from -128 to 127.
 

@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 
 from ..graph.pairs import same_scale
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 from ..quantized.quantizers import WEIGHT_LIMITS, accumulator_scale, max_abs_scale, quantize_bias, quantize_weight
 from .noted import noted_scales, with_noted_scales
@@ -38,7 +39,7 @@ class TakenLayer:
     given: bool
 
 
-@tvm.transform.module_pass(opt_level=0, name="TakeScales")
+@relax_pass
 class TakeScales:
     """Write weights and biases of the layers that read integers as integers, with the scales that they came with.
 

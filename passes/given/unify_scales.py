@@ -7,11 +7,12 @@ import tvm
 from tvm import relax
 
 from ..graph.pairs import Pair, same_scale
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 from .noted import noted_scales, with_noted_scales
 
 
-@tvm.transform.module_pass(opt_level=0, name="UnifyScales")
+@relax_pass
 class UnifyScales:
     """Move what sets channels' scales apart into the layers around: NNCF gives depthwise layers' inputs such scales.
 

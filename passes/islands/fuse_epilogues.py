@@ -14,8 +14,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from eq_tvm.schedules.islands.followed import followed
 
 from ..graph.rewrite import operator_name, shape, variables
+from ..graph.states import SCHEDULED
 from .expressions import EXPRESSIONS, READS, operands, scalar
-from .schedule_fallback import SCHEDULED
 
 # Operations in an epilogue, counted each time that its result is read: that is what TVM's passes take time for, though
 # each is computed once. Mish has 60,000; of four hyperbolic tangents in each other they would take many minutes.

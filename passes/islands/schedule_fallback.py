@@ -5,10 +5,11 @@ from tvm import tirx
 
 from eq_tvm.schedules.islands.fallback import fallback
 
-SCHEDULED = "tirx.is_scheduled"
+from ..graph.relax_pass import relax_pass
+from ..graph.states import SCHEDULED
 
 
-@tvm.transform.module_pass(opt_level=0, name="ScheduleFallback")
+@relax_pass
 class ScheduleFallback:
     """Apply `schedules.fallback` to each PrimFunc that is not marked as scheduled."""
 

@@ -4,10 +4,11 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph
 
 
-@tvm.transform.module_pass(opt_level=0, name="ViewOutputs")
+@relax_pass
 class ViewOutputs:
     """Let TVM make views of reshapes that are outputs of the network, as it does of all others.
 

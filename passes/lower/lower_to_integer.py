@@ -8,6 +8,7 @@ from tvm import relax
 from eq_tvm.schedules.choice.candidates import Candidate
 from eq_tvm.schedules.processor.machine import Machine
 
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import operator_name
 from ..islands.fuse_epilogues import fuse_epilogues
 from .join_in_place import JOINS, join_in_place
@@ -20,7 +21,7 @@ from .rules.table import RULES
 from .weight_size import Choose, choose_small
 
 
-@tvm.transform.module_pass(opt_level=0, name="LowerToInteger")
+@relax_pass
 class LowerToInteger:
     """Lower convolutions, dense layers and everything between them to scheduled kernels.
 

@@ -26,7 +26,7 @@ from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.products import operand
 from eq_tvm.schedules.products import product as product_kernel
 
-from ..islands.schedule_fallback import SCHEDULED
+from ..graph.states import SCHEDULED
 from .join_in_place import BY_ROW, JOINS
 
 OPAQUE = 8  # TVM's OpPatternKind.kOpaque: FuseOps keeps its hands off

@@ -5,6 +5,7 @@ import tvm
 
 from ..graph.network import Network, Node
 from ..graph.rebuild import replace_constants
+from ..graph.relax_pass import relax_pass
 from ..graph.step_notes import with_notes
 from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
@@ -13,7 +14,7 @@ from ..quantized.progress import Progress
 from .preparation import Preparation
 
 
-@tvm.transform.module_pass(opt_level=0, name="CenterChannels")
+@relax_pass
 class CenterChannels(Preparation):
     """Subtract a constant from channels of a canonical module, which the layers behind add again in their biases.
 

@@ -10,6 +10,7 @@ from tvm import relax
 from ..graph.network import Network, Node
 from ..graph.pointwise import evaluate, number
 from ..graph.rebuild import rebuild
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import emit_named
 from ..graph.saturation import with_saturation
 from ..graph.step_notes import with_notes
@@ -26,7 +27,7 @@ _ENDS = 1 - np.linspace(0, 0.5, 11)  # candidates for the greatest element that 
 _CLEARLY = 0.9  # of the error that there was
 
 
-@tvm.transform.module_pass(opt_level=0, name="CenterSources")
+@relax_pass
 class CenterSources(Preparation):
     """Subtract a constant from a bias that only functions of single elements read, which add it again.
 

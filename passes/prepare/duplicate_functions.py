@@ -5,13 +5,14 @@ from tvm import relax
 
 from ..graph.network import Network, read_network, substitute
 from ..graph.rebuild import rebuild
+from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import emit_named
 from ..quantized.quantization_points import quantization_points, reads_quantized
 
 _MOVES = {"reshape", "permute_dims", "strided_slice"}
 
 
-@tvm.transform.module_pass(opt_level=0, name="DuplicateFunctions")
+@relax_pass
 class DuplicateFunctions:
     """Let the outputs and float operators of a canonical module read copies of the functions that layers read, too.
 

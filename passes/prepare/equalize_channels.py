@@ -5,6 +5,7 @@ import tvm
 
 from ..graph.network import PASS_THROUGH, Network, read_network
 from ..graph.rebuild import replace_constants
+from ..graph.relax_pass import relax_pass
 from ..graph.step_notes import with_notes
 from ..quantized.layer_matrices import read_channels
 from ..quantized.parallel import single_threaded_blas
@@ -36,7 +37,7 @@ _DOMINANT = 8.0  # times the weights of all other channels: those of a channel t
 _MEASURED = 0.8  # of the time, before factors are tried
 
 
-@tvm.transform.module_pass(opt_level=0, name="EqualizeChannels")
+@relax_pass
 class EqualizeChannels(Preparation):
     """Scale channels between layers of a canonical module: what they compute stays the same, but for rounding.
 

@@ -42,6 +42,8 @@ class FloatExecutor:
 
         `spare`: an input (or another array) that the result may take the place of.
         """
+        if not inputs and not self.must_compile(node) and array(node.expr) is None:
+            raise ValueError(f"{node.name} computes a constant: apply passes.canonical_passes() first")
         if (compute := _WHOLE.get(node.computes)) is not None:
             return compute(node, *inputs)
         if (function := elementwise(node)) is not None:

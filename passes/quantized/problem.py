@@ -10,6 +10,7 @@ import tvm
 from ..graph.network import QUANTIZED_OPS, Network, read_network
 from ..graph.saturation import Ends, saturation
 from ..graph.spectra import layers_of_spectra
+from ..graph.states import check_canonical
 from .annotate import Scales
 from .calibration_images import calibration_inputs, images_at_once
 from .float_executor import FloatExecutor, Value
@@ -56,6 +57,7 @@ class Problem:
         kept: Mapping[str, str] | None = None,
     ) -> "Problem":
         """Read a canonical module; ValueError where it, the images and the kept layers don't fit."""
+        check_canonical(mod)
         whole = read_network(mod)
         check_kept(whole, kept or {})
         kept = dict.fromkeys(layers_of_spectra(whole), "float") | dict(kept or {})

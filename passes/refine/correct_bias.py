@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 import numpy as np
-import tvm
 
 from ..arithmetic.exact_product import sums_of_integers
+from ..graph.relax_pass import relax_pass
 from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
 from ..quantized.layer_record import Steps
 from ..quantized.parallel import map_threads
@@ -19,7 +19,7 @@ _POSITIONS = 256  # sampled in an image
 _LEAST = 0.1  # that a position counts: the quantized output may be where the function is steeper
 
 
-@tvm.transform.module_pass(opt_level=0, name="CorrectBias")
+@relax_pass
 class CorrectBias(Refinement):
     """Change each bias by the mean difference between the layer's float and quantized outputs, per channel.
 

@@ -6,6 +6,7 @@ import numpy as np
 import tvm
 
 from ..graph.network import Node
+from ..graph.relax_pass import relax_pass
 from ..quantized.annotate import Scales
 from ..quantized.layer_matrices import grouped_weight
 from ..quantized.layer_record import Refined, Steps
@@ -23,7 +24,7 @@ _DOMINANT = 2.0**6  # times all other weights
 _FRACTIONS = np.linspace(1.0, 0.3, 8)  # candidates for a channel's scale, in parts of what its largest weight needs
 
 
-@tvm.transform.module_pass(opt_level=0, name="RoundWeights")
+@relax_pass
 class RoundWeights(Refinement):
     """Choose scales and integers of each layer's weights for the least square error of its output; correct its bias.
 

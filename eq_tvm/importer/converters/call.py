@@ -12,7 +12,7 @@ import onnx
 from tvm import relax, tirx
 
 from eq_tvm.passes.graph.rewrite import array
-from eq_tvm.passes.islands.schedule_fallback import SCHEDULED
+from eq_tvm.passes.graph.states import SCHEDULED
 from eq_tvm.passes.lower.named_kernels import OPAQUE
 
 
