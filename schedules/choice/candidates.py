@@ -30,37 +30,6 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One kernel for one layer.
-
-    Parameters
-    ----------
-    name : str
-        Algorithm, instruction and tiling, for people and as a key.
-    algorithm : str
-        "direct", or a form of Winograd's as "F(4,3)".
-    cycles : float
-        Estimated cycles of one core.
-    instruction : str
-        Name of what multiplies.
-    multiplications : float
-        How many multiply-accumulates of that instruction the layer takes, without padding.
-    make : callable
-        Returns the scheduled PrimFunc.
-    constants : callable
-        Returns its weights, bias and multiplier, as arrays.
-    """
-
-    name: str
-    algorithm: str
-    cycles: float
-    instruction: str
-    multiplications: float
-    make: Callable[[], tirx.PrimFunc]
-    constants: Callable[[], Sequence[Array]]
-
-
-@dataclass(frozen=True)
 class Stored:
     """How a quantized tensor is stored.
 
@@ -82,6 +51,40 @@ class Stored:
     def span(self) -> tuple[int, int]:
         """The range of what is stored."""
         return self.low + self.zero, self.high + self.zero
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kernel for one layer.
+
+    Parameters
+    ----------
+    name : str
+        Algorithm, instruction and tiling, for people and as a key.
+    algorithm : str
+        "direct", or a form of Winograd's as "F(4,3)".
+    cycles : float
+        Estimated cycles of one core.
+    instruction : str
+        Name of what multiplies.
+    multiplications : float
+        How many multiply-accumulates of that instruction the layer takes, without padding.
+    make : callable
+        Returns the scheduled PrimFunc.
+    constants : callable
+        Returns its weights, bias and multiplier, as arrays.
+    source : Stored, optional
+        How the activations that it reads are stored.
+    """
+
+    name: str
+    algorithm: str
+    cycles: float
+    instruction: str
+    multiplications: float
+    make: Callable[[], tirx.PrimFunc]
+    constants: Callable[[], Sequence[Array]]
+    source: Stored | None = None
 
 
 def convolution_candidates(
@@ -200,6 +203,7 @@ def _tilings(
             conv.macs,
             functools.partial(direct_conv, plan, offset, source.dtype, source.zero),
             functools.partial(_direct_constants, plan, *constants),
+            source,
         )
 
 
@@ -232,4 +236,5 @@ def _winograd(
                 conv.macs * form.alpha**2 / (9 * form.m**2),
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
                 functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
+                source,
             )
