@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,15 @@ def connect(
     else:
         raise UserError("--key goes with --tracker HOST:PORT, or with --rpc HOST:PORT")
     return Session(address, connection.connect_server(address, match), seconds)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a kernel takes, and the hash of its result; or why it has `failed`: it crashes, or takes too long."""
+
+    seconds: float = 0.0
+    sha256: str = ""
+    failed: str = ""
 
 
 class Session(Board):
@@ -163,7 +173,7 @@ class Session(Board):
         """
         return dict(self._description or {})
 
-    def time_kernel(self, library: bytes, arrays: bytes, constants: int) -> dict[str, Any]:
+    def time_kernel(self, library: bytes, arrays: bytes, constants: int) -> Timing:
         """What `eq_tvm.building.kernel_timing.time_kernel` finds on the board.
 
         Parameters
@@ -174,18 +184,13 @@ class Session(Board):
             Its arguments in their order, as an .npz.
         constants : int
             How many of them are constants.
-
-        Returns
-        -------
-        dict
-            `seconds` and `sha256`; or `failed`, and why: it crashes, or takes too long.
         """
         with self._calling("measuring a kernel"):
             if self._time_kernel is None:
                 self._time_kernel = self._session.get_function(TIME_KERNEL)
             for name, content in (("kernel.so", library), ("kernel.npz", arrays)):
                 self._session.upload(bytearray(content), name)
-            return json.loads(self._time_kernel("kernel.so", "kernel.npz", constants))
+            return Timing(**json.loads(self._time_kernel("kernel.so", "kernel.npz", constants)))
 
     def close(self) -> None:
         """End the session; the board's server is free for the next one."""

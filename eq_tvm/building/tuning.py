@@ -1,8 +1,9 @@
 """Choosing kernels by measuring them, and a file that remembers what was found.
 
 The file is JSON: for each processor, for each layer's shape and forms, the name of the fastest kernel and the time of
-each that was tried (null where it can't be run). Without `kernel`, not all have been. (TVM's meta_schedule database keeps traces that turn one function into a scheduled one; here the
-candidates are different algorithms with weights packed differently, so it has no place for them.)
+each that was tried (null where it can't be run). Without `kernel`, not all have been. (TVM's meta_schedule database
+keeps traces that turn one function into a scheduled one; here the candidates are different algorithms with weights
+packed differently, so it has no place for them.)
 """
 
 from __future__ import annotations
