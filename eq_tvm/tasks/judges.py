@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +31,12 @@ class Judge(Protocol):
 
         `name` is its file's, and `size` its height and width.
         """
+
+    def state(self) -> Any:
+        """What `join` takes: it can be sent to another process."""
+
+    def join(self, state: Any) -> None:
+        """Add what another judge of the same kind has counted of the images that follow."""
 
     def result(self) -> dict[str, float | None]:
         """What was counted."""
@@ -109,6 +115,14 @@ class _BoxJudge:
         known = ours >= 0
         return Boxes(found.corners, found.scores, ours)[known]
 
+    def state(self) -> tuple[list[Boxes], list[Truth]]:
+        return self._found, self._truth
+
+    def join(self, state: tuple[list[Boxes], list[Truth]]) -> None:
+        found, truth = state
+        self._found += found
+        self._truth += truth
+
     def result(self) -> dict[str, float | None]:
         most = None if self._annotations is None else MOST  # the float network may find more
         return average_precision(self._found, self._truth, most) if self._truth else {"map": None, "map50": None}
@@ -144,6 +158,12 @@ class _MaskJudge:
             truth = read_label_image(self._folder, name)
             found = resized(found, *truth.shape)
         self._iou.add(found, truth, f"the label image of {name}")
+
+    def state(self) -> np.ndarray:
+        return self._iou.counts
+
+    def join(self, state: np.ndarray) -> None:
+        self._iou.join(state)
 
     def result(self) -> dict[str, float | None]:
         return {"miou": self._iou.result()}
