@@ -162,7 +162,8 @@ class _Measuring:
             file = Path(folder) / "kernel.so"
             linker.export(executable, self._spec, str(file))
             library = file.read_bytes()
-        return library, packed.getvalue(), constants, arrays[-1].dtype.kind != "f"
+        exact = candidate.source is not None and candidate.source.dtype != "float32"
+        return library, packed.getvalue(), constants, exact
 
     def _result_here(self, key: str) -> str | None:
         """The SHA-256 of what any kernel of a layer computes; None where this machine has none."""
