@@ -16,8 +16,10 @@ from eq_tvm.boards import connection, farm, tune
 from eq_tvm.boards.places import Boards
 from eq_tvm.boards.session import Session
 from eq_tvm.building import tuning
+from eq_tvm.building.kernel_timing import arguments_of, time_kernel
 from eq_tvm.building.tuning import Tuner
 from eq_tvm.errors import UserError
+from eq_tvm.running import workers
 from eq_tvm.targets import get_target
 
 
@@ -206,9 +208,44 @@ def test_boards_that_do_not_fit(fleet, change, said):
 
 
 def test_no_board_fits(module, fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "missing_features", lambda *_: ["dotprod"])
-    with pytest.raises(UserError, match=r"no board can be used: 127.*: it lacks dotprod.*; 127"):
+    def refuse(board, spec):
+        raise farm.Unfit("it lacks dotprod")
+
+    monkeypatch.setattr(tune, "_check", refuse)
+    with pytest.raises(UserError, match=r"no board can be used: 127.*: it lacks dotprod; 127.*: it lacks dotprod$"):
         fleet.tune(module, tmp_path / "tuning.json")
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    ["int7", *(pytest.param(scheme, marks=pytest.mark.exhaustive) for scheme in ("int6", "int8", "w8a12"))],
+)
+def test_all_kernels_of_a_layer_compute_the_same(tmp_path, scheme):
+    """On what `arguments_of` gives, so that none is taken for a board's fault: with a residual, and uneven ranges."""
+    path = write_model(
+        tmp_path / "net.onnx",
+        [
+            ("Conv", "x w", "a", {"pads": [1] * 4}),
+            ("HardSwish", "a", "h", {}),
+            ("Conv", "h v", "b", {"pads": [1] * 4}),
+            ("Add", "b h", "c", {}),
+            ("Relu", "c", "r", {}),
+            ("Conv", "r u", "y", {"strides": [2, 2]}),
+        ],
+        {"x": [1, 8, 8, 8]},
+        ["y"],
+        {"w": random(16, 8, 3, 3), "v": random(16, 16, 3, 3, seed=1), "u": random(8, 16, 1, 1, seed=2)},
+    )
+    module, _ = pipeline.calibrate(canonical(path), {"x": random(4, 8, 8, 8)}, scheme=scheme, method="minmax")
+    layers = tune.candidates_of(module, get_target("native"), "speed")
+    assert len(layers) == 3 and any(" plus " in key for key in layers)
+    for key, candidates in layers.items():
+        digests = set()
+        for candidate in tuning.tried(candidates)[:3]:
+            function = candidate.make()
+            run = tune._compile(function, get_target("native"))
+            digests.add(workers.call(lambda: time_kernel(run, *arguments_of(candidate, function.params)))[1])  # noqa: B023
+        assert len(digests) == 1, key
 
 
 def test_what_is_remembered_of_boards():
