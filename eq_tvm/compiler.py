@@ -6,16 +6,16 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eq_tvm import host
 from eq_tvm.artifacts import linker
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo, results_by_name
+from eq_tvm.boards.tuner import check as check_tuning
+from eq_tvm.boards.tuner import tuner_for, why_not_here
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
 from eq_tvm.building.turns import one_at_a_time
@@ -34,7 +34,6 @@ from eq_tvm.targets import TargetSpec, check_llvm, get_target
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.building.tuning import Tuner
     from eq_tvm.passes import Progress
     from eq_tvm.standalone import Standalone
 
@@ -99,7 +98,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     def check(library: str) -> dict[str, Any] | None:
         if options.verify is False:
             return None
-        if _why_not_here(spec):
+        if why_not_here(spec):
             executable = pipeline.build(annotated, get_target("native"))[0]
             return remember(Model(executable, inputs, outputs))
         model = Model(load_library(Path(library)), inputs, outputs)
@@ -111,8 +110,8 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     annotated = module
     exported, why_not = _exported(module, how, inputs, outputs)
     progress(_CALIBRATED, f"choosing kernels for {options.target}")
-    choose = _tuner(spec, options, lambda message: progress(_CALIBRATED, f"measured {message}"))
     with pass_errors():
+        choose = tuner_for(module, spec, options, passes.part_of(progress, _CALIBRATED, _TUNED))
         module, kernels = pipeline.lower(
             module, spec, choose=choose, optimize=options.optimize, dump=options.dump_passes
         )
@@ -165,8 +164,7 @@ def _target(options: CompileOptions) -> TargetSpec:
     spec = get_target(options.target, options.targets_file)
     linker.check(spec)
     check_llvm(spec)
-    if options.tune and (missing := _why_not_here(spec)):
-        raise UserError(f"--tune measures on this machine, but target {spec.name} {missing}; leave --tune out")
+    check_tuning(options, spec)
     return spec
 
 
@@ -280,31 +278,8 @@ def _exported(
         return None, str(e)
 
 
-def _why_not_here(spec: TargetSpec) -> str:
-    """Why this machine can't run what is compiled for a target; empty if it can."""
-    if spec.is_cross:
-        return f"is for {spec.architecture}"
-    missing = host.missing_features(spec.instructions)
-    return f"needs {', '.join(missing)}, which this processor lacks" if missing else ""
-
-
-def _tuner(spec: TargetSpec, options: CompileOptions, progress: Callable[[str], None]) -> Tuner | None:
-    from eq_tvm.building import tuning
-
-    if _why_not_here(spec):
-        return None
-    target = spec.tvm_target()
-    file = Path(options.tuning_file) if options.tuning_file else tuning.default_file()
-    return tuning.Tuner(target, processor(str(target.attrs["mcpu"])), file, options.tune, progress)
-
-
-def processor(cpu: str = "") -> str:
-    """What measured times hold for: this processor, code for one as LLVM calls it, and the number of threads."""
-    return f"{host.model_name()}, code for {cpu or host.llvm_cpu()[0]}, threads: {host.default_threads()}"
-
-
 # Where the phases end on the progress bar.
-_IMPORTED, _CALIBRATED, _LOWERED = 0.02, 0.7, 0.8
+_IMPORTED, _CALIBRATED, _TUNED, _LOWERED = 0.02, 0.7, 0.78, 0.8
 
 
 def _make_directory(path: Path) -> None:

@@ -69,7 +69,15 @@ def model_name() -> str:
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return next(names, "") or _board_name() or platform.processor() or platform.machine()
+
+
+def _board_name() -> str:
+    """Of a board whose processor has no name, without its revision; empty where there is none."""
+    try:
+        return Path("/proc/device-tree/model").read_text().rstrip("\0").partition(" Rev ")[0]
+    except OSError:
+        return ""
 
 
 def llvm_cpu() -> tuple[str, list[str]]:

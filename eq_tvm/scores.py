@@ -8,10 +8,10 @@ from eq_tvm.errors import UserError
 
 
 class Scores:
-    """Counts what `eq_tvm.evaluate.evaluate` returns, run by run."""
+    """Counts what `eq_tvm.evaluate.evaluate` returns, run by run; `count` is the number of images."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._correct: list[float] = []
         self._among_five: list[float] = []
         self._agreeing: list[float] = []
@@ -31,7 +31,7 @@ class Scores:
         UserError
             A label is none of the classes.
         """
-        self._count += images
+        self.count += images
         decisions = _decisions(outputs[0], images)
         if labels is not None and decisions.size == images:
             _check_labels(labels, outputs[0].size // images)
@@ -41,6 +41,21 @@ class Scores:
             if decisions.size:
                 self._agreeing.append(float(np.mean(decisions == _decisions(expected[0], images))))
             self._cosines.append(float(np.mean([_cosine(o, e) for o, e in zip(outputs, expected, strict=True)])))
+
+    def state(self) -> tuple[int, list[list[float]]]:
+        """What `join` takes."""
+        return self.count, self._lists
+
+    def join(self, state: tuple[int, list[list[float]]]) -> None:
+        """Add what was counted of the runs that follow."""
+        count, lists = state
+        self.count += count
+        for mine, more in zip(self._lists, lists, strict=True):
+            mine += more
+
+    @property
+    def _lists(self) -> list[list[float]]:
+        return [self._correct, self._among_five, self._agreeing, self._cosines]
 
     @property
     def top1(self) -> float | None:
@@ -64,7 +79,7 @@ class Scores:
             "top5": self.top5,
             "agreement": self.agreement,
             "cosine": _mean(self._cosines),
-            "n": self._count,
+            "n": self.count,
         }
 
     def in_words(self) -> str:

@@ -6,6 +6,8 @@ import importlib.metadata
 
 DESCRIBE = "eq_tvm.board.describe"
 TIME_LAYERS = "eq_tvm.board.time_layers"
+TIME_KERNEL = "eq_tvm.board.time_kernel"
+KERNEL_SECONDS = 20.0  # that a board lets a kernel take
 
 
 def versions() -> dict[str, str]:

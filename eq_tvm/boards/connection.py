@@ -6,6 +6,8 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from eq_tvm.errors import UserError
@@ -96,37 +98,67 @@ def request_server(tracker: Address, key: str) -> tuple[Address, str]:
     from tvm.rpc import base
     from tvm.rpc.base import TrackerCode
 
+    with _asking(tracker) as link:
+        boards, _ = _boards(link, tracker, key)
+        base.sendjson(link, [TrackerCode.REQUEST, key, "", 1])
+        try:
+            host, port, match = json.loads(_Receiver(link).message())[1]
+        except TimeoutError as e:
+            raise UserError(
+                f"{tracker.option} {tracker}: no board of {boards} with the key {key} became free within "
+                f"{SECONDS:.0f} s: try again later, or restart the board's server"
+            ) from e
+        return Address(f"--key {key}:", str(host), int(port)), str(match)
+
+
+def free_boards(tracker: Address, key: str) -> int:
+    """How many boards of that key are free now.
+
+    Raises
+    ------
+    UserError
+        No tracker there, no board of that key, or all are at work.
+    """
+    with _asking(tracker) as link:
+        boards, free = _boards(link, tracker, key)
+    if not free:
+        raise UserError(f"{tracker.option} {tracker}: {boards} boards with the key {key}, none of them free: try later")
+    return free
+
+
+@contextmanager
+def _asking(tracker: Address) -> Iterator[socket.socket]:
+    """A connection to a tracker. UserErrors instead of what happens with one that is none."""
+    from tvm.rpc import base
+
     option = f"{tracker.option} {tracker}"
     with _connect(tracker, f"start the tracker there: python -m tvm.exec.rpc_tracker --port {tracker.port}") as link:
-        boards: dict[str, int] = {}
         try:
-            receive = _Receiver(link)
             link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
-            if receive.number() != base.RPC_TRACKER_MAGIC:
+            if _Receiver(link).number() != base.RPC_TRACKER_MAGIC:
                 raise UserError(f"{option} is something else than TVM's RPC tracker")
-            base.sendjson(link, [TrackerCode.SUMMARY])
-            for server in json.loads(receive.message())[1]["server_info"]:
-                name = server["key"].removeprefix("server:")
-                boards[name] = boards.get(name, 0) + 1
-            if key not in boards:
-                there = ", ".join(sorted(boards)) or "none: no board is registered"
-                raise UserError(
-                    f"{option} has no board with the key {key}; there are: {there}. Start on the board: "
-                    f"python -m tvm.exec.rpc_server --tracker {tracker} --key {key}"
-                )
-            base.sendjson(link, [TrackerCode.REQUEST, key, "", 1])
-            host, port, match = json.loads(_Receiver(link).message())[1]
-            found = Address(f"--key {key}:", str(host), int(port))
+            yield link
         except TimeoutError as e:
-            if key in boards:
-                raise UserError(
-                    f"{option}: no board of {boards[key]} with the key {key} became free within {SECONDS:.0f} s: "
-                    "try again later, or restart the board's server"
-                ) from e
             raise UserError(f"{option} accepts connections, but does not answer: restart the tracker") from e
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
             raise UserError(f"{option} closes the connection: is this TVM's RPC tracker, and not a board?") from e
-    return found, str(match)
+
+
+def _boards(link: socket.socket, tracker: Address, key: str) -> tuple[int, int]:
+    """How many boards of that key there are, and how many of them are free; UserError where there are none."""
+    from tvm.rpc import base
+    from tvm.rpc.base import TrackerCode
+
+    base.sendjson(link, [TrackerCode.SUMMARY])
+    _, summary = json.loads(_Receiver(link).message())
+    keys = [str(server["key"]).removeprefix("server:") for server in summary["server_info"]]
+    if key not in keys:
+        there = ", ".join(sorted(set(keys))) or "none: no board is registered"
+        raise UserError(
+            f"{tracker.option} {tracker} has no board with the key {key}; there are: {there}. Start on the board: "
+            f"python -m tvm.exec.rpc_server --tracker {tracker} --key {key}"
+        )
+    return keys.count(key), int(summary["queue_info"].get(key, {}).get("free", 0))
 
 
 class _Receiver:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import platform
 from pathlib import Path
 
-from eq_tvm.boards.agreed import DESCRIBE, TIME_LAYERS, versions
+from eq_tvm.boards.agreed import DESCRIBE, KERNEL_SECONDS, TIME_KERNEL, TIME_LAYERS, versions
 
 
 def register() -> None:
@@ -18,6 +19,7 @@ def register() -> None:
 
     register_global_func(DESCRIBE, _describe, override=True)
     register_global_func(TIME_LAYERS, _time_layers, override=True)
+    register_global_func(TIME_KERNEL, _time_kernel, override=True)
 
 
 def _describe() -> str:
@@ -28,6 +30,9 @@ def _describe() -> str:
         "versions": versions(),
         "architecture": platform.machine(),
         "features": None if features is None else sorted(features),
+        "processor": host.model_name(),
+        "threads": host.default_threads(),
+        "eq_tvm": importlib.metadata.version("eq-tvm"),
     }
     return json.dumps(description)
 
@@ -48,3 +53,27 @@ def _time_layers(library: str, description: str, threads: int, seconds: float) -
     (folder / bundles.LIBRARY).symlink_to(path(library))
     (folder / bundles.DESCRIPTION).write_text(description, encoding="utf-8")
     return json.dumps(bench_layers(folder, threads=threads or None, seconds=seconds))
+
+
+def _time_kernel(library: str, arrays: str, constants: int) -> str:
+    """`eq_tvm.building.kernel_timing.time_kernel` of files sent in this session, as JSON: `seconds` and `sha256`.
+
+    Or `failed`: what became of the process of its own in which it runs.
+    """
+    import numpy as np
+    import tvm_ffi
+
+    from eq_tvm.boards.isolated import isolated
+    from eq_tvm.building.kernel_timing import time_kernel
+    from eq_tvm.running import workers
+
+    path = tvm_ffi.get_global_func("tvm.rpc.server.workpath")
+
+    def work() -> str:
+        with np.load(path(arrays), allow_pickle=False) as archive:
+            given = [archive[name] for name in archive.files]
+        run = tvm_ffi.load_module(path(library))["main"]
+        seconds, digest = workers.call(lambda: time_kernel(run, given, constants))
+        return json.dumps({"seconds": seconds, "sha256": digest})
+
+    return isolated(work, KERNEL_SECONDS)

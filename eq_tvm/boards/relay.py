@@ -38,7 +38,8 @@ def main() -> None:
         why = f"closed {e.strerror}"
     if not why:
         _leave(board)
-    os.write(int(reason), why.encode())
+    with suppress(BrokenPipeError):  # of a session that has been closed: nobody asks any more
+        os.write(int(reason), why.encode())
 
 
 def _leave(board: socket.socket) -> None:

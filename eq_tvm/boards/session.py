@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.boards import connection
-from eq_tvm.boards.agreed import DESCRIBE, TIME_LAYERS, versions
+from eq_tvm.boards.agreed import DESCRIBE, TIME_KERNEL, TIME_LAYERS, versions
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import read_text
 from eq_tvm.running.runtime import Board, Model, check_machine, in_one_piece
@@ -75,6 +76,15 @@ def connect(
     return Session(address, connection.connect_server(address, match), seconds)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """How long a kernel takes, and the hash of its result; or why it has `failed`: it crashes, or takes too long."""
+
+    seconds: float = 0.0
+    sha256: str = ""
+    failed: str = ""
+
+
 class Session(Board):
     """An open session on a board; `connect` makes one. Closes with the context, or by `close`."""
 
@@ -87,6 +97,7 @@ class Session(Board):
         self._loaded = 0
         self._lost = ""
         self._session: Any = None
+        self._time_kernel: Any = None
         self._reason: int | None
         self._reason, theirs = os.pipe()
         descriptors = (link.fileno(), theirs)
@@ -153,6 +164,33 @@ class Session(Board):
         library, text = in_one_piece(bundle, send)
         with self._calling("timing layers"):
             return json.loads(self._session.get_function(TIME_LAYERS)(library, text, threads or 0, seconds))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What it says of itself: `architecture`, `features`, `processor`, `threads`, `eq_tvm`; empty without eq_tvm.
+
+        `features` may be None: see `eq_tvm.host.cpu_features`.
+        """
+        return dict(self._description or {})
+
+    def time_kernel(self, library: bytes, arrays: bytes, constants: int) -> Timing:
+        """What `eq_tvm.building.kernel_timing.time_kernel` finds on the board.
+
+        Parameters
+        ----------
+        library : bytes
+            A shared object whose function `main` is the kernel.
+        arrays : bytes
+            Its arguments in their order, as an .npz.
+        constants : int
+            How many of them are constants.
+        """
+        with self._calling("measuring a kernel"):
+            if self._time_kernel is None:
+                self._time_kernel = self._session.get_function(TIME_KERNEL)
+            for name, content in (("kernel.so", library), ("kernel.npz", arrays)):
+                self._session.upload(bytearray(content), name)
+            return Timing(**json.loads(self._time_kernel("kernel.so", "kernel.npz", constants)))
 
     def close(self) -> None:
         """End the session; the board's server is free for the next one."""

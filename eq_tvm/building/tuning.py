@@ -1,23 +1,23 @@
-"""Choosing kernels by measuring them on this machine, and a file that remembers what was found.
+"""Choosing kernels by measuring them, and a file that remembers what was found.
 
 The file is JSON: for each processor, for each layer's shape and forms, the name of the fastest kernel and the time of
-each that was tried. (TVM's meta_schedule database keeps traces that turn one function into a scheduled one; here the
-candidates are different algorithms with weights packed differently, so it has no place for them.)
+each that was tried (null where it can't be run). Without `kernel`, not all have been. (TVM's meta_schedule database
+keeps traces that turn one function into a scheduled one; here the candidates are different algorithms with weights
+packed differently, so it has no place for them.)
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eq_tvm.building.kernel_timing import arguments_of, time_kernel
 from eq_tvm.errors import UserError, reason, system_errors
 from eq_tvm.files.regular_file import read_text
 from eq_tvm.files.whole_file import one_writer, write_whole
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from eq_tvm.schedules.choice.candidates import Candidate
 
 TRIED = 12  # candidates of a layer that are measured: those that the cost model thinks cheapest
-SECONDS = 0.05  # of measuring one candidate
-FAR = 48 << 20  # bytes of copies of the weights that take turns, as in a network none are cached when it is their turn
 
 
 class Tuner:
@@ -59,26 +57,53 @@ class Tuner:
         self.progress = progress or (lambda message: None)
         self.known = _read(file) if file else {}
         if file and measure:
-            _remember(file, processor, {})  # before time is spent on what could not be kept
+            check_writable(file)  # before time is spent on what could not be kept
 
     def __call__(self, key: str, candidates: Sequence[Candidate]) -> Candidate:
         """The candidate to use for the layer that `key` describes."""
-        entries = self.known.setdefault(self.processor, {})
         names = {candidate.name: candidate for candidate in candidates}
-        if (entry := entries.get(key)) and entry["kernel"] in names:
+        if (entry := self._entries.get(key)) and entry.get("kernel") in names:
             return names[entry["kernel"]]
-        best = min(candidates, key=lambda candidate: candidate.cycles)
         if not self.measure:
-            return best
-        times: dict[str, float] = {}
-        for candidate in _varied(sorted(candidates, key=lambda candidate: candidate.cycles)):
-            times[candidate.name] = round(1e6 * _measure(candidate, self.target), 1)
-        fastest = min(times, key=times.__getitem__)
+            return min(candidates, key=lambda candidate: candidate.cycles)
+        times: dict[str, float | None] = {}
+        for candidate in tried(candidates):
+            times[candidate.name] = microseconds(_measure(candidate, self.target))
+        fastest = self.remember(key, times)
+        assert fastest is not None
         self.progress(f"{key}: {fastest}")
-        entries[key] = {"kernel": fastest, "us": times}
-        if self.file:
-            _remember(self.file, self.processor, {key: entries[key]})
         return names[fastest]
+
+    def times(self, key: str) -> dict[str, float | None]:
+        """What was measured of a layer, in microseconds by candidates' names."""
+        return dict(self._entries.get(key, {}).get("us", {}))
+
+    def remember(self, key: str, times: Mapping[str, float | None], complete: bool = True) -> str | None:
+        """Keep times of a layer, and choose the fastest, which is returned, if these are `complete`."""
+        taken = {name: time for name, time in times.items() if time is not None}
+        fastest = min(taken, key=taken.__getitem__) if complete and taken else None
+        self._entries[key] = ({"kernel": fastest} if fastest else {}) | {"us": dict(times)}
+        if self.file:
+            _remember(self.file, self.processor, {key: self._entries[key]})
+        return fastest
+
+    @property
+    def _entries(self) -> dict[str, Any]:
+        entries: dict[str, Any] = self.known.setdefault(self.processor, {})
+        return entries
+
+
+def tried(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those of a layer that are measured: the cheapest of each algorithm, and then the cheapest of all."""
+    candidates = sorted(candidates, key=lambda candidate: candidate.cycles)
+    first = {candidate.algorithm: candidate for candidate in reversed(candidates)}
+    rest = [candidate for candidate in candidates if candidate not in first.values()]
+    return [*first.values(), *rest[: TRIED - len(first)]]
+
+
+def microseconds(seconds: float) -> float:
+    """As the file has them."""
+    return round(1e6 * seconds, 1)
 
 
 def default_file() -> Path | None:
@@ -88,6 +113,11 @@ def default_file() -> Path | None:
         return (Path(cache) if cache else Path.home() / ".cache") / "eq_tvm" / "tuning.json"
     except RuntimeError:
         return None
+
+
+def check_writable(file: Path) -> None:
+    """UserError where nothing can be remembered in a file, which is made where it is not there."""
+    _change(file, lambda entries: None)
 
 
 def measure_peak(instruction: str, target: dict[str, Any]) -> float:
@@ -117,15 +147,8 @@ def measure_peak(instruction: str, target: dict[str, Any]) -> float:
     return macs / min(times) / 1e9
 
 
-def _varied(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The cheapest of each algorithm, and then the cheapest of all."""
-    first = {candidate.algorithm: candidate for candidate in reversed(candidates)}
-    rest = [candidate for candidate in candidates if candidate not in first.values()]
-    return [*first.values(), *rest[: TRIED - len(first)]]
-
-
 def _measure(candidate: Candidate, target: tvm.target.Target) -> float:
-    """Median seconds of one run, with weights that are not in the near caches."""
+    """Median seconds of one run on this machine."""
     import tvm
 
     from eq_tvm import passes
@@ -133,23 +156,7 @@ def _measure(candidate: Candidate, target: tvm.target.Target) -> float:
     function = candidate.make()
     with tvm.transform.PassContext(opt_level=3, config=passes.COMPILE_CONFIG):
         run = tvm.compile(function, target=target)
-    random = np.random.default_rng(0)
-    constants = [np.ascontiguousarray(array) for array in candidate.constants()]
-    copies = max(1, min(64, FAR // max(sum(array.nbytes for array in constants), 1)))
-    weights = [[tvm.runtime.tensor(array) for array in constants] for _ in range(copies)]
-    first, *rest = function.params
-    activations = tvm.runtime.tensor(_random(first, random))
-    others = [tvm.runtime.tensor(_random(parameter, random)) for parameter in rest[len(constants) :]]
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while len(times) < 5 or time.perf_counter() < end:
-        for copy in weights:
-            start = time.perf_counter()
-            run(activations, *copy, *others)
-            times.append(time.perf_counter() - start)
-            if time.perf_counter() > end and len(times) >= 5:
-                break
-    return statistics.median(times)
+    return time_kernel(run, *arguments_of(candidate, function.params))[0]
 
 
 def _random(parameter: tvm.tirx.Var, random: np.random.Generator) -> np.ndarray:
@@ -173,10 +180,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _remember(file: Path, processor: str, found: dict[str, Any]) -> None:
     """Add what was found to what is in the file by now: others may tune at the same time."""
+    _change(file, lambda entries: entries.setdefault(processor, {}).update(found))
+
+
+def _change(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
     with system_errors(f"write the tuning file {file} (--tuning-file names another)"):
         file.parent.mkdir(parents=True, exist_ok=True)
         with one_writer(file.parent):
             entries = _read(file)
-            entries.setdefault(processor, {}).update(found)
+            change(entries)
             text = json.dumps(entries, indent=1).encode()
             write_whole(file, lambda new: new.write(text))

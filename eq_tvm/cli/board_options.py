@@ -30,6 +30,10 @@ Tracker = Annotated[
 Key = Annotated[
     str | None, typer.Option("--key", metavar="NAME", help="With --tracker: the kind of board, such as rpi4.")
 ]
+Most = Annotated[
+    int | None,
+    typer.Option("--boards", metavar="N", help="With --tracker: on so many boards, at the same time."),
+]
 
 
 def board_of(rpc: str | None, tracker: str | None, key: str | None) -> AbstractContextManager[Board | None]:

@@ -209,7 +209,17 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
     )
     dump_passes: str | Path | None = option("Write the module after each phase there.", metavar="DIR")
     tune: bool = option(
-        "Choose kernels by measuring them here: takes minutes, and is remembered.", False, given_as=bool
+        "Choose kernels by measuring them, here or on boards: takes minutes, and is remembered.", False, given_as=bool
+    )
+    rpc: str | None = option(
+        "With --tune: measure on the board where TVM's RPC server listens there.", given_as=str, metavar="HOST:PORT"
+    )
+    tracker: str | None = option(
+        "With --tune: measure on boards that TVM's RPC tracker there knows.", given_as=str, metavar="HOST:PORT"
+    )
+    key: str | None = option("With --tracker: the kind of boards, such as rpi4.", given_as=str, metavar="NAME")
+    boards: int | None = option(
+        "With --tracker: on how many boards at most.", given_as=int, metavar="N", unset="all that are free"
     )
     tuning_file: str | Path | None = option(
         "What --tune has measured; used without it, too.", metavar="FILE", unset="~/.cache/eq_tvm/tuning.json"

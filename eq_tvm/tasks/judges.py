@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +35,12 @@ class Judge(Protocol):
 
         `name` is its file's, and `placement` says how it became the input.
         """
+
+    def state(self) -> Any:
+        """What `join` takes: it can be sent to another process."""
+
+    def join(self, state: Any) -> None:
+        """Add what another judge of the same kind has counted of the images that follow."""
 
     def result(self) -> dict[str, float | None]:
         """What was counted."""
@@ -114,6 +120,14 @@ class _BoxJudge:
         known = ours >= 0
         return Boxes(found.corners, found.scores, ours)[known]
 
+    def state(self) -> tuple[list[Boxes], list[Truth]]:
+        return self._found, self._truth
+
+    def join(self, state: tuple[list[Boxes], list[Truth]]) -> None:
+        found, truth = state
+        self._found += found
+        self._truth += truth
+
     def result(self) -> dict[str, float | None]:
         most = None if self._annotations is None else MOST  # the float network may find more
         return average_precision(self._found, self._truth, most) if self._truth else {"map": None, "map50": None}
@@ -152,6 +166,12 @@ class _MaskJudge:
             found = on_image(found, replace(placement, image=truth.shape), outside=-1)  # it may be smaller
             truth = np.where(found < 0, IGNORED, truth)
         self._iou.add(found, truth, f"the label image of {name}")
+
+    def state(self) -> np.ndarray:
+        return self._iou.counts
+
+    def join(self, state: np.ndarray) -> None:
+        self._iou.join(state)
 
     def result(self) -> dict[str, float | None]:
         return {"miou": self._iou.result()}

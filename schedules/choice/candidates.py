@@ -31,45 +31,6 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One kernel for one layer.
-
-    Parameters
-    ----------
-    name : str
-        Algorithm, instruction and tiling, for people and as a key.
-    algorithm : str
-        "direct", or a form of Winograd's as "F(4,3)".
-    cycles : float
-        Estimated cycles of one core.
-    instruction : str
-        Name of what multiplies.
-    multiplications : float
-        How many multiply-accumulates of that instruction the layer takes, without padding.
-    make : callable
-        Returns the scheduled PrimFunc.
-    constants : callable
-        Returns its weights, bias and multiplier, as arrays.
-    proofs : tuple of Proof
-        What has to hold for its result to be exact.
-    """
-
-    name: str
-    algorithm: str
-    cycles: float
-    instruction: str
-    multiplications: float
-    make: Callable[[], tirx.PrimFunc]
-    constants: Callable[[], Sequence[Array]]
-    proofs: tuple[Proof, ...] = ()
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether all proofs hold."""
-        return all(proof.holds for proof in self.proofs)
-
-
-@dataclass(frozen=True)
 class Stored:
     """How a quantized tensor is stored.
 
@@ -91,6 +52,48 @@ class Stored:
     def span(self) -> tuple[int, int]:
         """The range of what is stored."""
         return self.low + self.zero, self.high + self.zero
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kernel for one layer.
+
+    Parameters
+    ----------
+    name : str
+        Algorithm, instruction and tiling, for people and as a key.
+    algorithm : str
+        "direct", or a form of Winograd's as "F(4,3)".
+    cycles : float
+        Estimated cycles of one core.
+    instruction : str
+        Name of what multiplies.
+    multiplications : float
+        How many multiply-accumulates of that instruction the layer takes, without padding.
+    make : callable
+        Returns the scheduled PrimFunc.
+    constants : callable
+        Returns its weights, bias and multiplier, as arrays.
+    proofs : tuple of Proof
+        What has to hold for its result to be exact.
+    source : Stored, optional
+        How the activations that it reads are stored.
+    """
+
+    name: str
+    algorithm: str
+    cycles: float
+    instruction: str
+    multiplications: float
+    make: Callable[[], tirx.PrimFunc]
+    constants: Callable[[], Sequence[Array]]
+    proofs: tuple[Proof, ...] = ()
+    source: Stored | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether all proofs hold."""
+        return all(proof.holds for proof in self.proofs)
 
 
 def convolution_candidates(
@@ -225,6 +228,7 @@ def _tilings(
             functools.partial(direct_conv, plan, offset, source.dtype, source.zero),
             functools.partial(_direct_constants, plan, *constants),
             proofs,
+            source,
         )
 
 
@@ -255,4 +259,5 @@ def _winograd(
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
                 functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
                 proofs,
+                source,
             )

@@ -46,11 +46,11 @@ class Server:
                 raise RuntimeError(f"{' '.join(command)} does not start:\n{text}")
             time.sleep(0.05)
 
-    def wait_for_board(self) -> None:
-        """Of a tracker: until a server, which listens a little earlier, has told of itself."""
+    def wait_for_board(self, count: int = 1, free: bool = False) -> None:
+        """Of a tracker: until servers, which listen a little earlier, have told of themselves, or are all free."""
         session = rpc.connect_tracker("127.0.0.1", self.port)
         end = time.monotonic() + START
-        while not session.summary()["server_info"]:
+        while (_free(session.summary()) if free else len(session.summary()["server_info"])) < count:
             if time.monotonic() > end:
                 raise RuntimeError("no server comes to the tracker")
             time.sleep(0.05)
@@ -69,6 +69,10 @@ class Server:
     def __exit__(self, *_) -> None:
         self.signal(signal.SIGKILL)
         self.process.wait()
+
+
+def _free(summary: dict) -> int:
+    return sum(queue["free"] for queue in summary["queue_info"].values())
 
 
 class Listener:

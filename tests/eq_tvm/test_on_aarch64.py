@@ -6,6 +6,7 @@ TVM's compiler is not there, so what works needs none.
 import json
 import os
 import subprocess
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from rpc_servers import Server
 
 import eq_tvm
 from eq_tvm.bench import bench, bench_layers
+from eq_tvm.building import tuning
 from eq_tvm.evaluate import evaluate
 
 
@@ -91,3 +93,32 @@ def test_tracker_and_server_on_the_board(folder, python_aarch64, tmp_path):
                 assert evaluate(bundle, folder.path / "images.npz", board=board) == here
                 with pytest.raises(eq_tvm.UserError, match=r"is for native .*, the board .* is aarch64: compile"):
                     board.load(folder.path / "net-native.eqtvm")
+
+
+@pytest.mark.parametrize(
+    ("boards", "measured"), [pytest.param(2, 4, marks=pytest.mark.exhaustive), (1, 2)], ids=["two boards", "one board"]
+)
+def test_tuning(folder, python_aarch64, tmp_path, monkeypatch, boards, measured):
+    """Kernels for a board are measured there, their results compared with this machine's, and used without boards."""
+    monkeypatch.setattr(tuning, "TRIED", measured)
+    command, environment = python_aarch64
+    options = {
+        "target": "rpi4",
+        "calibration": folder.path / "images.npz",
+        "preprocess": folder.path / "net.yaml",
+        "output": tmp_path / "net.eqtvm",
+        "tuning_file": tmp_path / "tuning.json",
+    }
+    with ExitStack() as stack:
+        tracker = stack.enter_context(Server("rpc_tracker", tmp_path / "tracker"))
+        for number in range(boards):
+            of_tracker = ("--tracker", tracker.address, "--key", "rpi4")
+            log = tmp_path / f"log{number}"
+            stack.enter_context(Server("rpc_server", log, *of_tracker, python=command, environment=environment))
+        tracker.wait_for_board(boards)
+        tuned = eq_tvm.compile(folder.path / "net.onnx", tune=True, tracker=tracker.address, key="rpi4", **options)
+    ((kind, entries),) = json.loads((tmp_path / "tuning.json").read_text()).items()
+    assert kind.startswith("rpi4 on ") and ", code for cortex-a72, threads: 1" in kind
+    assert all(None not in entry["us"].values() and len(entry["us"]) == measured for entry in entries.values())
+    again = eq_tvm.compile(folder.path / "net.onnx", **options)
+    assert again.kernels == tuned.kernels and again.kernels[0]["kernel"] in {e["kernel"] for e in entries.values()}

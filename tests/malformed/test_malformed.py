@@ -20,7 +20,7 @@ from attempt import Attempts
 from PIL import Image
 from tflite_files import SAME, T, const, write
 
-from eq_tvm.compiler import processor
+from eq_tvm.boards.tuner import processor
 
 SEED = int(os.environ.get("FUZZ_SEED", "17"))
 ROUNDS = [pytest.param(range(5), id="some"), pytest.param(range(5, 60), id="many", marks=pytest.mark.exhaustive)]

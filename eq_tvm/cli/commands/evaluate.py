@@ -21,6 +21,8 @@ from eq_tvm.errors import UserError
         "evaluate net.onnx --data images/ --json",
         "evaluate detector-native.eqtvm --data images/ --annotations instances.json --labels coco",
         "evaluate net-rpi4.eqtvm --data images.csv --tracker 192.168.0.2:9190 --key rpi4",
+        "evaluate net-native.eqtvm --data images.csv --reference net.onnx --workers 8",
+        "evaluate net-native.eqtvm --data images.csv --dask 192.168.0.2:8786",
     )
 )
 def evaluate(
@@ -48,6 +50,13 @@ def evaluate(
     ] = None,
     labels: Labels = None,
     task: TaskName = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Divide the images among N processes; results are the same.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Divide them among the workers of the Dask scheduler there."),
+    ] = None,
     as_json: Json = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
@@ -74,6 +83,8 @@ def evaluate(
             annotations=annotations,
             labels=labels,
             board=board,
+            workers=workers,
+            dask=dask,
             progress=progress,
         )
     if reference is not None or model.is_file():
