@@ -48,7 +48,7 @@ def count(question: Question, part: Part, workers: int, tell: Callable[[int], ob
             return stack.enter_context(_Process(question, workers))
 
         processes = [started() for _ in range(min(workers, len(parts)))]
-        while processes:
+        while any(result is None for result in results):
             for process in processes:
                 if process.part is None and waiting:
                     process.give(waiting[0], parts[waiting.pop(0)])
