@@ -101,18 +101,22 @@ def _workers(client: Any) -> int:
 def _check_versions(client: Any, float_engine: str) -> None:
     """UserError where a worker has other packages than this machine."""
     for package in filter(None, (*PACKAGES, float_engine)):
-        try:
-            ours = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            ours = ""
+        ours = _installed(package)
         found = client.run(importlib.metadata.version, package, on_error="return")
         for worker, theirs in found.items():
-            there = "" if isinstance(theirs, Exception) else str(theirs)
-            if there != ours:
+            there = "" if isinstance(theirs, importlib.metadata.PackageNotFoundError) else theirs
+            if isinstance(there, str) and there != ours:  # else the worker has gone
                 raise UserError(
                     f"--dask: the worker {worker} has {_said(package, there)}, this machine {_said(package, ours)}: "
                     "install the same on both, and start the worker again"
                 )
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _said(package: str, version: str) -> str:
