@@ -1,4 +1,4 @@
-"""In which state a module is, as far as passes must know: see docs/using/passes.md."""
+"""In which state a module is, as far as passes must know: see docs/passes.md."""
 
 import tvm
 from tvm import relax, tirx
@@ -18,11 +18,17 @@ def check_canonical(mod: tvm.IRModule) -> None:
     """ValueError where a module has been annotated or lowered already."""
     if any(isinstance(func, tirx.PrimFunc) and SCHEDULED in (func.attrs or {}) for func in mod.functions.values()):
         raise ValueError("a canonical module is needed, but this one calls kernels: LowerToInteger comes last")
+    dequantized: set[relax.Var] = set()
+    for block in mod["main"].body.blocks:
+        for binding in block.bindings:
+            name = operator_name(binding.value)
+            if name == "relax.dequantize":
+                dequantized.add(binding.var)
+            elif name in _LAYERS and not dequantized.isdisjoint(binding.value.args):
+                raise ValueError(
+                    f"a canonical module is needed, but {binding.var.name} has scales already: TakeScales takes over "
+                    "what is there"
+                )
 
-    def visit(node: relax.Expr) -> None:
-        if (name := operator_name(node)) in ("relax.quantize", "relax.dequantize"):
-            raise ValueError(
-                f"a canonical module is needed, but this one has scales already ({name}): TakeScales takes them over"
-            )
 
-    relax.analysis.post_order_visit(mod["main"], visit)
+_LAYERS = ("relax.nn.conv2d", "relax.matmul")

@@ -13,7 +13,7 @@ class ConsideredKernel(TypedDict):
 
     kernel: str  # the cheapest of them: algorithm, instruction and tiling
     cycles: list[int]  # estimated, of all of them, each number once, rising
-    proofs: list[tuple[str, int, int]]  # of what, how far it can go, how far it may: refused where that is less
+    proofs: list[list[str | int]]  # of what, how far it can go, how far it may: refused where that is less
 
 
 class KernelRecord(TypedDict):
@@ -74,7 +74,7 @@ def _considered(found: Sequence[Candidate]) -> list[ConsideredKernel]:
         {
             "kernel": cheapest.name,
             "cycles": sorted({round(each.cycles) for each in family}),
-            "proofs": [(proof.of, proof.reached, proof.bound) for proof in cheapest.proofs],
+            "proofs": [[proof.of, proof.reached, proof.bound] for proof in cheapest.proofs],
         }
         for family in families.values()
         for cheapest in family[:1]
