@@ -30,6 +30,7 @@ _CALIBRATION = {
 }
 _TARGET = {
     "name": str,
+    "description": str,
     "architecture": str,
     "instructions": {str: _NUMBER},
     "threads": int,

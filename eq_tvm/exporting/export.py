@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.errors import UserError, system_errors
+from eq_tvm.exporting.qdq import PRODUCER
 from eq_tvm.files.whole_file import check_destination, write_whole
 
 
@@ -35,12 +36,26 @@ def export(bundle: str | Path, output: str | Path | None = None) -> Path:
     if output.suffix not in _WRITERS:
         raise UserError(f"{output}: the file to write must end in {' or '.join(_WRITERS)}")
     check_destination(output)
+    _check_own(output)
     beside = output.with_suffix(".onnx")
     if beside != output and beside.exists():  # it may be the network that was compiled
         raise UserError(f"{beside} would be replaced: remove it, or choose another name for {output.name}")
     for file, content in _WRITERS[output.suffix](bundles.read_network(bundle), output).items():
         _write(file, content)
     return output
+
+
+def _check_own(output: Path) -> None:
+    """UserError where a network is that is not from here: it may be the one that was compiled."""
+    if output.suffix == ".onnx" and output.exists():
+        import onnx
+
+        try:
+            producer = onnx.load(output, load_external_data=False).producer_name
+        except Exception:  # whatever is there
+            producer = ""
+        if producer != PRODUCER:
+            raise UserError(f"{output} would be replaced, which eq_tvm has not exported: choose another name")
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eq_tvm.artifacts.bundle import TensorInfo
     from eq_tvm.passes.graph.rewrite import Graph
 
+PRODUCER = "eq_tvm"  # as the file says
 _OPSET, _IR_VERSION = 20, 9  # in 21, ONNX Runtime 1.32 moves some pairs about that it then finds wrong
 _WIDE_OPSET, _WIDE_IR_VERSION = 21, 10  # that quantizes to int16
 
@@ -62,7 +63,7 @@ def to_onnx(
     )
     opset, ir_version = (_WIDE_OPSET, _WIDE_IR_VERSION) if graph.wide else (_OPSET, _IR_VERSION)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
-    model.producer_name = "eq_tvm"
+    model.producer_name = PRODUCER
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,16 +14,26 @@ from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.leftovers import PREFIX, announce, left_behind, temporary_file
 
 
-def check_destination(path: str | Path) -> Path:
+def check_destination(
+    path: str | Path, *, endings: Sequence[str] = (), inputs: Iterable[str | Path | None] = ()
+) -> Path:
     """Where to write, if a file may be there: nothing, or a file, which is replaced (of a link the one it names).
+
+    Its name must have one of the endings, where some are given, so that no file of another kind is replaced.
 
     Raises
     ------
     UserError
-        Something else is there, or nothing can be put there.
+        Something else is there, one of the inputs, or part of a bundle; or nothing can be put there.
     """
+    if endings and Path(path).suffix.lower() not in endings:
+        raise UserError(f"the output must end with {' or '.join(endings)}, not {path}")
     with system_errors(f"write {path}"):
         path = followed(path)
+        if any(each is not None and path.exists() and Path(each).exists() and path.samefile(each) for each in inputs):
+            raise UserError(f"{path} would replace an input: choose another --output")
+        if all((path.absolute().parent / name).is_file() for name in ("bundle.json", "model.so")):
+            raise UserError(f"{path} is inside of a bundle: choose another --output")
         if path.exists() and not path.is_file():
             raise UserError(f"can't write {path}: there is something that is no file; choose another --output")
         check_folder(path.absolute().parent, path.name)

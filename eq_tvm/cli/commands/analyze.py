@@ -31,7 +31,7 @@ def analyze(
     from eq_tvm.cli import report
 
     if output is not None:
-        check_destination(output)
+        check_destination(output, endings=(".json",))
     model = options["model"]
     if model is not None and model.is_dir():
         from eq_tvm.artifacts import bundle as bundles

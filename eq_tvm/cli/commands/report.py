@@ -40,7 +40,7 @@ def report(
 
     if reference is not None and data is None and not bench:
         raise UserError("--reference goes with --data DATA, images to compare on, or with --bench, to time it as well")
-    output = check_destination(output or page_of(bundle[0].name))
+    output = check_destination(output or page_of(bundle[0].name), endings=(".html", ".htm"))
     with show_progress() as progress:
         found = []
         for i, path in enumerate(bundle):

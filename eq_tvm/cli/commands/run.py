@@ -59,7 +59,7 @@ def run(
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")
     if output is not None:
-        check_destination(output)
+        check_destination(output, inputs=files)
     without_compiler()
     shown = None
     if labels is not None or draw is not None or task is not None:

@@ -12,7 +12,9 @@ from onnx_models import random, write_model
 import eq_tvm
 from eq_tvm import cli, data, example
 from eq_tvm.artifacts import bundle as bundles
-from eq_tvm.exporting.export import export
+from eq_tvm.errors import UserError
+from eq_tvm.exporting.export import _check_own, export
+from eq_tvm.exporting.qdq import PRODUCER
 
 
 def session(model):
@@ -96,6 +98,23 @@ def test_no_network_is_replaced(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path / "b.eqtvm"), str(tmp_path / "net.encodings")]) == 2
     assert "net.onnx would be replaced" in capsys.readouterr().err
     assert (tmp_path / "net.onnx").read_bytes() == b"mine"
+
+
+def test_only_what_was_exported_is_replaced(tmp_path):
+    path = tmp_path / "net.onnx"
+    _check_own(path)  # it is not there
+    model = onnx.load(example.MODEL)
+    for producer, allowed in (("pytorch", False), (PRODUCER, True)):
+        model.producer_name = producer
+        onnx.save(model, path)
+        if allowed:
+            _check_own(path)
+        else:
+            with pytest.raises(UserError, match="would be replaced, which eq_tvm has not exported"):
+                _check_own(path)
+    path.write_bytes(b"no network")
+    with pytest.raises(UserError, match="would be replaced"):
+        _check_own(path)
 
 
 def test_tensors_with_several_readers(tmp_path):

@@ -66,3 +66,18 @@ def test_where_nothing_can_be_written(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
         check_destination(tmp_path / name)
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_what_must_not_be_replaced(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"a network")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "in.npz")
+    (tmp_path / "in.npz").write_bytes(b"an input")
+    with pytest.raises(UserError, match=r"the output must end with \.html or \.htm, not .*net\.onnx"):
+        check_destination(tmp_path / "net.onnx", endings=(".html", ".htm"))
+    for name in ("in.npz", "link.npz"):
+        with pytest.raises(UserError, match="would replace an input"):
+            check_destination(tmp_path / name, inputs=[None, tmp_path / "none.npz", tmp_path / "in.npz"])
+    for name in ("bundle.json", "model.so"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="is inside of a bundle"):
+        check_destination(tmp_path / "page.html")
