@@ -49,6 +49,13 @@ COVERED = {
         "gcc main.c": "tests/eq_tvm/standalone/test_32_bit.py",
         "./main cat.raw": "tests/eq_tvm/standalone/test_32_bit.py",
     },
+    "docs/device-farm.md": {
+        "python -m tvm.exec": "tests/eq_tvm/boards/test_session.py",
+        "python -m eq_tvm compile": "tests/eq_tvm/boards/test_tune.py",
+        "python -m eq_tvm evaluate net-native.eqtvm --data labelled.csv --reference net.onnx --dask": (
+            "tests/eq_tvm/evaluating/test_dask_workers.py"
+        ),
+    },
     "docs/standalone.md": {"": "tests/docs/test_standalone_docs.py"},
     "docs/using/command-line.md": {"": "tests/docs/test_command_line_docs.py"},
     "docs/using/deploy.md": {"": "tests/docs/test_deploy_docs.py"},
@@ -68,6 +75,7 @@ INSTEAD = {
         r"--target rpi4$": "--target native --output net-board.eqtvm",
         r"net-rpi4\.eqtvm": "net-board.eqtvm",
     },
+    "docs/device-farm.md": {r"net-rpi4\.eqtvm": "net-native.eqtvm"},
     "docs/tutorials/detector.md": {r"480, ?640": lambda size: size[0].replace("480", "48").replace("640", "64")},
     "docs/tutorials/first-network.md": {r'"net\.onnx"': '"exported.onnx"'},
 }

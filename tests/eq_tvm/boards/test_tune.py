@@ -208,7 +208,7 @@ def test_boards_that_do_not_fit(fleet, change, said):
 
 
 def test_no_board_fits(module, fleet, tmp_path, monkeypatch):
-    def refuse(_board, **_of_the_target):
+    def refuse(*_, **__):
         raise farm.Unfit("it lacks dotprod")
 
     monkeypatch.setattr(tune, "_check", refuse)
