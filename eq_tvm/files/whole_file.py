@@ -26,8 +26,6 @@ def check_destination(
     UserError
         Something else is there, one of the inputs, or part of a bundle; or nothing can be put there.
     """
-    if endings and Path(path).suffix.lower() not in endings:
-        raise UserError(f"the output must end with {' or '.join(endings)}, not {path}")
     with system_errors(f"write {path}"):
         path = followed(path)
         if any(each is not None and path.exists() and Path(each).exists() and path.samefile(each) for each in inputs):
@@ -37,6 +35,8 @@ def check_destination(
         if path.exists() and not path.is_file():
             raise UserError(f"can't write {path}: there is something that is no file; choose another --output")
         check_folder(path.absolute().parent, path.name)
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f"the output must end with {' or '.join(endings)}, not {path}")
     return path
 
 

@@ -16,7 +16,7 @@ def check_main(mod: tvm.IRModule) -> None:
 
 def check_canonical(mod: tvm.IRModule) -> None:
     """ValueError where a module has been annotated or lowered already."""
-    if any(isinstance(func, tirx.PrimFunc) and SCHEDULED in (func.attrs or {}) for func in mod.functions.values()):
+    if any(isinstance(func, tirx.PrimFunc) and _is_integer_kernel(func) for func in mod.functions.values()):
         raise ValueError("a canonical module is needed, but this one calls kernels: LowerToInteger comes last")
     dequantized: set[relax.Var] = set()
     for block in mod["main"].body.blocks:
@@ -29,6 +29,11 @@ def check_canonical(mod: tvm.IRModule) -> None:
                     f"a canonical module is needed, but {binding.var.name} has scales already: TakeScales takes over "
                     "what is there"
                 )
+
+
+def _is_integer_kernel(func: tirx.PrimFunc) -> bool:
+    """Whether it has a schedule and packed weights; the importer has scheduled functions, too."""
+    return SCHEDULED in (func.attrs or {}) and any(str(each.dtype) in ("int8", "int16") for each in func.params)
 
 
 _LAYERS = ("relax.nn.conv2d", "relax.matmul")

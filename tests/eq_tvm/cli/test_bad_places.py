@@ -7,10 +7,12 @@ import sys
 from contextlib import contextmanager
 
 import numpy as np
+import onnx
 import pytest
 from commands_in_folder import COMPILE, start, write_network
 
 from eq_tvm.artifacts import bundle as bundles
+from eq_tvm.exporting.qdq import PRODUCER
 from eq_tvm.running.check_bundle import check_bundle
 
 
@@ -85,7 +87,8 @@ def test_a_full_disk_keeps_the_files_that_are_there(bundle, here):
         ("export", bundle, "old.onnx"),
         (*COMPILE[:-1], "../other", "--tune", "--tuning-file", "old.tuning"),
     ]
-    olds = {f"old.{suffix}": b"{}" for suffix in ("npz", "json", "onnx", "tuning")}
+    olds = {f"old.{suffix}": b"{}" for suffix in ("npz", "json", "tuning")}
+    olds["old.onnx"] = onnx.ModelProto(producer_name=PRODUCER).SerializeToString()  # as if exported before
     with disk(here, 400):
         for name, content in olds.items():
             (here / name).write_bytes(content)
