@@ -8,9 +8,8 @@ from collections import Counter
 import tvm
 from tvm import relax, tirx
 
-_VIEWS = re.compile(
-    r"(fused)?(_?(reshape|squeeze|expand_dims)\d*)+"
-)  # as TVM names what only looks at data in another shape
+# As TVM names what only looks at data in another shape
+_VIEWS = re.compile(r"(fused)?(_?(reshape|squeeze|expand_dims)\d*)+")
 _INTEGERS = ("int8", "uint8", "int16", "int32")  # of quantized tensors and sums; int64 are indices
 
 
