@@ -26,15 +26,15 @@ from eq_tvm.files.whole_file import check_destination, check_folder
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, one_sample, read_images
+from eq_tvm.quantizing.quantization import Quantization, one_sample
+from eq_tvm.quantizing.recorded import quantize, take_scales
 from eq_tvm.running.runtime import Model, load_library
-from eq_tvm.running.sample import remember, sha256
+from eq_tvm.running.sample import remember
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
 
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.passes import Progress
     from eq_tvm.standalone import Standalone
 
 
@@ -94,6 +94,8 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             options.dump_passes,
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
+        if record is None:
+            how = replace(how, scheme="float32")
 
     def check(library: str) -> dict[str, Any] | None:
         if options.verify is False:
@@ -188,80 +190,6 @@ def _min_cosine(options: CompileOptions, how: Quantization) -> float:
     if not 0 <= cosine < 1:
         raise UserError(f"--min-cosine is a cosine from 0 to below 1, not {cosine:g}")
     return cosine
-
-
-def quantize(
-    module: tvm.IRModule,
-    inputs: tuple[TensorInfo, ...],
-    how: Quantization,
-    max_drop: float | None,
-    dump: str | Path | None,
-    progress: Progress,
-) -> tuple[tvm.IRModule, dict[str, Any]]:
-    """The annotated module, and the bundle's record of it."""
-    from eq_tvm import pipeline
-    from eq_tvm.passes.graph.network import read_network
-    from eq_tvm.passes.graph.spectra import layers_of_spectra
-    from eq_tvm.passes.quantized.kept_layers import float_layers
-    from eq_tvm.passes.quantized.quantizers import WIDE
-    from eq_tvm.quantizing.best_method import calibrate
-    from eq_tvm.quantizing.max_drop import keep_worst
-
-    how = how.affordable(module, progress)
-    arrays, held_out = read_images(how, inputs)
-    if held_out is not None:
-        held_out.samples.warn_of_raw_pixels()
-    images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
-    loss, compared = None, {}
-    with pass_errors():
-        if max_drop is None:
-            best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
-            annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
-            kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
-            reason = f"else an output's cosine is below {how.min_cosine}"
-            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
-        else:
-            found = keep_worst(module, images, held_out, how, max_drop, progress)
-            annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
-            pipeline.write_phase(annotated, dump, "3-annotated")
-    net = read_network(module)
-    spectra = [layer for layer in layers_of_spectra(net) if layer not in how.kept]
-    kept += [{"layer": layer, "kind": "float", "reason": "a logarithm follows"} for layer in spectra]
-    return annotated, {
-        "calibrated": not how.is_random,
-        "method": how.method,
-        "activation_range": how.activation_range,
-        "images": images_in(arrays, held_out),
-        "images_sha256": sha256(*arrays),
-        "source": Path(how.calibration).name,
-        "layers": [asdict(layer) for layer in layers],
-        "kept": kept,
-        "float": [{"layer": name, "op": operator} for name, operator in float_layers(net)],
-        "loss": loss,
-        "compared": compared,
-    }
-
-
-def take_scales(
-    module: tvm.IRModule, how: Quantization, requantize: bool, dump: str | Path | None
-) -> tuple[tvm.IRModule, dict[str, Any]]:
-    """The annotated module of a network that came quantized, and the bundle's record of it."""
-    from eq_tvm import pipeline
-
-    with pass_errors():
-        annotated, given = pipeline.take_scales(module, requantize=requantize, dump=dump)
-    return annotated, {
-        "calibrated": True,
-        "method": OWN,
-        "activation_range": OWN,
-        "images": 0,
-        "source": how.model.name,
-        "layers": [asdict(layer) for layer in given.record],
-        "kept": [],
-        "float": [{"layer": name, "op": operator} for name, operator in given.left],
-        "loss": None,
-        "compared": {},
-    }
 
 
 def _exported(

@@ -1,6 +1,6 @@
 """A canonical module anew, with other expressions at its nodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import tvm
@@ -12,21 +12,33 @@ from .rewrite import emit_named
 Bind = Callable[[relax.BlockBuilder, int, relax.Expr], relax.Expr]
 
 
-def rebuild(mod: tvm.IRModule, net: Network, bind: Bind) -> tvm.IRModule:
+def rebuild(
+    mod: tvm.IRModule, net: Network, bind: Bind, given: Mapping[int, Collection[int]] | None = None
+) -> tvm.IRModule:
     """The module with `main` made anew: `bind(builder, node, expr)` gives the variable that stands for a node's result.
 
-    `expr` is what the node was bound to, or the parameter that it is, of variables that were given before.
+    `expr` is what the node was bound to, or the parameter that it is, of variables that were given before. `given` has
+    for some parameters the nodes that read these themselves, whatever stands for them, as outputs of them do.
     """
     builder = relax.BlockBuilder()
+    given = given or {}
     current: dict[int, relax.Expr] = {}
+
+    def read_by(reader: int) -> Callable[[relax.Var], relax.Expr]:
+        def read(var: relax.Var) -> relax.Expr:
+            i = net.var_node[var]
+            return net.nodes[i].expr if reader in given.get(i, ()) else current[i]
+
+        return read
+
     with builder.function("main", list(mod["main"].params)):
         with builder.dataflow():
             for i, node in enumerate(net.nodes):
                 expr = node.expr
                 if node.op != "input":
-                    expr = substitute(expr, lambda var: current[net.var_node[var]])
+                    expr = substitute(expr, read_by(i))
                 current[i] = bind(builder, i, expr)
-            outputs = {i: builder.emit_output(current[i]) for i in net.outputs}
+            outputs = {i: builder.emit_output(net.nodes[i].expr if i in given else current[i]) for i in net.outputs}
         # A tuple, one variable, which may be bound to a tuple, or a constant
         builder.emit_func_output(substitute(mod["main"].body.body, lambda var: outputs[net.var_node[var]]))
     rebuilt = tvm.IRModule(mod.functions, attrs=mod.attrs)

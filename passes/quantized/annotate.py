@@ -55,7 +55,8 @@ def annotate(
 ) -> tvm.IRModule:
     """Put quantize/dequantize pairs behind the producers of each group, and dequantized constants into each layer.
 
-    Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too.
+    Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too; but
+    of the network's inputs `QuantizationPoints.float_readers` and outputs read what was given.
     Upper bounds of channels are left out where a range ends within all of them: see `is_implied`.
     `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
@@ -84,7 +85,7 @@ def annotate(
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
         return quantized_as(builder, i, var) if i in producers else var
 
-    return without_notes(without_saturation(rebuild(mod, net, bind)))
+    return without_notes(without_saturation(rebuild(mod, net, bind, points.float_readers)))
 
 
 def is_implied(node: Node, scale: np.float32, range_: Range) -> bool:

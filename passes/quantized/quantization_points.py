@@ -13,6 +13,7 @@ from .quantizers import NARROWEST_FIRST, TINY, WEIGHT_LIMITS, WIDE, Range, activ
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "mean"} | IN_BETWEEN
 _LAYERS = {"conv2d", "dense"}
+_MULTIPLY = _LAYERS | {"matmul"}
 _UNEVEN = {"pointwise", "multiply"}
 _FINEST = 0.3  # of the scale that a channel's largest weight needs, the least that rounding takes
 _ROOM = 0.9  # of 32 bits: the bias wants some, too
@@ -43,10 +44,15 @@ class ScaleGroup:
 
 @dataclass(frozen=True)
 class QuantizationPoints:
-    """The scale groups, and that of each node whose result is a quantized tensor (producer or pass-through)."""
+    """The scale groups, and that of each node whose result is a quantized tensor (producer or pass-through).
+
+    `float_readers` are for each quantized input of the network the nodes that read the float32 numbers that it is
+    given as, and lose nothing by what others of its readers need. As an output of the network, an input stays as it is.
+    """
 
     scale_groups: list[ScaleGroup]
     scale_group_of: dict[int, int]
+    float_readers: dict[int, set[int]]
 
 
 def quantization_points(
@@ -103,7 +109,7 @@ def quantization_points(
             range_ = range_.as_weights()
         scale_group_of.update(dict.fromkeys(nodes, len(scale_groups)))
         scale_groups.append(ScaleGroup(producers, consumers, range_, shifts))
-    return QuantizationPoints(scale_groups, scale_group_of)
+    return QuantizationPoints(scale_groups, scale_group_of, _float_readers(net, quantized))
 
 
 def can_widen(net: Network, nodes: Collection[int], consumers: Collection[int]) -> bool:
@@ -147,6 +153,14 @@ def reads_quantized(net: Network, node: int, user: int, found: Collection[int]) 
     return op in PASS_THROUGH and user in found
 
 
+def _float_readers(net: Network, quantized: Collection[int]) -> dict[int, set[int]]:
+    return {
+        i: {user for user in net.users[i] if not reads_quantized(net, i, user, quantized)}
+        for i in quantized
+        if net.nodes[i].op == "input"
+    }
+
+
 def _is_bound(net: Network, i: int, found: Collection[int]) -> bool:
     """Whether a node is a bound whose result is quantized, perhaps behind the upper bounds of its channels."""
     ends = [i, *(user for user in net.users[i] if net.nodes[user].op == "minimum")]
@@ -154,6 +168,8 @@ def _is_bound(net: Network, i: int, found: Collection[int]) -> bool:
 
 
 def _quantized(net: Network) -> set[int]:
+    if not any(node.op in _MULTIPLY for node in net.nodes):
+        return set()  # 8 bits would gain nothing
     fused = _fused_operands(net)
     found: set[int] = set()
     sources: set[int] = set()

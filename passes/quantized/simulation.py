@@ -48,7 +48,8 @@ class Simulation:
             self._simulated[i] = self.inputs[i] if is_input else self._simulate(i)
             yield i
             for j in self._outputs_of(i):
-                results = map(_as_list, (self.float(j), self._dequantized(j)))
+                result = self.inputs[j] if j in self.inputs else self._dequantized(j)
+                results = map(_as_list, (self.float(j), result))
                 self.outputs[j] = list(zip(*results, strict=True))
             for j in [j for j in self._float if self._last[j] <= i]:
                 del self._float[j], self._simulated[j]
@@ -121,8 +122,9 @@ class Simulation:
             bias = quantize_bias(self.scales.constant(self.net, i).reshape(-1), scale)
             real = _scaled(bias.reshape(node.constant.shape), scale)
             return over_elements(np.add, self._simulated[node.inputs[0]], real, spare=self._spare(i, self._simulated))
-        operands = {j: self._dequantized(j) for j in node.inputs}
-        own = [x for j, x in operands.items() if j in self.points.scale_group_of]  # made for this node
+        as_float = {j for j in node.inputs if i in self.points.float_readers.get(j, ())}
+        operands = {j: self.inputs[j] if j in as_float else self._dequantized(j) for j in node.inputs}
+        own = [x for j, x in operands.items() if j in self.points.scale_group_of and j not in as_float]  # made for it
         spare = own[0] if own else self._spare(i, self._simulated)
         return self.executor.evaluate(node, *(operands[j] for j in node.inputs), spare=spare)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_networks import build, conv, random, relu
+from small_networks import build, conv, random, relu, run_all
 from tvm import relax
 
 from eq_tvm.passes import MinMaxCalibrate
@@ -81,3 +81,24 @@ def test_what_a_sum_reads_is_there_when_it_is_compared(monkeypatch):
     (found,) = alone()
     monkeypatch.setattr(Simulation, "_spare", lambda *_: None)
     np.testing.assert_array_equal(found, alone()[0])
+
+
+def test_the_walk_computes_what_the_annotated_module_does():
+    """Inputs that something reads in floats included, which is all that "minus" and "x" see."""
+
+    def make(emit, x):
+        a = conv(emit, x, "a", out=3)
+        swish = emit(relax.op.multiply(x, emit(relax.op.sigmoid(x), "sigmoid")), "swish")
+        return [emit(relax.op.subtract(x, a), "minus"), conv(emit, swish, "bb"), emit(relax.op.exp(x), "e"), x]
+
+    mod, images = build(make), {"x": random(5, 3, 8, 8)}
+    annotated = MinMaxCalibrate(images)(mod)
+    problem = Problem.of(mod, images, "int7", "unsigned")
+    sim = Simulation(problem, read_annotated(annotated, problem))
+    assert {sim.net.nodes[i].name for i in sim.walk()} >= {"a", "minus", "e"}
+    names = {problem.net.nodes[i].name: pairs[0] for i, pairs in sim.outputs.items()}
+    expected = [np.concatenate(results) for results in zip(*run_all(annotated, images["x"]), strict=True)]
+    for name, wanted in zip(("minus", "bb_sum", "e", "x"), expected, strict=True):
+        np.testing.assert_allclose(names[name][1].reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(names["x"][0], names["x"][1])
+    assert np.abs(names["e"][0] - names["e"][1]).max() < 1e-6
