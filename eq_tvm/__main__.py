@@ -1,8 +1,17 @@
 """``python -m eq_tvm``"""
 
+import sys
+
+# `python -m` looks for modules in the working directory first, where a csv.py of the user's would be taken for Python's
+if (
+    __name__ == "__main__"
+    and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False))
+    and not __file__.startswith(f"{sys.path[0]}/eq_tvm/")
+):
+    del sys.path[0]
+
 import io
 import os
-import sys
 from types import ModuleType
 
 from eq_tvm.cli.supervisor import finished, supervise

@@ -209,6 +209,10 @@ def _read(path: Path) -> Bundle:
             directory.restore(path)
         if not path.exists():
             raise UserError(f"no such bundle: {path}")
+        if not path.is_dir():
+            raise UserError(
+                f"{path} is no bundle, which is a directory: of a network python -m eq_tvm compile {path} makes one"
+            )
     try:
         description = json.loads(read_text(path / DESCRIPTION))
         schema = description["schema"]

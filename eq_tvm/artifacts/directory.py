@@ -41,7 +41,7 @@ def check_destination(path: str | Path, kind: str, foreign: Callable[[Path], str
     with system_errors(f"write the {kind} {path}"):
         path = followed(path)
         if path.is_dir() and path.resolve() in (here := Path.cwd(), *here.parents):
-            raise UserError(f"{path} is the directory that this runs in: choose a new one in it as --output")
+            raise UserError(f"{path} is, or has in it, the directory that this runs in: choose a new one as --output")
         if path.is_mount():
             raise UserError(f"{path} is a mount point, which can't be replaced: choose a directory in it as --output")
         if path.exists() and not path.is_dir():

@@ -182,7 +182,7 @@ class InputForm:
         if self.layout and len(shape) == 4 and shape != self.info.shape:
             channels = self.layout.index("C")
             same = shape[0] == self.info.shape[0] and shape[channels] == self.info.shape[channels]
-            hint = "; preprocessing can resize it" * same
+            hint = "; compile it with preprocessing that has resize, or pass images of that size" * same
         return UserError(f"{name} becomes an input of shape {shape}, but the network takes {self.info.shape}{hint}")
 
 

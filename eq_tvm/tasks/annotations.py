@@ -73,6 +73,8 @@ def read_annotations(path: str | Path) -> Annotations:
 
 
 def _annotations(path: Path, content: Any) -> Annotations:
+    if not isinstance(content, dict):
+        raise ValueError("it is no object")
     categories = {int(each["id"]): str(each["name"]) for each in content["categories"]}
     names = {each["id"]: Path(each["file_name"]).as_posix() for each in content["images"]}
     marked: dict[Any, list[tuple[list[float], int, bool]]] = {image: [] for image in names}

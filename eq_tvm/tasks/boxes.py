@@ -22,18 +22,21 @@ class Boxes:
     scores : np.ndarray (N,)
     classes : np.ndarray (N,)
         Integers.
+    known : int, optional
+        How many classes the network tells apart, if it says so.
     """
 
     corners: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    known: int | None = None
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def __getitem__(self, chosen: np.ndarray) -> Boxes:
         """Those of these numbers, or of a mask."""
-        return Boxes(self.corners[chosen], self.scores[chosen], self.classes[chosen])
+        return Boxes(self.corners[chosen], self.scores[chosen], self.classes[chosen], self.known)
 
     def in_image(self, placement: Placement) -> Boxes:
         """In the pixels of the image that was placed so in the network's input."""

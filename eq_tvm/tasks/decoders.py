@@ -111,7 +111,7 @@ def _mask_coefficients(outputs: Sequence[np.ndarray]) -> int:
 
 def _best_class(corners: np.ndarray, scores: np.ndarray) -> Boxes:
     """Each with its best class, of scores (A, classes)."""
-    return Boxes(corners, scores.max(axis=1), scores.argmax(axis=1))
+    return Boxes(corners, scores.max(axis=1), scores.argmax(axis=1), scores.shape[1])
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

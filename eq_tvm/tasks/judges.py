@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from eq_tvm.tasks.annotations import Annotations, read_annotations, read_label_i
 from eq_tvm.tasks.average_precision import MOST, Truth, average_precision
 from eq_tvm.tasks.boxes import Boxes, best
 from eq_tvm.tasks.decoders import DECODERS, Size
-from eq_tvm.tasks.labels import by_category, read_labels
+from eq_tvm.tasks.labels import of_boxes, read_labels
 from eq_tvm.tasks.masks import mask, on_image
 from eq_tvm.tasks.mean_iou import IGNORED, MeanIoU
 from eq_tvm.tasks.recognize import SEGMENT, recognize, task_of
@@ -88,9 +88,7 @@ def judge_for(
 class _BoxJudge:
     def __init__(self, task: str, size: Size, annotations: Annotations | None, labels: str | Path | None):
         self._decode, self._size, self._annotations = DECODERS[task], size, annotations
-        self._ids: Mapping[int, int] | None = None
-        if annotations is not None:
-            self._ids = _ids(annotations, task, labels)
+        self._ids_of = None if annotations is None else _numbering(annotations, labels)
         self._found: list[Boxes] = []
         self._truth: list[Truth] = []
 
@@ -99,13 +97,13 @@ class _BoxJudge:
     ) -> None:
         found = best(self._decode(outputs, self._size), JUDGED).in_image(placement)
         if self._annotations is None:
-            assert expected is not None and self._ids is None
+            assert expected is not None
             true = best(self._decode(expected, self._size), TRUE).in_image(placement)
             truth = Truth(true.corners, true.classes, np.zeros(len(true), bool))
         else:
-            assert self._ids is not None
+            assert self._ids_of is not None
             truth = self._annotations.of(name)
-            found = self._numbered_as_annotations(found, self._ids)
+            found = self._numbered_as_annotations(found, self._ids_of(found.known))
         self._found.append(found)
         self._truth.append(truth)
 
@@ -118,7 +116,7 @@ class _BoxJudge:
             )
         ours = np.array([ids[number] for number in found.classes.tolist()], np.int64)
         known = ours >= 0
-        return Boxes(found.corners, found.scores, ours)[known]
+        return replace(found, classes=ours)[known]
 
     def state(self) -> tuple[list[Boxes], list[Truth]]:
         return self._found, self._truth
@@ -133,21 +131,25 @@ class _BoxJudge:
         return average_precision(self._found, self._truth, most) if self._truth else {"map": None, "map50": None}
 
 
-def _ids(annotations: Annotations, task: str, labels: str | Path | None) -> dict[int, int]:
-    """The category's id of each class, -1 where the annotations have none.
+def _numbering(annotations: Annotations, labels: str | Path | None) -> Callable[[int | None], Mapping[int, int]]:
+    """Gives for as many classes as a network tells apart (see `Boxes.known`) the category's id of each, -1 for none.
 
     By the names of both, if labels are given; otherwise classes are categories in the order of their ids, or where the
     network itself ends in boxes these ids.
     """
     categories = annotations.categories
     if labels is None:
-        return {number: number for number in categories} if task == "boxes" else dict(enumerate(categories))
+        in_order, themselves = dict(enumerate(categories)), {number: number for number in categories}
+        return lambda known: themselves if known is None else in_order
     names = read_labels(labels)
     ids = {name.lower(): number for number, name in categories.items()}
     if missing := sorted(set(ids) - {name.lower() for name in names}):
         raise UserError(f"{annotations.path} has the category {missing[0]!r}, which is not among the labels {labels}")
-    numbered = by_category(names) if task == "boxes" else dict(enumerate(names))
-    return {number: ids.get(name.lower(), -1) for number, name in numbered.items()}
+
+    def by_name(known: int | None) -> Mapping[int, int]:
+        return {number: ids.get(name.lower(), -1) for number, name in of_boxes(names, known, labels).items()}
+
+    return by_name
 
 
 class _MaskJudge:

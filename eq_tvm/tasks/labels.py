@@ -48,10 +48,7 @@ def check_count(names: Sequence[str], classes: int, labels: str | Path) -> None:
     One more class than names is right: the first is then the background.
     """
     if len(names) not in (classes, classes - 1):
-        raise UserError(
-            f"the labels {labels} have {len(names)} names, but the network has {classes} classes: pass the file of "
-            "names that it was trained with"
-        )
+        raise _other_classes(names, classes, labels)
 
 
 def in_order(names: Sequence[str], classes: int) -> tuple[str, ...]:
@@ -59,6 +56,35 @@ def in_order(names: Sequence[str], classes: int) -> tuple[str, ...]:
     return ("background", *names) if len(names) == classes - 1 else tuple(names)
 
 
+def of_boxes(names: Sequence[str], classes: int | None, labels: str | Path) -> dict[int, str]:
+    """Names of a detector's classes, by their numbers.
+
+    As many as it has classes; or one more, the first for a background, which is no class of boxes; or COCO's 80 for 90
+    classes. A detector that does not say how many it has counts as torchvision's (see `by_category`).
+
+    Raises
+    ------
+    UserError
+        It has other classes than names.
+    """
+    if classes is None:
+        return by_category(names)
+    if len(names) == classes:
+        return dict(enumerate(names))
+    if len(names) == classes + 1 and names[0].strip("_").lower() == "background":
+        return dict(enumerate(names[1:]))
+    if (len(names), classes) == (len(COCO_IDS), max(COCO_IDS)):
+        return {number - 1: name for number, name in by_category(names).items()}
+    raise _other_classes(names, classes, labels)
+
+
 def by_category(names: Sequence[str]) -> dict[int, str]:
     """Names for detectors that count as torchvision's: from 1, and COCO's 80 by their numbers up to 90."""
     return dict(zip(COCO_IDS, names, strict=True) if len(names) == len(COCO_IDS) else enumerate(names, 1))
+
+
+def _other_classes(names: Sequence[str], classes: int, labels: str | Path) -> UserError:
+    return UserError(
+        f"the labels {labels} have {len(names)} names, but the network has {classes} classes: pass the file of "
+        "names that it was trained with"
+    )

@@ -14,7 +14,7 @@ from eq_tvm.preprocess import Placement
 from eq_tvm.tasks.boxes import Boxes, best
 from eq_tvm.tasks.decoders import DECODERS
 from eq_tvm.tasks.draw import draw_boxes, draw_mask, draw_text
-from eq_tvm.tasks.labels import by_category, check_count, in_order
+from eq_tvm.tasks.labels import check_count, in_order, of_boxes
 from eq_tvm.tasks.masks import mask, on_image
 from eq_tvm.tasks.recognize import CLASSIFY, task_of
 
@@ -68,7 +68,7 @@ class View:
         assert placement is not None
         if task in DECODERS:
             found = best(DECODERS[task](arrays, placement.size), self.above)
-            return self._boxes(found.in_image(placement).within(*placement.image), task)
+            return self._boxes(found.in_image(placement).within(*placement.image))
         return self._mask(arrays[0], placement)
 
     def _classes(self, scores: np.ndarray) -> Seen:
@@ -77,8 +77,9 @@ class View:
         lines = [f"{index:5d}  {_number(scores[index])}{_after(names, int(index))}" for index in highest]
         return Seen(lines, texts=[f"{names[i] if names else i}  {_number(scores[i])}" for i in highest])
 
-    def _boxes(self, found: Boxes, task: str) -> Seen:
-        names = [self._name_of_box(int(number), task) for number in found.classes]
+    def _boxes(self, found: Boxes) -> Seen:
+        known = None if self.names is None else of_boxes(self.names, found.known, self.labels)
+        names = [self._name_of_box(int(number), known) for number in found.classes]
         lines = [
             f"{score:4.0%}  {name:16}{' '.join(f'{x:.0f}' for x in corners)}"
             for score, name, corners in zip(found.scores, names, found.corners, strict=True)
@@ -104,10 +105,9 @@ class View:
         check_count(self.names, classes, self.labels)
         return dict(enumerate(in_order(self.names, classes)))
 
-    def _name_of_box(self, number: int, task: str) -> str:
-        if self.names is None:
+    def _name_of_box(self, number: int, names: Mapping[int, str] | None) -> str:
+        if names is None:
             return f"class {number}"
-        names = by_category(self.names) if task == "boxes" else dict(enumerate(self.names))
         if number not in names:
             raise UserError(
                 f"the network has found a box of class {number}, but the labels {self.labels} have only "

@@ -46,6 +46,7 @@ def run(
     """Run a bundle on images or tensors and print the highest scores."""
     import numpy as np
 
+    from eq_tvm.artifacts.bundle import read
     from eq_tvm.cli.as_json import top_scores
     from eq_tvm.cli.inputs import read_inputs
     from eq_tvm.cli.report import top_report
@@ -55,6 +56,7 @@ def run(
 
     files = [*(input or []), *(more or [])]
     if not files:
+        read(bundle)  # which says what is wrong with that
         raise UserError("nothing to run on: pass --input FILE...")
     if output is not None and output.suffix != ".npz":
         raise UserError(f"--output must end with .npz, not {output}")

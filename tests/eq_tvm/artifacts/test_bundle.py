@@ -108,7 +108,7 @@ def test_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
     for path in (tmp_path / "in", "..", tmp_path):
-        with pytest.raises(UserError, match="is the directory that this runs in"):
+        with pytest.raises(UserError, match="has in it, the directory that this runs in"):
             bundles.check_destination(path)
 
 

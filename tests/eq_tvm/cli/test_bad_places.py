@@ -124,6 +124,20 @@ def test_a_library_that_ends_the_process_where_a_file_becomes_too_large(here, ki
     assert os.listdir(here) == ["b"]
 
 
+def test_modules_of_the_users_are_none_of_pythons(here):
+    """`python -m` puts the working directory in front of all."""
+    (here / "csv.py").write_text("raise SystemExit('mine')")
+    assert run(here, "targets")[0] == 0
+
+
+def test_a_network_in_the_place_of_its_bundle(bundle, here):
+    for command in ("run", "bench", "verify", "report", "pack"):
+        assert "net.onnx is no bundle, which is a directory: of a network python -m eq_tvm compile" in refused(
+            here, command, "../net.onnx"
+        )
+    assert "nothing to run on: pass --input FILE" in refused(here, "run", bundle)
+
+
 def test_no_home(here):
     assert run(here, *COMPILE, HOME="/nowhere", XDG_CACHE_HOME="")[0] == 0
     assert "can't write the tuning file /proc/eq_tvm/tuning.json" in refused(

@@ -232,7 +232,7 @@ def test_usage_errors(refused):
     refused("--optimize must be one of speed, size, not both", "compile", "--optimize", "both")
     refused("--input must look like NAME=1,3,224,224, not x=1,a", "compile", "--input", "x=1,a")
     refused("--input must look like NAME=1,3,224,224", "compile", "--input", f"x={10**20},3,32,32")
-    refused("nothing to run on: pass --input FILE", "run", "b")
+    refused("no such bundle: b", "run", "b")
     refused("no images: pass --data DATA", "evaluate", "net.onnx")
     refused("--seconds must be positive", "bench", "b", "--seconds", "0")
 

@@ -41,7 +41,7 @@ def test_boxes(tmp_path):
     "content, message",
     [
         ("{", "are not COCO's json"),
-        ([], "are not COCO's json"),
+        ([], r"are not COCO's json .*: it is no object"),
         ({"images": []}, "it lacks 'categories'"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "the category 2, which is"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 1]}]}, "are not COCO's json"),

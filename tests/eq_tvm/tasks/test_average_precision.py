@@ -106,9 +106,8 @@ def scenes(draw):
         near = np.concatenate([near, np.concatenate([more, more + 20.0], axis=1)])
         scores = random.choice([0.1, 0.2, 0.5, 0.7, 0.9, *random.random(20)], len(near))
         boxes.append(Boxes(near, scores, random.integers(0, 3, len(near))))
-    boxes[0] = Boxes(
-        *(np.concatenate(pair) for pair in zip(vars(boxes[0]).values(), ([LEFT], [0.3], [0]), strict=True))
-    )
+    found = (boxes[0].corners, boxes[0].scores, boxes[0].classes)
+    boxes[0] = Boxes(*(np.concatenate(pair) for pair in zip(found, ([LEFT], [0.3], [0]), strict=True)))
     return boxes, there
 
 

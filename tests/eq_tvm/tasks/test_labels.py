@@ -3,7 +3,7 @@
 import pytest
 
 from eq_tvm.errors import UserError
-from eq_tvm.tasks.labels import COCO_IDS, by_category, check_count, in_order, read_labels
+from eq_tvm.tasks.labels import COCO_IDS, by_category, check_count, in_order, of_boxes, read_labels
 
 
 def test_built_in_lists():
@@ -45,3 +45,14 @@ def test_categories():
     assert (coco[1], coco[13], coco[18], coco[90]) == ("person", "stop sign", "dog", "toothbrush")
     assert len(COCO_IDS) == 80 and 12 not in coco
     assert by_category(["face"]) == {1: "face"}
+
+
+def test_of_boxes():
+    coco = read_labels("coco")
+    assert of_boxes(["cat", "dog"], 2, "names.txt") == {0: "cat", 1: "dog"}
+    assert of_boxes(["__background__", "cat"], 1, "names.txt") == {0: "cat"}
+    assert of_boxes(coco, None, "coco")[90] == "toothbrush" and of_boxes(coco, 80, "coco")[79] == "toothbrush"
+    assert of_boxes(coco, 90, "coco")[89] == "toothbrush"  # with the 10 numbers that COCO never used
+    for names, classes in [(coco, 1), (["cat", "dog", "bird"], 1), (["cat"], 80), (["cat", "dog"], 1)]:
+        with pytest.raises(UserError, match=f"have {len(names)} names, but the network has {classes} classes"):
+            of_boxes(names, classes, "names.txt")
