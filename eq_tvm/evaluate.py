@@ -73,6 +73,7 @@ def evaluate(
         output is a list of score vectors, over all of them. `cosine`: mean cosine similarity of all outputs to the
         reference's. Both None without a reference. `n`: the number of images. For detectors, against annotations or
         else the reference's boxes, `map` and `map50`: see `average_precision`. For networks that segment `miou`.
+        With labels or annotations and a reference also what that reaches: `float_top1`, `float_map` and so on.
     """
     if isinstance(preprocess, str | Path):
         preprocess = Preprocess.read(preprocess)

@@ -257,10 +257,15 @@ def evaluation_report(result: Mapping[str, float | int | None]) -> str:
         del rows["top-1"], rows["agreement"]
     if top5 is not None:
         rows["top-1"] += f", top-5 {top5:.2%}"
+    if "float_top1" in result and "top-1" in rows:
+        fives = f", {result['float_top5']:.2%}" if top5 is not None else ""
+        rows["top-1"] += f" (float32: {result['float_top1']:.2%}{fives})"
     for key, (name, nothing) in _OF_TASKS.items():
         if key in result:
             value = result[key]
             rows[name] = nothing if value is None else f"{value:.4f}"
+            if f"float_{key}" in result:
+                rows[name] += f" (float32: {result[f'float_{key}']:.4f})"
     return _aligned(rows)
 
 

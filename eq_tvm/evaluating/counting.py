@@ -79,11 +79,15 @@ def prepare(question: Question, board: Board | None = None) -> Prepared:
 
 
 class Counted:
-    """Scores of samples, and what a judge says of them; `judge` is there once the first sample is counted."""
+    """Scores of samples and what a judge says of them, which is there once the first sample is counted.
+
+    Of the reference as well, against labels and annotations.
+    """
 
     def __init__(self) -> None:
-        self.scores = Scores()
-        self.judge: Judge | None = None
+        self.scores, self._of_reference = Scores(), Scores()
+        self._judge: Judge | None = None
+        self._judge_of_reference: Judge | None = None
 
     def add(self, prepared: Prepared, index: int) -> None:
         """Run a sample."""
@@ -94,42 +98,50 @@ class Counted:
             raise UserError(f"{theirs} is not the float network of {ours}: its outputs have other shapes")
         first = not self.scores.count
         self.scores.add(list(outputs.values()), samples.labels(index), expected, samples.images_each)
+        if expected:
+            self._of_reference.add(expected, samples.labels(index), None, samples.images_each)
         if first:  # float networks do not say before what their outputs are
-            self.judge = judge_for(
-                _of_one_image(outputs, samples),
-                samples.image_size,
-                task=prepared.task,
-                annotations=prepared.annotations,
-                labels=prepared.labels,
-                has_reference=original is not None,
-            )
-        if self.judge:
-            _judge(self.judge, samples, index, list(outputs.values()), expected)
+            self._judge = _judge_for(prepared, outputs)
+            if prepared.annotations and original:
+                self._judge_of_reference = _judge_for(prepared, outputs)
+        if self._judge:
+            _judge(self._judge, samples, index, list(outputs.values()), expected)
+        if self._judge_of_reference and expected:
+            _judge(self._judge_of_reference, samples, index, expected, None)
 
-    def state(self) -> tuple[Any, Any]:
+    def state(self) -> list[Any]:
         """What `join` takes: it can be sent to another process."""
-        return self.scores.state(), self.judge.state() if self.judge else None
+        return [each.state() if each else None for each in self._counts]
 
-    def join(self, state: tuple[Any, Any]) -> None:
+    def join(self, state: list[Any]) -> None:
         """Add what was counted of the samples that follow."""
-        scores, judged = state
-        self.scores.join(scores)
-        if self.judge:
-            self.judge.join(judged)
+        for mine, more in zip(self._counts, state, strict=True):
+            if mine:
+                mine.join(more)
 
     def result(self) -> dict[str, float | int | None]:
         """As `eq_tvm.evaluate.evaluate` returns it."""
-        return self.scores.result() | (self.judge.result() if self.judge else {})
+        ours, theirs, judge, other = self._counts
+        found = ours.result() | (judge.result() if judge else {})
+        of_float = (theirs.result() if theirs.count else {}) | (other.result() if other else {})
+        return found | {f"float_{key}": of_float[key] for key in _OF_FLOAT if of_float.get(key) is not None}
+
+    @property
+    def _counts(self) -> tuple[Scores, Scores, Judge | None, Judge | None]:
+        return self.scores, self._of_reference, self._judge, self._judge_of_reference
+
+
+_OF_FLOAT = ("top1", "top5", "map", "map50", "miou")
 
 
 Part = tuple[int, int]  # the first sample, and the one behind the last
 
 
-def counter(question: Question) -> Callable[[Part, Callable[[int], object]], tuple[Any, Any]]:
+def counter(question: Question) -> Callable[[Part, Callable[[int], object]], list[Any]]:
     """A function that counts parts: of a part and a function that is told how much of it is done."""
     prepared = prepare(question)
 
-    def count(part: Part, tell: Callable[[int], object]) -> tuple[Any, Any]:
+    def count(part: Part, tell: Callable[[int], object]) -> list[Any]:
         counted = Counted()
         for index in range(*part):
             counted.add(prepared, index)
@@ -163,6 +175,17 @@ def _run(
     named = zip((info.name for info in original.inputs), inputs.values(), strict=True)
     ours, theirs = _with_all_rows(list(outputs.values()), list(original.run(dict(named)).values()), runner.outputs)
     return dict(zip(outputs, ours, strict=True)), theirs
+
+
+def _judge_for(prepared: Prepared, outputs: dict[str, np.ndarray]) -> Judge | None:
+    return judge_for(
+        _of_one_image(outputs, prepared.samples),
+        prepared.samples.image_size,
+        task=prepared.task,
+        annotations=prepared.annotations,
+        labels=prepared.labels,
+        has_reference=prepared.original is not None,
+    )
 
 
 def _of_one_image(outputs: dict[str, np.ndarray], samples: Samples) -> list[TensorInfo]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import statistics
 from pathlib import Path
 from typing import Any
 
+from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 
 SECONDS = 3.0  # of timing
+DATA = '<script id="data" type="application/json">', "</script>"  # around what a page says
 
 
-def measured(path: str | Path, bench: bool, data: str | Path | None, reference: str | Path | None) -> dict[str, Any]:
+def measured(
+    path: str | Path, bench: bool, data: str | Path | None, reference: str | Path | None, page: str | Path | None = None
+) -> dict[str, Any]:
     """What `write_report` takes of one bundle.
 
     Parameters
@@ -24,6 +31,9 @@ def measured(path: str | Path, bench: bool, data: str | Path | None, reference: 
         Images to evaluate it on.
     reference : str or Path, optional
         The float network.
+    page : path, optional
+        A report, if there is one, that is to be replaced: what it says of the same library, and is not asked for again,
+        stays.
 
     Raises
     ------
@@ -34,14 +44,30 @@ def measured(path: str | Path, bench: bool, data: str | Path | None, reference: 
     from eq_tvm.bench import bench_layers
     from eq_tvm.evaluate import evaluate
 
-    found: dict[str, Any] = {}
+    bundle = bundles.read(path)
+    found = _said(page, _sha256(bundle.library)) | {"library": _sha256(bundle.library)}
     if bench:
-        found |= {"bench": bench_whole(path), "layers": bench_layers(path)}
+        machine = f"{host.model_name()}, {datetime.date.today()}"
+        found |= {"bench": bench_whole(path) | {"machine": machine}, "layers": bench_layers(path), "float32": None}
         if reference is not None:
             found["float32"] = _float_time(path, reference, found["bench"]["threads"])
     if data is not None:
-        found["evaluated"] = evaluate(path, data, reference=reference)
+        found["evaluated"] = evaluate(path, data, reference=reference) | {"data": Path(data).name}
     return found
+
+
+def _said(page: str | Path | None, library: str) -> dict[str, Any]:
+    """What a report says was measured of this library."""
+    try:
+        text = Path(page).read_text(encoding="utf-8") if page is not None else ""
+        shown = json.loads(text.partition(DATA[0])[2].partition(DATA[1])[0])["bundles"]
+        return next((each["measured"] for each in shown if each["measured"]["library"] == library), {})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}  # another page, or one of an older eq_tvm
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _float_time(path: str | Path, reference: str | Path, threads: int) -> dict[str, Any]:

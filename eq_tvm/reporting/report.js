@@ -55,6 +55,7 @@ function picture(bundle, choose) {
   const bottom = (Math.max(...rows) + 1) * DOWN;
   const svg = make("svg", { class: "picture", role: "img", preserveAspectRatio: "xMidYMin" }, make("title", {}, `The layers of ${bundle.name}`),
     ...lines, ...groups.map(([, group]) => group));
+  svg.style.height = `min(60vh, ${bottom + 40}px)`;
   let view = [left, -20, right - left, Math.min(bottom, right - left) + 20];
   const show = (to) => { view = to; svg.setAttribute("viewBox", view.join(" ")); };
   const zoom = (factor, [x, y] = [view[0] + view[2] / 2, view[1] + view[3] / 2]) =>
@@ -92,7 +93,8 @@ function picture(bundle, choose) {
   const button = (text, label, act) => make("button", { type: "button", "aria-label": label, onclick: act }, text);
   const all = () => show([left, -20, right - left, bottom + 20]);
   const legend = make("p", { class: "soft" }, make("span", { class: "integer key" }, "integers"), " ",
-    make("span", { class: "float key" }, "float32"), " Choose a layer to see it in detail. Drag to move, wheel to zoom.");
+    make("span", { class: "float key" }, "float32"), " Choose a layer to see it in detail. Drag to move, wheel to zoom. " +
+      "A ReLU or clip is part of what is before it, where the quantized range ends there.");
   return make("div", {}, make("div", { class: "tools" }, search, button("+", "zoom in", () => zoom(1 / 1.4)),
     button("−", "zoom out", () => zoom(1.4)), button("all", "the whole network", all)), svg, legend);
 }
@@ -110,7 +112,7 @@ const COLUMNS = [
   ["type", (layer) => layer.scheme],
   ["cosine", (layer) => layer.cosine_after, (value) => value.toFixed(4)],
   ["kernel", (layer) => layer.kernel],
-  ["% of its bound", (layer) => boundUsed(layer), (value) => value.toFixed(1)],
+  ["% of its bound", (layer) => boundUsed(layer), (value) => (value < 0.1 ? "< 0.1" : value.toFixed(1))],
   ["MMACs", (layer) => layer.macs && layer.macs / 1e6, (value) => value.toFixed(2)],
   ["kcycles, estimated", (layer) => layer.cycles && layer.cycles / 1e3, (value) => value.toFixed(1)],
   ["µs", (layer) => layer.us, (value) => value.toFixed(1)],
@@ -174,6 +176,6 @@ document.getElementById("page").append(make("h1", {}, document.title),
   make("div", { class: "bundles" }, ...bundles.map(summary)),
   ...bundles.flatMap((bundle) => [make("h2", {}, `Network: ${bundle.name}`), picture(bundle, choose)]),
   make("h2", {}, "Layers"), make("p", { class: "soft" }, "Those that lose most come first; choose one to see it in detail below, a column to sort by it. " +
-    "Cosine: between a layer's float and quantized outputs, 1 is equal. % of its bound: how far the least margin of what its kernel's exactness hangs on is used."), ...legend, table(choose), details);
+    "Cosine: between a layer's float and quantized outputs, 1 is equal. % of its bound: the largest sum that its kernel can ever meet, of what fits; below 100 it is exact."), ...legend, table(choose), details);
 const worst = document.querySelector("tr[data-name]");
 if (worst) choose(worst.dataset.name, false);

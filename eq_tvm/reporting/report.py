@@ -17,6 +17,7 @@ from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import write_whole
+from eq_tvm.reporting.measured import DATA
 from eq_tvm.reporting.picture import WEIGHTS, layer_of, picture
 from eq_tvm.reporting.summary import summary
 
@@ -35,9 +36,9 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
         One bundle, or two.
     output : path of the file
     measured : sequence of dict, optional
-        For each bundle, what else is known of it: `bench` (what `eq_tvm.bench.bench` gives), `layers` (`bench_layers`),
-        `evaluated` (`eq_tvm.evaluate.evaluate`), `float32` (`engine` and `median_ms` of the float network), each where
-        it was measured.
+        For each bundle, what else is known of it: `bench` (what `eq_tvm.bench.bench` gives, and the `machine`),
+        `layers` (`bench_layers`), `evaluated` (`eq_tvm.evaluate.evaluate`, and `data`), `float32` (`engine` and
+        `median_ms` of the float network), each where it was measured. `measured` gives it.
 
     Raises
     ------
@@ -47,14 +48,14 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     if not 1 <= len(paths) <= 2:
         raise UserError(f"a report shows one bundle, or two side by side, not {len(paths)}")
     known = [*measured, *[{}] * (len(paths) - len(measured))]
-    shown = [describe(path, **each) for path, each in zip(paths, known, strict=True)]
+    shown = [describe(path, each) for path, each in zip(paths, known, strict=True)]
     title = " and ".join(each["name"] for each in shown)
     data = json.dumps({"bundles": shown}, allow_nan=False).replace("<", "\\u003c")  # which would end the script
     page = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
         script="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("details.js", "report.js")),
-        data=data,
+        data=data.join(DATA),
     )
     with system_errors(f"write {output}"):
         write_whole(output, lambda file: file.write(page.encode()))
@@ -66,24 +67,23 @@ def page_of(path: str | Path) -> Path:
     return path.with_name(f"{path.name.removesuffix('.eqtvm')}.html")
 
 
-def describe(
-    path: str | Path,
-    bench: Mapping[str, Any] | None = None,
-    layers: Sequence[Mapping[str, Any]] = (),
-    evaluated: Mapping[str, Any] | None = None,
-    float32: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A bundle as the page's script reads it: `name`, `summary` (rows of two texts), `layers`, `boxes` and more."""
+def describe(path: str | Path, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A bundle as the page's script reads it: `name`, `summary` (rows of two texts), `layers`, `boxes` and more.
+
+    `measured` is as for `write_report`, and stays in the page.
+    """
+    measured = measured or {}
     bundle = bundles.read(path)
     model = None if bundle.not_exported else onnx.load_from_string(bundles.read_network(path))
     return {
         "name": Path(path).name,
-        "summary": summary(bundle, model, bench, evaluated, float32),
-        "layers": _layers(bundle, model, layers),
+        "summary": summary(bundle, model, measured),
+        "layers": _layers(bundle, model, measured.get("layers", ())),
         "boxes": [] if model is None else [vars(box) for box in picture(model)],
         "why": bundle.not_exported,
         "optimize": bundle.optimize,
         "kernels": bool(bundle.kernels),
+        "measured": dict(measured),
     }
 
 

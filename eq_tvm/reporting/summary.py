@@ -25,13 +25,7 @@ _EVALUATED = {
 }
 
 
-def summary(
-    bundle: Bundle,
-    model: onnx.ModelProto | None,
-    bench: Mapping[str, Any] | None,
-    evaluated: Mapping[str, Any] | None,
-    float32: Mapping[str, Any] | None,
-) -> Rows:
+def summary(bundle: Bundle, model: onnx.ModelProto | None, measured: Mapping[str, Any]) -> Rows:
     """Rows of two texts.
 
     Parameters
@@ -39,8 +33,8 @@ def summary(
     bundle : Bundle
     model : onnx.ModelProto, optional
         The quantized network.
-    bench, evaluated, float32
-        What was measured: see `write_report`.
+    measured : mapping
+        See `write_report`.
     """
     target = bundle.target
     return [
@@ -49,8 +43,8 @@ def summary(
         ("scheme", bundle.scheme),
         ("size", _size(bundle, model)),
         *_calibration(bundle.calibration),
-        *_time(bench, float32),
-        *_accuracy(evaluated),
+        *_time(measured.get("bench"), measured.get("float32")),
+        *_accuracy(measured.get("evaluated") or {}),
     ]
 
 
@@ -100,7 +94,7 @@ def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) ->
     if bench is None:
         return []
     count = f"{bench['threads']} thread{'s' * (bench['threads'] != 1)}"
-    rows = [("time", f"{bench['median_ms']:.3f} ms on {count}")]
+    rows = [("time", ", ".join([f"{bench['median_ms']:.3f} ms on {count}", *filter(None, [bench.get("machine")])]))]
     if float32 is not None:
         factor = float32["median_ms"] / bench["median_ms"]
         rows.append(
@@ -109,6 +103,11 @@ def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) ->
     return rows
 
 
-def _accuracy(evaluated: Mapping[str, Any] | None) -> Rows:
-    known = {key: evaluated[key] for key in _EVALUATED if evaluated and evaluated.get(key) is not None}
-    return [(_EVALUATED[key], f"{value:.6f}" if key == "cosine" else f"{value:.2%}") for key, value in known.items()]
+def _accuracy(evaluated: Mapping[str, Any]) -> Rows:
+    rows = [("evaluated on", f"{evaluated['n']} images of {evaluated['data']}")] if "data" in evaluated else []
+    for key, name in _EVALUATED.items():
+        if (value := evaluated.get(key)) is not None:
+            of_float = evaluated.get(f"float_{key}")
+            text = f"{value:.6f}" if key == "cosine" else f"{value:.2%}"
+            rows.append((name, text + (f" (float32: {of_float:.2%})" if of_float is not None else "")))
+    return rows

@@ -27,7 +27,8 @@ def labelled(tmp_path):
 def test_bundle_against_its_reference(tiny, tiny_onnx, labelled):
     done = []
     result = evaluate(tiny.path, labelled, reference=tiny_onnx, progress=lambda *args: done.append(args))
-    assert list(result) == ["top1", "top5", "agreement", "cosine", "n"]
+    assert list(result) == ["top1", "top5", "agreement", "cosine", "n", "float_top1"]
+    assert result["float_top1"] == result["top1"]
     assert result["top1"] == pytest.approx(8 / 9) and result["n"] == 9
     assert result["agreement"] == 1.0 and result["cosine"] == pytest.approx(1.0)
     assert done[-1] == (1.0, "9 of 9 images")

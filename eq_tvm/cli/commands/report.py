@@ -44,7 +44,7 @@ def report(
     with show_progress() as progress:
         found = []
         for i, path in enumerate(bundle):
-            found.append(measured(path, bench, data, reference))
+            found.append(measured(path, bench, data, reference, output))
             progress((i + 1) / len(bundle), path.name)
     write_report(bundle, output, found)
     print(json.dumps({"written": str(output)}) if as_json else f"written: {output}")

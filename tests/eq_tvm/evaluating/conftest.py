@@ -63,7 +63,20 @@ def segmented(tmp_path):
     }
 
 
-@pytest.fixture(params=["classified", "detected", "segmented"])
+@pytest.fixture
+def annotated(segmented, tmp_path):
+    """The same, with what is really in the images."""
+    for folder in ("seen", "labels"):
+        (tmp_path / folder).mkdir()
+    generator = np.random.default_rng(4)
+    for number, image in enumerate(np.load(segmented["data"])["images"]):
+        Image.fromarray(image).save(tmp_path / "seen" / f"{number}.png")
+        classes = generator.integers(0, 4, (8, 8), dtype=np.uint8)
+        Image.fromarray(classes).save(tmp_path / "labels" / f"{number}.png")
+    return segmented | {"data": tmp_path / "seen", "annotations": tmp_path / "labels"}
+
+
+@pytest.fixture(params=["classified", "detected", "segmented", "annotated"])
 def question(request):
     """Keywords of `evaluate`, and what it returns in one process."""
     asked = request.getfixturevalue(request.param)

@@ -34,6 +34,12 @@ def test_the_same_numbers(question):
     assert done[-1] == (1.0, f"{expected['n']} of {expected['n']} images") and sorted(done) == done
 
 
+def test_the_reference_is_judged_as_well(annotated):
+    both = evaluate(**annotated)
+    alone = evaluate(**annotated | {"model": annotated["reference"], "reference": None})
+    assert both["float_miou"] == alone["miou"] != both["miou"]
+
+
 def test_a_process_that_dies_in_the_middle(classified, monkeypatch):
     started = []
     popen = subprocess.Popen

@@ -40,9 +40,18 @@ def data_of(page):
 
 
 def test_what_is_told(compiled):
-    told = describe(compiled[0], bench={"median_ms": 1.5, "threads": 2}, evaluated={"top1": 0.5, "cosine": None})
+    told = describe(
+        compiled[0],
+        {
+            "bench": {"median_ms": 1.5, "threads": 2},
+            "evaluated": {"top1": 0.5, "float_top1": 0.75, "cosine": None, "n": 4, "data": "x.csv"},
+        },
+    )
     assert told["name"] == "int7.eqtvm" and dict(told["summary"])["time"] == "1.500 ms on 2 threads"
-    assert dict(told["summary"])["top-1"] == "50.00%" and "cosine of outputs" not in dict(told["summary"])
+    assert dict(told["summary"])["evaluated on"] == "4 images of x.csv"
+    assert dict(told["summary"])["top-1"] == "50.00% (float32: 75.00%)" and "cosine of outputs" not in dict(
+        told["summary"]
+    )
     assert [layer["name"] for layer in told["layers"]] == ["n0", "n2"]
     for layer, count in zip(told["layers"], (8 * 27, 40), strict=True):
         assert sum(layer["weights"]["counts"]) == count and layer["weights"]["low"] >= -63 and layer["kernel"]
@@ -73,7 +82,7 @@ def test_what_steps_changed(compiled):
 
 
 def test_the_summary_compares_with_float32(compiled):
-    told = describe(compiled[0], bench={"median_ms": 2, "threads": 1}, float32={"engine": "E", "median_ms": 5})
+    told = describe(compiled[0], {"bench": {"median_ms": 2, "threads": 1}, "float32": {"engine": "E", "median_ms": 5}})
     rows = dict(told["summary"])
     assert rows["time"] == "2.000 ms on 1 thread" and rows["time of float32"] == "5.000 ms in E: 2.50 times as long"
     assert "lowest: n" in rows["cosine of layers"] and "the weights alone are 0.00 MB" in rows["size"]
@@ -128,6 +137,27 @@ def test_command(compiled, tmp_path, monkeypatch, capsys):
     assert "--reference goes with --data" in capsys.readouterr().err
 
 
+def test_what_was_measured_stays(compiled, tmp_path, monkeypatch, capsys):
+    """A report of the same library says what the one in its place did; one of another library does not."""
+    monkeypatch.chdir(tmp_path)
+    images = ["--data", str(compiled[0].parent / "x.npz"), "--reference", str(compiled[0].parent / "a<b.onnx")]
+    assert main(["report", str(compiled[0]), "--bench", *images]) == 0
+    first = (tmp_path / "int7.html").read_text()
+    rows = dict(data_of(first)["bundles"][0]["summary"])
+    assert rows["evaluated on"] == "10 images of x.npz" and {"time", "time of float32", "cosine of outputs"} <= set(
+        rows
+    )
+    assert main(["report", str(compiled[0])]) == 0 and (tmp_path / "int7.html").read_text() == first
+    assert main(["report", *map(str, compiled), "--output", "int7.html"]) == 0
+    both = [dict(each["summary"]) for each in data_of((tmp_path / "int7.html").read_text())["bundles"]]
+    assert both[0] == rows and "time" not in both[1]
+    assert main(["report", str(compiled[1]), "--output", "int7.html", *images[:2]]) == 0
+    rows = dict(data_of((tmp_path / "int7.html").read_text())["bundles"][0]["summary"])
+    assert "evaluated on" in rows and "time" not in rows
+    (tmp_path / "int7.html").write_text("<html>another page</html>")
+    assert main(["report", str(compiled[0]), "--output", "int7.html"]) == 0
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 def test_in_a_browser(compiled, tmp_path, width):
     """What the script makes, without a word of the console."""
@@ -148,7 +178,7 @@ def test_names_are_text(compiled, tmp_path, monkeypatch, name):
     told["layers"][0]["name"] = told["layers"][0]["kept"] = told["boxes"][1]["name"] = told["name"] = name
     told["summary"].append((name, name))
     told["layers"][0]["left_out"] = {name: name}
-    monkeypatch.setattr(report, "describe", lambda path: told)
+    monkeypatch.setattr(report, "describe", lambda path, known: told)
     write_report(compiled[:1], tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
     assert data_of(text)["bundles"][0]["name"] == name and text.count("</script>") == 2
