@@ -18,6 +18,7 @@ from eq_tvm.boards.tuner import check as check_tuning
 from eq_tvm.boards.tuner import tuner_for, why_not_here
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.building.kinds import ARTIFACTS
+from eq_tvm.building.recorded import quantize, take_scales
 from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.building.versions import versions
@@ -27,7 +28,6 @@ from eq_tvm.methods import OWN
 from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, one_sample
-from eq_tvm.quantizing.recorded import quantize, take_scales
 from eq_tvm.running.runtime import Model, load_library
 from eq_tvm.running.sample import remember
 from eq_tvm.targets import TargetSpec, check_llvm, get_target

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Bundle, TensorInfo
+from eq_tvm.building.sha256 import sha256
 from eq_tvm.deploying import board, on_board
 from eq_tvm.deploying.pack import REQUIREMENTS, Packed, collect
 from eq_tvm.deploying.ssh import Machine, machine
@@ -208,7 +209,7 @@ def _expected(bundle: Bundle, image: str | Path | None) -> tuple[list[np.ndarray
     from eq_tvm.running.here import model_here
 
     arrays = random_inputs(bundle.inputs) if image is None else _of_image(bundle, Path(image))
-    if image is None and bundle.sample is not None and sample.sha256(*arrays) == bundle.sample["inputs"]:
+    if image is None and bundle.sample is not None and sha256(*arrays) == bundle.sample["inputs"]:
         return arrays, bundle.sample
     here = model_here(bundle)
     if here is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo, results_by_name
 from eq_tvm.building.closeness import TOLERANCE
+from eq_tvm.building.sha256 import sha256
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.random_inputs import random_inputs
 
@@ -56,15 +56,6 @@ def compare(remembered: Mapping[str, Any], model: Runs, arrays: list[np.ndarray]
         if ours["sha256"] != theirs["sha256"] and not _is_close(ours["values"], theirs["values"]):
             raise UserError(f"output {name!r} is {ours['values'][:3]}..., where it was {theirs['values'][:3]}...")
     return equal
-
-
-def sha256(*arrays: np.ndarray) -> str:
-    """Of arrays with their dtypes and shapes."""
-    content = hashlib.sha256()
-    for array in arrays:
-        content.update(f"{array.dtype} {array.shape}".encode())
-        content.update(np.ascontiguousarray(array).tobytes())
-    return content.hexdigest()
 
 
 def _is_close(ours: list[float], theirs: list[float]) -> bool:

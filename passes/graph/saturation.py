@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import tvm
 
-_ATTRIBUTE = "saturation"
+from .notes import note, with_note
+
+_NOTE = "saturation"
 
 Ends = tuple[float, float]  # infinite where there is none
 
@@ -13,26 +15,14 @@ Ends = tuple[float, float]  # infinite where there is none
 def with_saturation(mod: tvm.IRModule, ends: Mapping[str, Ends]) -> tvm.IRModule:
     """The module with a note of the least and the greatest number that nodes, by their names, are to be quantized for.
 
-    The note changes nothing that the module computes: what calibration sees beyond counts as being there.
+    What calibration sees beyond counts as being there.
     """
-    noted = tvm.IRModule(mod.functions, attrs=mod.attrs)
-    noted["main"] = mod["main"].with_attr(_ATTRIBUTE, {name: list(map(str, each)) for name, each in ends.items()})
-    return noted
-
-
-def without_saturation(mod: tvm.IRModule) -> tvm.IRModule:
-    """The module without that note."""
-    if not saturation(mod):
-        return mod
-    bare = tvm.IRModule(mod.functions, attrs=mod.attrs)
-    bare["main"] = mod["main"].without_attr(_ATTRIBUTE)
-    return bare
+    return with_note(mod, _NOTE, dict(ends))
 
 
 def saturation(mod: tvm.IRModule) -> dict[str, Ends]:
     """What `with_saturation` noted."""
-    noted = (mod["main"].attrs or {}).get(_ATTRIBUTE) or {}
-    return {str(name): (float(str(low)), float(str(high))) for name, (low, high) in noted.items()}
+    return {name: (low, high) for name, (low, high) in note(mod, _NOTE).items()}
 
 
 def saturated(value: np.ndarray, ends: Ends | None) -> np.ndarray:

@@ -6,7 +6,7 @@ import tvm
 from ..graph.network import Network, Node
 from ..graph.rebuild import replace_constants
 from ..graph.relax_pass import relax_pass
-from ..graph.step_notes import with_notes
+from ..graph.step_notes import with_step
 from ..quantized.layer_matrices import by_channel, grouped_weight
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
@@ -41,7 +41,7 @@ class CenterChannels(Preparation):
             return mod  # the calibration that follows names the layer
         shifts = _shifts(net, middles)
         centered = replace_constants(mod, net, _shifted_biases(net, shifts))
-        return with_notes(centered, "center_channels", _largest(net, shifts, ends))
+        return with_step(centered, "center_channels", _largest(net, shifts, ends))
 
 
 def _free(net: Network) -> set[int]:

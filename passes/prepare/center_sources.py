@@ -13,7 +13,7 @@ from ..graph.rebuild import rebuild
 from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import emit_named
 from ..graph.saturation import with_saturation
-from ..graph.step_notes import with_notes
+from ..graph.step_notes import with_step
 from ..quantized.parallel import map_threads, single_threaded_blas
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
@@ -147,7 +147,7 @@ def _shifted(mod: tvm.IRModule, net: Network, found: dict[int, _Fit]) -> tvm.IRM
         return emit_named(builder, relax.op.add(var, relax.const(np.float32(fit.center))), f"{name}_whole")
 
     layers = {net.nodes[net.nodes[i].inputs[0]].name: fit.errors for i, fit in found.items()}
-    shifted = with_notes(rebuild(mod, net, bind), "center_sources", layers)
+    shifted = with_step(rebuild(mod, net, bind), "center_sources", layers)
     return with_saturation(shifted, {net.nodes[i].name: (f.low, f.high) for i, f in found.items()})
 
 

@@ -6,7 +6,7 @@ import tvm
 from ..graph.network import PASS_THROUGH, Network, read_network
 from ..graph.rebuild import replace_constants
 from ..graph.relax_pass import relax_pass
-from ..graph.step_notes import with_notes
+from ..graph.step_notes import with_step
 from ..quantized.layer_matrices import read_channels
 from ..quantized.parallel import single_threaded_blas
 from ..quantized.problem import Problem
@@ -102,7 +102,7 @@ class EqualizeChannels(Preparation):
                 self.record.append({"layer": name, "exponent": exponent, "margin": margin, "noise": left})
             factors *= _unseen_factors(net, together, factors, coupled)
         mod = replace_constants(mod, net, _scaled(net, coupled, factors))
-        mod = with_notes(mod, "equalize", layer_errors(problem, activations, powers, factors))
+        mod = with_step(mod, "equalize", layer_errors(problem, activations, powers, factors))
         mod = with_scaled_bounds(mod, read_network(mod), {i: factors[coupled.classes[i]] for i in bounds})
         return without_idle_scalings(mod, read_network(mod))
 

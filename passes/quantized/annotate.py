@@ -8,10 +8,9 @@ import tvm
 from tvm import relax
 
 from ..graph.network import Network, Node
+from ..graph.notes import without_notes
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
-from ..graph.saturation import without_saturation
-from ..graph.step_notes import without_notes
 from .quantization_points import QuantizationPoints
 from .quantizers import Range, accumulator_scale, quantize_bias, quantize_weight
 
@@ -85,7 +84,7 @@ def annotate(
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
         return quantized_as(builder, i, var) if i in producers else var
 
-    return without_notes(without_saturation(rebuild(mod, net, bind, points.float_readers)))
+    return without_notes(rebuild(mod, net, bind, points.float_readers))
 
 
 def is_implied(node: Node, scale: np.float32, range_: Range) -> bool:

@@ -10,6 +10,7 @@ from onnx_models import random, write_model
 from tiny import write_tiny
 
 from eq_tvm.building.canonical import import_canonical
+from eq_tvm.building.recorded import quantize
 from eq_tvm.cli import main
 from eq_tvm.cli.report import compile_report
 from eq_tvm.example import MODEL
@@ -17,7 +18,6 @@ from eq_tvm.methods import METHODS
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.passes import LayerRecord
 from eq_tvm.quantizing.quantization import Quantization
-from eq_tvm.quantizing.recorded import quantize
 
 MAY_BE_NONE = {"cosine_before", "cosine_after"}
 

@@ -89,7 +89,7 @@ def test_from_onnx_to_results(cli, folder):
     code, out, err = cli("evaluate", "net-native.eqtvm", "--data", "images.npz", "--reference", "net.onnx", "--json")
     assert code == 0, err
     result = json.loads(out)
-        assert list(result) == ["top1", "top5", "agreement", "cosine", "n", "float_top1"] and result["n"] == 8
+    assert list(result) == ["top1", "top5", "agreement", "cosine", "n", "float_top1"] and result["n"] == 8
     assert 0.99 < result["cosine"] <= 1 and result["agreement"] > 0.5
 
     code, out, err = cli("bench", "net-native.eqtvm", "--seconds", 0.01, "--threads", 1, "--json")

@@ -8,11 +8,11 @@ import pytest
 
 from eq_tvm import passes, pipeline
 from eq_tvm.building.canonical import import_canonical
+from eq_tvm.building.recorded import quantize
 from eq_tvm.example import MODEL
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.quantizing.best_method import calibrate
 from eq_tvm.quantizing.quantization import Quantization
-from eq_tvm.quantizing.recorded import quantize
 
 IMAGES = {"x": np.zeros((2, 1), np.float32)}
 

@@ -5,7 +5,8 @@ from onnx_models import random, write_model
 
 from eq_tvm import pipeline
 from eq_tvm.building.canonical import import_canonical
-from eq_tvm.passes.graph.step_notes import step_notes, with_notes, without_notes
+from eq_tvm.passes.graph.notes import without_notes
+from eq_tvm.passes.graph.step_notes import step_notes, with_step
 
 
 def module(tmp_path):
@@ -19,7 +20,7 @@ def module(tmp_path):
 
 def test_notes_are_kept_apart(tmp_path):
     mod = module(tmp_path)
-    noted = with_notes(with_notes(mod, "one", {"a": (1.00004, 0.5)}), "two", {"a": (2, 1), "b": (3, 4)})
+    noted = with_step(with_step(mod, "one", {"a": (1.00004, 0.5)}), "two", {"a": (2, 1), "b": (3, 4)})
     assert step_notes(noted) == {"a": {"one": (1.0, 0.5), "two": (2, 1)}, "b": {"two": (3, 4)}}
     assert step_notes(mod) == step_notes(without_notes(noted)) == {}
 

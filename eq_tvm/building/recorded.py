@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
+from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
-from eq_tvm.running.sample import sha256
 
 if TYPE_CHECKING:
     import tvm
