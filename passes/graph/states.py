@@ -1,11 +1,12 @@
 """In which state a module is, as far as passes must know: see docs/passes.md."""
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from .rewrite import operator_name
 
 SCHEDULED = "tirx.is_scheduled"  # attribute of functions that have a schedule
+LOWERED = "is_lowered"  # attribute of `main` where it calls kernels
 
 
 def check_main(mod: tvm.IRModule) -> None:
@@ -16,7 +17,7 @@ def check_main(mod: tvm.IRModule) -> None:
 
 def check_canonical(mod: tvm.IRModule) -> None:
     """ValueError where a module has been annotated or lowered already."""
-    if any(isinstance(func, tirx.PrimFunc) and _is_integer_kernel(func) for func in mod.functions.values()):
+    if LOWERED in (mod["main"].attrs or {}):
         raise ValueError("a canonical module is needed, but this one calls kernels: LowerToInteger comes last")
     dequantized: set[relax.Var] = set()
     for block in mod["main"].body.blocks:
@@ -29,11 +30,6 @@ def check_canonical(mod: tvm.IRModule) -> None:
                     f"a canonical module is needed, but {binding.var.name} has scales already: TakeScales takes over "
                     "what is there"
                 )
-
-
-def _is_integer_kernel(func: tirx.PrimFunc) -> bool:
-    """Whether it has a schedule and packed weights; the importer has scheduled functions, too."""
-    return SCHEDULED in (func.attrs or {}) and any(str(each.dtype) in ("int8", "int16") for each in func.params)
 
 
 _LAYERS = ("relax.nn.conv2d", "relax.matmul")

@@ -10,6 +10,7 @@ from eq_tvm.schedules.processor.machine import Machine
 
 from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import operator_name
+from ..graph.states import LOWERED
 from ..islands.fuse_epilogues import fuse_epilogues
 from .join_in_place import JOINS, join_in_place
 from .kernel_record import KernelRecord
@@ -61,7 +62,7 @@ class LowerToInteger:
         main = mod["main"]
         others = {var: func for var, func in mod.functions_items() if var.name_hint != "main"}
         builder = relax.BlockBuilder(tvm.IRModule(others))
-        with builder.function("main", main.params, attrs=dict(main.attrs or {})):
+        with builder.function("main", main.params, attrs=dict(main.attrs or {}) | {LOWERED: True}):
             with builder.dataflow():
                 lowering = Lowering(builder, Kernels(builder, self.machine, self.choose), main.params)
                 for block in main.body.blocks:
