@@ -77,6 +77,7 @@ class Farm(Generic[Work, Result]):
         self._ended: list[tuple[Job[Work], Result | None]] = []
         self._owner: dict[str, str] = {}  # of groups
         self._doing: dict[str, Job[Work]] = {}
+        self._serving: set[str] = set()  # boards that do jobs, or wait for some
         self._failures: Counter[str] = Counter()
         self._unfit: set[str] = set()
         self._changed = threading.Condition()
@@ -153,6 +154,7 @@ class Farm(Generic[Work, Result]):
             self._check(board)
             with self._changed:
                 self.lost.pop(board.name, None)
+                self._serving.add(board.name)
             while job := self._next_job(board.name):
                 try:
                     self._end(board.name, job, self._do(board, job.work))
@@ -181,14 +183,19 @@ class Farm(Generic[Work, Result]):
             return None
 
     def _suitable(self, board: str) -> Job[Work] | None:
-        """Of a group of its own, else of one that nobody has, else of one of the others."""
-        alone = self._active <= 1
+        """Of a group of its own, else of one that nobody has, else of one of the others.
+
+        What it could not end is for other boards, unless none of those that are there could either.
+        """
+
+        def is_for_it(job: Job[Work]) -> bool:
+            return board not in job.failed_on or self._serving <= set(job.failed_on)
 
         def rank(job: Job[Work]) -> int:
             owner = self._owner.get(job.group)
             return 0 if owner == board else 1 if owner is None else 2
 
-        return min((job for job in self._waiting if alone or board not in job.failed_on), key=rank, default=None)
+        return min(filter(is_for_it, self._waiting), key=rank, default=None)
 
     def _end(self, board: str, job: Job[Work], result: Result | None) -> None:
         with self._changed:
@@ -200,6 +207,7 @@ class Farm(Generic[Work, Result]):
     def _give_back(self, board: str, job: Job[Work], why: str) -> None:
         with self._changed:
             self._doing.pop(board, None)
+            self._serving.discard(board)  # until there is a new session
             job.failed_on.append(board)
             self._failures[board] += 1
             self.lost[board] = why
@@ -216,6 +224,7 @@ class Farm(Generic[Work, Result]):
     def _leave_out(self, board: str, why: str) -> None:
         with self._changed:
             self._unfit.add(board)
+            self._serving.discard(board)
             self.lost[board] = why
 
     def _hold(self) -> None:

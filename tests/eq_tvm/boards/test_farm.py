@@ -187,6 +187,20 @@ def test_no_jobs():
     assert run(Fleet("a"), [], None, 1)[0] == []
 
 
+def test_a_job_that_each_board_has_failed():
+    """One of them tries again: no other is there that could."""
+    tried = []
+
+    def do(board, work):
+        tried.append(board.name)
+        if len(tried) < 3:
+            raise UserError("fails")
+        return work
+
+    results, _ = run(Fleet("a", "b"), jobs(("x", 1)), do, 2)
+    assert [result for _, result in results] == [("x", 0)] and set(tried[:2]) == {"a", "b"}
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 4), st.lists(st.integers(1, 4), max_size=4), st.sets(st.integers(0, 30), max_size=6), st.booleans()
