@@ -62,6 +62,13 @@ def armv7() -> None:
     _available(emulation_32.check)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that are meant to take long may."""
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 def _machine(cpu: str) -> emulation.Machine:
     return _available(lambda: emulation.machine(cpu))
 
