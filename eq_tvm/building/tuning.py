@@ -98,7 +98,7 @@ def tried(candidates: Sequence[Candidate]) -> list[Candidate]:
     candidates = sorted(candidates, key=lambda candidate: candidate.cycles)
     first = {candidate.algorithm: candidate for candidate in reversed(candidates)}
     rest = [candidate for candidate in candidates if candidate not in first.values()]
-    return [*first.values(), *rest[: TRIED - len(first)]]
+    return [*first.values(), *rest][: max(TRIED, len(first))]
 
 
 def microseconds(seconds: float) -> float:
