@@ -80,7 +80,9 @@ def run(
             else:
                 print(text)
     if output is not None:
-        joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
+        joined = results[0]
+        if len(results) > 1:
+            joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in joined}
         with system_errors(f"write {output}"):
             write_whole(output, lambda file: write_arrays(file, joined))
     if as_json:
