@@ -31,10 +31,11 @@ class Scores:
         UserError
             A label is none of the classes.
         """
-        self.count += images
         decisions = _decisions(outputs[0], images)
         if labels is not None and decisions.size == images:
             _check_labels(labels, outputs[0].size // images)
+        self.count += images
+        if labels is not None and decisions.size == images:
             self._correct += (decisions == labels).astype(float).tolist()
             self._among_five += _among_highest(outputs[0], labels, images)
         if expected:

@@ -7,6 +7,7 @@
 """
 
 import argparse
+import sys
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from eq_tvm import example, passes
+from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
 
@@ -76,4 +78,7 @@ def _digits() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -10,6 +10,7 @@ compiled, and shown its own images. One thread grabs frames while another comput
 """
 
 import argparse
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,4 +111,7 @@ def _digits(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except eq_tvm.UserError as error:
+        sys.exit(f"error: {error}")

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
@@ -40,12 +42,19 @@ def quantize(
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
+        _warn_of_few(arrays, how.calibration)
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
     with pass_errors():
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
+            if (cosine := compared.get(how.method, 1.0)) < _POOR:
+                warnings.warn(
+                    f"an output of {how.model.name}, or a part of one, has a cosine of only {cosine:.2f} with float32: "
+                    "try --scheme int8 or w8a12, or --max-drop; python -m eq_tvm analyze says which layers lose",
+                    stacklevel=2,
+                )
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
             reason = f"else an output's cosine is below {how.min_cosine}"
             kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
@@ -97,4 +106,13 @@ def take_scales(
     }
 
 
+def _warn_of_few(arrays: list[np.ndarray], source: str | Path) -> None:
+    """Where there is but one input of the network, perhaps again and again."""
+    if all((array == array[:1]).all() for array in arrays):
+        count = len(arrays[0])
+        said = "is one image" if count == 1 else f"has {count} images that are all the same"
+        warnings.warn(f"{source} {said}: scales need about 50 typical ones", stacklevel=3)
+
+
+_POOR = 0.9
 _NOTHING = "it has no convolution, dense layer or product of matrices, and nothing else gains by 8 bits"

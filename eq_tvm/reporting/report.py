@@ -17,7 +17,7 @@ from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import write_whole
-from eq_tvm.reporting.measured import DATA
+from eq_tvm.reporting.measured import DATA, measured_before
 from eq_tvm.reporting.picture import WEIGHTS, layer_of, picture
 from eq_tvm.reporting.summary import summary
 
@@ -29,6 +29,8 @@ _BARS = 128  # of a histogram at most
 
 def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write the report of a bundle, or of two side by side, as one HTML file.
+
+    What the file that it replaces says was measured of other bundles stays in it, for a later report of these.
 
     Parameters
     ----------
@@ -50,7 +52,10 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     known = [*measured, *[{}] * (len(paths) - len(measured))]
     shown = [describe(path, each) for path, each in zip(paths, known, strict=True)]
     title = " and ".join(each["name"] for each in shown)
-    data = json.dumps({"bundles": shown}, allow_nan=False).replace("<", "\\u003c")  # which would end the script
+    libraries = [each.get("library") for each in known]
+    before = [each for each in measured_before(output) if each["library"] not in libraries]
+    data = json.dumps({"bundles": shown, "before": before}, allow_nan=False)
+    data = data.replace("<", "\\u003c")  # which would end the script
     page = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         style=(HERE / "report.css").read_text(encoding="utf-8"),

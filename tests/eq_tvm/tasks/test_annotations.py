@@ -45,7 +45,10 @@ def test_boxes(tmp_path):
         ({"images": []}, "it lacks 'categories'"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "the category 2, which is"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 1]}]}, "are not COCO's json"),
-        (GOOD | {"annotations": [{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]}, "of the image 9, which is not among"),
+        (
+            GOOD | {"annotations": [{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]},
+            "of the image 9, which is not among",
+        ),
     ],
 )
 def test_other_files(tmp_path, content, message):
