@@ -136,7 +136,8 @@ def test_what_is_no_bundle_is_not_replaced(board, small_bundle, refused):
     (board.home / "net-native.eqtvm" / "cat.jpg").touch()
     refused(deploy(board, small_bundle), "a directory with cat.jpg, which is not of a bundle", "another --directory")
     assert "net-native.eqtvm/cat.jpg" in tree(board)
-    shutil.rmtree(board.home / "net-native.eqtvm")
+    shutil.rmtree(board.home)
+    board.home.mkdir()
     (board.home / "net-native.eqtvm").touch()
     refused(deploy(board, small_bundle), "net-native.eqtvm is a file there: remove it, or choose another --directory")
     assert list(tree(board)) == ["net-native.eqtvm"]  # nothing was installed before
