@@ -91,7 +91,7 @@ class Scores:
             agreement is not None and f"agreement {agreement:.2%}",
             cosine is not None and f"cosine {cosine:.6f}",
         ]
-        return f"{count} images: {', '.join(word for word in words if word) or 'no scores'}"
+        return f"{count} image{'s' * (count != 1)}: {', '.join(word for word in words if word) or 'no scores'}"
 
 
 def _among_highest(output: np.ndarray, labels: np.ndarray | int, images: int, count: int = 5) -> list[float]:

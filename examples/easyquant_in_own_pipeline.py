@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--model", default=example.MODEL, help="ONNX file with one input (default: digits)")
     parser.add_argument("--images", help=".npy of its inputs (default: the images of digits)")
     given = parser.parse_args()
-    images = np.load(given.images) if given.images else _digits()
+    if given.model != example.MODEL and not given.images:
+        parser.error("images of what the network takes? --images FILE.npy")
+    images = np.load(given.images).astype(np.float32) if given.images else _digits()
 
     model = onnx.load(given.model)
     name = model.graph.input[0].name

@@ -62,7 +62,10 @@ def frames(source: str) -> Iterator[np.ndarray]:
         with Image.open(path) as animation:
             yield from (np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation))
     elif path.exists() or source.isdigit():
-        import cv2
+        try:
+            import cv2
+        except ImportError:
+            raise SystemExit("error: cameras and videos need OpenCV: pip install opencv-python-headless") from None
 
         capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
         if not capture.isOpened():

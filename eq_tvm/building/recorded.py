@@ -49,6 +49,13 @@ def quantize(
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
+            widened = how.widened(layers)
+            if 2 * len(widened) > len(layers):
+                warnings.warn(
+                    f"{len(widened)} of {len(layers)} layers read activations of 12 bits, which takes about twice the "
+                    f"time: else an output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
+                    stacklevel=2,
+                )
             if (cosine := compared.get(how.method, 1.0)) < _POOR:
                 warnings.warn(
                     f"an output of {how.model.name}, or a part of one, has a cosine of only {cosine:.2f} with float32: "
@@ -57,7 +64,7 @@ def quantize(
                 )
             kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
             reason = f"else an output's cosine is below {how.min_cosine}"
-            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
+            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in widened]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report

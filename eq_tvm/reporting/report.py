@@ -80,11 +80,13 @@ def describe(path: str | Path, measured: Mapping[str, Any] | None = None) -> dic
     measured = measured or {}
     bundle = bundles.read(path)
     model = None if bundle.not_exported else onnx.load_from_string(bundles.read_network(path))
+    layers = _layers(bundle, model, measured.get("layers", ()))
+    names = [layer["name"] for layer in layers]
     return {
         "name": Path(path).name,
         "summary": summary(bundle, model, measured),
-        "layers": _layers(bundle, model, measured.get("layers", ())),
-        "boxes": [] if model is None else [vars(box) for box in picture(model)],
+        "layers": layers,
+        "boxes": [] if model is None else [vars(box) for box in picture(model, names)],
         "why": bundle.not_exported,
         "optimize": bundle.optimize,
         "kernels": bool(bundle.kernels),
@@ -96,9 +98,12 @@ def _layers(bundle: Bundle, model: onnx.ModelProto | None, timed: Sequence[Mappi
     """Those with kernels, each with what is known of it by any of the sources."""
     rows: dict[str, dict[str, Any]] = {}
     for kernel in bundle.kernels:
-        rows[kernel["layer"]] = {"name": kernel["layer"]} | {
-            key: kernel[key] for key in ("kernel", "macs", "cycles", "weight_bytes")
-        }
+        product = {} if kernel["weight_bytes"] else {"op": "matmul"}  # of two activations
+        rows[kernel["layer"]] = (
+            {"name": kernel["layer"]}
+            | product
+            | {key: kernel[key] for key in ("kernel", "macs", "cycles", "weight_bytes")}
+        )
         rows[kernel["layer"]] |= {key: kernel[key] for key in ("considered", "left_out") if key in kernel}
     record = bundle.calibration or {}
     for layer in record.get("layers", ()):

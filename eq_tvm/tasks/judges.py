@@ -22,6 +22,7 @@ from eq_tvm.tasks.mean_iou import IGNORED, MeanIoU
 from eq_tvm.tasks.recognize import SEGMENT, recognize, task_of
 
 JUDGED = 0.001  # the score above which boxes are judged: precision at high recall counts, too
+_FOUND = 1000  # boxes of an image at most
 TRUE = 0.25  # and above which the float network's count as there
 
 
@@ -95,7 +96,7 @@ class _BoxJudge:
     def add(
         self, name: str, placement: Placement, outputs: list[np.ndarray], expected: list[np.ndarray] | None
     ) -> None:
-        found = best(self._decode(outputs, self._size), JUDGED).in_image(placement)
+        found = best(self._decode(outputs, self._size), JUDGED, most=_FOUND).in_image(placement)
         if self._annotations is None:
             assert expected is not None
             true = best(self._decode(expected, self._size), TRUE).in_image(placement)
