@@ -73,9 +73,16 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
+def two_boards(tmp_path_factory):
     with Fleet(tmp_path_factory.mktemp("fleet"), 2) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def fleet(two_boards):
+    """Free, whatever the test before has left."""
+    two_boards.tracker.wait_for_board(2, free=True)
+    return two_boards
 
 
 def is_whole(entries):
