@@ -64,7 +64,7 @@ def measured_before(page: str | Path) -> list[dict[str, Any]]:
         text = Path(page).read_text(encoding="utf-8")
         told = json.loads(text.partition(DATA[0])[2].partition(DATA[1])[0])
         found = [*(each["measured"] for each in told["bundles"]), *told["before"]]
-        return [each for each in found if each["library"]]
+        return [each for each in found if each.get("library")]  # others were not measured
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []  # another page, or one of an older eq_tvm
 
