@@ -52,8 +52,8 @@ def quantize(
             widened = how.widened(layers)
             if 2 * len(widened) > len(layers):
                 warnings.warn(
-                    f"{len(widened)} of {len(layers)} layers read activations of 12 bits, which takes about twice the "
-                    f"time: else an output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
+                    f"{len(widened)} of {len(layers)} layers read activations of 12 bits, which takes longer: "
+                    f"else an output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
                     stacklevel=2,
                 )
             if (cosine := compared.get(how.method, 1.0)) < _POOR:

@@ -30,11 +30,13 @@ function picture(bundle, choose) {
   for (const box of bundle.boxes) {
     const [x, y] = at(box);
     for (const i of box.inputs) {
-      const [fromX, fromY] = at(bundle.boxes[i]);
+      const from = bundle.boxes[i], rows = box.row - from.row;
+      const [fromX, fromY] = at(from);
       const middle = (fromY + HEIGHT + y) / 2;
       // Around the boxes between, where there are some in the way
-      const rows = box.row - bundle.boxes[i].row, column = (row) => bundle.boxes[i].column + (box.column - bundle.boxes[i].column) * (row - bundle.boxes[i].row) / rows;
-      const inTheWay = (other) => other.row > bundle.boxes[i].row && other.row < box.row && Math.abs(other.column - column(other.row)) * ACROSS < 0.6 * WIDTH;
+      const straight = (row) => fromX + (x - fromX) * (row - from.row) / rows;
+      const inTheWay = (other) => other.row > from.row && other.row < box.row
+        && Math.abs(at(other)[0] - straight(other.row)) < 0.6 * WIDTH;
       const aside = rows > 1 && bundle.boxes.some(inTheWay) ? WIDTH : 0;
       const [above, below] = aside ? [fromY + HEIGHT + DOWN / 2, y - DOWN / 2] : [middle, middle];
       lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX + aside} ${above} ${x + aside} ${below} ${x} ${y}` }));

@@ -65,7 +65,7 @@ class Fleet:
             server.signal(signal.SIGKILL)
             server.process.wait()
 
-    def tune(self, module, file, seconds=60.0, progress=lambda done, message: None):
+    def tune(self, module, file, seconds=20.0, progress=lambda done, message: None):
         chosen = Tuner(None, "", file, measure=False)
         connect = partial(self.boards.connect, seconds)
         tune.tune(module, get_target("native"), "speed", chosen, connect, self.boards.count(), progress)
