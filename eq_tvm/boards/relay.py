@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from itertools import pairwise
 
 BLOCK = 1 << 18
 PACE = 1e6  # bytes per second: a slow board needs that long to take in what it was sent
@@ -27,6 +28,7 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # TVM kills what it started when the program ends, which would reset the connection: see `_leave`
     connection, reason, seconds, source, sink = sys.argv[1:]
+    _close_all_but({0, 1, 2, *map(int, (connection, reason, source, sink))})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that uses the board
     board = socket.socket(fileno=int(connection))
     board.settimeout(float(seconds))
@@ -40,6 +42,12 @@ def main() -> None:
         _leave(board)
     with suppress(BrokenPipeError):  # of a session that has been closed: nobody asks any more
         os.write(int(reason), why.encode())
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Pipes of sessions that start beside this one come along with TVM's fork: nobody would see that they end."""
+    for before, after in pairwise([*sorted(kept), os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(before + 1, after)
 
 
 def _leave(board: socket.socket) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -218,6 +220,24 @@ def test_a_board_that_sends_without_end(monkeypatch, tmp_path):
 
     with Listener(answer) as endless, pytest.raises(UserError, match="sends without end"):
         eq_tvm.connect(endless.address, seconds=5)
+
+
+def test_the_relay_holds_no_other_sessions_pipes():
+    """What it inherits, as TVM forks; else who reads from one does not see that its own relay has ended."""
+    board, ours = socket.socketpair()
+    (reads, pipe), (why, reason), (source, calls), (answers, sink) = (os.pipe() for _ in range(4))
+    handed = (board.fileno(), reason, source, sink)
+    numbers = [str(each) for each in handed]
+    command = [sys.executable, "-I", "-S", session.RELAY, *numbers[:2], "5", *numbers[2:]]
+    subprocess.run(command, pass_fds=(*handed, pipe), check=True, timeout=60)
+    os.close(pipe)
+    os.write(calls, b"x")
+    assert ours.recv(1) == b"x"  # it has begun
+    assert select.select([reads], [], [], 0)[0] and os.read(reads, 1) == b""
+    ours.close()
+    for each in (why, reads, calls, answers, *handed[1:]):
+        os.close(each)
+    board.close()
 
 
 def test_a_board_that_falls_silent():
