@@ -36,7 +36,7 @@ def quantize(
     from eq_tvm.quantizing.best_method import calibrate
     from eq_tvm.quantizing.max_drop import keep_worst
 
-    how = how.affordable(module, progress)
+    how = how.affordable(module, progress).with_ends(module)
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
@@ -46,7 +46,7 @@ def quantize(
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
-            kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
+            kept = [{"layer": layer, "kind": kind, "reason": how.reason(layer)} for layer, kind in how.kept.items()]
             reason = f"else an output's cosine is below {how.min_cosine}"
             kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
         else:

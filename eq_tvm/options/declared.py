@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eq_tvm.preprocess import Preprocess
 
 MIN_COSINES = {"int8": 0.995}  # others: 0
-SCHEMES = ("int6", "int7", "int8", "w8a12", "float32")
+SCHEMES = ("int4", "w4a8", "int5", "int6", "int7", "int8", "w8a12", "float32")
 DEFAULT_SCHEME = "int7"
 
 
@@ -124,9 +124,9 @@ class QuantizeOptions:
         unset="50; random: 4",
     )
     keep: Mapping[str, str] | None = option(
-        "Keep a layer, as analyze names it, at a wider type than the scheme's.",
+        "Give a layer, as analyze names it, another type than the scheme's.",
         given_as=list,
-        metavar="LAYER=int8|w8a12|float",
+        metavar="LAYER=int8|w8a12|...|float",
         parse=_kept_layers,
     )
     input_shapes: Mapping[str, tuple[int, ...]] | None = option(

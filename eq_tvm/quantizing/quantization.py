@@ -49,11 +49,13 @@ class Quantization:
         To find scales with.
     as_affordable : bool
         Whether fewer will do, if they are large, as nobody asked for a number.
-    kept : mapping from layers to {"int8", "w8a12", "float"}
+    kept : mapping from layers to a scheme, or "float"
     min_cosine : float
         0 where nobody compiles, or something else decides what is widened.
     is_open : bool
         Whether nobody asked for a method, so that another one may be taken.
+    ends : tuple of str
+        Of `kept`, first and last layers that nobody asked to keep: see `with_ends`.
     """
 
     model: Path
@@ -67,6 +69,7 @@ class Quantization:
     min_cosine: float = 0.0
     as_affordable: bool = False
     is_open: bool = False
+    ends: tuple[str, ...] = ()
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -117,6 +120,24 @@ class Quantization:
             return self
         progress(0.0, f"calibrating with {enough} images, as they are large: --images takes more")
         return replace(self, images=enough)
+
+    def with_ends(self, module: tvm.IRModule) -> Quantization:
+        """With the first and the last layers kept at INT8 where others have fewer than 6 bits, unless they are named.
+
+        What the first loses no later layer can make up for, and the last one's output is the network's.
+        """
+        from eq_tvm.passes.graph.network import read_network
+        from eq_tvm.passes.quantized.kept_layers import end_layers
+        from eq_tvm.passes.quantized.quantizers import COARSE
+
+        if self.scheme not in COARSE:
+            return self
+        ends = tuple(name for name in end_layers(read_network(module)) if name not in self.kept)
+        return replace(self, kept=dict(self.kept) | dict.fromkeys(ends, "int8"), ends=ends)
+
+    def reason(self, layer: str) -> str:
+        """Why a layer is kept."""
+        return "the first or the last layer" if layer in self.ends else "asked for"
 
     @property
     def is_random(self) -> bool:
