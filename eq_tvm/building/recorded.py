@@ -11,29 +11,35 @@ from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
+from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
 
 if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.passes import Progress
+    from eq_tvm.targets import TargetSpec
 
 
 def quantize(
     module: tvm.IRModule,
     inputs: tuple[TensorInfo, ...],
     how: Quantization,
+    spec: TargetSpec,
+    optimize: str,
     max_drop: float | None,
     dump: str | Path | None,
     progress: Progress,
-) -> tuple[tvm.IRModule, dict[str, Any] | None]:
+) -> tuple[tvm.IRModule, dict[str, Any] | None, str]:
     """The annotated module and the bundle's record of it, or the module itself and None if nothing can be quantized."""
     from eq_tvm import pipeline
+    from eq_tvm.passes import part_of
     from eq_tvm.passes.graph.network import read_network
     from eq_tvm.passes.graph.spectra import layers_of_spectra
     from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.passes.quantized.quantizers import WIDE
     from eq_tvm.quantizing.best_method import calibrate
+    from eq_tvm.quantizing.by_cost import by_cost
     from eq_tvm.quantizing.max_drop import keep_worst
 
     how = how.affordable(module, progress).with_ends(module)
@@ -42,7 +48,11 @@ def quantize(
         held_out.samples.warn_of_raw_pixels()
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
+    by_type = None
     with pass_errors():
+        if how.scheme == AUTO:
+            decided = by_cost(module, images, held_out, how, spec, optimize, part_of(progress, 0.0, _DECIDED))
+            how, by_type, progress = decided.how, decided.record, part_of(progress, _DECIDED, 1.0)
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
@@ -59,20 +69,28 @@ def quantize(
     floats = [{"layer": name, "op": operator} for name, operator in float_layers(net)]
     if not layers and not kept and not floats:
         warnings.warn(f"{how.model.name} computes in float32: {_NOTHING}", stacklevel=2)
-        return module, None
-    return annotated, {
-        "calibrated": not how.is_random,
-        "method": how.method,
-        "activation_range": how.activation_range,
-        "images": images_in(arrays, held_out),
-        "images_sha256": sha256(*arrays),
-        "source": Path(how.calibration).name,
-        "layers": [asdict(layer) for layer in layers],
-        "kept": kept,
-        "float": floats,
-        "loss": loss,
-        "compared": compared,
-    }
+        return module, None, "float32"
+    return (
+        annotated,
+        {
+            "calibrated": not how.is_random,
+            "method": how.method,
+            "activation_range": how.activation_range,
+            "images": images_in(arrays, held_out),
+            "images_sha256": sha256(*arrays),
+            "source": Path(how.calibration).name,
+            "layers": [asdict(layer) for layer in layers],
+            "kept": kept,
+            "float": floats,
+            "loss": loss,
+            "compared": compared,
+            "types": by_type,
+        },
+        how.scheme,
+    )
+
+
+_DECIDED = 0.5  # of the time that all takes
 
 
 def take_scales(
@@ -94,6 +112,7 @@ def take_scales(
         "float": [{"layer": name, "op": operator} for name, operator in given.left],
         "loss": None,
         "compared": {},
+        "types": None,
     }
 
 

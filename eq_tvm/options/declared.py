@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from eq_tvm.preprocess import Preprocess
 
 MIN_COSINES = {"int8": 0.995}  # others: 0
-SCHEMES = ("int4", "w4a8", "int5", "int6", "int7", "int8", "w8a12", "float32")
+AUTO = "auto"  # of each layer what costs no time on the target
+SCHEMES = (AUTO, "int4", "w4a8", "int5", "int6", "int7", "int8", "w8a12", "float32")
 DEFAULT_SCHEME = "int7"
 
 

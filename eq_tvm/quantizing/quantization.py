@@ -50,12 +50,14 @@ class Quantization:
     as_affordable : bool
         Whether fewer will do, if they are large, as nobody asked for a number.
     kept : mapping from layers to a scheme, or "float"
-    min_cosine : float
-        0 where nobody compiles, or something else decides what is widened.
+    min_cosine : float, optional
+        0 where nobody compiles, or something else decides what is widened. None: that of the scheme, once it is known.
     is_open : bool
         Whether nobody asked for a method, so that another one may be taken.
     ends : tuple of str
         Of `kept`, first and last layers that nobody asked to keep: see `with_ends`.
+    by_cost : tuple of str
+        Of `kept`, those of the more exact type where the scheme is `auto`.
     """
 
     model: Path
@@ -66,10 +68,11 @@ class Quantization:
     activation_range: str
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
-    min_cosine: float = 0.0
+    min_cosine: float | None = 0.0
     as_affordable: bool = False
     is_open: bool = False
     ends: tuple[str, ...] = ()
+    by_cost: tuple[str, ...] = ()
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -137,6 +140,8 @@ class Quantization:
 
     def reason(self, layer: str) -> str:
         """Why a layer is kept."""
+        if layer in self.by_cost:
+            return "it costs next to no time"
         return "the first or the last layer" if layer in self.ends else "asked for"
 
     @property

@@ -100,7 +100,7 @@ class Kernels:
             raise ValueError(f"layer {item.name}: {error}") from error
         if kernel.record is not None:
             self.record.append({**kernel.record, "function": self._added(kernel.function).name_hint})
-            cycles = kernel.record["cycles"]
+            cycles: float = kernel.record["cycles"]
         else:
             cycles = self._cycles(kernel.function)
         self.layer_cycles[item.name] = self.layer_cycles.get(item.name, 0.0) + cycles

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
+from tvm.ir.transform import Sequential
 
 from eq_tvm.schedules.processor.machine import Machine
 
@@ -65,9 +66,9 @@ def costs(
     layers: dict[str, dict[str, float]] = {}
     others = 0.0
     for scheme in schemes:
-        annotated = MinMaxCalibrate(few, scheme=scheme, activation_range=activation_range, kept=kept)(mod)
+        calibration = MinMaxCalibrate(few, scheme=scheme, activation_range=activation_range, kept=kept)
         lowering = LowerToInteger(machine, choose, optimize)
-        lowering(annotated)
+        Sequential([calibration, lowering])(mod)
         for name, cycles in lowering.cycles.items():
             layers.setdefault(name, {})[scheme] = cycles
         others = max(others, lowering.other_cycles)

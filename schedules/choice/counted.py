@@ -1,4 +1,4 @@
-"""What a scheduled function costs, by its code: for kernels that are not chosen among several, see `cost` for others."""
+"""What a scheduled function costs, by its code: for kernels of which there is one. For others see `cost`."""
 
 from dataclasses import dataclass
 from typing import Any
