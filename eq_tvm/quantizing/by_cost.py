@@ -12,6 +12,7 @@ from eq_tvm import passes, pipeline
 from eq_tvm.options.declared import MIN_COSINES
 from eq_tvm.passes.mixed import knapsack
 from eq_tvm.passes.mixed.costs import Costs, costs
+from eq_tvm.passes.mixed.sensitivity import mean_square_error, output_errors
 from eq_tvm.passes.mixed.units import units
 from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
 
@@ -57,8 +58,9 @@ def by_cost(
     """Decide types, where they are to be decided by cost.
 
     If the whole network takes at most 1 % longer at INT8 than at INT7, it is INT8. Otherwise each unit of layers has a
-    price, the cycles that INT8 costs more, and a value, the error at the network's outputs that it saves; errors add
-    up, nearly. The best that 1 % buys is a knapsack (`passes.mixed.knapsack`).
+    price, the cycles that INT8 costs more, and a value: its share in what INT8 everywhere saves of the error at the
+    network's outputs, by the errors that the layers cause alone at INT7. The best that 1 % buys is a knapsack
+    (`passes.mixed.knapsack`).
 
     Parameters
     ----------
@@ -89,13 +91,16 @@ def by_cost(
     if totals[WIDE] <= SLACK * totals[NARROW]:
         return ByCost(_decided(how, WIDE), {"cycles": totals | {"chosen": totals[WIDE]}})
     open_units = [unit for unit in units(module, how.activation_range) if not set(unit) & set(how.kept)]
-    errors = {
-        scheme: _errors(module, images, held_out, _decided(how, scheme), passes.part_of(progress, start, start + 0.5))
+    weighed = {
+        scheme: _weighed(module, images, held_out, _decided(how, scheme), passes.part_of(progress, start, start + 0.5))
         for scheme, start in ((NARROW, 0.0), (WIDE, 0.5))
     }
+    least = weighed[WIDE].error
+    saved = [sum(weighed[NARROW].layers.get(layer, 0.0) for layer in unit) for unit in open_units]
+    saved = [max(0.0, weighed[NARROW].error - least) * each / max(sum(saved), 1e-30) for each in saved]
     choices = [
-        [(_cycles(found, unit, scheme), sum(errors[scheme].get(layer, 0.0) for layer in unit)) for scheme in errors]
-        for unit in open_units
+        [(_cycles(found, unit, NARROW), lost), (_cycles(found, unit, WIDE), 0.0)]
+        for unit, lost in zip(open_units, saved, strict=True)
     ]
     fixed = found.others + _cycles(found, set(found.layers).difference(*open_units), NARROW)
     front = knapsack.front(choices)
@@ -106,8 +111,8 @@ def by_cost(
         replace(_decided(how, NARROW), kept=dict(how.kept) | dict.fromkeys(wide, WIDE), by_cost=tuple(wide)),
         {
             "cycles": totals | {"chosen": fixed + taken.cycles},
-            "error": taken.error,
-            "front": [[fixed + each.cycles, each.error] for each in shown],
+            "error": least + taken.error,
+            "front": [[fixed + each.cycles, least + each.error] for each in shown],
         },
     )
 
@@ -121,25 +126,29 @@ def _cycles(found: Costs, layers: Any, scheme: str) -> float:
     return sum(found.layers[layer][scheme] for layer in layers if layer in found.layers)
 
 
-def _errors(
+@dataclass(frozen=True)
+class _Weighed:
+    """The error of the network's outputs, in parts of their mean square, and those by each layer alone."""
+
+    error: float
+    layers: dict[str, float]
+
+
+def _weighed(
     module: tvm.IRModule,
     images: dict[str, np.ndarray],
     held_out: HeldOut | None,
     how: Quantization,
     progress: passes.Progress,
-) -> dict[str, float]:
-    """Of each layer the error that it alone causes at the network's outputs."""
+) -> _Weighed:
     options = {"method": how.method, **how.options}
-    calibrating, analyzing = passes.part_of(progress, 0.0, 0.7), passes.part_of(progress, 0.7, 1.0)
+    calibrating, weighing = passes.part_of(progress, 0.0, 0.7), passes.part_of(progress, 0.7, 1.0)
     prepared = pipeline.prepare(module, images, progress=calibrating, **options)
     annotated, _ = pipeline.quantize(prepared, images, kept=how.kept, progress=calibrating, **options)
-    analysis = passes.analyze_layers(
-        prepared,
-        annotated,
-        images_to_analyze(held_out, images, _IMAGES),
-        **how.options,
-        kept=how.kept,
-        imported=module,
-        progress=analyzing,
-    )
-    return {row["layer"]: row["output_error"] for row in analysis["layers"]}
+    samples = images_to_analyze(held_out, images, _IMAGES)
+    pairs = passes.compare_outputs(prepared, annotated, [samples], kept=how.kept, imported=module, **how.options)
+    errors = [mean_square_error(expected, result) for each in pairs for expected, result in each]
+    layers = {}
+    if how.scheme == NARROW:
+        layers = output_errors(prepared, annotated, samples, kept=how.kept, progress=weighing, **how.options)
+    return _Weighed(float(np.mean(errors)), layers)
