@@ -59,7 +59,7 @@ def by_cost(
 
     If the whole network takes at most 1 % longer at INT8 than at INT7, it is INT8. Otherwise each unit of layers has a
     price, the cycles that INT8 costs more, and a value: its share in what INT8 everywhere saves of the error at the
-    network's outputs, by the errors that the layers cause alone at INT7. The best that 1 % buys is a knapsack
+    network's outputs, by the errors that the layers cause alone at both. The best that 1 % buys is a knapsack
     (`passes.mixed.knapsack`).
 
     Parameters
@@ -96,7 +96,10 @@ def by_cost(
         for scheme, start in ((NARROW, 0.0), (WIDE, 0.5))
     }
     least = weighed[WIDE].error
-    saved = [sum(weighed[NARROW].layers.get(layer, 0.0) for layer in unit) for unit in open_units]
+    alone = {
+        layer: max(0.0, error - weighed[WIDE].layers.get(layer, 0.0)) for layer, error in weighed[NARROW].layers.items()
+    }
+    saved = [sum(alone.get(layer, 0.0) for layer in unit) for unit in open_units]
     saved = [max(0.0, weighed[NARROW].error - least) * each / max(sum(saved), 1e-30) for each in saved]
     choices = [
         [(_cycles(found, unit, NARROW), lost), (_cycles(found, unit, WIDE), 0.0)]
@@ -148,7 +151,5 @@ def _weighed(
     samples = images_to_analyze(held_out, images, _IMAGES)
     pairs = passes.compare_outputs(prepared, annotated, [samples], kept=how.kept, imported=module, **how.options)
     errors = [mean_square_error(expected, result) for each in pairs for expected, result in each]
-    layers = {}
-    if how.scheme == NARROW:
-        layers = output_errors(prepared, annotated, samples, kept=how.kept, progress=weighing, **how.options)
+    layers = output_errors(prepared, annotated, samples, kept=how.kept, progress=weighing, **how.options)
     return _Weighed(float(np.mean(errors)), layers)
