@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -90,8 +91,8 @@ def _on_threads(threads: int | None, seconds: float, work: Callable[[], Any]) ->
 
 
 def _check_positive(threads: int | None, seconds: float) -> None:
-    if (threads is not None and threads < 1) or not seconds > 0:
-        raise UserError(f"--threads and --seconds must be positive, not {threads} and {seconds}")
+    if (threads is not None and threads < 1) or not 0 < seconds < math.inf:
+        raise UserError(f"--threads and --seconds must be positive numbers, not {threads} and {seconds}")
 
 
 def _measure(model: Model, seconds: float) -> list[float]:

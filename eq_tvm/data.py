@@ -143,6 +143,8 @@ def of_arrays(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
     images = arrays["images"]
     if not images.ndim or images.dtype.kind not in "biuf":
         raise UserError(f"{path}: `images` must be uint8 NHWC or the network's inputs, not {images.dtype}")
+    if "labels" not in arrays and (others := [name for name in arrays if name in ("label", *_NEARLY_LABEL)]):
+        raise UserError(f"{path}: the array with labels must be called `labels`, not `{others[0]}`")
     labels = checked_labels(arrays["labels"], len(images), path) if "labels" in arrays else None
     return Dataset(images, Numbered("image", path, len(images)), labels)
 
@@ -195,7 +197,9 @@ def _read_csv(path: Path) -> Dataset:
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"can't read {path}: {reason(e)}") from e
     if "file" not in columns:
-        raise UserError(f"{path} lacks the column `file`; it has: {', '.join(columns) or 'nothing'}")
+        other = next((name for name in columns for mark in ";\t|" if mark in name), "")
+        said = "; columns are separated by commas" if other else ""
+        raise UserError(f"{path} lacks the column `file`; it has: {', '.join(columns) or 'nothing'}{said}")
     if "label" not in columns and (others := [name for name in columns if name in _NEARLY_LABEL]):
         raise UserError(f"{path}: the column with labels must be called `label`, not `{others[0]}`")
     if twice := [name for name in ("file", "label") if columns.count(name) > 1]:

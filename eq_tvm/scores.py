@@ -31,10 +31,11 @@ class Scores:
         UserError
             A label is none of the classes.
         """
-        self.count += images
         decisions = _decisions(outputs[0], images)
         if labels is not None and decisions.size == images:
             _check_labels(labels, outputs[0].size // images)
+        self.count += images
+        if labels is not None and decisions.size == images:
             self._correct += (decisions == labels).astype(float).tolist()
             self._among_five += _among_highest(outputs[0], labels, images)
         if expected:
@@ -90,7 +91,7 @@ class Scores:
             agreement is not None and f"agreement {agreement:.2%}",
             cosine is not None and f"cosine {cosine:.6f}",
         ]
-        return f"{count} images: {', '.join(word for word in words if word) or 'no scores'}"
+        return f"{count} image{'s' * (count != 1)}: {', '.join(word for word in words if word) or 'no scores'}"
 
 
 def _among_highest(output: np.ndarray, labels: np.ndarray | int, images: int, count: int = 5) -> list[float]:

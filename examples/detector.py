@@ -9,6 +9,7 @@ detector-native.eqtvm.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ def main() -> None:
     parser.add_argument("--labels", help="coco, or a file of names")
     parser.add_argument("--above", type=float, default=0.5, help="the least score (default: %(default)s)")
     given = parser.parse_args()
+    if given.image is not None and given.model is None:
+        parser.error("which detector? --model FILE.onnx")
     if given.model is None:
         given = argparse.Namespace(**vars(given) | _spots())
 
@@ -85,4 +88,7 @@ def _spots() -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except eq_tvm.UserError as error:
+        sys.exit(f"error: {error}")

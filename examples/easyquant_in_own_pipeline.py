@@ -7,6 +7,7 @@
 """
 
 import argparse
+import sys
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from eq_tvm import example, passes
+from eq_tvm.errors import UserError
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.targets import get_target
 
@@ -40,7 +42,9 @@ def main() -> None:
     parser.add_argument("--model", default=example.MODEL, help="ONNX file with one input (default: digits)")
     parser.add_argument("--images", help=".npy of its inputs (default: the images of digits)")
     given = parser.parse_args()
-    images = np.load(given.images) if given.images else _digits()
+    if given.model != example.MODEL and not given.images:
+        parser.error("images of what the network takes? --images FILE.npy")
+    images = np.load(given.images).astype(np.float32) if given.images else _digits()
 
     model = onnx.load(given.model)
     name = model.graph.input[0].name
@@ -76,4 +80,7 @@ def _digits() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

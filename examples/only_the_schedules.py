@@ -7,10 +7,12 @@ On another target than this machine the kernels are listed, and not run.
 """
 
 import argparse
+import sys
 
 import numpy as np
 import tvm
 
+from eq_tvm.errors import UserError
 from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
@@ -60,4 +62,7 @@ def _expected(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, multiplier: n
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

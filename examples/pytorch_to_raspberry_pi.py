@@ -10,6 +10,7 @@ bundle there for good. Put your own module in the place of `network()`.
 """
 
 import argparse
+import sys
 
 import numpy as np
 import torch
@@ -62,4 +63,7 @@ def _scores(model: Model, inputs: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except eq_tvm.UserError as error:
+        sys.exit(f"error: {error}")

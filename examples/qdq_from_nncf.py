@@ -9,6 +9,7 @@
 """
 
 import argparse
+import sys
 
 import numpy as np
 import onnx
@@ -76,4 +77,7 @@ def _digits() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except eq_tvm.UserError as error:
+        sys.exit(f"error: {error}")

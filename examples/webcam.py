@@ -10,6 +10,7 @@ compiled, and shown its own images. One thread grabs frames while another comput
 """
 
 import argparse
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -61,7 +62,10 @@ def frames(source: str) -> Iterator[np.ndarray]:
         with Image.open(path) as animation:
             yield from (np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation))
     elif path.exists() or source.isdigit():
-        import cv2
+        try:
+            import cv2
+        except ImportError:
+            raise SystemExit("error: cameras and videos need OpenCV: pip install opencv-python-headless") from None
 
         capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
         if not capture.isOpened():
@@ -110,4 +114,7 @@ def _digits(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except eq_tvm.UserError as error:
+        sys.exit(f"error: {error}")

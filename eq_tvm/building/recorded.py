@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
@@ -46,6 +48,7 @@ def quantize(
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
+        _warn_of_few(arrays, how.calibration)
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
     by_type = None
@@ -56,9 +59,11 @@ def quantize(
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
+            widened = how.widened(layers)
+            _warn_of_loss(how, len(widened), len(layers), compared)
             kept = [{"layer": layer, "kind": kind, "reason": how.reason(layer)} for layer, kind in how.kept.items()]
             reason = f"else an output's cosine is below {how.min_cosine}"
-            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in how.widened(layers)]
+            kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in widened]
         else:
             found = keep_worst(module, images, held_out, how, max_drop, progress)
             annotated, layers, kept, loss = found.annotated, found.layers, found.kept, found.report
@@ -116,4 +121,29 @@ def take_scales(
     }
 
 
+def _warn_of_few(arrays: list[np.ndarray], source: str | Path) -> None:
+    """Where there is but one input of the network, perhaps again and again."""
+    if all((array == array[:1]).all() for array in arrays):
+        count = len(arrays[0])
+        said = "is one image" if count == 1 else f"has {count} images that are all the same"
+        warnings.warn(f"{source} {said}: scales need about 50 typical ones", stacklevel=3)
+
+
+def _warn_of_loss(how: Quantization, widened: int, layers: int, compared: dict[str, float]) -> None:
+    """Where most layers had to be widened, or an output is far from float32 all the same."""
+    if 2 * widened > layers:
+        warnings.warn(
+            f"{widened} of {layers} layers read activations of 12 bits, which takes about twice the time: else an "
+            f"output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
+            stacklevel=3,
+        )
+    if (cosine := compared.get(how.method, 1.0)) < _POOR:
+        warnings.warn(
+            f"an output of {how.model.name}, or a part of one, has a cosine of only {cosine:.2f} with float32: "
+            "try --scheme int8 or w8a12, or --max-drop; python -m eq_tvm analyze says which layers lose",
+            stacklevel=3,
+        )
+
+
+_POOR = 0.9
 _NOTHING = "it has no convolution, dense layer or product of matrices, and nothing else gains by 8 bits"

@@ -65,7 +65,8 @@ def _islands(islands: Mapping[str, int], share: float | None) -> str:
     most = sorted(islands, key=lambda name: -islands[name])[:WORST_LAYERS]
     named = [f"{name[:_NAME]} {islands[name]}" for name in most] + ["..."] * (len(islands) > len(most))
     cost = f", {share:.0%} of a run's time here" if share is not None else ""
-    return f"{sum(islands.values())} float functions between integer layers{cost}: {', '.join(named)}"
+    count = sum(islands.values())
+    return f"{count} float function{'s' * (count != 1)} between integer layers{cost}: {', '.join(named)}"
 
 
 _NAME = 40  # characters of a function's name: one that fuses many has a long one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -67,8 +68,8 @@ def compare(
     UserError
         What `evaluate` raises, an engine that there is not, or nothing that it could run.
     """
-    if not seconds > 0:
-        raise UserError(f"--seconds must be positive, not {seconds}")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--seconds must be a positive number, not {seconds}")
     if unknown := [engine for engine in against if engine not in PEERS]:
         raise UserError(f"--against: no such engine: {unknown[0]}; there are: {', '.join(PEERS)}")
     if isinstance(preprocess, str | Path):

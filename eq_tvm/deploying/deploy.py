@@ -128,6 +128,9 @@ class _Site:
         files = {**self.packed.files, _INPUTS: content.getvalue()}
         self.there.run(
             f"""{self.enter}
+            if [ -e {self.name} ] && [ ! -d {self.name} ]; then
+                echo "error: "{self.name}" is a file there: remove it, or choose another --directory" >&2; exit 1
+            fi
             find . -maxdepth 1 -name '{_NEW}*' -mmin +{_OLD} -exec rm -rf {{}} +
             mkdir {self.new} && tar -xzf - -C {self.new} || {{ rm -rf {self.new}; exit 1; }}""",
             doing="copying",

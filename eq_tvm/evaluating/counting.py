@@ -97,7 +97,10 @@ class Counted:
             ours, theirs = prepared.names
             raise UserError(f"{theirs} is not the float network of {ours}: its outputs have other shapes")
         first = not self.scores.count
-        self.scores.add(list(outputs.values()), samples.labels(index), expected, samples.images_each)
+        try:
+            self.scores.add(list(outputs.values()), samples.labels(index), expected, samples.images_each)
+        except UserError as e:
+            raise UserError(f"{samples.source}, {samples.name(index)}: {e}") from e
         if expected:
             self._of_reference.add(expected, samples.labels(index), None, samples.images_each)
         if first:  # float networks do not say before what their outputs are

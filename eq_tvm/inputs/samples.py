@@ -112,13 +112,22 @@ class Samples:
         return {form.info.name: form.joined(_items(form, dataset, index)) for form, dataset in self.parts}
 
     def warn_of_raw_pixels(self) -> None:
-        """Warn where a network of floats gets pixels as they are only because nothing says how to preprocess them."""
+        """Warn where a network of floats gets pixels as they are.
+
+        Only because nothing says how to preprocess them, or because they came as floats.
+        """
         raw = [form for form, dataset in self.parts if _raw_pixels(form, dataset)]
         if raw:
             order = "" if all(form.is_grey for form in raw) else ", in the order RGB"
             warnings.warn(
                 f"{self.source} goes into the network as pixels from 0 to 255{order}: say how it was trained by "
                 "--preprocess FILE (if just so, with mean 0 and std 1)",
+                stacklevel=2,
+            )
+        if any(_beyond_preprocessed(form, dataset) for form, dataset in self.parts):
+            warnings.warn(
+                f"{self.source} has floats far beyond what preprocessing makes of pixels, and they go into the network "
+                "as they are: pass pixels as uint8 to have them preprocessed",
                 stacklevel=2,
             )
 
@@ -164,6 +173,19 @@ def _raw_pixels(form: InputForm, dataset: Dataset) -> bool:
     floats = number_kind(form.info.dtype) == "f"
     images = not isinstance(dataset.images, np.ndarray) or dataset.images.dtype == np.uint8
     return form.preprocess is None and form.layout is not None and floats and images
+
+
+def _beyond_preprocessed(form: InputForm, dataset: Dataset) -> bool:
+    """Whether floats, which nothing preprocesses, are probably pixels."""
+    steps, images = form.preprocess, dataset.images
+    if steps is None or form.layout is None or not isinstance(images, np.ndarray) or images.dtype.kind != "f":
+        return False
+    mean, std = np.asarray(steps.mean, float), np.asarray(steps.std, float)
+    low, high = (-mean / std).min(), ((255 - mean) / std).max()
+    return bool(np.abs(images[:_LOOKED_AT]).max(initial=0) > 2 * max(-low, high))
+
+
+_LOOKED_AT = 8  # images
 
 
 def _items(form: InputForm, dataset: Dataset, index: int) -> list[np.ndarray]:

@@ -45,7 +45,9 @@ def measured(
     from eq_tvm.evaluate import evaluate
 
     bundle = bundles.read(path)
-    found = _said(page, _sha256(bundle.library)) | {"library": _sha256(bundle.library)}
+    library = _sha256(bundle.library)
+    before = [each for each in measured_before(page) if each["library"] == library] if page is not None else []
+    found = {"library": library} | (before[0] if before else {})
     if bench:
         machine = f"{host.model_name()}, {datetime.date.today()}"
         found |= {"bench": bench_whole(path) | {"machine": machine}, "layers": bench_layers(path), "float32": None}
@@ -56,14 +58,15 @@ def measured(
     return found
 
 
-def _said(page: str | Path | None, library: str) -> dict[str, Any]:
-    """What a report says was measured of this library."""
+def measured_before(page: str | Path) -> list[dict[str, Any]]:
+    """What a report, if there is one, says was measured: of the bundles that it shows, and of others before these."""
     try:
-        text = Path(page).read_text(encoding="utf-8") if page is not None else ""
-        shown = json.loads(text.partition(DATA[0])[2].partition(DATA[1])[0])["bundles"]
-        return next((each["measured"] for each in shown if each["measured"]["library"] == library), {})
+        text = Path(page).read_text(encoding="utf-8")
+        told = json.loads(text.partition(DATA[0])[2].partition(DATA[1])[0])
+        found = [*(each["measured"] for each in told["bundles"]), *told["before"]]
+        return [each for each in found if each["library"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}  # another page, or one of an older eq_tvm
+        return []  # another page, or one of an older eq_tvm
 
 
 def _sha256(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx
@@ -14,22 +15,28 @@ _MOVING = {"Concat", "DepthToSpace", "Flatten", "Gather", "MaxPool", "Pad", "Res
            "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}  # fmt: skip
 
 
+# These compute in integers where there is a kernel for it, which the bundle's records say, and those never do
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_FLOAT = {"Einsum", "GRU", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LSTM", "NonMaxSuppression",
+          "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum", "RNN", "Softmax", "TopK"}  # fmt: skip
+
+
 @dataclass
 class Box:
-    """An operator or an input.
+    """An operator, an input or an output.
 
     Attributes
     ----------
     name : str
         The node's; of a layer as in the bundle's records.
     op : str
-        ONNX's operator; ``input`` for an input.
+        ONNX's operator; ``input`` for an input, ``output`` for an output.
     row, column : int
         Rows grow along the data; columns are of parallel branches, the middle of the picture is 0.
     inputs : list of int
         The boxes that it reads.
     is_float : bool
-        Whether it reads no quantized activation.
+        Whether it computes in floats: it reads no quantized activation, or has no kernel for integers.
     """
 
     name: str
@@ -40,8 +47,10 @@ class Box:
     column: float = 0.0
 
 
-def picture(model: onnx.ModelProto) -> list[Box]:
+def picture(model: onnx.ModelProto, layers: Collection[str]) -> list[Box]:
     """The boxes of a quantized network, as `eq_tvm.exporting.qdq.to_onnx` writes it, in topological order.
+
+    `layers` are the names of convolutions and products that compute in integers.
 
     A row is one below the lowest that it reads (longest-path layering); in a row, boxes stand in the order of the mean
     column of what they read (the barycenter heuristic of Sugiyama, Tagawa and Toda, 1981).
@@ -59,11 +68,14 @@ def picture(model: onnx.ModelProto) -> list[Box]:
             if node.op_type != "Identity":
                 quantized |= set(node.output)
             continue
-        is_float = not any(name in quantized for name in read)
+        name = layer_of(node) or node.name
+        is_float = not any(each in quantized for each in read) or node.op_type in _FLOAT
+        is_float = is_float or (node.op_type in _LAYERS and name not in layers)
         if node.op_type in _MOVING and not is_float:
             quantized |= set(node.output)
-        boxes.append(Box(layer_of(node) or node.name, node.op_type, [made_by[name] for name in read], is_float))
+        boxes.append(Box(name, node.op_type, [made_by[each] for each in read], is_float))
         made_by |= dict.fromkeys(node.output, len(boxes) - 1)
+    boxes += [Box(value.name, "output", [made_by[value.name]]) for value in model.graph.output if value.name in made_by]
     _place(boxes)
     return boxes
 

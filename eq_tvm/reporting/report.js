@@ -32,8 +32,10 @@ function picture(bundle, choose) {
     for (const i of box.inputs) {
       const [fromX, fromY] = at(bundle.boxes[i]);
       const middle = (fromY + HEIGHT + y) / 2;
-      // Around the boxes between, where there are some in the same column
-      const aside = fromX === x && box.row > bundle.boxes[i].row + 1 ? 0.8 * WIDTH : 0;
+      // Around the boxes between, where there are some in the way
+      const rows = box.row - bundle.boxes[i].row, column = (row) => bundle.boxes[i].column + (box.column - bundle.boxes[i].column) * (row - bundle.boxes[i].row) / rows;
+      const inTheWay = (other) => other.row > bundle.boxes[i].row && other.row < box.row && Math.abs(other.column - column(other.row)) * ACROSS < 0.6 * WIDTH;
+      const aside = rows > 1 && bundle.boxes.some(inTheWay) ? WIDTH : 0;
       const [above, below] = aside ? [fromY + HEIGHT + DOWN / 2, y - DOWN / 2] : [middle, middle];
       lines.push(make("path", { d: `M${fromX} ${fromY + HEIGHT}C${fromX + aside} ${above} ${x + aside} ${below} ${x} ${y}` }));
     }
@@ -42,7 +44,7 @@ function picture(bundle, choose) {
       make("rect", { x: x - WIDTH / 2, y, width: WIDTH, height: HEIGHT, rx: 6 }),
       make("text", { x, y: y + 14 }, layer?.kernel ? `${box.op}: ${layer.kernel.split(" ")[0]}` : box.op),
       make("text", { x, y: y + 27 }, box.name.length > 22 ? `…${box.name.slice(-21)}` : box.name),
-      make("title", {}, [box.name, box.op, layer?.kernel, box.is_float && box.op !== "input" ? "float32" : ""]
+      make("title", {}, [box.name, box.op, layer?.kernel, box.is_float && !["input", "output"].includes(box.op) ? "float32" : ""]
         .filter(Boolean).join("\n")));
     if (layer) group.addEventListener("click", () => choose(layer.name));
     groups.push([box, group]);

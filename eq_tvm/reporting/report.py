@@ -17,7 +17,7 @@ from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import write_whole
-from eq_tvm.reporting.measured import DATA
+from eq_tvm.reporting.measured import DATA, measured_before
 from eq_tvm.reporting.picture import WEIGHTS, layer_of, picture
 from eq_tvm.reporting.summary import summary
 
@@ -29,6 +29,8 @@ _BARS = 128  # of a histogram at most
 
 def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write the report of a bundle, or of two side by side, as one HTML file.
+
+    What the file that it replaces says was measured of other bundles stays in it, for a later report of these.
 
     Parameters
     ----------
@@ -50,7 +52,10 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     known = [*measured, *[{}] * (len(paths) - len(measured))]
     shown = [describe(path, each) for path, each in zip(paths, known, strict=True)]
     title = " and ".join(each["name"] for each in shown)
-    data = json.dumps({"bundles": shown}, allow_nan=False).replace("<", "\\u003c")  # which would end the script
+    libraries = [each.get("library") for each in known]
+    before = [each for each in measured_before(output) if each["library"] not in libraries]
+    data = json.dumps({"bundles": shown, "before": before}, allow_nan=False)
+    data = data.replace("<", "\\u003c")  # which would end the script
     page = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
@@ -75,11 +80,13 @@ def describe(path: str | Path, measured: Mapping[str, Any] | None = None) -> dic
     measured = measured or {}
     bundle = bundles.read(path)
     model = None if bundle.not_exported else onnx.load_from_string(bundles.read_network(path))
+    layers = _layers(bundle, model, measured.get("layers", ()))
+    names = [layer["name"] for layer in layers]
     return {
         "name": Path(path).name,
         "summary": summary(bundle, model, measured),
-        "layers": _layers(bundle, model, measured.get("layers", ())),
-        "boxes": [] if model is None else [vars(box) for box in picture(model)],
+        "layers": layers,
+        "boxes": [] if model is None else [vars(box) for box in picture(model, names)],
         "why": bundle.not_exported,
         "optimize": bundle.optimize,
         "kernels": bool(bundle.kernels),
@@ -91,9 +98,12 @@ def _layers(bundle: Bundle, model: onnx.ModelProto | None, timed: Sequence[Mappi
     """Those with kernels, each with what is known of it by any of the sources."""
     rows: dict[str, dict[str, Any]] = {}
     for kernel in bundle.kernels:
-        rows[kernel["layer"]] = {"name": kernel["layer"]} | {
-            key: kernel[key] for key in ("kernel", "macs", "cycles", "weight_bytes")
-        }
+        product = {} if kernel["weight_bytes"] else {"op": "matmul"}  # of two activations
+        rows[kernel["layer"]] = (
+            {"name": kernel["layer"]}
+            | product
+            | {key: kernel[key] for key in ("kernel", "macs", "cycles", "weight_bytes")}
+        )
         rows[kernel["layer"]] |= {key: kernel[key] for key in ("considered", "left_out") if key in kernel}
     record = bundle.calibration or {}
     for layer in record.get("layers", ()):

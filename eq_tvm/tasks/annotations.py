@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,33 @@ class Annotations:
         By the file's name, as the json has it; classes are ids of categories.
     categories : mapping of int to str
         Names by ids, in the order of the ids.
+    sizes : mapping of str to (int, int)
+        Height and width of those images of which the json says so.
     """
 
     path: Path
     images: Mapping[str, Truth]
     categories: Mapping[int, str]
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
-    def of(self, name: str) -> Truth:
-        """Of the image file with this path, which may have more folders in front than the json.
+    def of(self, name: str, size: tuple[int, int]) -> Truth:
+        """Of the image file with this path, which may have more folders in front than the json, and (height, width).
 
         Raises
         ------
         UserError
-            It is not in the json.
+            It is not in the json, or of another size there.
         """
         parts = Path(name).parts
         for start in range(len(parts)):
-            if (truth := self.images.get("/".join(parts[start:]))) is not None:
+            key = "/".join(parts[start:])
+            if (truth := self.images.get(key)) is not None:
+                if self.sizes.get(key, size) != size:
+                    there, here = (f"{width} x {height}" for height, width in (self.sizes[key], size))
+                    raise UserError(
+                        f"{self.path} has boxes for an image {name} of {there} pixels, but the file has {here}: pass "
+                        "the images that the boxes were marked in"
+                    )
                 return truth
         raise UserError(
             f"{self.path} has no image with the file_name {Path(name).name}: it must list all images of DATA"
@@ -83,11 +93,20 @@ def _annotations(path: Path, content: Any) -> Annotations:
         if each["category_id"] not in categories:
             raise ValueError(f"an annotation has the category {each['category_id']}, which is not among the categories")
         corners = [left, top, left + width, top + height]
+        if not np.isfinite(corners).all():
+            raise ValueError(f"a bbox has {each['bbox']}, which are not all numbers")
+        if each["image_id"] not in marked:
+            raise ValueError(f"an annotation is of the image {each['image_id']}, which is not among the images")
         marked[each["image_id"]].append((corners, each["category_id"], bool(each.get("iscrowd", 0))))
     return Annotations(
         path,
         {names[image]: _truth(rows) for image, rows in marked.items()},
         dict(sorted(categories.items())),
+        {
+            names[each["id"]]: (int(each["height"]), int(each["width"]))
+            for each in content["images"]
+            if each.get("height") and each.get("width")
+        },
     )
 
 

@@ -47,7 +47,7 @@ class Boxes:
         return replace(self, corners=np.clip(self.corners, 0, [width, height, width, height]))
 
 
-def best(candidates: Boxes, above: float, suppressed: float = SUPPRESSED) -> Boxes:
+def best(candidates: Boxes, above: float, suppressed: float = SUPPRESSED, most: int | None = None) -> Boxes:
     """Non-maximum suppression: those of a score above a threshold, best first, but not those that cover a better one.
 
     Parameters
@@ -57,13 +57,15 @@ def best(candidates: Boxes, above: float, suppressed: float = SUPPRESSED) -> Box
         The score.
     suppressed : float
         The intersection over union with a better one of its class that is too much; 1 leaves all.
+    most : int, optional
+        No more than that.
     """
     finite = np.isfinite(candidates.corners).all(axis=1)
-    left, kept = np.flatnonzero((candidates.scores > above) & finite), []
+    left, kept = np.flatnonzero((candidates.scores > above) & finite), list[np.int64]()
     left = left[np.argsort(-candidates.scores[left], kind="stable")]
     if suppressed >= 1:
-        return candidates[left]
-    while len(left):
+        return candidates[left[:most]]
+    while len(left) and (most is None or len(kept) < most):
         kept.append(left[0])
         covered = overlaps(candidates.corners[left[:1]], candidates.corners[left])[0] > suppressed
         covered &= candidates.classes[left] == candidates.classes[left[0]]

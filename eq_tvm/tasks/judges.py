@@ -22,6 +22,7 @@ from eq_tvm.tasks.mean_iou import IGNORED, MeanIoU
 from eq_tvm.tasks.recognize import SEGMENT, recognize, task_of
 
 JUDGED = 0.001  # the score above which boxes are judged: precision at high recall counts, too
+_FOUND = 1000  # boxes of an image at most
 TRUE = 0.25  # and above which the float network's count as there
 
 
@@ -95,14 +96,14 @@ class _BoxJudge:
     def add(
         self, name: str, placement: Placement, outputs: list[np.ndarray], expected: list[np.ndarray] | None
     ) -> None:
-        found = best(self._decode(outputs, self._size), JUDGED).in_image(placement)
+        found = best(self._decode(outputs, self._size), JUDGED, most=_FOUND).in_image(placement)
         if self._annotations is None:
             assert expected is not None
             true = best(self._decode(expected, self._size), TRUE).in_image(placement)
             truth = Truth(true.corners, true.classes, np.zeros(len(true), bool))
         else:
             assert self._ids_of is not None
-            truth = self._annotations.of(name)
+            truth = self._annotations.of(name, placement.image)
             found = self._numbered_as_annotations(found, self._ids_of(found.known))
         self._found.append(found)
         self._truth.append(truth)
@@ -139,8 +140,7 @@ def _numbering(annotations: Annotations, labels: str | Path | None) -> Callable[
     """
     categories = annotations.categories
     if labels is None:
-        in_order, themselves = dict(enumerate(categories)), {number: number for number in categories}
-        return lambda known: themselves if known is None else in_order
+        return lambda known: _in_order(annotations, known)
     names = read_labels(labels)
     ids = {name.lower(): number for number, name in categories.items()}
     if missing := sorted(set(ids) - {name.lower() for name in names}):
@@ -150,6 +150,17 @@ def _numbering(annotations: Annotations, labels: str | Path | None) -> Callable[
         return {number: ids.get(name.lower(), -1) for number, name in of_boxes(names, known, labels).items()}
 
     return by_name
+
+
+def _in_order(annotations: Annotations, known: int | None) -> Mapping[int, int]:
+    if known is None:
+        return {number: number for number in annotations.categories}
+    if known != len(annotations.categories):
+        raise UserError(
+            f"the network has {known} classes, but {annotations.path} has {len(annotations.categories)} categories: "
+            "pass the names of its classes by --labels"
+        )
+    return dict(enumerate(annotations.categories))
 
 
 class _MaskJudge:

@@ -1,5 +1,6 @@
 """Rewriting of a module's main function, binding by binding: what the canonicalization passes have in common."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -139,6 +140,7 @@ class _Replacer(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, values: NewValues) -> None:
         super().__init__(mod)
         self.values = values
+        self._names = {binding.var.name for block in mod["main"].body.blocks for binding in block.bindings}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = self.values.get(binding.var)
@@ -160,6 +162,13 @@ class _Replacer(PyExprMutator):
             return operand
         value = self.builder_.normalize(self.visit_expr(self._bind_operands(operand, name)))
         operator = (operator_name(operand) or "").split(".")[-1]
-        var = relax.DataflowVar(name if name.endswith(operator) else f"{name}.{operator}", value.ty)
+        var = relax.DataflowVar(name if name.endswith(operator) else self._unused(f"{name}.{operator}"), value.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, value))
         return var
+
+    def _unused(self, name: str) -> str:
+        """The name, with a number where there is another of that name."""
+        numbered = (f"{name}_{count}" if count else name for count in itertools.count())
+        found = next(each for each in numbered if each not in self._names)
+        self._names.add(found)
+        return found

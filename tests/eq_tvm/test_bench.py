@@ -42,7 +42,7 @@ def test_share_of_islands(tiny):
 
 
 def test_bad_numbers(tiny):
-    with pytest.raises(UserError, match="must be positive, not 0 and"):
+    with pytest.raises(UserError, match="must be positive numbers, not 0 and"):
         bench(tiny.path, threads=0)
     with pytest.raises(UserError, match="must be positive"):
         bench(tiny.path, threads=1, seconds=0)

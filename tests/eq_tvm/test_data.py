@@ -161,6 +161,7 @@ def test_damaged_npz(tmp_path):
     [
         ("", "lacks the column `file`; it has: nothing"),
         ("path,label\n", "lacks the column `file`; it has: path, label"),
+        ("file;label\na.png;1\n", "lacks the column `file`; it has: file;label; columns are separated by commas"),
         ("file,label\n", "contains no images"),
         ("file,label\nnone.png,3\n", r"line 2: no such file: .*none\.png"),
         ("file,label\na.png,cat\n", "line 2: the label must be a whole number from 0, not 'cat'"),
@@ -209,3 +210,9 @@ def test_real_sets(shared_data):
     imagenet = data.read(shared_data.path / "imagenet" / "eval_labels.csv")
     assert len(imagenet) == 1200 and imagenet.images[7].shape == (224, 224, 3)
     assert data.read(shared_data.path / "cifar10" / "calib.npz").labels is not None
+
+
+def test_labels_by_another_name(tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.zeros((2, 4, 4, 3), np.uint8), label=np.arange(2))
+    with pytest.raises(UserError, match="the array with labels must be called `labels`, not `label`"):
+        data.read(tmp_path / "d.npz")

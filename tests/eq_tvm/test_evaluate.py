@@ -50,7 +50,7 @@ def test_an_image_that_is_none_in_the_middle(tiny, tmp_path):
     for i in range(3):
         Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1\.png.*; before that, 1 images: no scores$"):
+    with pytest.raises(UserError, match=r"1\.png.*; before that, 1 image: no scores$"):
         evaluate(tiny.path, tmp_path)
 
 

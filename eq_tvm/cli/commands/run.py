@@ -37,7 +37,9 @@ def run(
         Path | None, typer.Option(metavar="FILE.png", help="Draw what is found on the image: boxes, masks, classes.")
     ] = None,
     task: TaskName = None,
-    above: Annotated[float, typer.Option(metavar="SCORE", help="Show boxes with a score above this.")] = 0.25,
+    above: Annotated[
+        float | None, typer.Option(metavar="SCORE", show_default="0.25", help="Show boxes with a score above this.")
+    ] = None,
     as_json: Json = False,
     rpc: Rpc = None,
     tracker: Tracker = None,
@@ -63,10 +65,14 @@ def run(
     if output is not None:
         check_destination(output, inputs=files)
     without_compiler()
+    if above is not None and not 0 <= above <= 1:
+        raise UserError(f"--above is a score from 0 to 1, not {above:g}")
     shown = None
-    if labels is not None or draw is not None or task is not None:
+    if any(each is not None for each in (labels, draw, task, above)):
         from eq_tvm.cli.shown import Shown
+        from eq_tvm.tasks.seen import ABOVE
 
+        above = ABOVE if above is None else above
         shown = Shown(files, draw=draw, labels=labels, task=task, above=above, top=top)
     results, scores = [], []
     with board_of(rpc, tracker, key) as board:
@@ -80,7 +86,9 @@ def run(
             else:
                 print(text)
     if output is not None:
-        joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in results[0]}
+        joined = results[0]
+        if len(results) > 1:
+            joined = {key: np.concatenate([np.atleast_1d(result[key]) for result in results]) for key in joined}
         with system_errors(f"write {output}"):
             write_whole(output, lambda file: write_arrays(file, joined))
     if as_json:

@@ -65,7 +65,7 @@ class Fleet:
             server.signal(signal.SIGKILL)
             server.process.wait()
 
-    def tune(self, module, file, seconds=20.0, progress=lambda done, message: None):
+    def tune(self, module, file, seconds=60.0, progress=lambda done, message: None):
         chosen = Tuner(None, "", file, measure=False)
         connect = partial(self.boards.connect, seconds)
         tune.tune(module, get_target("native"), "speed", chosen, connect, self.boards.count(), progress)
@@ -73,9 +73,16 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
+def two_boards(tmp_path_factory):
     with Fleet(tmp_path_factory.mktemp("fleet"), 2) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def fleet(two_boards):
+    """Free, whatever the test before has left."""
+    two_boards.tracker.wait_for_board(2, free=True)
+    return two_boards
 
 
 def is_whole(entries):

@@ -239,7 +239,8 @@ def test_usage_errors(refused):
     refused("--input must look like NAME=1,3,224,224", "compile", "--input", f"x={10**20},3,32,32")
     refused("no such bundle: b", "run", "b")
     refused("no images: pass --data DATA", "evaluate", "net.onnx")
-    refused("--seconds must be positive", "bench", "b", "--seconds", "0")
+    refused("--threads and --seconds must be positive numbers", "bench", "b", "--seconds", "0")
+    refused("--threads and --seconds must be positive numbers", "bench", "b", "--seconds", "inf")
 
 
 def test_bad_targets(refused, folder):

@@ -135,6 +135,7 @@ def test_images(cli, folder, name):
     assert code == 0, err
     top1 = (expected.argmax(1) == np.arange(6) % 5).mean()
     result = json.loads(out)
+    assert result.pop("float_top1") == result["top1"]
     assert result.pop("top5") is None  # there are five classes
     assert result == {"top1": pytest.approx(top1), "agreement": 1.0, "cosine": pytest.approx(1), "n": 6}
 

@@ -137,6 +137,11 @@ def test_what_is_no_bundle_is_not_replaced(board, small_bundle, refused):
     refused(deploy(board, small_bundle), "a directory with cat.jpg, which is not of a bundle", "another --directory")
     assert "net-native.eqtvm/cat.jpg" in tree(board)
     shutil.rmtree(board.home)
+    board.home.mkdir()
+    (board.home / "net-native.eqtvm").touch()
+    refused(deploy(board, small_bundle), "net-native.eqtvm is a file there: remove it, or choose another --directory")
+    assert list(tree(board)) == ["net-native.eqtvm"]  # nothing was installed before
+    shutil.rmtree(board.home)
     (board.home / ".venv").mkdir(parents=True)
     refused(deploy(board, small_bundle), "there is another .venv in it: choose another --directory")
 

@@ -157,7 +157,7 @@ def test_other_dtypes_that_do_not(given, dtype, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (PIXELS[:5], r"cat.png becomes an input of shape \(1, 3, 5, 4\), .* takes \(1, 3, 6, 4\); preprocessing can"),
+        (PIXELS[:5], r"cat.png becomes an input of shape \(1, 3, 5, 4\), .* takes \(1, 3, 6, 4\); compile it with"),
         (PIXELS[:, :, 0], "cat.png: a uint8 image has the shape"),
         (np.zeros((6, 4, 4), np.uint8), "cat.png: a uint8 image has the shape"),
         (np.full((3, 6, 4), np.nan, np.float32), "cat.png contains NaN or infinity"),

@@ -1,5 +1,7 @@
 """What networks run on, from files."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.samples import Samples
+from eq_tvm.preprocess import Preprocess
 
 RANDOM = np.random.default_rng(8)
 PIXELS = RANDOM.integers(0, 256, (5, 6, 4, 3), dtype=np.uint8)
@@ -104,3 +107,16 @@ def test_warning_of_raw_pixels(tmp_path, channels, order):
     samples = Samples.read(path, [TensorInfo("x", (1, channels, 6, 4), "float32")], None)
     with pytest.warns(UserWarning, match=f"as pixels from 0 to 255{order}say how it was trained"):
         samples.warn_of_raw_pixels()
+
+
+def test_warning_of_pixels_that_are_floats(tmp_path):
+    """Nothing preprocesses them, whatever preprocessing was passed."""
+    steps = Preprocess("RGB", (120.0,) * 3, (60.0,) * 3)
+    floats = PIXELS.transpose(0, 3, 1, 2).astype(np.float32)
+    samples = Samples.read(saved(tmp_path, images=floats), [IMAGE], steps)
+    with pytest.warns(UserWarning, match="floats far beyond what preprocessing makes of pixels"):
+        samples.warn_of_raw_pixels()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for images in ((floats - 120) / 60, PIXELS):
+            Samples.read(saved(tmp_path, images=images), [IMAGE], steps).warn_of_raw_pixels()

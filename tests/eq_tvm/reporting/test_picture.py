@@ -22,15 +22,14 @@ def pair(name):
 
 
 def test_pairs_are_no_boxes():
-    boxes = picture(
-        model(*pair("x"), ("Conv", "x_dq s", "a"), *pair("a"), ("Relu", "a_dq", "b"), ("Identity", "b", "y"))
-    )
-    assert [(box.op, box.inputs, box.row) for box in boxes] == [("input", [], 0), ("Conv", [0], 1), ("Relu", [1], 2)]
+    nodes = [*pair("x"), ("Conv", "x_dq s", "a"), *pair("a"), ("Relu", "a_dq", "b"), ("Identity", "b", "y")]
+    boxes = [(box.op, box.inputs, box.row) for box in picture(model(*nodes), ["a"])]
+    assert boxes == [("input", [], 0), ("Conv", [0], 1), ("Relu", [1], 2), ("output", [2], 3)]
 
 
 def test_branches_are_beside_each_other():
     nodes = [("Conv", "x_dq s", "a"), *pair("a"), ("Conv", "x_dq s", "b"), *pair("b"), ("Concat", "a_dq b_dq", "c")]
-    boxes = picture(model(*pair("x"), *nodes, ("Conv", "c s", "d")))
+    boxes = picture(model(*pair("x"), *nodes, ("Conv", "c s", "d")), ["a", "b", "d"])
     left, right, joined, last = boxes[1:]
     assert left.row == right.row == 1 and joined.row == 2 and last.row == 3
     assert right.column - left.column == 1 and joined.column == pytest.approx((left.column + right.column) / 2)
@@ -38,9 +37,11 @@ def test_branches_are_beside_each_other():
 
 
 def test_what_is_float():
-    boxes = picture(model(("Exp", "x", "a"), *pair("a"), ("Conv", "a_dq s", "b"), ("Softmax", "b", "c")))
-    assert [(box.op, box.is_float) for box in boxes[1:]] == [("Exp", True), ("Conv", False), ("Softmax", True)]
+    """What reads nothing quantized, what never computes in integers, and products without a kernel that does."""
+    nodes = [("Exp", "x", "a"), *pair("a"), ("Conv", "a_dq s", "b"), *pair("b"), ("Softmax", "b_dq", "c")]
+    boxes = picture(model(*nodes, ("MatMul", "a_dq b_dq", "d"), ("MatMul", "b_dq a_dq", "e")), ["b", "e"])
+    assert {box.name: box.is_float for box in boxes[1:]} == {"a": True, "b": False, "c": True, "d": True, "e": False}
 
 
 def test_an_empty_network():
-    assert [box.op for box in picture(onnx.ModelProto())] == []
+    assert [box.op for box in picture(onnx.ModelProto(), [])] == []

@@ -154,6 +154,8 @@ def test_what_was_measured_stays(compiled, tmp_path, monkeypatch, capsys):
     assert main(["report", str(compiled[1]), "--output", "int7.html", *images[:2]]) == 0
     rows = dict(data_of((tmp_path / "int7.html").read_text())["bundles"][0]["summary"])
     assert "evaluated on" in rows and "time" not in rows
+    assert main(["report", str(compiled[0])]) == 0  # of which the page had said nothing for a while
+    assert dict(data_of((tmp_path / "int7.html").read_text())["bundles"][0]["summary"]) == both[0]
     (tmp_path / "int7.html").write_text("<html>another page</html>")
     assert main(["report", str(compiled[0]), "--output", "int7.html"]) == 0
 

@@ -26,13 +26,13 @@ def read(folder, content):
 
 def test_boxes(tmp_path):
     annotations = read(tmp_path, GOOD)
-    truth = annotations.of("/data/coco/val/a.png")
+    truth = annotations.of("/data/coco/val/a.png", (10, 10))
     assert truth.corners.tolist() == [[1, 2, 11, 22], [0, 0, 5, 5]]
     assert truth.classes.tolist() == [3, 1] and truth.crowd.tolist() == [False, True]
-    assert annotations.of("b.png").corners.shape == (0, 4)
+    assert annotations.of("b.png", (10, 10)).corners.shape == (0, 4)
     assert list(annotations.categories.items()) == [(1, "dog"), (3, "cat")]
     with pytest.raises(UserError, match=r"i\.json has no image with the file_name c\.png"):
-        annotations.of("val/c.png")
+        annotations.of("val/c.png", (10, 10))
     with pytest.raises(UserError, match="no such file of annotations"):
         read_annotations(tmp_path)
 
@@ -45,7 +45,10 @@ def test_boxes(tmp_path):
         ({"images": []}, "it lacks 'categories'"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "the category 2, which is"),
         (GOOD | {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 1]}]}, "are not COCO's json"),
-        (GOOD | {"annotations": [{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]}, "it lacks 9"),
+        (
+            GOOD | {"annotations": [{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]},
+            "of the image 9, which is not among",
+        ),
     ],
 )
 def test_other_files(tmp_path, content, message):

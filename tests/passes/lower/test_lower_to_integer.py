@@ -45,7 +45,8 @@ def _resized(emit, x):
 
     y = resize(relu(emit, conv(emit, x, "a", out=8), "ra"), "linear", (11, 16))
     y = conv(emit, resize(conv(emit, y, "bb", out=8), "nearest_neighbor", (16, 8)), "c", out=3)
-    return [y, resize(x, "nearest_neighbor", (16, 12)), resize(x, "linear", (5, 12))]
+    nearest, linear = resize(x, "nearest_neighbor", (16, 12)), resize(x, "linear", (5, 12))
+    return [y, conv(emit, nearest, "dddd"), conv(emit, linear, "eeeee")]
 
 
 def _residual_of_activations(emit, x):
