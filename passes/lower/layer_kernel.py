@@ -10,6 +10,7 @@ from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.convolution import nibbles
 from eq_tvm.schedules.depthwise import depthwise, depthwise_columns_plan, depthwise_pairs
 from eq_tvm.schedules.depthwise.depthwise_large import LARGE
 from eq_tvm.schedules.processor.instructions import choose_int16, fma, vector_bits
@@ -96,6 +97,7 @@ def _left_out(item: Linear, multiplier: np.ndarray, machine: Machine) -> dict[st
 def _layer_key(item: Linear, output: Output) -> str:
     """What two layers have in common that can use the same kernels, for people and files."""
     conv, source = item.conv, item.source
+    narrow = source.quantized and nibbles.holds(item.weight)
     form = (
         f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
         if source.quantized
@@ -104,7 +106,7 @@ def _layer_key(item: Linear, output: Output) -> str:
     return (
         f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
         f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
-        f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
+        f"groups {conv.groups}, {form}{' by weights of 4 bits' * narrow} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
     )
 
 

@@ -25,6 +25,16 @@ VECTOR = 5  # the axis of packed weights along which two become one
 LOW, HIGH = -8, 7  # weights of 4 bits
 
 
+def fits(weight: Array, instruction: Instruction) -> bool:
+    """Whether integer weights have 4 bits, and the instruction takes bytes, and in vectors by themselves."""
+    return instruction.weight == "int8" and not instruction.chains and holds(weight)
+
+
+def holds(weight: Array) -> bool:
+    """Whether integer weights have 4 bits."""
+    return bool(weight.min(initial=0) >= LOW and weight.max(initial=0) <= HIGH)
+
+
 def factor(instruction: Instruction) -> int:
     """How many times the layer's accumulators are those that unpacked weights make."""
     return 1 if instruction.int16_step else 16

@@ -13,7 +13,7 @@ from eq_tvm.targets import get_target
 
 
 def candidate(name, shape, dtype="int8", cycles=1.0):
-    plan = SimpleNamespace(weight_shape=shape, instruction=SimpleNamespace(weight=dtype))
+    plan = SimpleNamespace(weight_shape=shape, weight_dtype=dtype)
     return SimpleNamespace(name=name, cycles=cycles, constants=partial(lambda plan: None, plan))
 
 
