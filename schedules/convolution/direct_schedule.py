@@ -56,6 +56,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
         _share_copy(sch)
         _copy_by_vectors(sch, plan)
     _kind(plan)(sch, plan)
+    if plan.tiling.nibbles:  # not before: intrinsics read weights in memory
+        sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         _copy_by_vectors(sch, plan)
     return parted(
