@@ -97,16 +97,14 @@ def _left_out(item: Linear, multiplier: np.ndarray, machine: Machine) -> dict[st
 def _layer_key(item: Linear, output: Output) -> str:
     """What two layers have in common that can use the same kernels, for people and files."""
     conv, source = item.conv, item.source
-    narrow = source.quantized and nibbles.holds(item.weight)
-    form = (
-        f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
-        if source.quantized
-        else "float32"
-    )
+    form = "float32"
+    if source.quantized:
+        form = f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
+        form += " by 4 bits" * nibbles.holds(item.weight)  # more kernels than for others
     return (
         f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
         f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "
-        f"groups {conv.groups}, {form}{' by weights of 4 bits' * narrow} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
+        f"groups {conv.groups}, {form} to {output.dtype}{f' plus {output.residual}' if output.residual else ''}"
     )
 
 

@@ -1,19 +1,13 @@
 """Weights of 4 bits, two to a byte: packed, unpacked in a kernel, and equal to the integer program."""
 
 import numpy as np
-import pytest
 from cases import SEEDS, Activations, Epilogue, activations, epilogues, few
-from families import FAMILIES
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from layers import Layer, check, convolutions
 
 from eq_tvm.schedules.choice.candidates import Stored, considered
-from eq_tvm.schedules.convolution import nibbles
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.direct_plan import pack_weights
-from eq_tvm.schedules.processor.instructions import named
 
 # One layer of each kind: dense, of a batch, with a residual, padded, by im2col, grouped, to floats.
 USUAL = [
