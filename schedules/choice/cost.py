@@ -116,7 +116,7 @@ def step_cycles(
     if ins.neon:
         return _neon_step(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
-    unpack = _unpacked(weights, ins) if nibbles else 0
+    unpack = _unpacked(weights, ins) if nibbles and not unrolled else 0  # or LLVM does so before the tiles
     loaded = weights / 2 if nibbles else weights
     multiply = _multiply(products, ins, machine)
     if ins.int16_step:  # the figure is that of long chains; widening costs the same after a short one
@@ -136,8 +136,9 @@ def throughput(ins: Instruction, machine: Machine) -> float:
 
 def _unpacked(weights: int, ins: Instruction) -> float:
     """Instructions that make so many vectors of weights from half as many of bytes: see `nibbles`."""
-    for_two = (5 if ins.int16_step else 3) - ins.neon  # which shifts bytes by themselves: those need no mask
-    return weights / 2 * for_two
+    if ins.neon:
+        return weights / 2 * (3 if ins.int16_step else 2)
+    return weights / 2 * (5 if ins.int16_step else 3)
 
 
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:

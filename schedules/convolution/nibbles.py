@@ -6,8 +6,8 @@ vector of bytes becomes two of weights without any lane being moved. What they b
 - Where products go straight to int32, 16 times the weight, which takes the high bits as they stand: a mask, and for
   the low ones a shift before it. The accumulator is then 16 times the layer's, a power of two that its multiplier
   takes back without rounding.
-- Where they are added up in int16 first, which has no room for that, the weight itself, from weight + 8: a mask, a
-  subtraction, and for the high ones a shift before them.
+- Where they are added up in int16 first, which has no room for that, the weight itself. ARM shifts it back; x86 cannot
+  shift signed bytes, and has weight + 8 in the byte: a mask, a subtraction, and for the high ones a shift before them.
 """
 
 from typing import Any, TypeAlias
@@ -58,15 +58,18 @@ def unpacked(weights: te.Tensor, instruction: Instruction) -> te.Tensor:
         vector = at[VECTOR]
         byte = weights[(*at[:VECTOR], vector // 2, *at[VECTOR + 1 :])]
         shift = (vector % 2 * 4).astype("uint8")
-        if factor(instruction) == 1:
+        if _added(instruction):
             bits = (byte >> shift) & tirx.const(15, "uint8")
-            return bits.astype(instruction.weight) - tirx.const(_added(instruction), instruction.weight)
-        return ((byte << (tirx.const(4, "uint8") - shift)) & tirx.const(0xF0, "uint8")).astype(instruction.weight)
+            return bits.astype("int8") - tirx.const(_added(instruction), "int8")
+        high = byte << (tirx.const(4, "uint8") - shift)
+        if factor(instruction) == 1:
+            return high.astype("int8") >> tirx.const(4, "int8")
+        return (high & tirx.const(0xF0, "uint8")).astype("int8")
 
     names = ["g", "b", "kh", "tap", "step", "v", *(f"inner{axis}" for axis in range(VECTOR + 1, len(shape)))]
     return te.compute(shape, weight, "unpacked", varargs_names=names)
 
 
 def _added(instruction: Instruction) -> int:
-    """To weights before they are packed: bits without a sign take fewer instructions to unpack."""
-    return -LOW if factor(instruction) == 1 else 0
+    """To weights before they are packed."""
+    return -LOW if instruction.int16_step and not instruction.neon else 0
