@@ -47,7 +47,7 @@ LAYERS = st.builds(
 
 @given(st.lists(st.tuples(LAYERS, SEEDS), min_size=1, max_size=6))
 @example(USUAL)
-@few(2)
+@few(1)
 def test_equals_the_integer_program(family, folder, drawn):
     chosen, jobs = [], []
     for layer, which in drawn:
