@@ -93,13 +93,12 @@ def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch
 
 
 @pytest.mark.parametrize(
-    "target",
-    [pytest.param(name, marks=[pytest.mark.exhaustive] * (name == "rpi3")) for name in ("x86-vnni", *EMULATED)],
-)
-@pytest.mark.parametrize(
-    "files",
-    [pytest.param(name, marks=[pytest.mark.exhaustive] * (name != "example")) for name in SMALL],
-    indirect=True,
+    "files, target",
+    [
+        pytest.param(name, target, marks=[pytest.mark.exhaustive] * ((name, target) != ("example", "rpi4")))
+        for name, target in itertools.product(SMALL, ("x86-vnni", *EMULATED))
+    ],
+    indirect=["files"],
 )
 def test_weights_of_4_bits_compute_the_integer_program(files, target, tmp_path, aarch64):
     """Two to a byte wherever a layer has such weights, as bundles are made small."""
