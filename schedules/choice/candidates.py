@@ -245,7 +245,7 @@ def _nibbles(
     im2col: bool,
     proofs: tuple[Proof, ...],
 ) -> Iterator[Candidate]:
-    """The same with weights packed two to a byte."""
+    """The same with weights packed two to a byte; the first of the proofs is that of sums in 32 bits."""
     weight, bias, multiplier = constants
     factor = nibbles.factor(ins)
     if factor > 1:
