@@ -1,0 +1,97 @@
+"""Convolutions and dense layers with what they pass back to their inputs and weights."""
+
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+
+from ...graph.network import Node
+from ..float_operators.borders import pad_border
+from ..float_operators.convolution import Geometry
+
+# Of the gradient of a result, those of the input and of the weight.
+Back = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def conv2d(node: Node, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Back]:
+    """Convolution of (N, batch, C, H, W) float32 by weights (O, C / groups, KH, KW)."""
+    geometry = Geometry.of(node.expr, weight.shape[2:])
+    images = x.reshape(-1, *x.shape[-3:])
+    compute = _depthwise if geometry.groups == len(weight) == images.shape[1] else _grouped
+    result, back = compute(geometry, images, weight, (node.shape[2], node.shape[3]))
+
+    def whole(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_input, of_weight = back(gradient.reshape(result.shape))
+        return of_input.reshape(x.shape), of_weight
+
+    return result.reshape(len(x), *node.shape), whole
+
+
+def dense(node: Node, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Back]:
+    """Product of (N, rows, K) by a weight (K, O)."""
+    rows = x.reshape(-1, x.shape[-1])
+
+    def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_rows = gradient.reshape(len(rows), -1)
+        return (of_rows @ weight.T).reshape(x.shape), rows.T @ of_rows
+
+    return (rows @ weight).reshape(len(x), *node.shape), back
+
+
+def _tap(geometry: Geometry, x: np.ndarray, at: tuple[int, int], extents: tuple[int, int]) -> np.ndarray:
+    """What each window of padded (..., H, W) sees at one place of the kernel, as a view (..., OH, OW)."""
+    (y, x0), (sy, sx) = (i * d for i, d in zip(at, geometry.dilation, strict=True)), geometry.strides
+    return x[..., y : y + (extents[0] - 1) * sy + 1 : sy, x0 : x0 + (extents[1] - 1) * sx + 1 : sx]
+
+
+def _unpadded(geometry: Geometry, whole: np.ndarray, extents: tuple[int, ...]) -> np.ndarray:
+    top, left = geometry.padding[:2]
+    return whole[..., top : top + extents[0], left : left + extents[1]]
+
+
+def _grouped(
+    geometry: Geometry, x: np.ndarray, weight: np.ndarray, extents: tuple[int, int]
+) -> tuple[np.ndarray, Back]:
+    """By one product of matrices for each image and group."""
+    count, groups = len(x), geometry.groups
+    matrix = weight.reshape(groups, len(weight) // groups, -1)
+    size = matrix.shape[2]
+    seen = x if geometry.is_a_product else geometry.windows(x)
+    columns = seen.reshape(count, groups, size, -1)
+    result = (matrix @ columns).reshape(count, len(weight), *extents)
+
+    def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_result = gradient.reshape(count, groups, -1, columns.shape[3])
+        of_weight = sum(g @ c.swapaxes(1, 2) for g, c in zip(of_result, columns, strict=True))
+        of_columns = matrix.swapaxes(1, 2) @ of_result
+        if geometry.is_a_product:
+            return of_columns.reshape(x.shape), of_weight.reshape(weight.shape)
+        of_taps = of_columns.reshape(count, x.shape[1], *geometry.kernel, *extents)
+        whole = np.zeros_like(pad_border(x, geometry.padding, 0))
+        for at in product(*map(range, geometry.kernel)):
+            part = _tap(geometry, whole, at, extents)
+            part += of_taps[:, :, *at]
+        return _unpadded(geometry, whole, x.shape[2:]), of_weight.reshape(weight.shape)
+
+    return result, back
+
+
+def _depthwise(
+    geometry: Geometry, x: np.ndarray, weight: np.ndarray, extents: tuple[int, int]
+) -> tuple[np.ndarray, Back]:
+    """Tap by tap."""
+    whole = pad_border(x, geometry.padding, 0)
+    taps = list(product(*map(range, geometry.kernel)))
+    result = np.zeros((*x.shape[:2], *extents), np.float32)
+    for at in taps:
+        result += _tap(geometry, whole, at, extents) * weight[:, 0, *at, None, None]
+
+    def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_input, of_weight = np.zeros_like(whole), np.empty_like(weight)
+        for at in taps:
+            of_weight[:, 0, *at] = np.einsum("nchw,nchw->c", _tap(geometry, whole, at, extents), gradient)
+            part = _tap(geometry, of_input, at, extents)
+            part += gradient * weight[:, 0, *at, None, None]
+        return _unpadded(geometry, of_input, x.shape[2:]), of_weight
+
+    return result, back
