@@ -8,7 +8,7 @@ from ..quantized.quantization_points import QuantizationPoints
 
 _LAYERS = {"conv2d", "dense"}
 _ENDS = BOUNDS | {"minimum", "bias_add", "pointwise", "prelu"}  # what belongs to the operator before it
-_MOST = 12  # layers in one block
+_MOST = 1200  # layers in one block
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def _segments(net: Network, least: int) -> list[list[int]]:
         furthest = max(furthest, last[i])
         following = net.nodes[i + 1].op if i + 1 < len(net.nodes) else ""
         layers = sum(net.nodes[j].op in _LAYERS for j in nodes)
-        if is_cut and following not in _ENDS and layers >= least:
+        if is_cut and following not in _ENDS and layers >= least and not _ends_depthwise(net, nodes):
             result.append(nodes)
             nodes = []
-    return [*result, nodes] if nodes else result
+    result = [*result, nodes] if nodes else result
+    return [*result[:-2], sum(result[-2:], [])]  # what is averaged or chosen from at last need not be right everywhere
 
 
 def _with_ends(net: Network, layer: int) -> tuple[int, ...]:
@@ -78,3 +79,9 @@ def _with_ends(net: Network, layer: int) -> tuple[int, ...]:
 def _reads_no_float(block: Block, points: QuantizationPoints) -> bool:
     """Whether none of it reads the float32 numbers of an input that others read as integers."""
     return not any(points.float_readers.get(i, set()) & set(block.nodes) for i in block.inputs)
+
+
+def _ends_depthwise(net: Network, nodes: list[int]) -> bool:
+    """Whether the last layer mixes no channels: the next one can make up for its errors."""
+    last = [net.nodes[i] for i in nodes if net.nodes[i].op in _LAYERS][-1:]
+    return any(node.op == "conv2d" and int(node.expr.attrs.groups) == node.shape[1] > 1 for node in last)

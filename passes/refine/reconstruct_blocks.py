@@ -13,7 +13,7 @@ from ..quantized.quantizers import smallest_weight_scale
 from ..quantized.simulation import Simulation
 from .block_gradients import BlockFunction, Constants
 from .blocks import Block, blocks
-from .soft_rounding import SoftRounding
+from .soft_rounding import LatentRounding, SoftRounding
 
 
 @dataclass(frozen=True)
@@ -27,27 +27,32 @@ class Descent:
     scale_rate: float = 1e-3
     bias_rate: float = 1e-3
     start: float = 0.5
-    push: float = 1.0
+    push: float = 3.0
     warm: float = 0.2  # of the steps without the regularizer
-    powers: tuple[float, float] = (9.0, 0.5)
+    powers: tuple[float, float] = (2.0, 0.3)
     drop: bool = True
     held: int = 5  # every so many-th image is held out
     learn_weight_scales: bool = True
     learn_activation_scales: bool = True
     seed: int = 0
+    views: int = 1
+    learn_rounding: bool = True
+    ste: float = 0.0
+    tiny: float = 1e-20
 
 
 def reconstruct_blocks(
     problem: Problem, scales: Scales, progress: Progress = no_progress, how: Descent = Descent()
 ) -> Refined:
-    sim = Simulation(problem.at_once(), scales)
+    originals = problem.at_once()
+    sim = Simulation(with_views(originals, how.views), scales)
     firsts = {block.nodes[0]: block for block in blocks(problem.net, problem.points, how.least)}
     steps: dict[str, Steps] = {}
 
     def prepare(i: int) -> None:
         if i in firsts:
             progress(i / len(problem.net.nodes), f"reconstructing {problem.net.nodes[i].name}")
-            _reconstruct(sim, firsts[i], how)
+            _reconstruct(sim, firsts[i], how, originals.count)
 
     for _ in sim.walk(prepare):
         pass
@@ -72,7 +77,7 @@ def _per_channel(node, scale):
     return scale if node.op == "dense" else scale.reshape(-1, 1, 1, 1)
 
 
-def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
+def _reconstruct(sim: Simulation, block: Block, how: Descent, originals: int) -> None:
     net, points, scales = sim.net, sim.points, sim.scales
     function = BlockFunction(sim.executor, net, points, block, scales.ranges)
     layers = [i for i in block.nodes if net.nodes[i].op in ("conv2d", "dense")]
@@ -97,8 +102,8 @@ def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
     power = np.einsum("ij,ij->i", target.reshape(count, -1), target.reshape(count, -1))
     shares = 1 / np.maximum(power, power.mean() * 1e-3 + 1e-30)
     everyone = np.arange(count)
-    held = everyone[:: how.held]
-    train = np.setdiff1d(everyone, held)
+    held = everyone[: originals : how.held]
+    train = everyone[~np.isin(everyone % originals, held)]
 
     soft, wscale, bias = {}, {}, {}
     start = Constants({}, {g: scales.activations[g] for g in groups})
@@ -106,7 +111,7 @@ def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
         node = net.nodes[i]
         s = scales.weights[i].astype(np.float32)
         q = sim.quantized_weight(i).astype(np.float32)
-        soft[i] = SoftRounding(q, node.constant / _per_channel(node, s), sim.weight_limit(i), how.start)
+        soft[i] = (LatentRounding if how.ste else SoftRounding)(q, node.constant / _per_channel(node, s), sim.weight_limit(i), how.start)
         wscale[i] = s.copy()
         start.tensors[i] = q * _per_channel(node, s)
         if i in biases:
@@ -115,6 +120,7 @@ def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
     ascale = dict(start.scales)
 
     def constants(hard: bool) -> Constants:
+        hard = hard or not how.learn_rounding
         found = Constants({}, dict(ascale))
         for i in layers:
             found.tensors[i] = (soft[i].hard if hard else soft[i].soft) * _per_channel(net.nodes[i], wscale[i])
@@ -152,22 +158,23 @@ def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
         done = step / how.steps
         cosine = np.float32(0.5 * (1 + np.cos(np.pi * done)))
         annealed = max(0.0, (done - how.warm) / (1 - how.warm))
-        power_ = how.powers[1] + (how.powers[0] - how.powers[1]) * (0.5 * (1 + np.cos(np.pi * annealed)))
+        power_ = how.powers[1] + (how.powers[0] - how.powers[1]) * (1 - annealed)
         for i in layers:
             node = net.nodes[i]
             g = total(lambda x: x.tensors[i])
             s = _per_channel(node, wscale[i])
             by = -np.float32(how.rate) * adam.setdefault((i, "v"), _Adam())(g * s * soft[i].slope())
             if done >= how.warm:
-                by = by + np.float32(how.rate * how.push) * soft[i].push(power_)
+                by = by + np.float32(how.rate * how.push * annealed) * soft[i].push(power_)
             if how.learn_weight_scales:
                 axes = 0 if node.op == "dense" else (1, 2, 3)
-                gs = (g * soft[i].soft * s).sum(axis=axes)
+                gs = (g * now.tensors[i]).sum(axis=axes)
                 wscale[i] = wscale[i] * np.exp(-np.float32(how.scale_rate) * cosine * adam.setdefault((i, "s"), _Adam())(gs))
             if i in biases:
                 gb = total(lambda x: x.tensors[biases[i]])
                 bias[i] = bias[i] - units[i] * np.float32(how.bias_rate) * cosine * adam.setdefault((i, "b"), _Adam())(gb)
-            soft[i].move(by)
+            if how.learn_rounding:
+                soft[i].move(by)
         for group in learned:
             gs = np.float32(total(lambda x: x.scales.get(group, np.float32(0)))) * ascale[group]
             ascale[group] = np.float32(ascale[group] * np.exp(-np.float32(how.scale_rate) * cosine * adam.setdefault(("a", group), _Adam())(gs)))
@@ -187,3 +194,28 @@ def _reconstruct(sim: Simulation, block: Block, how: Descent) -> None:
         scales.constants[i] = final.tensors[i].astype(np.float32)
         if i in biases:
             scales.constants[biases[i]] = bias[i].astype(np.float32)
+
+
+def with_views(problem, views):
+    from dataclasses import replace
+    if views == 1:
+        return problem
+    rng = np.random.default_rng(0)
+    inputs = {i: np.concatenate([x, *(view(x, rng) for _ in range(views - 1))]) for i, x in problem.inputs.items()}
+    return replace(problem, inputs=inputs)
+
+
+def view(x, rng):
+    """Images (N, batch, C, H, W) moved a little, and mirrored."""
+    h, w = x.shape[-2:]
+    mh, mw = h // 8, w // 8
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(mh, mh), (mw, mw)], mode="reflect")
+    y = np.empty_like(x)
+    for k in range(len(x)):
+        a, b = rng.integers(0, 2 * mh + 1), rng.integers(0, 2 * mw + 1)
+        y[k] = padded[k, ..., a:a+h, b:b+w]
+        if rng.random() < 0.5: y[k] = y[k, ..., ::-1].copy()
+    return y
+
+import os
+MIX = float(os.environ.get("MIX", 0.5))

@@ -58,3 +58,27 @@ class SoftRounding:
         self.value += by
         np.clip(self.value, -6, 6, out=self.value)
         self._update()
+
+
+class LatentRounding:
+    """Weights between integers that are always rounded, with the gradient as if they were not."""
+
+    def __init__(self, integers, wanted, limit, share):
+        self.limit = limit
+        self.value = (np.clip(wanted, integers - 0.5, integers + 0.5) * (1 - share) + integers * share).astype(np.float32)
+
+    @property
+    def soft(self):
+        return np.clip(np.rint(self.value), -self.limit, self.limit)
+
+    hard = soft
+
+    def slope(self):
+        return np.float32(1)
+
+    def push(self, power):
+        return np.float32(0)
+
+    def move(self, by):
+        self.value += by
+        np.clip(self.value, -self.limit - 0.5, self.limit + 0.5, out=self.value)
