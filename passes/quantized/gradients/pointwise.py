@@ -63,7 +63,7 @@ def _gelu_tanh(call: Any, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
 
-# For each operand, of the call, the result and the operands. Where two are equal, both get half.
+# For each operand, of the call, the result and the operands. Of two equal ones, the first is the larger, and the smaller.
 _DERIVATIVES: dict[str, tuple[Callable[..., Any], ...]] = {
     "relax.abs": (lambda _, y, x: np.sign(x),),
     "relax.add": (lambda _, y, a, b: _ONE, lambda _, y, a, b: _ONE),
@@ -72,8 +72,8 @@ _DERIVATIVES: dict[str, tuple[Callable[..., Any], ...]] = {
     "relax.erf": (lambda _, y, x: 2 / math.sqrt(math.pi) * np.exp(-x * x),),
     "relax.exp": (lambda _, y, x: y,),
     "relax.log": (lambda _, y, x: 1 / x,),
-    "relax.maximum": (lambda _, y, a, b: _HALF * ((a > b) + (a >= b)), lambda _, y, a, b: _HALF * ((b > a) + (b >= a))),
-    "relax.minimum": (lambda _, y, a, b: _HALF * ((a < b) + (a <= b)), lambda _, y, a, b: _HALF * ((b < a) + (b <= a))),
+    "relax.maximum": (lambda _, y, a, b: a >= b, lambda _, y, a, b: b > a),
+    "relax.minimum": (lambda _, y, a, b: a <= b, lambda _, y, a, b: b < a),
     "relax.multiply": (lambda _, y, a, b: b, lambda _, y, a, b: a),
     "relax.negative": (lambda _, y, x: -_ONE,),
     "relax.nn.gelu": (_gelu,),
