@@ -66,6 +66,10 @@ class Simulation:
         """Result of a quantized node: integers."""
         return self._evaluate(i, self._quantize_producer)
 
+    def is_unread(self, i: int) -> bool:
+        """Whether nothing has read a node's result as integers yet, so that its scale may still be changed."""
+        return bool(self._simulated[i].dtype == np.float32)
+
     def alone(self, i: int, *, inputs: bool = True, weights: bool = True) -> np.ndarray:
         """Result of a quantized node, bias excluded, if it were the only one: of the float network's operands.
 

@@ -2,83 +2,64 @@
 
 import numpy as np
 
-_STRETCH = np.float32(1.2)  # of the sigmoid, beyond 0 and 1: both ends are reached
-_OFFSET = np.float32(-0.1)
+_STRETCH, _OFFSET = np.float32(1.2), np.float32(-0.1)  # of the sigmoid, beyond 0 and 1: both ends are reached
 _LEAST = 0.02  # how far from both ends they start
+_FAR = 6.0  # beyond it nothing changes any more
+_START = 0.5  # of the way from the weights to the integers that were found before
 
 
 class SoftRounding:
-    """Weights between two integers: Nagel et al., Up or Down? Adaptive Rounding (arXiv 2004.10568), section 3.3.
+    """Weights between two integers: Nagel et al., Up or Down? (arXiv 2004.10568), section 3.3.
 
     Parameters
     ----------
     integers : numpy.ndarray
-        What was found before: one of the two.
-    wanted : numpy.ndarray
-        The weights, in steps of their scale: the other neighbour is on that side.
+        What was found before, one of the two.
+    weight : numpy.ndarray
+        The weights, in steps of their scale: the other integer is on that side.
     limit : int
-    share : float
-        Of the way from what is wanted to these integers, where to start.
+        Integers lie in [-limit, limit].
+
+    Attributes
+    ----------
+    up : numpy.ndarray float32
+        How far each is from the lower integer to the upper one.
     """
 
-    def __init__(self, integers: np.ndarray, wanted: np.ndarray, limit: int, share: float) -> None:
-        below = integers - (wanted < integers)
-        self.floor = np.clip(below, -limit, limit - 1).astype(np.float32)
-        start = np.clip(wanted - self.floor, 0, 1) * (1 - share) + np.clip(integers - self.floor, 0, 1) * share
+    def __init__(self, integers: np.ndarray, weight: np.ndarray, limit: int) -> None:
+        self._lower = np.clip(integers - (weight < integers), -limit, limit - 1).astype(np.float32)
+        weight, integers = (np.clip(x - self._lower, 0, 1) for x in (weight, integers))
+        start = weight + _START * (integers - weight)
         inner = (np.clip(start, _LEAST, 1 - _LEAST) - _OFFSET) / _STRETCH
-        self.value = np.log(inner / (1 - inner)).astype(np.float32)  # what is descended on
+        self._value = np.log(inner / (1 - inner)).astype(np.float32)
         self._update()
-
-    def _update(self) -> None:
-        self._sigmoid = 1 / (1 + np.exp(-self.value))
-        self.up = np.clip(_STRETCH * self._sigmoid + _OFFSET, 0, 1)
 
     @property
     def soft(self) -> np.ndarray:
-        """The weights in steps of their scale."""
-        return self.floor + self.up
+        """The weights in steps of their scale, float32."""
+        return self._lower + self.up
 
     @property
-    def hard(self) -> np.ndarray:
-        """Rounded to the nearer one."""
-        return self.floor + (self.up >= 0.5)
+    def rounded(self) -> np.ndarray:
+        """The same at the nearer integer."""
+        return self._lower + (self.up >= 1 / 2)
 
     def slope(self) -> np.ndarray:
-        """Of `soft` by `value`."""
+        """Of `soft` by what `move` moves."""
         inside = (self.up > 0) & (self.up < 1)
         return _STRETCH * self._sigmoid * (1 - self._sigmoid) * inside
 
     def push(self, power: float) -> np.ndarray:
-        """The regularizer's direction: to the nearer end, the steeper the nearer where the power is great."""
+        """The regularizer's direction, to the nearer integer: the greater the power, the less what is in between."""
         signed = 2 * self.up - 1
         return np.sign(signed) * np.abs(signed) ** np.float32(power)
 
     def move(self, by: np.ndarray) -> None:
-        """Change `value`."""
-        self.value += by
-        np.clip(self.value, -6, 6, out=self.value)
+        """Towards the upper integer where positive."""
+        self._value += by
+        np.clip(self._value, -_FAR, _FAR, out=self._value)
         self._update()
 
-
-class LatentRounding:
-    """Weights between integers that are always rounded, with the gradient as if they were not."""
-
-    def __init__(self, integers, wanted, limit, share):
-        self.limit = limit
-        self.value = (np.clip(wanted, integers - 0.5, integers + 0.5) * (1 - share) + integers * share).astype(np.float32)
-
-    @property
-    def soft(self):
-        return np.clip(np.rint(self.value), -self.limit, self.limit)
-
-    hard = soft
-
-    def slope(self):
-        return np.float32(1)
-
-    def push(self, power):
-        return np.float32(0)
-
-    def move(self, by):
-        self.value += by
-        np.clip(self.value, -self.limit - 0.5, self.limit + 0.5, out=self.value)
+    def _update(self) -> None:
+        self._sigmoid = 1 / (1 + np.exp(-self._value))
+        self.up = np.clip(_STRETCH * self._sigmoid + _OFFSET, 0, 1)
