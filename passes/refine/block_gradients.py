@@ -129,7 +129,9 @@ class _Operator(_Step):
         constant = None if constants is None else constants.tensors.get(self.node)
         if self._node.op in _LAYERS:
             compute = _LAYERS[self._node.op]
-            result, self._layer_back = compute(self._node, inputs[0], self._node.constant if constant is None else constant)
+            result, self._layer_back = compute(
+                self._node, inputs[0], self._node.constant if constant is None else constant
+            )
             return result
         if self._node.op == "bias_add":
             return inputs[0] + (self._node.constant if constant is None else constant)

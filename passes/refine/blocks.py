@@ -8,7 +8,7 @@ from ..quantized.quantization_points import QuantizationPoints
 
 _LAYERS = {"conv2d", "dense"}
 _ENDS = BOUNDS | {"minimum", "bias_add", "pointwise", "prelu"}  # what belongs to the operator before it
-_MOST = 1200  # layers in one block
+_MOST = 12  # layers in one block
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Block:
         return self.nodes[-1]
 
 
-def blocks(net: Network, points: QuantizationPoints, least: int = 2) -> list[Block]:
-    """Cut a network where a single tensor carries all that follows, into blocks of at least so many layers.
+def blocks(net: Network, points: QuantizationPoints) -> list[Block]:
+    """Cut a network where a single tensor carries all that follows, into blocks.
 
     Where a part between two such points has too many layers, or an operator that can't be differentiated, it is taken
     apart to single layers, with the functions behind them.
     """
     found: list[Block] = []
-    for nodes in _segments(net, least):
+    for nodes in _segments(net):
         layers = [i for i in nodes if net.nodes[i].op in _LAYERS]
         if len(layers) <= _MOST and all(differentiable(net.nodes[i]) for i in nodes):
             parts = [tuple(nodes)]
@@ -46,7 +46,7 @@ def _block(net: Network, nodes: tuple[int, ...]) -> Block:
     return Block(nodes, tuple(read))
 
 
-def _segments(net: Network, least: int) -> list[list[int]]:
+def _segments(net: Network) -> list[list[int]]:
     last, furthest = net.last_uses(), -1
     last = [len(net.nodes) if i in net.outputs else use for i, use in enumerate(last)]
     result: list[list[int]] = []
@@ -57,8 +57,8 @@ def _segments(net: Network, least: int) -> list[list[int]]:
         is_cut = furthest <= i  # nothing that was made before is read later
         furthest = max(furthest, last[i])
         following = net.nodes[i + 1].op if i + 1 < len(net.nodes) else ""
-        layers = sum(net.nodes[j].op in _LAYERS for j in nodes)
-        if is_cut and following not in _ENDS and layers >= least and not _ends_depthwise(net, nodes):
+        layers = any(net.nodes[j].op in _LAYERS for j in nodes)
+        if is_cut and following not in _ENDS and layers and not _ends_depthwise(net, nodes):
             result.append(nodes)
             nodes = []
     result = [*result, nodes] if nodes else result

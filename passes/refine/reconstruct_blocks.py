@@ -66,7 +66,7 @@ def learn_blocks(problem: Problem, scales: Scales, progress: Progress = no_progr
     def refine(sim: Simulation, i: int) -> Steps:
         if i in firsts:
             found = _BlockData.of(sim, firsts[i], images).learn(sim, steps)
-            said.update(dict.fromkeys(firsts[i].nodes, {"block": found}))
+            said.update({j: {"block": found} for j in firsts[i].nodes})
         return said.get(i, {}) if i in sim.scales.weights else {}
 
     return refine_scales(with_views(problem), scales, refine, progress)
@@ -128,6 +128,7 @@ class _BlockData:
             batch, order = order[:_BATCH], order[_BATCH:]
             constants.descend(self._gradients(constants.soft(), batch, rng), step / steps)
         after = self._error(constants.rounded(), held)
+
         if not after < before:
             return before, before
         constants.put()

@@ -56,9 +56,7 @@ def pool_padding(node: Node, extents: Sequence[int]) -> tuple[int, int, int, int
     top, left, bottom, right = (int(p) for p in attrs.padding)
     sizes = [
         (n - 1) * int(stride) + (int(k) - 1) * int(dilation) + 1
-        for n, stride, k, dilation in zip(
-            node.shape[2:], attrs.strides, attrs.pool_size, attrs.dilation, strict=True
-        )
+        for n, stride, k, dilation in zip(node.shape[2:], attrs.strides, attrs.pool_size, attrs.dilation, strict=True)
     ]
     return top, left, max(0, sizes[0] - top - extents[0]), max(0, sizes[1] - left - extents[1])
 
