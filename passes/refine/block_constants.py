@@ -12,8 +12,9 @@ from .block_gradients import Constants
 from .blocks import Block
 from .soft_rounding import SoftRounding
 
-# How far a step goes at most: of what is rounded; of logarithms of scales; of biases, in parts of the block's output.
-_ROUNDING, _SCALE, _BIAS = np.float32(0.03), np.float32(1e-3), np.float32(1e-3)
+# How far all steps go at most: of what is rounded, which takes about 5 from one integer to the other; of logarithms of
+# scales; of biases, in parts of the block's output.
+_ROUNDING, _SCALE, _BIAS = 10.0, 0.3, 0.3
 _WARM = 0.2  # of the steps, before roundings are pushed to integers
 _PUSH = 3.0  # at last, in parts of the greatest step by the gradient
 _POWERS = (2.0, 0.3)  # first what is nearly round, then all
@@ -31,11 +32,14 @@ class BlockConstants:
         Scale groups whose scales are learned.
     size : float
         Of the block's output, root mean square.
+    steps : int
+        How often `descend` will be called.
     """
 
-    def __init__(self, sim: Simulation, block: Block, learned: Collection[int], size: float) -> None:
+    def __init__(self, sim: Simulation, block: Block, learned: Collection[int], size: float, steps: int) -> None:
         net, scales, group_of = sim.net, sim.scales, sim.points.scale_group_of
-        self._sim, self._learned, self._size = sim, learned, np.float32(size)
+        self._sim, self._learned = sim, learned
+        self._rates = [np.float32(far / max(steps, 1)) for far in (_ROUNDING, _SCALE, _BIAS * size)]
         self.layers = [i for i in block.nodes if i in scales.weights]
         biases = {i: net.bias_node(i) for i in self.layers}
         self._bias_of = {i: b for i, b in biases.items() if b in block.nodes}
@@ -64,6 +68,7 @@ class BlockConstants:
 
     def descend(self, gradients: Sequence[Constants], done: float) -> None:
         """A step by the sum of these, when so much is done."""
+        of_roundings, of_scales, of_biases = self._rates
         slower = np.float32((1 + np.cos(np.pi * done)) / 2)
         pushed = max(0.0, (done - _WARM) / (1 - _WARM))
 
@@ -74,16 +79,16 @@ class BlockConstants:
             of_scale = np.sum(gradient * rounding.soft * scale, axis=axes)
             step = np.float32(_PUSH * pushed) * rounding.push(np.interp(pushed, (0, 1), _POWERS))
             step -= self._step(("rounding", i), gradient * scale * rounding.slope())
-            rounding.move(_ROUNDING * step)
-            self._scales[i] = self._scales[i] * np.exp(-_SCALE * slower * self._step(("weights", i), of_scale))
+            rounding.move(of_roundings * step)
+            self._scales[i] = self._scales[i] * np.exp(-of_scales * slower * self._step(("weights", i), of_scale))
 
         map_threads(layer, self.layers)
         for b in self._biases:
             step = self._step(("bias", b), np.sum([each.tensors[b] for each in gradients], axis=0))
-            self._biases[b] = self._biases[b] - self._size * _BIAS * slower * step
+            self._biases[b] = self._biases[b] - of_biases * slower * step
         for g in self._learned:
             of_scale = np.sum([each.scales.get(g, 0) for each in gradients], dtype=np.float32) * self._activations[g]
-            factor = np.exp(-_SCALE * slower * self._step(("activations", g), of_scale))
+            factor = np.exp(-of_scales * slower * self._step(("activations", g), of_scale))
             self._activations[g] = np.float32(self._activations[g] * factor)
 
     def put(self) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph.network import PASS_THROUGH
 from ..quantized.annotate import Scales
 from ..quantized.layer_record import Refined, Steps
 from ..quantized.parallel import map_threads
@@ -59,7 +60,7 @@ def reconstruct_blocks(
 
 def learn_blocks(problem: Problem, scales: Scales, progress: Progress = no_progress, steps: int = _STEPS) -> Refined:
     """Learn the constants of each block, from those that `scales` has."""
-    firsts = {block.nodes[0]: block for block in blocks(problem.net, problem.points)}
+    firsts = {_first(problem, block): block for block in blocks(problem.net, problem.points)}
     images = problem.at_once().count
     said: dict[int, Steps] = {}
 
@@ -70,6 +71,12 @@ def learn_blocks(problem: Problem, scales: Scales, progress: Progress = no_progr
         return said.get(i, {}) if i in sim.scales.weights else {}
 
     return refine_scales(with_views(problem), scales, refine, progress)
+
+
+def _first(problem: Problem, block: Block) -> int:
+    """The first of its nodes at which a walk stops: others are evaluated when they are read."""
+    nodes, groups = problem.net.nodes, problem.points.scale_group_of
+    return next(i for i in block.nodes if nodes[i].op not in PASS_THROUGH or i not in groups)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class _BlockData:
         """Change the network's constants if that is for the better; the relative error before and after."""
         block = self.function.block
         held, others = self._parted()
-        constants = BlockConstants(sim, block, self.learned, float(np.sqrt(np.square(self.target).mean())))
+        constants = BlockConstants(sim, block, self.learned, float(np.sqrt(np.square(self.target).mean())), steps)
         before = self._error(constants.start(), held)
         rng = np.random.default_rng(sim.net.place(block.nodes[0]))
         order = np.empty(0, int)
