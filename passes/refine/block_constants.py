@@ -87,7 +87,10 @@ class BlockConstants:
             step = self._step(("bias", b), np.sum([each.tensors[b] for each in gradients], axis=0))
             self._biases[b] = self._biases[b] - of_biases * slower * step
         for g in self._learned:
-            of_scale = np.sum([each.scales.get(g, 0) for each in gradients], dtype=np.float32) * self._activations[g]
+            of_scale = (
+                np.sum([each.scales.get(g, np.float32(0)) for each in gradients], dtype=np.float32)
+                * self._activations[g]
+            )
             factor = np.exp(-of_scales * slower * self._step(("activations", g), of_scale))
             self._activations[g] = np.float32(self._activations[g] * factor)
 

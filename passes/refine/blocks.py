@@ -61,8 +61,13 @@ def _segments(net: Network) -> list[list[int]]:
         if is_cut and following not in _ENDS and layers and not _ends_depthwise(net, nodes):
             result.append(nodes)
             nodes = []
-    result = [*result, nodes] if nodes else result
-    return [*result[:-2], sum(result[-2:], [])]  # what is averaged or chosen from at last need not be right everywhere
+    if nodes and result:
+        result[-1] += nodes
+    elif nodes:
+        result = [nodes]
+    if len(result) > 1:  # what is averaged over all places, or chosen from, need not be right at each
+        result[-2] += result.pop()
+    return result
 
 
 def _with_ends(net: Network, layer: int) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def average(node: Node, x: np.ndarray) -> np.ndarray:
 def pool_padding(node: Node, extents: Sequence[int]) -> tuple[int, int, int, int]:
     """Rows and columns around (H, W) that windows see: above, left, below, right, as far as ceil mode reads."""
     attrs = node.expr.attrs
-    top, left, bottom, right = (int(p) for p in attrs.padding)
+    top, left = (int(p) for p in attrs.padding[:2])
     sizes = [
         (n - 1) * int(stride) + (int(k) - 1) * int(dilation) + 1
         for n, stride, k, dilation in zip(node.shape[2:], attrs.strides, attrs.pool_size, attrs.dilation, strict=True)

@@ -90,7 +90,8 @@ def _minimum(node: Node, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
 
 
 def _prelu(node: Node, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
-    slope = np.where(x < 0, *constants(node), np.float32(1))
+    (slope_below,) = constants(node)
+    slope = np.where(x < 0, slope_below, np.float32(1))
     return x * slope, lambda g: (g * slope,)
 
 

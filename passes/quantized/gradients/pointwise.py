@@ -61,9 +61,8 @@ def _gelu_tanh(call: Any, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 _ONE = np.float32(1)
-_HALF = np.float32(0.5)
 
-# For each operand, of the call, the result and the operands. Of two equal ones, the first is the larger, and the smaller.
+# For each operand, of the call, the result and the operands. Of two equal ones, the first is larger, and smaller.
 _DERIVATIVES: dict[str, tuple[Callable[..., Any], ...]] = {
     "relax.abs": (lambda _, y, x: np.sign(x),),
     "relax.add": (lambda _, y, a, b: _ONE, lambda _, y, a, b: _ONE),
@@ -83,7 +82,7 @@ _DERIVATIVES: dict[str, tuple[Callable[..., Any], ...]] = {
     "relax.nn.relu": (lambda _, y, x: x > 0,),
     "relax.nn.silu": (lambda _, y, x: _sigmoid(x) * (1 + x - y),),
     "relax.sigmoid": (lambda _, y, x: y * (1 - y),),
-    "relax.sqrt": (lambda _, y, x: _HALF / y,),
+    "relax.sqrt": (lambda _, y, x: 1 / (2 * y),),
     "relax.subtract": (lambda _, y, a, b: _ONE, lambda _, y, a, b: -_ONE),
     "relax.tanh": (lambda _, y, x: 1 - y * y,),
 }

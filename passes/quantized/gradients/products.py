@@ -1,6 +1,6 @@
 """Convolutions and dense layers with what they pass back to their inputs and weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -38,10 +38,12 @@ def dense(node: Node, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Ba
     return (rows @ weight).reshape(len(x), *node.shape), back
 
 
-def _tap(geometry: Geometry, x: np.ndarray, at: tuple[int, int], extents: tuple[int, int]) -> np.ndarray:
-    """What each window of padded (..., H, W) sees at one place of the kernel, as a view (..., OH, OW)."""
-    (y, x0), (sy, sx) = (i * d for i, d in zip(at, geometry.dilation, strict=True)), geometry.strides
-    return x[..., y : y + (extents[0] - 1) * sy + 1 : sy, x0 : x0 + (extents[1] - 1) * sx + 1 : sx]
+def _taps(geometry: Geometry, padded: np.ndarray, extents: tuple[int, int]) -> Iterator[np.ndarray]:
+    """What each window of padded (..., H, W) sees at one place of the kernel after the other, as views (..., OH, OW)."""
+    (dy, dx), (sy, sx), (height, width) = geometry.dilation, geometry.strides, extents
+    for ky, kx in product(*map(range, geometry.kernel)):
+        y, x = ky * dy, kx * dx
+        yield padded[..., y : y + (height - 1) * sy + 1 : sy, x : x + (width - 1) * sx + 1 : sx]
 
 
 def _unpadded(geometry: Geometry, whole: np.ndarray, extents: tuple[int, ...]) -> np.ndarray:
@@ -62,15 +64,14 @@ def _grouped(
 
     def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of_result = gradient.reshape(count, groups, -1, columns.shape[3])
-        of_weight = sum(g @ c.swapaxes(1, 2) for g, c in zip(of_result, columns, strict=True))
+        of_weight = _summed_products(of_result, columns)
         of_columns = matrix.swapaxes(1, 2) @ of_result
         if geometry.is_a_product:
             return of_columns.reshape(x.shape), of_weight.reshape(weight.shape)
-        of_taps = of_columns.reshape(count, x.shape[1], *geometry.kernel, *extents)
+        of_taps = of_columns.reshape(count, x.shape[1], -1, *extents)
         whole = np.zeros_like(pad_border(x, geometry.padding, 0))
-        for at in product(*map(range, geometry.kernel)):
-            part = _tap(geometry, whole, at, extents)
-            part += of_taps[:, :, *at]
+        for k, part in enumerate(_taps(geometry, whole, extents)):
+            part += of_taps[:, :, k]
         return _unpadded(geometry, whole, x.shape[2:]), of_weight.reshape(weight.shape)
 
     return result, back
@@ -81,17 +82,25 @@ def _depthwise(
 ) -> tuple[np.ndarray, Back]:
     """Tap by tap."""
     whole = pad_border(x, geometry.padding, 0)
-    taps = list(product(*map(range, geometry.kernel)))
+    matrix = weight.reshape(len(weight), -1, 1, 1)
     result = np.zeros((*x.shape[:2], *extents), np.float32)
-    for at in taps:
-        result += _tap(geometry, whole, at, extents) * weight[:, 0, *at, None, None]
+    for k, seen in enumerate(_taps(geometry, whole, extents)):
+        result += seen * matrix[:, k]
 
     def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        of_input, of_weight = np.zeros_like(whole), np.empty_like(weight)
-        for at in taps:
-            of_weight[:, 0, *at] = np.einsum("nchw,nchw->c", _tap(geometry, whole, at, extents), gradient)
-            part = _tap(geometry, of_input, at, extents)
-            part += gradient * weight[:, 0, *at, None, None]
-        return _unpadded(geometry, of_input, x.shape[2:]), of_weight
+        of_input, of_weight = np.zeros_like(whole), np.empty((len(weight), matrix.shape[1]), np.float32)
+        places = zip(_taps(geometry, whole, extents), _taps(geometry, of_input, extents), strict=True)
+        for k, (seen, part) in enumerate(places):
+            of_weight[:, k] = np.einsum("nchw,nchw->c", seen, gradient)
+            part += gradient * matrix[:, k]
+        return _unpadded(geometry, of_input, x.shape[2:]), of_weight.reshape(weight.shape)
 
     return result, back
+
+
+def _summed_products(gradients: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Of (N, G, O, P) and (N, G, K, P), each (O, K) summed over images, in their order: (G, O, K)."""
+    result = gradients[0] @ columns[0].swapaxes(1, 2)
+    for gradient, seen in zip(gradients[1:], columns[1:], strict=True):
+        result += gradient @ seen.swapaxes(1, 2)
+    return result
