@@ -39,7 +39,7 @@ def dense(node: Node, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Ba
 
 
 def _taps(geometry: Geometry, padded: np.ndarray, extents: tuple[int, int]) -> Iterator[np.ndarray]:
-    """What each window of padded (..., H, W) sees at one place of the kernel after the other, as views (..., OH, OW)."""
+    """What each window of padded (..., H, W) sees at each place of the kernel, as views (..., OH, OW)."""
     (dy, dx), (sy, sx), (height, width) = geometry.dilation, geometry.strides, extents
     for ky, kx in product(*map(range, geometry.kernel)):
         y, x = ky * dy, kx * dx
