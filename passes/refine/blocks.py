@@ -66,7 +66,8 @@ def _segments(net: Network) -> list[list[int]]:
     elif nodes:
         result = [nodes]
     if len(result) > 1:  # what is averaged over all places, or chosen from, need not be right at each
-        result[-2] += result.pop()
+        last = result.pop()
+        result[-1] += last
     return result
 
 
