@@ -80,6 +80,7 @@ def quantize(
         {
             "calibrated": not how.is_random,
             "method": how.method,
+            "refine": how.refine,
             "activation_range": how.activation_range,
             "images": images_in(arrays, held_out),
             "images_sha256": sha256(*arrays),

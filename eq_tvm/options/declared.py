@@ -12,7 +12,7 @@ import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import open_file
-from eq_tvm.methods import DEFAULT, HELP, METHODS
+from eq_tvm.methods import DEFAULT, HELP, LAYERS, METHODS, REFINED, REFINEMENTS
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -111,6 +111,13 @@ class QuantizeOptions:
         metavar="NAME",
         choices=METHODS,
         unset=f"{DEFAULT}; random: minmax",
+    )
+    refine: str = option(
+        f"By what a method with {REFINED} rounds weights: the error of each layer's output, in seconds; or of each "
+        "residual block's, learned in minutes, for less than 7 bits.",
+        LAYERS,
+        given_as=str,
+        choices=REFINEMENTS,
     )
     activation_range: str = option(
         "Whether what is never (or seldom) negative uses a range from (or near) 0, of all values that the scheme has.",

@@ -178,6 +178,7 @@ class _Trials:
             method=self.how.method,
             **options,
             kept=kept,
+            refine=self.how.refine,
             progress=lambda done, message: self.progress(1 - 0.8 ** (number - 1 + done), f"trial {number}: {message}"),
         )
 

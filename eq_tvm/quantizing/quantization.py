@@ -18,7 +18,7 @@ from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
-from eq_tvm.methods import DEFAULT, OWN
+from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, OWN, REFINED
 from eq_tvm.options.declared import DEFAULT_SCHEME, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
@@ -68,6 +68,7 @@ class Quantization:
     activation_range: str
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
+    refine: str = LAYERS
     min_cosine: float | None = 0.0
     as_affordable: bool = False
     is_open: bool = False
@@ -99,6 +100,8 @@ class Quantization:
                 f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
                 "or `random` to measure speed only"
             )
+        if options.refine == BLOCKS:
+            _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
         if scheme == "float32" and options.keep:
             raise UserError("--keep is for layers of quantized networks: leave it out, or --scheme float32")
         return cls(
@@ -108,6 +111,7 @@ class Quantization:
             scheme=scheme,
             method=options.method or ("minmax" if random else DEFAULT),
             activation_range=options.activation_range,
+            refine=options.refine,
             images=images,
             kept=dict(options.keep or {}),
             as_affordable=options.images is None,
@@ -174,7 +178,16 @@ def _scheme(model: Path, options: QuantizeOptions) -> str:
     return OWN
 
 
-_CALIBRATING = {"calibration", "scheme", "method", "activation_range", "images", "keep", "min_cosine", "max_drop"}
+_CALIBRATING = {
+    *("calibration", "scheme", "method", "refine", "activation_range", "images", "keep", "min_cosine", "max_drop")
+}
+
+
+def _check_refined(scheme: str, method: str) -> None:
+    if scheme == "float32":
+        raise UserError(f"--refine {BLOCKS} is for quantized networks: leave it out, or --scheme float32")
+    if not method.endswith(REFINED):
+        raise UserError(f"--refine {BLOCKS} needs a method that refines: --method {method}{REFINED}, not {method}")
 
 
 @dataclass(frozen=True)
