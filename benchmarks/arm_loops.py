@@ -23,7 +23,8 @@ from eq_tvm.targets import get_target
 
 # Height and width, input channels, output channels, kernel.
 LAYERS = ((56, 64, 64, 3), (28, 128, 128, 3), (14, 256, 256, 3), (7, 512, 512, 3), (28, 128, 128, 1), (14, 256, 256, 1))
-SCHEMES = {"int6": (31, 63), "int7": (63, 127), "int8": (127, 255)}  # the greatest weight and activation
+# The greatest weight and activation.
+SCHEMES = {"w4a8": (7, 255), "int6": (31, 63), "int7": (63, 127), "int8": (127, 255)}
 
 
 def main() -> None:

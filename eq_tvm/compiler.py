@@ -25,7 +25,7 @@ from eq_tvm.building.versions import versions
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, check_folder
 from eq_tvm.methods import OWN
-from eq_tvm.options.declared import DEFAULT_SCHEME, MIN_COSINES, CompileOptions
+from eq_tvm.options.declared import AUTO, DEFAULT_SCHEME, MIN_COSINES, CompileOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.quantization import Quantization, one_sample
 from eq_tvm.running.runtime import Model, load_library
@@ -86,16 +86,17 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     if how.scheme == OWN:
         module, record = take_scales(module, how, options.requantize, options.dump_passes)
     elif how.scheme != "float32":
-        module, record = quantize(
+        module, record, scheme = quantize(
             module,
             inputs,
             how,
+            spec,
+            options.optimize,
             options.max_drop,
             options.dump_passes,
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
         )
-        if record is None:
-            how = replace(how, scheme="float32")
+        how = replace(how, scheme=scheme)
 
     def check(library: str) -> dict[str, Any] | None:
         if options.verify is False:
@@ -157,7 +158,7 @@ def _page(options: CompileOptions, output: Path) -> Path | None:
 
 def _name(how: Quantization, options: CompileOptions) -> str:
     """Of what is written by default: with the scheme, where that is not the usual one."""
-    scheme = "" if how.scheme in (DEFAULT_SCHEME, OWN) else f"-{how.scheme}"
+    scheme = "" if how.scheme in (DEFAULT_SCHEME, AUTO, OWN) else f"-{how.scheme}"
     return f"{how.model.stem}-{options.target}{scheme}"
 
 
@@ -178,10 +179,12 @@ def _check_max_drop(options: CompileOptions) -> None:
         raise UserError(f"--max-drop is in points that the network may lose, from 0 to 100, not {drop:g}")
 
 
-def _min_cosine(options: CompileOptions, how: Quantization) -> float:
+def _min_cosine(options: CompileOptions, how: Quantization) -> float | None:
     """What was asked for; by default that of the scheme, where there are images and no other bound."""
     cosine = options.min_cosine
     if cosine is None:
+        if how.scheme == AUTO and not how.is_random and options.max_drop is None:
+            return None
         return 0.0 if how.is_random or options.max_drop is not None else MIN_COSINES.get(how.scheme, 0.0)
     if how.scheme == "float32":
         raise UserError("--min-cosine is for quantized networks: leave it out, or --scheme float32")

@@ -10,6 +10,7 @@ SCALES = {
     "mse": "the least square error of each tensor",
 }
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
+LAYERS, BLOCKS = REFINEMENTS = ("layers", "blocks")  # by whose output weights are rounded then
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 PLAINEST = "minmax"  # compared with it where nobody asked for a method
 OWN = "own"  # scheme and method of networks that come quantized, with scales of their own

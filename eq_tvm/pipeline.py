@@ -16,7 +16,7 @@ from tvm.ir.transform import Sequential
 from eq_tvm import passes
 from eq_tvm.errors import system_errors
 from eq_tvm.files.whole_file import write_whole
-from eq_tvm.methods import DEFAULT, REFINED
+from eq_tvm.methods import DEFAULT, LAYERS, REFINED
 from eq_tvm.passes.graph.legalize import extremes
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
@@ -31,6 +31,8 @@ CALIBRATIONS: dict[str, Callable[..., Any]] = {
     "kl": passes.KLCalibrate,
     "mse": passes.MSECalibrate,
 }
+
+REFINEMENTS: dict[str, Callable[..., Any]] = {"layers": passes.round_weights, "blocks": passes.reconstruct_blocks}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Settings:
     activation_range : {"unsigned", "symmetric"}
     kept : dict of str to {"int8", "w8a12", "float"}
         Layers that are kept at a wider type than the scheme's.
+    refine : {"layers", "blocks"}
+        How such a method rounds weights: by the error of each layer, or of each block.
     min_cosine : float
         How near to float32 each output has to stay: see `passes.MSECalibrate`.
     requantize : bool
@@ -65,6 +69,7 @@ class Settings:
     method: str = DEFAULT
     activation_range: str = "unsigned"
     kept: Mapping[str, str] = field(default_factory=dict)
+    refine: str = LAYERS
     min_cosine: float = 0.0
     requantize: bool = False
     progress: passes.Progress = passes.no_progress
@@ -120,7 +125,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             **how.quantization,
             kept=how.kept,
             min_cosine=how.min_cosine,
-            refine=passes.round_weights if how.refined else None,
+            refine=REFINEMENTS[how.refine] if how.refined else None,
             progress=passes.part_of(how.progress, _PREPARED if how.refined else 0.0, 1.0),
         ),
     ],
@@ -184,7 +189,7 @@ def calibrate(
     images : dict of str to numpy.ndarray
         For each input of the network, float32 (images, ...) without the network's batch axis.
     dump : path, optional
-    scheme, method, activation_range, kept, min_cosine, progress
+    scheme, method, activation_range, kept, refine, min_cosine, progress
         See `Settings`.
 
     Returns

@@ -42,6 +42,7 @@ from .quantized.calibration_images import affordable_images
 from .quantized.layer_record import LayerRecord
 from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
+from .refine.reconstruct_blocks import reconstruct_blocks
 from .refine.round_weights import RoundWeights, round_weights
 
 __all__ = [
@@ -90,5 +91,6 @@ __all__ = [
     "no_progress",
     "part_cosines",
     "part_of",
+    "reconstruct_blocks",
     "round_weights",
 ]

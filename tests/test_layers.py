@@ -28,6 +28,7 @@ RANKS = {
                 "islands",
                 "lower",
                 "analysis",
+                "mixed",
             )
         )
     },

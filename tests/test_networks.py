@@ -35,6 +35,7 @@ LARGE = {
 W8A12 = ("w8a12", "unsigned")
 SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]
 INT6 = ("int6", "unsigned")
+W4A8 = ("w4a8", "unsigned")
 EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
 EMULATED_32 = {"rpi2-32": "cortex-a7", "rpi4-32": "max"}  # of ARMv8, qemu-arm has no other
 CALIBRATION_IMAGES, TEST_IMAGES = 4, 2
@@ -89,6 +90,32 @@ def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch
         machine(EMULATED[target]).run_vm_batch(library, [[image] for image in images]), expected, strict=True
     ):
         np.testing.assert_array_equal(results[0], result[0], strict=True)
+
+
+@pytest.mark.parametrize(
+    "files, target",
+    [
+        pytest.param(name, target, marks=[pytest.mark.exhaustive] * ((name, target) != ("example", "rpi4")))
+        for name, target in itertools.product(SMALL, ("x86-vnni", *EMULATED))
+    ],
+    indirect=["files"],
+)
+def test_weights_of_4_bits_compute_the_integer_program(files, target, tmp_path, aarch64):
+    """Two to a byte wherever a layer has such weights, as bundles are made small."""
+    del aarch64
+    annotated, images, expected = _program(files, *W4A8)
+    lowered, record = pipeline.build(annotated, get_target(target), optimize="size")
+    assert any(kernel["kernel"].endswith("nibbles") for kernel in record)
+    if target in EMULATED:
+        library = export(lowered, tmp_path / "network.so")
+        results = machine(EMULATED[target]).run_vm_batch(library, [[image] for image in images])
+    elif host.missing_features(["vpdpbusd-512"]):
+        pytest.skip("this processor has no AVX-512 VNNI")
+    else:
+        main = relax.VirtualMachine(lowered, tvm.cpu())["main"]
+        results = [[main(tvm.runtime.tensor(image)).numpy()] for image in images]
+    for got, result in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(got[0], result[0], strict=True)
 
 
 @pytest.mark.parametrize("network", LARGE)

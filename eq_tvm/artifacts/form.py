@@ -23,6 +23,7 @@ _LAYER = {
 _CALIBRATION = {
     "calibrated": bool,
     "method": str,
+    "refine?": str,
     "images": int,
     "source": str,
     "layers": [_LAYER],

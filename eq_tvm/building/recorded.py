@@ -13,56 +13,55 @@ from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
+from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
 
 if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.passes import Progress
+    from eq_tvm.targets import TargetSpec
 
 
 def quantize(
     module: tvm.IRModule,
     inputs: tuple[TensorInfo, ...],
     how: Quantization,
+    spec: TargetSpec,
+    optimize: str,
     max_drop: float | None,
     dump: str | Path | None,
     progress: Progress,
-) -> tuple[tvm.IRModule, dict[str, Any] | None]:
+) -> tuple[tvm.IRModule, dict[str, Any] | None, str]:
     """The annotated module and the bundle's record of it, or the module itself and None if nothing can be quantized."""
     from eq_tvm import pipeline
+    from eq_tvm.passes import part_of
     from eq_tvm.passes.graph.network import read_network
     from eq_tvm.passes.graph.spectra import layers_of_spectra
     from eq_tvm.passes.quantized.kept_layers import float_layers
     from eq_tvm.passes.quantized.quantizers import WIDE
     from eq_tvm.quantizing.best_method import calibrate
+    from eq_tvm.quantizing.by_cost import by_cost
     from eq_tvm.quantizing.max_drop import keep_worst
 
-    how = how.affordable(module, progress)
+    how = how.affordable(module, progress).with_ends(module)
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
         _warn_of_few(arrays, how.calibration)
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
+    by_type = None
     with pass_errors():
+        if how.scheme == AUTO:
+            decided = by_cost(module, images, held_out, how, spec, optimize, part_of(progress, 0.0, _DECIDED))
+            how, by_type, progress = decided.how, decided.record, part_of(progress, _DECIDED, 1.0)
         if max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
             widened = how.widened(layers)
-            if 2 * len(widened) > len(layers):
-                warnings.warn(
-                    f"{len(widened)} of {len(layers)} layers read activations of 12 bits, which takes longer: "
-                    f"else an output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
-                    stacklevel=2,
-                )
-            if (cosine := compared.get(how.method, 1.0)) < _POOR:
-                warnings.warn(
-                    f"an output of {how.model.name}, or a part of one, has a cosine of only {cosine:.2f} with float32: "
-                    "try --scheme int8 or w8a12, or --max-drop; python -m eq_tvm analyze says which layers lose",
-                    stacklevel=2,
-                )
-            kept = [{"layer": layer, "kind": kind, "reason": "asked for"} for layer, kind in how.kept.items()]
+            _warn_of_loss(how, len(widened), len(layers), compared)
+            kept = [{"layer": layer, "kind": kind, "reason": how.reason(layer)} for layer, kind in how.kept.items()]
             reason = f"else an output's cosine is below {how.min_cosine}"
             kept += [{"layer": layer, "kind": WIDE, "reason": reason} for layer in widened]
         else:
@@ -75,20 +74,29 @@ def quantize(
     floats = [{"layer": name, "op": operator} for name, operator in float_layers(net)]
     if not layers and not kept and not floats:
         warnings.warn(f"{how.model.name} computes in float32: {_NOTHING}", stacklevel=2)
-        return module, None
-    return annotated, {
-        "calibrated": not how.is_random,
-        "method": how.method,
-        "activation_range": how.activation_range,
-        "images": images_in(arrays, held_out),
-        "images_sha256": sha256(*arrays),
-        "source": Path(how.calibration).name,
-        "layers": [asdict(layer) for layer in layers],
-        "kept": kept,
-        "float": floats,
-        "loss": loss,
-        "compared": compared,
-    }
+        return module, None, "float32"
+    return (
+        annotated,
+        {
+            "calibrated": not how.is_random,
+            "method": how.method,
+            "refine": how.refine,
+            "activation_range": how.activation_range,
+            "images": images_in(arrays, held_out),
+            "images_sha256": sha256(*arrays),
+            "source": Path(how.calibration).name,
+            "layers": [asdict(layer) for layer in layers],
+            "kept": kept,
+            "float": floats,
+            "loss": loss,
+            "compared": compared,
+            "types": by_type,
+        },
+        how.scheme,
+    )
+
+
+_DECIDED = 0.5  # of the time that all takes
 
 
 def take_scales(
@@ -110,6 +118,7 @@ def take_scales(
         "float": [{"layer": name, "op": operator} for name, operator in given.left],
         "loss": None,
         "compared": {},
+        "types": None,
     }
 
 
@@ -119,6 +128,22 @@ def _warn_of_few(arrays: list[np.ndarray], source: str | Path) -> None:
         count = len(arrays[0])
         said = "is one image" if count == 1 else f"has {count} images that are all the same"
         warnings.warn(f"{source} {said}: scales need about 50 typical ones", stacklevel=3)
+
+
+def _warn_of_loss(how: Quantization, widened: int, layers: int, compared: dict[str, float]) -> None:
+    """Where most layers had to be widened, or an output is far from float32 all the same."""
+    if 2 * widened > layers:
+        warnings.warn(
+            f"{widened} of {layers} layers read activations of 12 bits, which takes longer: else an "
+            f"output's cosine is below {how.min_cosine}; --min-cosine 0 leaves them at 8",
+            stacklevel=3,
+        )
+    if (cosine := compared.get(how.method, 1.0)) < _POOR:
+        warnings.warn(
+            f"an output of {how.model.name}, or a part of one, has a cosine of only {cosine:.2f} with float32: "
+            "try --scheme int8 or w8a12, or --max-drop; python -m eq_tvm analyze says which layers lose",
+            stacklevel=3,
+        )
 
 
 _POOR = 0.9

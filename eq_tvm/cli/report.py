@@ -78,12 +78,18 @@ def kernel_counts(network: Bundle) -> dict[str, int]:
     Of convolutions, those by depthwise kernels alone have no record of a choice; other layers without one (products,
     sums) count by what they are.
     """
-    counts = Counter(kernel["kernel"].split()[0].replace("F(", "Winograd F(") for kernel in network.kernels)
+    counts = Counter(_algorithm(kernel["kernel"]) for kernel in network.kernels)
     chosen = {kernel["layer"] for kernel in network.kernels}
     for layer in (network.calibration or {}).get("layers", []):
         if layer["layer"] not in chosen and (op := layer.get("op")):
             counts["depthwise" if op in ("conv1d", "conv2d", "conv3d") else op] += 1
     return dict(counts.most_common())
+
+
+def _algorithm(kernel: str) -> str:
+    """Of a kernel by its name: algorithm, instruction, tiling."""
+    algorithm, *_, last = kernel.split()
+    return f"{algorithm} nibbles" if last == "nibbles" else algorithm.replace("F(", "Winograd F(")
 
 
 def _calibration_rows(network: Bundle) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import open_file
-from eq_tvm.methods import DEFAULT, HELP, METHODS
+from eq_tvm.methods import DEFAULT, HELP, LAYERS, METHODS, REFINED, REFINEMENTS
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from eq_tvm.preprocess import Preprocess
 
 MIN_COSINES = {"int8": 0.995}  # others: 0
-SCHEMES = ("int6", "int7", "int8", "w8a12", "float32")
+AUTO = "auto"  # of each layer what costs no time on the target
+SCHEMES = (AUTO, "int4", "w4a8", "int5", "int6", "int7", "int8", "w8a12", "float32")
 DEFAULT_SCHEME = "int7"
 
 
@@ -111,6 +112,13 @@ class QuantizeOptions:
         choices=METHODS,
         unset=f"{DEFAULT}; random: minmax",
     )
+    refine: str = option(
+        f"By what a method with {REFINED} rounds weights: the error of each layer's output, in seconds; or of each "
+        "residual block's, learned in minutes, for less than 7 bits.",
+        LAYERS,
+        given_as=str,
+        choices=REFINEMENTS,
+    )
     activation_range: str = option(
         "Whether what is never (or seldom) negative uses a range from (or near) 0, of all values that the scheme has.",
         "unsigned",
@@ -124,9 +132,9 @@ class QuantizeOptions:
         unset="50; random: 4",
     )
     keep: Mapping[str, str] | None = option(
-        "Keep a layer, as analyze names it, at a wider type than the scheme's.",
+        "Give a layer, as analyze names it, another type than the scheme's.",
         given_as=list,
-        metavar="LAYER=int8|w8a12|float",
+        metavar="LAYER=int8|w8a12|...|float",
         parse=_kept_layers,
     )
     input_shapes: Mapping[str, tuple[int, ...]] | None = option(

@@ -80,6 +80,7 @@ def calibrate(
             method=how.method,
             **how.options,
             kept=how.kept,
+            refine=how.refine,
             min_cosine=how.min_cosine,
             progress=progressing,
             dump=dump,

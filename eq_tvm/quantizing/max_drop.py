@@ -159,7 +159,7 @@ class _Trials:
         """What to keep of a trial that reached the bound."""
         reasons = {step.layer: step.reason for step in steps}
         kept = [
-            {"layer": layer, "kind": kind, "reason": reasons.get(layer, "asked for")}
+            {"layer": layer, "kind": kind, "reason": reasons.get(layer, self.how.reason(layer))}
             for layer, kind in self._kept(steps).items()
         ]
         report = {"bound": bound, "drop_before": self.done[0].drop, "images": self.held_out.images}
@@ -178,6 +178,7 @@ class _Trials:
             method=self.how.method,
             **options,
             kept=kept,
+            refine=self.how.refine,
             progress=lambda done, message: self.progress(1 - 0.8 ** (number - 1 + done), f"trial {number}: {message}"),
         )
 

@@ -18,7 +18,7 @@ from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
-from eq_tvm.methods import DEFAULT, OWN
+from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, OWN, REFINED
 from eq_tvm.options.declared import DEFAULT_SCHEME, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
@@ -49,11 +49,15 @@ class Quantization:
         To find scales with.
     as_affordable : bool
         Whether fewer will do, if they are large, as nobody asked for a number.
-    kept : mapping from layers to {"int8", "w8a12", "float"}
-    min_cosine : float
-        0 where nobody compiles, or something else decides what is widened.
+    kept : mapping from layers to a scheme, or "float"
+    min_cosine : float, optional
+        0 where nobody compiles, or something else decides what is widened. None: that of the scheme, once it is known.
     is_open : bool
         Whether nobody asked for a method, so that another one may be taken.
+    ends : tuple of str
+        Of `kept`, first and last layers that nobody asked to keep: see `with_ends`.
+    by_cost : tuple of str
+        Of `kept`, those of the more exact type where the scheme is `auto`.
     """
 
     model: Path
@@ -64,9 +68,12 @@ class Quantization:
     activation_range: str
     images: int
     kept: Mapping[str, str] = field(default_factory=dict)
-    min_cosine: float = 0.0
+    refine: str = LAYERS
+    min_cosine: float | None = 0.0
     as_affordable: bool = False
     is_open: bool = False
+    ends: tuple[str, ...] = ()
+    by_cost: tuple[str, ...] = ()
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -93,6 +100,8 @@ class Quantization:
                 f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
                 "or `random` to measure speed only"
             )
+        if options.refine == BLOCKS:
+            _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
         if scheme == "float32" and options.keep:
             raise UserError("--keep is for layers of quantized networks: leave it out, or --scheme float32")
         return cls(
@@ -102,6 +111,7 @@ class Quantization:
             scheme=scheme,
             method=options.method or ("minmax" if random else DEFAULT),
             activation_range=options.activation_range,
+            refine=options.refine,
             images=images,
             kept=dict(options.keep or {}),
             as_affordable=options.images is None,
@@ -117,6 +127,26 @@ class Quantization:
             return self
         progress(0.0, f"calibrating with {enough} images, as they are large: --images takes more")
         return replace(self, images=enough)
+
+    def with_ends(self, module: tvm.IRModule) -> Quantization:
+        """With the first and the last layers kept at INT8 where others have fewer than 6 bits, unless they are named.
+
+        What the first loses no later layer can make up for, and the last one's output is the network's.
+        """
+        from eq_tvm.passes.graph.network import read_network
+        from eq_tvm.passes.quantized.kept_layers import end_layers
+        from eq_tvm.passes.quantized.quantizers import COARSE
+
+        if self.scheme not in COARSE:
+            return self
+        ends = tuple(name for name in end_layers(read_network(module)) if name not in self.kept)
+        return replace(self, kept=dict(self.kept) | dict.fromkeys(ends, "int8"), ends=ends)
+
+    def reason(self, layer: str) -> str:
+        """Why a layer is kept."""
+        if layer in self.by_cost:
+            return "it costs next to no time"
+        return "the first or the last layer" if layer in self.ends else "asked for"
 
     @property
     def is_random(self) -> bool:
@@ -148,7 +178,16 @@ def _scheme(model: Path, options: QuantizeOptions) -> str:
     return OWN
 
 
-_CALIBRATING = {"calibration", "scheme", "method", "activation_range", "images", "keep", "min_cosine", "max_drop"}
+_CALIBRATING = {
+    *("calibration", "scheme", "method", "refine", "activation_range", "images", "keep", "min_cosine", "max_drop")
+}
+
+
+def _check_refined(scheme: str, method: str) -> None:
+    if scheme == "float32":
+        raise UserError(f"--refine {BLOCKS} is for quantized networks: leave it out, or --scheme float32")
+    if not method.endswith(REFINED):
+        raise UserError(f"--refine {BLOCKS} needs a method that refines: --method {method}{REFINED}, not {method}")
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ const STEPS = {
   equalize: ["channels equalized", "error of its output, estimated from statistics", true],
   weights: ["weights: scales and rounding", "error of its output, on a sample", true],
   bias: ["bias corrected", "error of its output, on a sample", true],
+  block: ["block reconstructed", "error of its block's output, on images held out", true],
 };
 
 /** What a step's figure was before and after it. */

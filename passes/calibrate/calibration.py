@@ -53,13 +53,14 @@ class Calibration:
     images : dict of input name to array (N, ...)
         N calibration images, each of the input's shape but for a batch axis of 1.
     scheme : str
-        "int6" (weights in [-31, 31]), "int7" ([-63, 63]), "int8" ([-127, 127]) or "w8a12" (so, too).
+        "int4" (weights in [-7, 7]), "int5" ([-15, 15]), "int6" ([-31, 31]), "int7" ([-63, 63]), "int8" ([-127, 127]),
+        "w4a8" (weights as of int4, activations as of int8) or "w8a12" (weights as of int8, activations of 12 bits).
     activation_range : str
-        "unsigned": what can't be negative uses [0, 63], [0, 127], [0, 255] or [0, 4095]; "symmetric": the weights'
-        range ([-2047, 2047]).
+        "unsigned": what can't be negative uses all values from 0, such as [0, 127] of int7; "symmetric": the weights'
+        range ([-127, 127] for w4a8, [-2047, 2047] for w8a12).
     kept : dict of str to str, optional
-        Layers (convolutions, dense layers, additions, products, averages) by name that are kept at a wider type: "int8"
-        widens the layer's weights and what it reads, "w8a12" too, to 12 bits for the latter, "float" leaves it float.
+        Layers (convolutions, dense layers, additions, products, averages) by name that have another scheme, for their
+        weights and for what they read, or are left "float". What layers of several schemes read has the widest.
     min_cosine : float
         How near to float32 each output has to stay: where one does not, as few activations get 12 bits as that takes.
         Masks by their overlap: see `output_loss`.

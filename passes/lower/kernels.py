@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from tvm import relax, tirx
 
+from eq_tvm.schedules.choice.counted import counted_cycles
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.islands.matmul import choose_tile
 from eq_tvm.schedules.operators.pooling import Pool2D
@@ -41,11 +42,18 @@ class Kernels:
     ----------
     record : list of KernelRecord
         Of each convolution and dense layer so far, but depthwise ones.
+    layer_cycles : dict of str to float
+        Of each layer so far, estimated.
+    other_cycles : float
+        Of all other functions that were called so far.
     """
 
     def __init__(self, builder: relax.BlockBuilder, machine: Machine, choose: Choose) -> None:
         self.builder, self.machine, self.choose = builder, machine, choose
         self.record: list[KernelRecord] = []
+        self.layer_cycles: dict[str, float] = {}
+        self._counted: dict[tirx.PrimFunc, float] = {}
+        self.other_cycles = 0.0
         self.vector_bits = vector_bits(machine.instructions.keys())
         self.float_lanes = self.vector_bits // 32
         self.byte_lanes = self.vector_bits // 8
@@ -92,9 +100,13 @@ class Kernels:
             raise ValueError(f"layer {item.name}: {error}") from error
         if kernel.record is not None:
             self.record.append({**kernel.record, "function": self._added(kernel.function).name_hint})
+            cycles: float = kernel.record["cycles"]
+        else:
+            cycles = self._cycles(kernel.function)
+        self.layer_cycles[item.name] = self.layer_cycles.get(item.name, 0.0) + cycles
         x = self.reshape(item.source.expr, [int(extent) for extent in kernel.function.params[0].shape])
         extra = [] if item.residual is None else [self.reshape(item.residual.expr, kernel.shape)]
-        result = self.call(kernel.function, [x, *kernel.constants, limits, *extra], kernel.shape, output.dtype)
+        result = self._called(kernel.function, [x, *kernel.constants, limits, *extra], kernel.shape, output.dtype)
         return self.reshape(result, item.out_shape)
 
     def average(self, item: Average, output: Output, limits: np.ndarray, multiplier: np.ndarray) -> relax.Var:
@@ -185,7 +197,8 @@ class Kernels:
         x = self.reshape(item.first.expr, [int(extent) for extent in kernel.function.params[0].shape])
         args = [x, weights, bias, np.full(channels, multiplier, "float32"), limits]
         _, rows, _, columns = item.sizes
-        result = self.call(kernel.function, args, plan.conv.out_shape, output.dtype)
+        self.layer_cycles[item.name] = self.layer_cycles.get(item.name, 0.0) + kernel.record["cycles"]
+        result = self._called(kernel.function, args, plan.conv.out_shape, output.dtype)
         return self.reshape(result, (rows, pairs, columns))
 
     def rectified(
@@ -261,11 +274,22 @@ class Kernels:
     def call(
         self, function: tirx.PrimFunc, args: Sequence[relax.Expr | np.ndarray], shape: Sequence[int], dtype: str
     ) -> relax.Var:
-        """Emit a call of a scheduled function; arrays become constants."""
+        """Emit a call of a scheduled function that is no layer's; arrays become constants."""
+        self.other_cycles += self._cycles(function)
+        return self._called(function, args, shape, dtype)
+
+    def _called(
+        self, function: tirx.PrimFunc, args: Sequence[relax.Expr | np.ndarray], shape: Sequence[int], dtype: str
+    ) -> relax.Var:
         args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         return self.builder.emit(
             relax.call_tir(self._added(function), relax.Tuple(args), out_ty=relax.TensorType(shape, dtype))
         )
+
+    def _cycles(self, function: tirx.PrimFunc) -> float:
+        if function not in self._counted:
+            self._counted[function] = counted_cycles(function, self.machine)
+        return self._counted[function]
 
     def reshape(self, expr: relax.Expr, shape: Sequence[int]) -> relax.Expr:
         """The same bytes under another shape: costs nothing at run time."""

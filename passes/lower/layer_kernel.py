@@ -10,6 +10,7 @@ from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.convolution import nibbles
 from eq_tvm.schedules.depthwise import depthwise, depthwise_columns_plan, depthwise_pairs
 from eq_tvm.schedules.depthwise.depthwise_large import LARGE
 from eq_tvm.schedules.processor.instructions import choose_int16, fma, vector_bits
@@ -96,11 +97,10 @@ def _left_out(item: Linear, multiplier: np.ndarray, machine: Machine) -> dict[st
 def _layer_key(item: Linear, output: Output) -> str:
     """What two layers have in common that can use the same kernels, for people and files."""
     conv, source = item.conv, item.source
-    form = (
-        f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
-        if source.quantized
-        else "float32"
-    )
+    form = "float32"
+    if source.quantized:
+        form = f"{source.dtype} [{source.low}, {source.high}]{f' + {source.zero}' * bool(source.zero)}"
+        form += " by 4 bits" * nibbles.holds(item.weight)  # more kernels than for others
     return (
         f"{conv.batch}x{conv.height}x{conv.width}x{conv.in_channels} to {conv.out_channels}, "
         f"kernel {conv.kernel}, strides {conv.strides}, padding {conv.padding}, dilation {conv.dilation}, "

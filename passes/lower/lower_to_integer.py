@@ -44,6 +44,10 @@ class LowerToInteger:
     ----------
     record : list of KernelRecord
         The kernel chosen for each layer, after the pass has run.
+    cycles : dict of str to float
+        Estimated cycles of each layer, by its name; depthwise ones, too.
+    other_cycles : float
+        Of everything else that integers go through: pooling, sums, tables, conversions.
 
     Raises
     ------
@@ -56,6 +60,8 @@ class LowerToInteger:
         choose = choose or _fastest
         self.machine, self.choose = machine, choose_small(choose) if optimize == "size" else choose
         self.record: list[KernelRecord] = []
+        self.cycles: dict[str, float] = {}
+        self.other_cycles = 0.0
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace ``main``; kernels are added to the module."""
@@ -73,6 +79,7 @@ class LowerToInteger:
             builder.emit_func_output(result)
         mod, fused = fuse_epilogues(builder.finalize(), JOINS)
         mod, called = join_in_place(mod)
+        self.cycles, self.other_cycles = lowering.kernels.layer_cycles, lowering.kernels.other_cycles
         self.record = [
             {**layer, "function": called[fused[layer["function"]].pop(0)].pop(0)} for layer in lowering.kernels.record
         ]

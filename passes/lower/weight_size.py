@@ -17,7 +17,7 @@ def weight_bytes(candidate: Candidate) -> int:
     """Bytes of the weights as the kernel reads them."""
     assert isinstance(candidate.constants, functools.partial)
     plan = candidate.constants.args[0]
-    return math.prod(plan.weight_shape) * np.dtype(plan.instruction.weight).itemsize
+    return math.prod(plan.weight_shape) * np.dtype(plan.weight_dtype).itemsize
 
 
 def small(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -40,7 +40,8 @@ class LayerRecord:
         ``center_channels``: largest magnitude of the input. ``center_sources``: mean error of what functions behind the
         layer give. ``equalize``: mean error of the layer's output, by input and weights, as the pass estimates it.
         ``weights``, ``bias``: that error as it is on a sample, and ``input``, twice, what the input alone causes of it
-        (see `OutputErrors`). Errors are root mean squares, in parts of that of what has them.
+        (see `OutputErrors`). ``block``: the error of its block's output on images held out. Errors are root
+        mean squares, in parts of that of what has them.
     """
 
     layer: str

@@ -48,7 +48,7 @@ class Simulation:
             self._simulated[i] = self.inputs[i] if is_input else self._simulate(i)
             yield i
             for j in self._outputs_of(i):
-                result = self.inputs[j] if j in self.inputs else self._dequantized(j)
+                result = self.inputs[j] if j in self.inputs else self.dequantized(j)
                 results = map(_as_list, (self.float(j), result))
                 self.outputs[j] = list(zip(*results, strict=True))
             for j in [j for j in self._float if self._last[j] <= i]:
@@ -65,6 +65,10 @@ class Simulation:
     def quantized(self, i: int) -> np.ndarray:
         """Result of a quantized node: integers."""
         return self._evaluate(i, self._quantize_producer)
+
+    def is_unread(self, i: int) -> bool:
+        """Whether nothing has read a node's result as integers yet, so that its scale may still be changed."""
+        return bool(self._simulated[i].dtype == np.float32)
 
     def alone(self, i: int, *, inputs: bool = True, weights: bool = True) -> np.ndarray:
         """Result of a quantized node, bias excluded, if it were the only one: of the float network's operands.
@@ -123,7 +127,7 @@ class Simulation:
             real = _scaled(bias.reshape(node.constant.shape), scale)
             return over_elements(np.add, self._simulated[node.inputs[0]], real, spare=self._spare(i, self._simulated))
         as_float = {j for j in node.inputs if i in self.points.float_readers.get(j, ())}
-        operands = {j: self.inputs[j] if j in as_float else self._dequantized(j) for j in node.inputs}
+        operands = {j: self.inputs[j] if j in as_float else self.dequantized(j) for j in node.inputs}
         own = [x for j, x in operands.items() if j in self.points.scale_group_of and j not in as_float]  # made for it
         spare = own[0] if own else self._spare(i, self._simulated)
         return self.executor.evaluate(node, *(operands[j] for j in node.inputs), spare=spare)
@@ -145,7 +149,8 @@ class Simulation:
                 return x
         return None
 
-    def _dequantized(self, i: int) -> np.ndarray:
+    def dequantized(self, i: int) -> np.ndarray:
+        """Result of a node in the simulated network as others read it."""
         if i not in self.points.scale_group_of:
             return self._simulated[i]
         scale = self.scales.activations[self.points.scale_group_of[i]]

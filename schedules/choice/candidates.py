@@ -14,7 +14,7 @@ from tvm import tirx
 
 from ..common.epilogue import Output
 from ..common.overflow import INT32_MAX, Proof, accumulator_proof, folded_bias
-from ..convolution import winograd_form, winograd_plan
+from ..convolution import nibbles, winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
 from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights, weight_runs
@@ -24,7 +24,7 @@ from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 from . import cost
 from .chains import chain_proofs, lengths, ordered, with_lengths
-from .left_out import why_no_winograd
+from .left_out import SMALL_MULTIPLIER, why_no_winograd
 from .tilings import chunk_of, direct_tilings, layouts, winograd_tilings
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -63,7 +63,7 @@ class Candidate:
     name : str
         Algorithm, instruction and tiling, for people and as a key.
     algorithm : str
-        "direct", or a form of Winograd's as "F(4,3)".
+        "direct", "direct nibbles" where two weights are packed to a byte, or a form of Winograd's as "F(4,3)".
     cycles : float
         Estimated cycles of one core.
     instruction : str
@@ -128,12 +128,8 @@ def considered(
     ValueError
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
-    sums = accumulator_proof(weight, bias, (source.low, source.high))
     found = [
-        *(
-            replace(candidate, proofs=(sums, *candidate.proofs))
-            for candidate in _direct(conv, weight, bias, multiplier, source, output, machine)
-        ),
+        *_direct(conv, weight, bias, multiplier, source, output, machine),
         *_winograd(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
@@ -185,7 +181,7 @@ def float_candidates(
 def _direct(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
-    span = source.span
+    span, sums = source.span, accumulator_proof(weight, bias, (source.low, source.high))
     ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
     folded = folded_bias(weight, bias, (source.low, source.high), offset + source.zero)
 
@@ -199,8 +195,11 @@ def _direct(
             if machine.in_order:
                 found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
-                proofs, constants = chain_proofs(instruction, *proof), (weight, folded, multiplier)
-                yield from _tilings(conv, instruction, offset, source, output, machine, constants, im2col, proofs)
+                proofs, constants = (sums, *chain_proofs(instruction, *proof)), (weight, folded, multiplier)
+                layer = conv, instruction, offset, source, output, machine
+                yield from _tilings(*layer, constants, im2col, proofs)
+                if nibbles.fits(weight, instruction):
+                    yield from _nibbles(*layer, constants, im2col, proofs)
 
 
 def _tilings(
@@ -213,15 +212,18 @@ def _tilings(
     constants: tuple[Array, ...],
     im2col: bool = False,
     proofs: tuple[Proof, ...] = (),
+    packed: bool = False,
 ) -> Iterator[Candidate]:
-    for tiling in direct_tilings(conv, ins):
+    algorithm = "direct nibbles" if packed else "direct"
+    for tiling in direct_tilings(conv, ins, packed):
         if tiling.im2col != im2col:
             continue
         plan = DirectPlan(conv, ins, output, tiling)
         plan = replace(plan, tiling=replace(tiling, chunk=chunk_of(plan, machine)))
         yield Candidate(
-            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}{' im2col' * tiling.im2col}",
-            "direct",
+            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}"
+            f"{' im2col' * tiling.im2col}{' nibbles' * packed}",
+            algorithm,
             cost.direct_cycles(plan, machine),
             ins.name,
             conv.macs,
@@ -230,6 +232,30 @@ def _tilings(
             proofs,
             source,
         )
+
+
+def _nibbles(
+    conv: Conv2D,
+    ins: Instruction,
+    offset: int,
+    source: Stored,
+    output: Output,
+    machine: Machine,
+    constants: tuple[Array, ...],
+    im2col: bool,
+    proofs: tuple[Proof, ...],
+) -> Iterator[Candidate]:
+    """The same with weights packed two to a byte; the first of the proofs is that of sums in 32 bits."""
+    weight, bias, multiplier = constants
+    factor = nibbles.factor(ins)
+    if factor > 1:
+        if (np.abs(multiplier) < SMALL_MULTIPLIER).any():
+            return
+        bias, multiplier = bias * np.int32(factor), multiplier / np.float32(factor)  # the bias may wrap as sums do
+        proofs = (*proofs, Proof(f"{factor} times the sums in 32 bits", factor * proofs[0].reached, INT32_MAX))
+    yield from _tilings(
+        conv, ins, offset, source, output, machine, (weight, bias, multiplier), im2col, proofs, packed=True
+    )
 
 
 def _direct_constants(plan: DirectPlan, weight: Array, *channels: Array) -> tuple[Array, ...]:

@@ -44,7 +44,7 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     v, tile = tiling.vectors, tiling.tile
     steps = plan.kernel_rows * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled)
+    inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled, tiling.nibbles)
     if plan.beyond_l1:
         fetched = plan.block_bytes / L2_BYTES
         # Floats are four times as large, but multiplied one by one: fetching them hides behind that.
@@ -88,7 +88,13 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
 
 
 def step_cycles(
-    vectors: int, tile: int, ins: Instruction, machine: Machine, beyond_l1: bool, unrolled: bool = False
+    vectors: int,
+    tile: int,
+    ins: Instruction,
+    machine: Machine,
+    beyond_l1: bool,
+    unrolled: bool = False,
+    nibbles: bool = False,
 ) -> float:
     """Cycles of one step of the innermost loop.
 
@@ -102,20 +108,24 @@ def step_cycles(
         Whether the step fetches its weights: see `prefetch`.
     unrolled : bool
         Whether the instruction that multiplies reads the weights, too: see `DirectPlan`.
+    nibbles : bool
+        Whether two weights are unpacked from each byte.
     """
     if ins.chains:
         return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + len(ins.chains))
     if ins.neon:
-        return _neon_step(vectors, tile, ins, machine)
+        return _neon_step(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
+    unpack = _unpacked(weights, ins) if nibbles and not unrolled else 0  # or LLVM does so before the tiles
+    loaded = weights / 2 if nibbles else weights
     multiply = _multiply(products, ins, machine)
     if ins.int16_step:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
     uses = 1 if ins.fused else 2 * ins.chain + ins.int16_step
-    issued = products * uses + activations + 3 + beyond_l1 * weights
-    if not unrolled:
-        issued += weights
-    return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
+    issued = products * uses + activations + 3 + beyond_l1 * loaded + unpack
+    if nibbles or not unrolled:
+        issued += loaded
+    return max(multiply, (loaded + activations) / machine.loads, issued / machine.issue)
 
 
 def throughput(ins: Instruction, machine: Machine) -> float:
@@ -124,18 +134,26 @@ def throughput(ins: Instruction, machine: Machine) -> float:
     return (ins.lanes * ins.pairs * ins.chain if figure is None else figure) * ins.rate
 
 
-def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine) -> float:
+def _unpacked(weights: int, ins: Instruction) -> float:
+    """Instructions that make so many vectors of weights from half as many of bytes: see `nibbles`."""
+    if ins.neon:
+        return weights / 2 * (3 if ins.int16_step else 2)
+    return weights / 2 * (5 if ins.int16_step else 3)
+
+
+def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
     halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
     uses = ins.chain * halves + ins.int16_step
     if ins.chain > 1 and not ins.staged:
         activations = tile
-    issued = products * uses + activations + weights + 3
+    loaded = weights / 2 if nibbles else weights
+    issued = products * uses + activations + loaded + 3 + (_unpacked(weights, ins) if nibbles else 0)
     if ins.lanes_per_channel == 1 and (ins.staged or ins.chain == 1):
         issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
         multiply += SPREAD * activations if machine.issue > 3 else 0
-    return max(multiply, (weights + activations) / machine.loads, issued / machine.issue)
+    return max(multiply, (loaded + activations) / machine.loads, issued / machine.issue)
 
 
 def _multiply(products: int, ins: Instruction, machine: Machine) -> float:

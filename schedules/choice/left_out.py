@@ -14,6 +14,8 @@ from ..processor import instructions
 
 Array: TypeAlias = npt.NDArray[Any]
 
+SMALL_MULTIPLIER = 2.0**-100  # divided, it must stay normal
+
 
 def left_out(
     conv: Conv2D,
@@ -57,6 +59,6 @@ def why_no_winograd(conv: Conv2D, multiplier: Array, dtype: str, features: Colle
         return "the registers of this processor hold too little of a tile"
     if dtype == "int16":
         return "it is for activations in bytes"
-    if (np.abs(multiplier) < 2.0**-100).any():  # divided, it must stay normal
+    if (np.abs(multiplier) < SMALL_MULTIPLIER).any():
         return "a multiplier is too small to be divided"
     return ""

@@ -16,22 +16,25 @@ from ..processor.machine import Machine
 
 WIDEST_TILE = 28  # pixels
 FEW_CHANNELS = 16  # from here on a tap's run is long enough by itself
+UNPACKING = 3  # registers: a mask, the bytes, what is shifted
 NEON_ROOM = {1: 10, 2: 3}  # by vectors; with more, LLVM loads Winograd's weights so early that accumulators are spilled
 
 
-def direct_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[DirectTiling]:
-    """Tilings of a direct convolution."""
+def direct_tilings(conv: Conv2D, instruction: Instruction, nibbles: bool = False) -> Iterator[DirectTiling]:
+    """Tilings of a direct convolution; with `nibbles` those whose weights are packed two to a byte."""
     ins, orders = instruction, layouts(conv, instruction)
     if ins.chains:
         yield from (DirectTiling(ordered.VECTORS, ordered.TILE, im2col=im2col) for im2col in orders)
         return
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
     for v in _vectors(ins):
+        if nibbles and v % 2:
+            continue
         if v > max(vectors, 1 if ins.lanes_per_channel == 1 else 4):
             continue
         for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
-            if _registers(v, tile, ins) <= ins.registers:
-                yield from (DirectTiling(v, tile, im2col=im2col) for im2col in orders)
+            if _registers(v, tile, ins) + nibbles * UNPACKING <= ins.registers:
+                yield from (DirectTiling(v, tile, im2col=im2col, nibbles=nibbles) for im2col in orders)
 
 
 def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:

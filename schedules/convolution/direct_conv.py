@@ -13,6 +13,7 @@ from .conv2d import Conv2D
 from .direct_activations import Read, prepared
 from .direct_plan import DirectPlan
 from .direct_schedule import scheduled
+from .nibbles import unpacked
 
 
 def textbook(conv: Conv2D) -> tuple[te.Tensor, te.Tensor, te.Tensor]:
@@ -64,12 +65,13 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0) -> tir
     total = "float32" if real else "int32"
     channels = (plan.blocks * plan.block * conv.groups,)
     x = te.placeholder((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x")
-    weights = te.placeholder(plan.weight_shape, ins.weight, "weights")
+    weights = te.placeholder(plan.weight_shape, plan.weight_dtype, "weights")
     bias = te.placeholder(channels, total, "bias")
     multiplier = None if real else te.placeholder(channels, "float32", "multiplier")
     limits = output.limits()
     residual = te.placeholder(conv.out_shape, output.residual, "residual") if output.residual else None
-    acc = _accumulate(prepared(x, plan, offset, zero), weights, plan, total)
+    multiplied = unpacked(weights, ins) if plan.tiling.nibbles else weights
+    acc = _accumulate(prepared(x, plan, offset, zero), multiplied, plan, total)
     finish = _packed if plan.packs else _stored
     out = finish(plan, acc, bias, multiplier, limits, residual)
     args = [arg for arg in (x, weights, bias, multiplier, limits, residual, out) if arg is not None]

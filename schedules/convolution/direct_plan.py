@@ -16,6 +16,7 @@ from ..common.epilogue import Output
 from ..common.sizes import CACHED
 from ..processor import packing
 from ..processor.instruction import Instruction
+from . import nibbles
 from .conv2d import Conv2D
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -41,12 +42,15 @@ class DirectTiling:
         next block.
     im2col : bool
         The whole kernel is one run: what a row of results reads is copied, window by window.
+    nibbles : bool
+        Two weights are packed to a byte: see `nibbles`. Of an even number of vectors.
     """
 
     vectors: int
     tile: int
     chunk: int = 1
     im2col: bool = False
+    nibbles: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,19 @@ class DirectPlan:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Of the packed weights: see the module."""
+        shape = self.unpacked_shape
+        if self.tiling.nibbles:
+            return (*shape[: nibbles.VECTOR], shape[nibbles.VECTOR] // 2, *shape[nibbles.VECTOR + 1 :])
+        return shape
+
+    @property
+    def weight_dtype(self) -> str:
+        """Of the packed weights."""
+        return "uint8" if self.tiling.nibbles else self.instruction.weight
+
+    @property
+    def unpacked_shape(self) -> tuple[int, ...]:
+        """Of the weights as the instruction takes them."""
         ins, vectors = self.instruction, self.tiling.vectors
         link, *rest = ins.weight_shape
         order = (link, vectors) if ins.chains else (vectors, link)
@@ -178,7 +195,7 @@ class DirectPlan:
     @property
     def block_bytes(self) -> int:
         """Bytes of a block of weights."""
-        return math.prod(self.weight_shape[2:]) * np.dtype(self.instruction.weight).itemsize
+        return math.prod(self.weight_shape[2:]) * np.dtype(self.weight_dtype).itemsize
 
     @property
     def beyond_l1(self) -> bool:
@@ -230,7 +247,8 @@ def pack_weights(plan: DirectPlan, weight: Array) -> Array:
     full = full[:, _order(plan)].reshape(groups, plan.blocks, plan.tiling.vectors, ins.channels, *rest)
     # group, block, kh, tap, step, vector, link, channel, input
     full = full.transpose(0, 1, 4, 5, 6, *((7, 2) if ins.chains else (2, 7)), 3, 8)
-    return np.ascontiguousarray(full.reshape(plan.weight_shape), ins.weight)
+    full = np.ascontiguousarray(full.reshape(plan.unpacked_shape), ins.weight)
+    return nibbles.pack(full, ins) if plan.tiling.nibbles else full
 
 
 def weight_runs(plan: DirectPlan, weight: Array) -> Array:

@@ -30,6 +30,7 @@ from ..common.sizes import largest_divisor
 from ..processor import packing
 from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
+from . import nibbles
 from .direct_plan import TILES, DirectPlan
 
 
@@ -55,6 +56,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
         _share_copy(sch)
         _copy_by_vectors(sch, plan)
     _kind(plan)(sch, plan)
+    if plan.tiling.nibbles:  # not before: intrinsics read weights in memory
+        sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         _copy_by_vectors(sch, plan)
     return parted(
@@ -87,6 +90,7 @@ def _one_instruction(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     nest = _hold_accumulators(sch, plan)
     acc = _multiply_by_vectors(sch, plan)
     _fetch_weights(sch, plan, nest, acc)
+    _unpack_weights(sch, plan, acc)
     _share_among_threads(sch, plan, nest)
     _write_out(sch, plan, acc)
     _start_from_zero(sch, acc)
@@ -100,6 +104,7 @@ def _int16_chains(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     acc = _multiply_by_vectors(sch, plan)
     _fetch_weights(sch, plan, nest, acc)
     _hold_sums(sch, acc)
+    _unpack_weights(sch, plan, acc)
     _share_among_threads(sch, plan, nest)
     _write_out(sch, plan, acc)
     _multiply_link_by_link(sch, plan)
@@ -210,6 +215,20 @@ def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: Simp
     """Let each step fetch weights that are read later."""
     if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, acc.step, nest.tiles, plan.beyond_l1)
+
+
+def _unpack_weights(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
+    """Weights of 4 bits become the instruction's in registers, in each step."""
+    if not plan.tiling.nibbles:
+        return
+    block, inner = sch.get_sblock("unpacked"), len(plan.unpacked_shape) - nibbles.VECTOR
+    sch.compute_at(block, acc.step, preserve_unit_loops=True)
+    v, *links = sch.get_loops(block)[-inner:]
+    links = sch.fuse(*links)
+    use, lane = sch.split(links, [None, math.gcd(int(sch.get(links).extent), 4 * plan.instruction.lanes)])
+    sch.unroll(v)
+    sch.unroll(use)
+    sch.vectorize(lane)
 
 
 def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:

@@ -135,6 +135,11 @@ class WinogradPlan:
             return (*start, self.instruction.chain, self.block)
         return (*start, self.tiling.vectors, *self.instruction.weight_shape)
 
+    @property
+    def weight_dtype(self) -> str:
+        """Of U."""
+        return self.instruction.weight
+
 
 def fits(conv: Conv2D) -> bool:
     """Whether a convolution has the shape that Winograd kernels are for."""

@@ -202,7 +202,12 @@ def test_bad_options(refused):
     for command in ("compile", "analyze"):
         model = (command, "net.onnx", *common())
         refused("no layer 'n3' to keep at int8; of 4 there are n", *model, "--keep", "n3=int8")
-        refused("layer 'n2' can be kept at int8, w8a12 or float, not at 'int9'", *model, "--keep", "n2=int9")
+        refused(
+            "layer 'n2' can be kept at int4, int5, int6, int7, w4a8, int8, w8a12 or float, not at 'int9'",
+            *model,
+            "--keep",
+            "n2=int9",
+        )
         refused("--keep must look like LAYER=int8, LAYER=w8a12 or LAYER=float, not n2", *model, "--keep", "n2")
     compile_ = ("compile", "net.onnx", *common())
     refused("--keep is for layers of quantized networks", *compile_, "--scheme", "float32", "--keep", "n2=float")

@@ -18,6 +18,7 @@ from eq_tvm.methods import METHODS
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.passes import LayerRecord
 from eq_tvm.quantizing.quantization import Quantization
+from eq_tvm.targets import get_target
 
 MAY_BE_NONE = {"cosine_before", "cosine_after"}
 
@@ -59,7 +60,7 @@ def test_a_bundle_of_the_example(method, example, cli, tiny_executable, tmp_path
     """The record is the network's; what is compiled is another one, which takes no time."""
     module, inputs, _ = example
     how = Quantization.checked(QuantizeOptions(method=method, images=2))
-    _, record = quantize(module, inputs, how, None, None, lambda done, message: None)
+    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", None, None, lambda *_: None)
     bundle = write_tiny(tmp_path / "digits.eqtvm", tiny_executable, scheme="int7", calibration=record)
     assert len(record["layers"]) == 17
     check_analysis(cli, "digits.eqtvm", method)

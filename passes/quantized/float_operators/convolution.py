@@ -19,7 +19,7 @@ _CHANNELS = 2**15  # elements of channels of a depthwise layer worked on at a ti
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
     """Attributes of a convolution of two axes."""
 
     kernel: tuple[int, int]
@@ -29,7 +29,7 @@ class _Geometry:
     groups: int
 
     @classmethod
-    def of(cls, call: relax.Call, kernel: tuple[int, ...]) -> "_Geometry":
+    def of(cls, call: relax.Call, kernel: tuple[int, ...]) -> "Geometry":
         """Of a convolution with kernels (height, width); one of a single axis has a height of 1."""
         attrs = call.attrs
         strides, dilation, padding = (tuple(map(int, a)) for a in (attrs.strides, attrs.dilation, attrs.padding))
@@ -61,7 +61,7 @@ def sliding_windows(x: np.ndarray, node: Node) -> np.ndarray:
     -------
     numpy.ndarray (M, C, kernel height, kernel width, output height, output width)
     """
-    return _Geometry.of(node.expr, node.constant.shape[2:]).windows(x)
+    return Geometry.of(node.expr, node.constant.shape[2:]).windows(x)
 
 
 def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
@@ -75,7 +75,7 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: n
         Of whole numbers: what results are multiplied by.
     """
     weight = (node.constant if weight is None else weight).astype(np.float32, copy=False)
-    geometry = _Geometry.of(node.expr, weight.shape[2:])
+    geometry = Geometry.of(node.expr, weight.shape[2:])
     shape = node.shape if len(node.shape) == 4 else (*node.shape[:2], 1, node.shape[2])
     out = np.empty((len(x), *node.shape), np.float32)
     images, results = x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[1:])
@@ -93,7 +93,7 @@ def conv2d(node: Node, x: np.ndarray, weight: np.ndarray | None = None, scale: n
     return out
 
 
-def _whole(weight: np.ndarray, units: np.ndarray, geometry: _Geometry) -> tuple[np.ndarray, np.ndarray]:
+def _whole(weight: np.ndarray, units: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers (G, O / G, K) for weights of channels in such units (C, 1, 1), and the units of each result."""
     groups, size = geometry.groups, weight[0].size
     taps = size // weight.shape[1]
@@ -106,7 +106,7 @@ def _convolve(
     matrix: np.ndarray,
     factors: np.ndarray,
     greatest: float,
-    geometry: _Geometry,
+    geometry: Geometry,
     units: np.ndarray | None,
     x: np.ndarray,
     out: np.ndarray,
@@ -127,7 +127,7 @@ def _greatest(x: np.ndarray, sums: np.ndarray) -> float:
     return float(sums.max(initial=0)) * max(float(x.max(initial=0)), -float(x.min(initial=0)))
 
 
-def _seen(x: np.ndarray, geometry: _Geometry, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _seen(x: np.ndarray, geometry: Geometry, size: int) -> Iterator[tuple[slice, np.ndarray]]:
     """What some positions of the result see, (groups, size, P), and which ones these are."""
     groups = geometry.groups
     if geometry.is_a_product:
@@ -142,7 +142,7 @@ def _seen(x: np.ndarray, geometry: _Geometry, size: int) -> Iterator[tuple[slice
 
 
 def _convolve_depthwise(
-    weight: np.ndarray, scale: np.ndarray | None, geometry: _Geometry, x: np.ndarray, out: np.ndarray
+    weight: np.ndarray, scale: np.ndarray | None, geometry: Geometry, x: np.ndarray, out: np.ndarray
 ) -> None:
     """Tap by tap: matrices of one row would be slow."""
     windows = geometry.windows(x[None].astype(np.float32, copy=False))[0]

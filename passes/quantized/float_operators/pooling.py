@@ -1,6 +1,6 @@
 """Pooling: windows of height and width, tap by tap."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -50,22 +50,31 @@ def average(node: Node, x: np.ndarray) -> np.ndarray:
     return window_sum(node, x) / np.float32(avg_pool_count(node, x.shape))
 
 
-def _pool(node: Node, x: np.ndarray, fill: float, combine: Callable[..., np.ndarray]) -> np.ndarray:
-    """`combine` over the taps of each window; ceil mode reads `fill` beyond the border."""
+def pool_padding(node: Node, extents: Sequence[int]) -> tuple[int, int, int, int]:
+    """Rows and columns around (H, W) that windows see: above, left, below, right, as far as ceil mode reads."""
+    attrs = node.expr.attrs
+    top, left = (int(p) for p in attrs.padding[:2])
+    sizes = [
+        (n - 1) * int(stride) + (int(k) - 1) * int(dilation) + 1
+        for n, stride, k, dilation in zip(node.shape[2:], attrs.strides, attrs.pool_size, attrs.dilation, strict=True)
+    ]
+    return top, left, max(0, sizes[0] - top - extents[0]), max(0, sizes[1] - left - extents[1])
+
+
+def pool_taps(node: Node, padded: np.ndarray) -> Iterator[np.ndarray]:
+    """What each window sees at one place after the other, as views (..., OH, OW) of the padded (..., H, W)."""
     attrs = node.expr.attrs
     (kh, kw), (sy, sx), (dy, dx) = (tuple(map(int, a)) for a in (attrs.pool_size, attrs.strides, attrs.dilation))
-    top, left, bottom, right = (int(p) for p in attrs.padding)
     oh, ow = node.shape[2:]
-    height, width = (oh - 1) * sy + (kh - 1) * dy + 1, (ow - 1) * sx + (kw - 1) * dx + 1
-    bottom, right = max(0, height - top - x.shape[-2]), max(0, width - left - x.shape[-1])
-    x = pad_border(x, (top, left, bottom, right), fill)
-
-    def tap(ky: int, kx: int) -> np.ndarray:
-        y0, x0 = ky * dy, kx * dx
-        return x[..., y0 : y0 + (oh - 1) * sy + 1 : sy, x0 : x0 + (ow - 1) * sx + 1 : sx]
-
-    out = tap(0, 0).copy()
     for ky, kx in product(range(kh), range(kw)):
-        if (ky, kx) != (0, 0):
-            combine(out, tap(ky, kx), out=out)
+        y0, x0 = ky * dy, kx * dx
+        yield padded[..., y0 : y0 + (oh - 1) * sy + 1 : sy, x0 : x0 + (ow - 1) * sx + 1 : sx]
+
+
+def _pool(node: Node, x: np.ndarray, fill: float, combine: Callable[..., np.ndarray]) -> np.ndarray:
+    """`combine` over the taps of each window; ceil mode reads `fill` beyond the border."""
+    taps = pool_taps(node, pad_border(x, pool_padding(node, x.shape[-2:]), fill))
+    out = next(taps).copy()
+    for tap in taps:
+        combine(out, tap, out=out)
     return out

@@ -190,6 +190,7 @@ def test_a_scale_for_each_channel_of_activations(tmp_path):
         ({"calibration": "random"}, "--calibration"),
         ({"min_cosine": 0.9}, "--min-cosine"),
         ({"max_drop": 1.0}, "--max-drop"),
+        ({"refine": "blocks"}, "--refine"),
         ({"keep": {"n0": "float"}}, "--keep"),
     ],
 )

@@ -225,7 +225,12 @@ def test_usage_errors(refused):
     refused("Missing argument 'BUNDLE'", "run")
     refused("--images", "compile", "--images", "many")
     refused("--images must be from 1 to 100000, not 0", "compile", "--images", "0")
-    refused("--scheme must be one of int6, int7, int8, w8a12, float32, not int4", "compile", "--scheme", "int4")
+    refused(
+        "--scheme must be one of auto, int4, w4a8, int5, int6, int7, int8,",
+        "compile",
+        "--scheme",
+        "int9",
+    )
     refused("--method must be one of easyquant, easyquant-shipped, minmax", "compile", "--method", "aciq")
     refused("--activation-range must be one of", "compile", "--activation-range", "half")
     refused("--artifact must be one of bundle, standalone, not exe", "compile", "--artifact", "exe")

@@ -13,6 +13,7 @@ from eq_tvm.example import MODEL
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.quantizing.best_method import calibrate
 from eq_tvm.quantizing.quantization import Quantization
+from eq_tvm.targets import get_target
 
 IMAGES = {"x": np.zeros((2, 1), np.float32)}
 
@@ -84,7 +85,7 @@ def test_the_record_says_it():
     """Of a real network, at six bits."""
     module, inputs, _ = import_canonical(MODEL)
     how = replace(Quantization.checked(QuantizeOptions(images=3)), scheme="int6")
-    _, record = quantize(module, inputs, how, None, None, lambda done, message: None)
+    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", None, None, lambda *_: None)
     assert set(record["compared"]) == {"mse+", "minmax"}
     best = max(record["compared"], key=record["compared"].get)
     assert record["method"] in {best, "mse+"}

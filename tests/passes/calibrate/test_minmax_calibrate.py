@@ -269,8 +269,8 @@ def test_images_are_of_the_type_of_the_input():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="scheme 'int4': there is int6, int7, int8"):
-        MinMaxCalibrate({}, scheme="int4")
+    with pytest.raises(ValueError, match="scheme 'int3': there is int4, int5, int6, int7"):
+        MinMaxCalibrate({}, scheme="int3")
     with pytest.raises(ValueError, match="activation range"):
         MinMaxCalibrate({}, activation_range="positive")
 

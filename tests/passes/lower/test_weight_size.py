@@ -4,7 +4,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
-from small_networks import build, conv, relu
+from small_networks import build, conv, random, relu
 
 from eq_tvm import passes
 from eq_tvm.passes.lower.weight_size import choose_small, small, weight_bytes
@@ -13,7 +13,7 @@ from eq_tvm.targets import get_target
 
 
 def candidate(name, shape, dtype="int8", cycles=1.0):
-    plan = SimpleNamespace(weight_shape=shape, instruction=SimpleNamespace(weight=dtype))
+    plan = SimpleNamespace(weight_shape=shape, weight_dtype=dtype)
     return SimpleNamespace(name=name, cycles=cycles, constants=partial(lambda plan: None, plan))
 
 
@@ -36,6 +36,24 @@ def test_asked_under_another_key():
     asked = []
     choose_small(lambda key, candidates: asked.append((key, len(candidates))))("layer", FOUND)
     assert asked == [("layer, small weights", 2)]
+
+
+def test_weights_of_4_bits():
+    """They take half a byte each where a layer is made small; what is measured of other weights is not for them."""
+    weight, images = random(64, 64, 3, 3), {"x": random(2, 64, 12, 12)}
+    module = build(lambda emit, x: [relu(emit, conv(emit, x, "a", weight=weight), "r")], (1, 64, 12, 12))
+    sizes, asked = [], []
+
+    def choose(key, candidates):
+        asked.append(key)
+        return candidates[0]
+
+    for scheme in ("int8", "w4a8"):
+        annotated, _ = calibrate(module, images, method="minmax", scheme=scheme)
+        lower = passes.LowerToInteger(get_target("x86-vnni").machine, choose, optimize="size")
+        lower(annotated)
+        sizes += [record["weight_bytes"] for record in lower.record]
+    assert sizes == [weight.size, weight.size / 2] and len(set(asked)) == 2
 
 
 def test_no_winograd():
