@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
+import statistics
 import tempfile
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +27,20 @@ from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.building.versions import versions
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.files.whole_file import check_destination, check_folder
+from eq_tvm.inputs.random_inputs import random_inputs
 from eq_tvm.methods import OWN
-from eq_tvm.options.declared import AUTO, DEFAULT_SCHEME, MIN_COSINES, CompileOptions
+from eq_tvm.options.declared import (
+    AUTO,
+    DEFAULT_SCHEME,
+    MIN_COSINES,
+    SEARCHES,
+    SENSITIVITIES,
+    CompileOptions,
+)
 from eq_tvm.options.option import keywords_of
+from eq_tvm.quantizing.goal import Goal
 from eq_tvm.quantizing.quantization import Quantization, one_sample
+from eq_tvm.running import workers
 from eq_tvm.running.runtime import Model, load_library
 from eq_tvm.running.sample import remember
 from eq_tvm.targets import TargetSpec, check_llvm, get_target
@@ -63,6 +76,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
         raise UserError("--requantize is for networks that come quantized, with scales of their own: leave it out")
     how = replace(how, min_cosine=_min_cosine(options, how))
     spec = _target(options)
+    goal = _goal(options, how, spec)
     kind = ARTIFACTS[options.artifact]
     output = kind.check_destination(options.output or f"{_name(how, options)}{kind.suffix}")
     page = _page(options, output)
@@ -92,6 +106,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
             how,
             spec,
             options.optimize,
+            goal,
             options.max_drop,
             options.dump_passes,
             lambda done, message: progress(_IMPORTED + done * (_CALIBRATED - _IMPORTED), message),
@@ -158,7 +173,7 @@ def _page(options: CompileOptions, output: Path) -> Path | None:
 
 def _name(how: Quantization, options: CompileOptions) -> str:
     """Of what is written by default: with the scheme, where that is not the usual one."""
-    scheme = "" if how.scheme in (DEFAULT_SCHEME, AUTO, OWN) else f"-{how.scheme}"
+    scheme = "" if how.scheme in (DEFAULT_SCHEME, OWN) else f"-{how.scheme}"
     return f"{how.model.stem}-{options.target}{scheme}"
 
 
@@ -169,6 +184,49 @@ def _target(options: CompileOptions) -> TargetSpec:
     check_llvm(spec)
     check_tuning(options, spec)
     return spec
+
+
+def _goal(options: CompileOptions, how: Quantization, spec: TargetSpec) -> Goal:
+    """What types by cost are to reach; UserError where nothing is decided by cost, or not so."""
+    given = [flag for flag, value in (("--speed", options.speed), ("--within-ms", options.within_ms)) if value]
+    given += ["--max-drop"] * (options.max_drop is not None)
+    searched = (options.search, options.sensitivity) != (SEARCHES[0], SENSITIVITIES[0])
+    for flag, value in (("--speed", options.speed), ("--within-ms", options.within_ms)):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{flag} must be a positive number, not {value:g}")
+    if how.scheme != AUTO:
+        if options.speed or options.within_ms or searched:
+            flag = "--speed" if options.speed else "--within-ms" if options.within_ms else "--search and --sensitivity"
+            raise UserError(f"{flag} decide types of layers: leave them out, or --scheme {how.scheme}")
+        return Goal()
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are two ways to say what types are to reach: leave one out")
+    time = None
+    if options.within_ms and not why_not_here(spec):
+        time = partial(_seconds, spec=spec)
+    elif options.within_ms and not spec.ghz:
+        raise UserError(f"--within-ms needs the clock of target {spec.name}: ghz in the file of --targets, or --speed")
+    return Goal(
+        speed=options.speed,
+        milliseconds=options.within_ms,
+        frequency=1e9 * (spec.ghz or 0.0),
+        time=time,
+        is_open=options.max_drop is not None,
+        search=options.search,
+        sensitivity=options.sensitivity,
+    )
+
+
+def _seconds(annotated: tvm.IRModule, inputs: tuple[TensorInfo, ...], spec: TargetSpec) -> float:
+    """What a run takes here, on one core."""
+    from eq_tvm import pipeline
+
+    executable = pipeline.build(annotated, spec)[0]
+    model = Model(executable, inputs, ())
+    return statistics.median(workers.call(lambda: model.measure(random_inputs(inputs), _TIMED), 1))
+
+
+_TIMED = 1.0  # seconds
 
 
 def _check_max_drop(options: CompileOptions) -> None:

@@ -40,6 +40,7 @@ class TargetSpec:
     cross_package: str | None = None
     issue: float = 3.75  # per cycle, in all
     loads: float = 1.75
+    ghz: float | None = None  # its clock
 
     @property
     def architecture(self) -> str:
@@ -199,7 +200,7 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
     for key in ("l1", "l2", "l3", "threads"):
         if not _is_number(entry[key], int) or entry[key] < (key in _POSITIVE):
             raise UserError(f"{where}: {key} must be a whole number, not {entry[key]!r}")
-    for key in ("issue", "loads"):
+    for key in ("issue", "loads", "ghz"):
         if not _is_number(entry.get(key, 1), (int, float)) or entry.get(key, 1) <= 0:
             raise UserError(f"{where}: {key} must be a positive number, not {entry[key]!r}")
     _check_instructions(entry["instructions"], where)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.passes import Progress
+    from eq_tvm.quantizing.goal import Goal
     from eq_tvm.targets import TargetSpec
 
 
@@ -29,11 +31,15 @@ def quantize(
     how: Quantization,
     spec: TargetSpec,
     optimize: str,
+    goal: Goal,
     max_drop: float | None,
     dump: str | Path | None,
     progress: Progress,
 ) -> tuple[tvm.IRModule, dict[str, Any] | None, str]:
-    """The annotated module and the bundle's record of it, or the module itself and None if nothing can be quantized."""
+    """The annotated module, the bundle's record of it and its scheme; the module and None if nothing can be quantized.
+
+    `goal` is what types are to reach, where the scheme is `auto`.
+    """
     from eq_tvm import pipeline
     from eq_tvm.passes import part_of
     from eq_tvm.passes.graph.network import read_network
@@ -42,7 +48,7 @@ def quantize(
     from eq_tvm.passes.quantized.quantizers import WIDE
     from eq_tvm.quantizing.best_method import calibrate
     from eq_tvm.quantizing.by_cost import by_cost
-    from eq_tvm.quantizing.max_drop import keep_worst
+    from eq_tvm.quantizing.max_drop import fastest, keep_worst
 
     how = how.affordable(module, progress).with_ends(module)
     arrays, held_out = read_images(how, inputs)
@@ -51,12 +57,18 @@ def quantize(
         _warn_of_few(arrays, how.calibration)
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
-    by_type = None
+    decided = None
     with pass_errors():
         if how.scheme == AUTO:
-            decided = by_cost(module, images, held_out, how, spec, optimize, part_of(progress, 0.0, _DECIDED))
-            how, by_type, progress = decided.how, decided.record, part_of(progress, _DECIDED, 1.0)
-        if max_drop is None:
+            time = goal.time and partial(goal.time, inputs=inputs)
+            deciding, progress = part_of(progress, 0.0, _DECIDED), part_of(progress, _DECIDED, 1.0)
+            decided = by_cost(module, images, held_out, how, spec, optimize, replace(goal, time=time), deciding)
+            how = decided.how
+        if decided and max_drop is not None and len(decided.front) > 1:
+            decided, found = fastest(module, images, held_out, decided.front, max_drop, progress)
+            how, annotated, layers, kept, loss = decided.how, found.annotated, found.layers, found.kept, found.report
+            pipeline.write_phase(annotated, dump, "3-annotated")
+        elif max_drop is None:
             best = calibrate(module, images, images_to_compare(held_out, images), how, progress, dump)
             annotated, layers, how, compared = best.annotated, best.layers, best.how, dict(best.compared)
             widened = how.widened(layers)
@@ -90,7 +102,7 @@ def quantize(
             "float": floats,
             "loss": loss,
             "compared": compared,
-            "types": by_type,
+            "types": decided.record if decided else None,
         },
         how.scheme,
     )

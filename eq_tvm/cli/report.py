@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.cli.types_table import others_kept, types_row, types_table
 from eq_tvm.methods import OWN
+from eq_tvm.options.declared import AUTO
 from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import TargetSpec, has_tvm
 
@@ -57,7 +59,8 @@ def compile_report(
     if network.islands and network.scheme != "float32":
         rows["islands"] = _islands(network.islands, share_of_islands)
     rows["next"] = _next_step(written)
-    return _aligned(rows)
+    types = (network.calibration or {}).get("types")
+    return "\n".join(filter(None, [_aligned(rows), "" if types is None else types_table(types)]))
 
 
 def _islands(islands: Mapping[str, int], share: float | None) -> str:
@@ -102,7 +105,7 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         said = f"those of {record['source']} in {len(record['layers']) - anew} layers"
         return {"scales": said + f", new ones for the weights of {anew}" * bool(anew)} | _float_rows(record)
     rows = {
-        "scheme": f"{network.scheme}, {record['activation_range']} activations",
+        "scheme": f"{AUTO if record.get('types') else network.scheme}, {record['activation_range']} activations",
         "calibration": f"{record['method']} on {record['images']} images of {record['source']}",
     }
     if not record["calibrated"]:
@@ -115,7 +118,9 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in compared.items())
         rows["compared"] = f"lowest cosine of an output or a part of one: {listed}"
     rows |= _float_rows(record)
-    if kept := record["kept"]:
+    if types := record.get("types"):
+        rows["types"] = types_row(types, network.scheme)
+    if kept := others_kept(record):
         named = [f"{row['layer']} {row['kind']} ({row['reason']})" for row in kept[:KEPT_LAYERS]]
         rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
     if loss := record["loss"]:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 MIN_COSINES = {"int8": 0.995}  # others: 0
 AUTO = "auto"  # of each layer what costs no time on the target
-SCHEMES = (AUTO, "int4", "w4a8", "int5", "int6", "int7", "int8", "w8a12", "float32")
-DEFAULT_SCHEME = "int7"
+SCHEMES = (AUTO, "int4", "w4a8", "int5", "int6", "int7", "w8a7", "w7a8", "int8", "w8a12", "float32")
+DEFAULT_SCHEME = AUTO
+SEARCHES = ("knapsack", "greedy")
+SENSITIVITIES = ("outputs", "nuclear")
+ANALYZED = "int7"  # by default, where there is no target
 
 
 def _kept_layers(texts: list[str]) -> dict[str, str]:
@@ -103,7 +106,8 @@ class QuantizeOptions:
         "What the layers compute in.",
         given_as=str,
         choices=SCHEMES,
-        unset=f"{DEFAULT_SCHEME}; of a quantized network (QDQ): its own integers, by its own scales",
+        unset=f"{DEFAULT_SCHEME}, of each layer the most exact type that costs no time on the target; analyze: "
+        f"{ANALYZED}; of a quantized network (QDQ): its own integers, by its own scales",
     )
     method: str | None = option(
         f"How the scales are found. {HELP}",
@@ -182,10 +186,35 @@ class CompileOptions(TargetsOptions, QuantizeOptions):
         given_as=bool,
     )
     max_drop: float | None = option(
-        "Keep the worst layers wider until the network loses no more, in points of top-1 accuracy or, without labels, "
-        "of agreement with float32, on the calibration images that find no scales.",
+        "Lose no more, in points of top-1 accuracy or, without labels, of agreement with float32, on the calibration "
+        "images that find no scales: with --scheme auto the fastest types that do, else the worst layers kept wider.",
         given_as=float,
         metavar="POINTS",
+    )
+    speed: float | None = option(
+        "With --scheme auto: the most exact types that are so many times as fast as INT8 everywhere, by estimate.",
+        given_as=float,
+        metavar="TIMES",
+    )
+    within_ms: float | None = option(
+        "With --scheme auto: the most exact types with which a run on one core takes no longer; measured where the "
+        "target is this machine, else by the target's clock (ghz) and estimated cycles.",
+        given_as=float,
+        metavar="MS",
+    )
+    search: str = option(
+        "With --scheme auto: how types are searched for. knapsack: by what each layer costs and loses; greedy: by "
+        "trying each layer in turn, as HAGO does.",
+        SEARCHES[0],
+        given_as=str,
+        choices=SEARCHES,
+    )
+    sensitivity: str = option(
+        "With --scheme auto: what a layer loses. outputs: what it does to the network's outputs; nuclear: the error of "
+        "its own, times that output's nuclear norm.",
+        SENSITIVITIES[0],
+        given_as=str,
+        choices=SENSITIVITIES,
     )
     output: str | Path | None = option(
         "The directory to write.",

@@ -1,29 +1,31 @@
-"""The scheme `auto`: of each layer the most exact type that costs no time on the target."""
+"""The scheme `auto`: of each layer the most exact type that the time allows on the target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eq_tvm import passes, pipeline
+from eq_tvm.errors import UserError
+from eq_tvm.methods import PLAINEST
 from eq_tvm.options.declared import MIN_COSINES
 from eq_tvm.passes.mixed import knapsack
 from eq_tvm.passes.mixed.costs import Costs, costs
-from eq_tvm.passes.mixed.sensitivity import mean_square_error, output_errors
+from eq_tvm.passes.mixed.greedy import greedy
+from eq_tvm.passes.mixed.layer_types import NARROW, TYPES, WIDE
 from eq_tvm.passes.mixed.units import units
-from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
+from eq_tvm.quantizing.goal import Goal
+from eq_tvm.quantizing.quantization import HeldOut, Quantization
+from eq_tvm.quantizing.weighing import Weighed, weigh
 
 if TYPE_CHECKING:
     import tvm
 
     from eq_tvm.targets import TargetSpec
 
-NARROW, WIDE = "int7", "int8"  # what there is to choose from
-SLACK = 1.01  # times the cycles of the narrow type everywhere: what may be spent for exactness
-_IMAGES = 32  # to measure errors on
 _SHOWN = 40  # assignments of the front that are recorded
 
 
@@ -36,13 +38,17 @@ class ByCost:
     how : Quantization
         With a scheme, and with layers kept at another one.
     record : dict
-        `cycles`, estimated, by type and of what was `chosen`; `front`: cycles and predicted errors of the assignments
-        that no other one beats; `error`, the predicted one of the one that was chosen. Errors are mean squares of the
-        outputs' errors in parts of the outputs' mean squares. The last two only where something had to be weighed.
+        `cycles`, estimated, of all layers at each type and of what was `chosen`. Where something had to be weighed also
+        `front`: cycles and predicted errors of the assignments that no other one beats; `error`, the predicted one of
+        what was chosen; `layers`: of each its `type`, `cycles` and what it adds to the `error`. Errors are mean squares
+        of the outputs' errors in parts of the outputs' mean squares.
+    front : list of ByCost
+        The assignments that no other one beats, the fastest first.
     """
 
     how: Quantization
     record: dict[str, Any]
+    front: list[ByCost]
 
 
 def by_cost(
@@ -52,15 +58,15 @@ def by_cost(
     how: Quantization,
     spec: TargetSpec,
     optimize: str,
+    goal: Goal,
     progress: passes.Progress,
     choose: Callable[..., Any] | None = None,
 ) -> ByCost:
     """Decide types, where they are to be decided by cost.
 
-    If the whole network takes at most 1 % longer at INT8 than at INT7, it is INT8. Otherwise each unit of layers has a
-    price, the cycles that INT8 costs more, and a value: its share in what INT8 everywhere saves of the error at the
-    network's outputs, by the errors that the layers cause alone at both. The best that 1 % buys is a knapsack
-    (`passes.mixed.knapsack`).
+    If INT8 everywhere is within the budget, that is it. Otherwise each unit of layers has choices: their prices, in
+    cycles, and what they lose, its share in the error at the network's outputs, by the errors that its layers cause
+    alone. The best that the budget buys is a knapsack (`passes.mixed.knapsack`).
 
     Parameters
     ----------
@@ -71,85 +77,133 @@ def by_cost(
     how : Quantization
     spec : TargetSpec
     optimize : {"speed", "size"}
+    goal : Goal
     progress : callable (done 0..1, message)
     choose : callable, optional
         See `LowerToInteger`.
+
+    Raises
+    ------
+    UserError
+        The goal is out of reach.
     """
     progress(0.0, f"estimating what types cost on {spec.name}")
     with spec.tvm_target():
         found = costs(
             module,
             images,
-            (NARROW, WIDE),
+            tuple(TYPES),
             spec.machine,
             activation_range=how.activation_range,
             kept=how.kept,
             choose=choose,
             optimize=optimize,
         )
-    totals = {scheme: found.total(scheme) for scheme in (NARROW, WIDE)}
-    if totals[WIDE] <= SLACK * totals[NARROW]:
-        return ByCost(_decided(how, WIDE), {"cycles": totals | {"chosen": totals[WIDE]}})
+    totals = {scheme: found.total(scheme) for scheme in TYPES}
+    if goal.time:
+        goal = replace(goal, frequency=totals[NARROW] / goal.time(_plain(module, images, how)))
+    budget = goal.cycles(totals)
+    if totals[WIDE] <= (goal.least(totals) if goal.is_open else budget):
+        everywhere = ByCost(_everywhere(how), {"cycles": totals | {"chosen": totals[WIDE]}}, [])
+        return replace(everywhere, front=[everywhere])
+    if how.is_random and goal == Goal():  # nothing to weigh by
+        return ByCost(replace(how, scheme=NARROW), {"cycles": totals | {"chosen": totals[NARROW]}}, [])
     open_units = [unit for unit in units(module, how.activation_range) if not set(unit) & set(how.kept)]
-    weighed = {
-        scheme: _weighed(module, images, held_out, _decided(how, scheme), passes.part_of(progress, start, start + 0.5))
-        for scheme, start in ((NARROW, 0.0), (WIDE, 0.5))
-    }
-    least = weighed[WIDE].error
-    alone = {
-        layer: max(0.0, error - weighed[WIDE].layers.get(layer, 0.0)) for layer, error in weighed[NARROW].layers.items()
-    }
-    saved = [sum(alone.get(layer, 0.0) for layer in unit) for unit in open_units]
-    saved = [max(0.0, weighed[NARROW].error - least) * each / max(sum(saved), 1e-30) for each in saved]
-    choices = [
-        [(_cycles(found, unit, NARROW), lost), (_cycles(found, unit, WIDE), 0.0)]
-        for unit, lost in zip(open_units, saved, strict=True)
-    ]
     fixed = found.others + _cycles(found, set(found.layers).difference(*open_units), NARROW)
-    front = knapsack.front(choices)
-    taken = knapsack.within(front, SLACK * totals[NARROW] - fixed)
-    wide = [layer for unit, k in zip(open_units, taken.chosen, strict=True) if k for layer in unit]
-    shown = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, _SHOWN).round().astype(int))]
-    return ByCost(
-        replace(_decided(how, NARROW), kept=dict(how.kept) | dict.fromkeys(wide, WIDE), by_cost=tuple(wide)),
-        {
-            "cycles": totals | {"chosen": fixed + taken.cycles},
-            "error": least + taken.error,
-            "front": [[fixed + each.cycles, least + each.error] for each in shown],
-        },
+    types = goal.types(totals)
+    least = fixed + sum(min(_cycles(found, unit, scheme) for scheme in types) for unit in open_units)
+    if budget < least * (1 - 1e-9) and not goal.is_open:
+        raise UserError(goal.out_of_reach(least, totals, spec.name))
+    weighed = weigh(module, images, held_out, how, types, goal.sensitivity, progress)
+    return _Decision(found, open_units, fixed, types, weighed, totals).within(how, budget, goal, progress)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What is known when types are chosen."""
+
+    found: Costs
+    units: Sequence[tuple[str, ...]]
+    fixed: float  # cycles
+    types: Sequence[str]
+    weighed: Weighed
+    totals: Mapping[str, float]
+
+    def within(self, how: Quantization, budget: float, goal: Goal, progress: passes.Progress) -> ByCost:
+        """The best that a budget of cycles buys."""
+        least = self.weighed.errors[WIDE]
+        lost = [[self.weighed.lost(unit, scheme) for scheme in self.types] for unit in self.units]
+        narrow = sum(losses[self.types.index(NARROW)] for losses in lost)
+        scaled = max(0.0, self.weighed.errors[NARROW] - least) / max(narrow, 1e-30)
+        prices = [[_cycles(self.found, unit, scheme) for scheme in self.types] for unit in self.units]
+        choices = [
+            [(price, scaled * each) for price, each in zip(*of_unit, strict=True)]
+            for of_unit in zip(prices, lost, strict=True)
+        ]
+        front = knapsack.front(choices)
+        taken = knapsack.within(front, budget - self.fixed)
+        if goal.search == "greedy":
+            taken = self._greedily(choices, budget, progress)
+        shown = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, _SHOWN).round().astype(int))]
+        record = {"front": [[self.fixed + each.cycles, least + each.error] for each in shown]}
+
+        def of(assignment: knapsack.Assignment) -> ByCost:
+            chosen = [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
+            layers: list[dict[str, Any]] = [
+                {
+                    "layer": layer,
+                    "type": scheme,
+                    "cycles": self.found.layers.get(layer, {}).get(scheme, 0.0),
+                    "error": scaled * self.weighed.lost((layer,), scheme),
+                }
+                for unit, scheme in chosen
+                for layer in unit
+            ]
+            cycles = dict(self.totals) | {"chosen": self.fixed + assignment.cycles}
+            said = {"cycles": cycles, "error": least + assignment.error, **record, "layers": layers}
+            return ByCost(_with_types(how, {each["layer"]: each["type"] for each in layers}), said, [])
+
+        return replace(of(taken), front=[of(each) for each in shown])
+
+    def _greedily(
+        self, choices: Sequence[Sequence[knapsack.Choice]], budget: float, progress: passes.Progress
+    ) -> knapsack.Assignment:
+        """The same by trying, in the order of the types from the most exact one on."""
+        network = self.weighed.mixed()
+
+        def error(numbers: Sequence[int]) -> float:
+            chosen = zip(self.units, numbers, strict=True)
+            return network.error(WIDE, {layer: self.types[-1 - k] for unit, k in chosen for layer in unit})
+
+        cycles = [[price for price, _ in reversed(of_unit)] for of_unit in choices]
+        found = greedy(cycles, error, budget - self.fixed, passes.part_of(progress, 0.5, 1.0))
+        numbers = tuple(len(self.types) - 1 - k for k in found)
+        picked = [of_unit[k] for of_unit, k in zip(choices, numbers, strict=True)]
+        return knapsack.Assignment(numbers, sum(price for price, _ in picked), sum(lost for _, lost in picked))
+
+
+def _plain(module: tvm.IRModule, images: dict[str, np.ndarray], how: Quantization) -> tvm.IRModule:
+    """Quantized to INT7 in no time: its speed hardly depends on its scales."""
+    few = {name: array[:2] for name, array in images.items()}
+    options = {"method": PLAINEST, "scheme": NARROW, "activation_range": how.activation_range}
+    return pipeline.calibrate(module, few, kept=how.kept, **options)[0]
+
+
+def _everywhere(how: Quantization) -> Quantization:
+    asked = how.min_cosine if how.min_cosine is not None else MIN_COSINES.get(WIDE, 0.0)
+    return replace(how, scheme=WIDE, min_cosine=asked)
+
+
+def _with_types(how: Quantization, types: Mapping[str, str]) -> Quantization:
+    """Layers of the most frequent type have the scheme, others are kept at theirs."""
+    if set(types.values()) == {WIDE}:
+        return _everywhere(how)
+    scheme = max((*TYPES,), key=[*types.values()].count)
+    other = {layer: kind for layer, kind in types.items() if kind != scheme}
+    return replace(
+        how, scheme=scheme, min_cosine=how.min_cosine or 0.0, kept=dict(how.kept) | other, by_cost=tuple(other)
     )
-
-
-def _decided(how: Quantization, scheme: str) -> Quantization:
-    asked = how.min_cosine if how.min_cosine is not None else MIN_COSINES.get(scheme, 0.0)
-    return replace(how, scheme=scheme, min_cosine=asked)
 
 
 def _cycles(found: Costs, layers: Any, scheme: str) -> float:
     return sum(found.layers[layer][scheme] for layer in layers if layer in found.layers)
-
-
-@dataclass(frozen=True)
-class _Weighed:
-    """The error of the network's outputs, in parts of their mean square, and those by each layer alone."""
-
-    error: float
-    layers: dict[str, float]
-
-
-def _weighed(
-    module: tvm.IRModule,
-    images: dict[str, np.ndarray],
-    held_out: HeldOut | None,
-    how: Quantization,
-    progress: passes.Progress,
-) -> _Weighed:
-    options = {"method": how.method, **how.options}
-    calibrating, weighing = passes.part_of(progress, 0.0, 0.7), passes.part_of(progress, 0.7, 1.0)
-    prepared = pipeline.prepare(module, images, progress=calibrating, **options)
-    annotated, _ = pipeline.quantize(prepared, images, kept=how.kept, progress=calibrating, **options)
-    samples = images_to_analyze(held_out, images, _IMAGES)
-    pairs = passes.compare_outputs(prepared, annotated, [samples], kept=how.kept, imported=module, **how.options)
-    errors = [mean_square_error(expected, result) for each in pairs for expected, result in each]
-    layers = output_errors(prepared, annotated, samples, kept=how.kept, progress=weighing, **how.options)
-    return _Weighed(float(np.mean(errors)), layers)

@@ -1,14 +1,15 @@
-"""Which layers to keep at a wider type so that a network loses no more than it may."""
+"""Which types layers get so that a network loses no more than it may."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
 from eq_tvm.errors import UserError
-from eq_tvm.passes import Progress
+from eq_tvm.passes import Progress, part_of
+from eq_tvm.quantizing.by_cost import ByCost
 from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
 from eq_tvm.scores import Scores
 
@@ -86,12 +87,7 @@ def keep_worst(
     UserError
         No images are left to measure with, or all steps together don't reach the bound.
     """
-    if not held_out:
-        raise UserError(
-            "--max-drop measures on calibration images that find no scales, and there are none left: pass more images, "
-            "and not noise, or find scales on fewer of them, by --images N"
-        )
-    trials = _Trials(module, images, held_out, how, progress)
+    trials = _Trials(module, images, _measured_on(held_out), how, progress)
     first = trials.run(())
     if first.drop <= bound:
         return trials.result(first, (), bound)
@@ -111,6 +107,46 @@ def keep_worst(
         else:
             count, trial = middle, other
     return trials.result(trial, steps[:count], bound)
+
+
+def fastest(
+    module: tvm.IRModule,
+    images: dict[str, np.ndarray],
+    held_out: HeldOut | None,
+    front: Sequence[ByCost],
+    bound: float,
+    progress: Progress,
+) -> tuple[ByCost, Kept]:
+    """Of assignments of types, each more exact than the one before, the first that is within the bound.
+
+    Found by bisection, as if the loss fell with the error. Where INT8 everywhere, the last one, is not within it, that
+    with layers kept wider. Parameters are those of `keep_worst`.
+    """
+    *_, last = front
+    whole = keep_worst(module, images, held_out, last.how, bound, part_of(progress, 0.0, 0.4))
+    if whole.report["drop"] != whole.report["drop_before"]:  # layers had to be kept wider
+        return last, whole
+    progress = part_of(progress, 0.4, 1.0)
+    best, low, high = whole, 0, len(front) - 1
+    while low < high:
+        middle = (low + high) // 2
+        how = front[middle].how
+        trials = _Trials(module, images, _measured_on(held_out), how, progress)
+        trial = trials.run(())
+        if trial.drop <= bound:
+            best, high = trials.result(trial, (), bound), middle
+        else:
+            low = middle + 1
+    return front[high], best
+
+
+def _measured_on(held_out: HeldOut | None) -> HeldOut:
+    if not held_out:
+        raise UserError(
+            "--max-drop measures on calibration images that find no scales, and there are none left: pass more images, "
+            "and not noise, or find scales on fewer of them, by --images N"
+        )
+    return held_out
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
 from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, OWN, REFINED
-from eq_tvm.options.declared import DEFAULT_SCHEME, QuantizeOptions
+from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RANDOM = "random"  # instead of images
 _MOST_IMAGES = 100_000  # more tell nothing new
 
+BY_COST = "by cost"  # why a layer has another type than the scheme's
 _HELD_OUT = 500  # samples at most
 _ENOUGH = 8  # of them, to tell more than the samples that found the scales
 _BATCH = 8  # samples simulated at a time
@@ -57,7 +58,7 @@ class Quantization:
     ends : tuple of str
         Of `kept`, first and last layers that nobody asked to keep: see `with_ends`.
     by_cost : tuple of str
-        Of `kept`, those of the more exact type where the scheme is `auto`.
+        Of `kept`, those of another type than the scheme's where that was `auto`.
     """
 
     model: Path
@@ -145,7 +146,7 @@ class Quantization:
     def reason(self, layer: str) -> str:
         """Why a layer is kept."""
         if layer in self.by_cost:
-            return "it costs next to no time"
+            return BY_COST
         return "the first or the last layer" if layer in self.ends else "asked for"
 
     @property
@@ -167,8 +168,11 @@ class Quantization:
 
 def _scheme(model: Path, options: QuantizeOptions) -> str:
     """What was asked for; by default a quantized network's own."""
+    compiles = isinstance(options, CompileOptions)
+    if options.scheme == AUTO and not compiles:
+        raise UserError(f"--scheme {AUTO} is what a target makes of it: analyze {ANALYZED} or int8")
     if options.scheme == "float32" or not has_scales(model):
-        return options.scheme or DEFAULT_SCHEME
+        return options.scheme or (DEFAULT_SCHEME if compiles else ANALYZED)
     for each in options_of(type(options)):
         if each.name in _CALIBRATING and getattr(options, each.name) != each.default:
             raise UserError(

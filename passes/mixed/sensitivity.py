@@ -15,6 +15,9 @@ from ..quantized.simulation import Simulation
 _CHUNK = 8  # images at a time
 
 
+PARTS = INPUTS, WEIGHTS = "inputs", "weights"
+
+
 @single_threaded_blas
 def output_errors(
     module: tvm.IRModule,
@@ -25,8 +28,8 @@ def output_errors(
     activation_range: str = "unsigned",
     kept: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
-) -> dict[str, float]:
-    """Of each layer the mean square error of the network's outputs, in parts of their mean square, by it alone.
+) -> dict[str, dict[str, float]]:
+    """What quantizing the weights of each layer, or what it reads, does to the network's outputs, by that alone.
 
     What moves all of an output channel alike does not count: the layer's bias makes up for it (see `correct_bias`).
 
@@ -40,23 +43,37 @@ def output_errors(
     scheme, activation_range, kept
         As for the calibration: see `Calibration`.
     progress : callable (done: float from 0 to 1, message: str), optional
+
+    Returns
+    -------
+    dict of str to dict of {"weights", "inputs"} to float
+        By the layer's name the mean square error of the outputs, in parts of their mean square. What has no weights,
+        as a sum, has inputs only.
     """
     problem = Problem.of(module, dict(images), scheme, activation_range, kept)
     scales, net = read_annotated(annotated, problem), problem.net
-    found: dict[str, list[float]] = {node.name: [] for node in net.nodes if node.op in QUANTIZED_OPS}
+    layers = set(net.layers())
+    found: dict[str, dict[str, list[float]]] = {}
     for start in range(0, problem.count, _CHUNK):
         sim = Simulation(problem.subset(slice(start, start + _CHUNK)), scales)
-        moved: list[tuple[str, int, list[np.ndarray]]] = []
+        moved: list[tuple[list[float], int, list[np.ndarray]]] = []
         for i in sim.walk():
-            name = net.nodes[i].name
-            progress((start + _CHUNK * i / len(net.nodes)) / problem.count, f"weighing {name}")
-            if name in found:
-                outputs = sim.float_outputs(i, _without_shift(sim.alone(i), sim.float(i)))
-                moved += [(name, k, results) for k, results in outputs.items()]
-        for name, k, results in moved:
+            node = net.nodes[i]
+            progress((start + _CHUNK * i / len(net.nodes)) / problem.count, f"weighing {node.name}")
+            if node.op not in QUANTIZED_OPS:
+                continue
+            for part in PARTS if i in layers else PARTS[:1]:
+                errors = found.setdefault(node.name, {}).setdefault(part, [])
+                alone = sim.alone(i, inputs=part == INPUTS, weights=part == WEIGHTS)
+                outputs = sim.float_outputs(i, _without_shift(alone, sim.float(i)))
+                moved += [(errors, k, results) for k, results in outputs.items()]
+        for errors, k, results in moved:
             expected = (pair[0] for pair in sim.outputs[k])
-            found[name].append(float(np.mean([*map(mean_square_error, expected, results)])))
-    return {name: float(np.mean(errors)) for name, errors in found.items() if errors}
+            errors.append(float(np.mean([*map(mean_square_error, expected, results)])))
+    return {
+        name: {part: float(np.mean(errors)) for part, errors in parts.items() if errors}
+        for name, parts in found.items()
+    }
 
 
 def _without_shift(result: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -54,8 +54,18 @@ class Range:
 _PARTS = 16
 _STORED = {"int16": "uint8", "int32": "int16"}
 WIDE = "w8a12"  # weights of 8 bits, activations of 12
-# The scheme's bits are those of weights and activations, but for "w4a8" and `WIDE`, which name both
-WEIGHT_LIMITS = {"int4": 7, "int5": 15, "int6": 31, "int7": 63, "w4a8": 7, "int8": 127, WIDE: 127}
+# The scheme's bits are those of weights and activations, unless it names both. Those with wider activations come later.
+WEIGHT_LIMITS = {
+    "int4": 7,
+    "int5": 15,
+    "int6": 31,
+    "int7": 63,
+    "w8a7": 127,
+    "w4a8": 7,
+    "w7a8": 63,
+    "int8": 127,
+    WIDE: 127,
+}
 COARSE = ("int4", "int5", "w4a8")  # of so few bits that the first and the last layers need more
 NARROWEST_FIRST = tuple(WEIGHT_LIMITS)
 _SIGNED = {
@@ -63,7 +73,9 @@ _SIGNED = {
     "int5": Range("int8", -15, 15),
     "int6": Range("int8", -31, 31),
     "int7": Range("int8", -63, 63),
+    "w8a7": Range("int8", -63, 63),
     "w4a8": Range("int8", -127, 127),
+    "w7a8": Range("int8", -127, 127),
     "int8": Range("int8", -127, 127),
     WIDE: Range("int32", -2047, 2047),
 }
@@ -72,7 +84,9 @@ _UNSIGNED = {
     "int5": Range("int8", 0, 31),
     "int6": Range("int8", 0, 63),
     "int7": Range("int8", 0, 127),
+    "w8a7": Range("int8", 0, 127),
     "w4a8": Range("uint8", 0, 255),
+    "w7a8": Range("uint8", 0, 255),
     "int8": Range("uint8", 0, 255),
     WIDE: Range("int32", 0, 4095),
 }

@@ -30,15 +30,19 @@ class CorrectBias(Refinement):
 
     def refine(self, sim: Simulation, i: int) -> Steps:
         """Change one bias."""
-        node = sim.net.nodes[i]
-        if node.op == "bias_add":
-            layer = node.inputs[0]
-            wanted = sim.float(i) - node.constant  # the layer's own result is there no more
-            outputs = by_channel(wanted)
-            errors = outputs - by_channel(sim.unquantized(layer))
-            shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(wanted))
-            sim.scales.constants[i] = node.constant + shift.reshape(node.constant.shape)
+        if sim.net.nodes[i].op == "bias_add":
+            correct_bias(sim, i)
         return {}
+
+
+def correct_bias(sim: Simulation, bias: int) -> None:
+    """Change a bias in the simulation's scales, when its bias_add node is about to be simulated."""
+    node = sim.net.nodes[bias]
+    wanted = sim.float(bias) - node.constant  # the layer's own result is there no more
+    outputs = by_channel(wanted)
+    errors = outputs - by_channel(sim.unquantized(node.inputs[0]))
+    shift = mean_shift(sim, bias, zip(outputs, errors, strict=True), image_shares(wanted))
+    sim.scales.constants[bias] = node.constant + shift.reshape(node.constant.shape)
 
 
 def mean_shift(

@@ -203,7 +203,7 @@ def test_bad_options(refused):
         model = (command, "net.onnx", *common())
         refused("no layer 'n3' to keep at int8; of 4 there are n", *model, "--keep", "n3=int8")
         refused(
-            "layer 'n2' can be kept at int4, int5, int6, int7, w4a8, int8, w8a12 or float, not at 'int9'",
+            "layer 'n2' can be kept at int4, int5, int6, int7, w8a7, w4a8, w7a8, int8, w8a12 or float, not at 'int9'",
             *model,
             "--keep",
             "n2=int9",

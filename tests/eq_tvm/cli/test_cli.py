@@ -226,7 +226,7 @@ def test_usage_errors(refused):
     refused("--images", "compile", "--images", "many")
     refused("--images must be from 1 to 100000, not 0", "compile", "--images", "0")
     refused(
-        "--scheme must be one of auto, int4, w4a8, int5, int6, int7, int8,",
+        "--scheme must be one of auto, int4, w4a8, int5, int6, int7, w8a7, w7a8, int8,",
         "compile",
         "--scheme",
         "int9",

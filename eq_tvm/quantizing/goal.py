@@ -1,0 +1,69 @@
+"""What types by cost are to reach: a time, as exactly as possible, or a loss, as fast as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eq_tvm.passes.mixed.layer_types import NARROW, NARROWEST, TYPES, WIDE
+
+SLACK = 1.01  # times the cycles of INT7 everywhere: what may be spent for exactness where nobody says
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A time, or none, and how types are searched for.
+
+    Attributes
+    ----------
+    speed : float, optional
+        How many times as fast as INT8 everywhere.
+    milliseconds : float, optional
+        Of one run on one core.
+    frequency : float
+        The core's cycles per second.
+    time : callable (annotated module) -> seconds, optional
+        Where networks can be timed: what tells more than `frequency`.
+    is_open : bool
+        Whether something else decides, by the whole front.
+    search : {"knapsack", "greedy"}
+    sensitivity : {"outputs", "nuclear"}
+    """
+
+    speed: float | None = None
+    milliseconds: float | None = None
+    frequency: float = 0.0
+    time: Callable[..., float] | None = None
+    is_open: bool = False
+    search: str = "knapsack"
+    sensitivity: str = "outputs"
+
+    def cycles(self, totals: Mapping[str, float]) -> float:
+        """That may be spent, given those of the network with each type everywhere."""
+        if self.speed is not None:
+            return totals[WIDE] / self.speed
+        if self.milliseconds is not None:
+            return self.milliseconds * 1e-3 * self.frequency
+        return SLACK * totals[NARROW]
+
+    @staticmethod
+    def least(totals: Mapping[str, float]) -> float:
+        """Cycles of the fastest type everywhere, and next to no more."""
+        return SLACK * min(totals.values())
+
+    def types(self, totals: Mapping[str, float]) -> Sequence[str]:
+        """Those to choose from, the narrowest first: below INT7 only where INT7 is too slow."""
+        below = self.is_open or self.cycles(totals) < totals[NARROW]
+        return [scheme for scheme in TYPES if below or scheme != NARROWEST]
+
+    def out_of_reach(self, least: float, totals: Mapping[str, float], target: str) -> str:
+        """What to say then; `least` are the cycles of the fastest choice."""
+        if self.speed is not None:
+            return (
+                f"--speed {self.speed:g} is out of reach: on {target} no choice of types is estimated to be more than "
+                f"{totals[WIDE] / least:.2f} times as fast as INT8 everywhere"
+            )
+        return (
+            f"--within-ms {self.milliseconds:g} is out of reach: on {target} no choice of types is estimated to take "
+            f"less than {1e3 * least / self.frequency:.3g} ms on one core"
+        )
