@@ -196,8 +196,8 @@ def _goal(options: CompileOptions, how: Quantization, spec: TargetSpec) -> Goal:
             raise UserError(f"{flag} must be a positive number, not {value:g}")
     if how.scheme != AUTO:
         if options.speed or options.within_ms or searched:
-            flag = "--speed" if options.speed else "--within-ms" if options.within_ms else "--search and --sensitivity"
-            raise UserError(f"{flag} decide types of layers: leave them out, or --scheme {how.scheme}")
+            flag = "--speed" if options.speed else "--within-ms" if options.within_ms else "--search, as --sensitivity,"
+            raise UserError(f"{flag} is for --scheme auto, which decides types of layers: leave out one of them")
         return Goal()
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are two ways to say what types are to reach: leave one out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,66 +109,106 @@ def by_cost(
         return replace(everywhere, front=[everywhere])
     if how.is_random and goal == Goal():  # nothing to weigh by
         return ByCost(replace(how, scheme=NARROW), {"cycles": totals | {"chosen": totals[NARROW]}}, [])
+    decision = decide(module, images, held_out, how, found, goal, spec.name, progress)
+    return decision.within(how, budget, goal, progress)
+
+
+def decide(
+    module: tvm.IRModule,
+    images: dict[str, np.ndarray],
+    held_out: HeldOut | None,
+    how: Quantization,
+    found: Costs,
+    goal: Goal,
+    target: str,
+    progress: passes.Progress,
+) -> Decision:
+    """Weigh what layers lose: what `by_cost` does where INT8 everywhere is too slow."""
+    totals = {scheme: found.total(scheme) for scheme in TYPES}
     open_units = [unit for unit in units(module, how.activation_range) if not set(unit) & set(how.kept)]
     fixed = found.others + _cycles(found, set(found.layers).difference(*open_units), NARROW)
     types = goal.types(totals)
     least = fixed + sum(min(_cycles(found, unit, scheme) for scheme in types) for unit in open_units)
-    if budget < least * (1 - 1e-9) and not goal.is_open:
-        raise UserError(goal.out_of_reach(least, totals, spec.name))
+    if goal.cycles(totals) < least * (1 - 1e-9) and not goal.is_open:
+        raise UserError(goal.out_of_reach(least, totals, target))
     weighed = weigh(module, images, held_out, how, types, goal.sensitivity, progress)
-    return _Decision(found, open_units, fixed, types, weighed, totals).within(how, budget, goal, progress)
+    return Decision(found, open_units, fixed, types, weighed, totals)
 
 
 @dataclass(frozen=True)
-class _Decision:
-    """What is known when types are chosen."""
+class Decision:
+    """What is known when types are chosen.
+
+    Attributes
+    ----------
+    found : Costs
+    units : sequence of tuple of str
+        Layers that must have one type.
+    fixed : float
+        Cycles of everything else.
+    types : sequence of str
+        To choose from.
+    weighed : Weighed
+    totals : mapping of str to float
+        Cycles of each type everywhere.
+    """
 
     found: Costs
     units: Sequence[tuple[str, ...]]
-    fixed: float  # cycles
+    fixed: float
     types: Sequence[str]
     weighed: Weighed
     totals: Mapping[str, float]
 
+    @cached_property
+    def choices(self) -> list[list[knapsack.Choice]]:
+        """Of each unit the cycles of each type, and what it adds to the error."""
+        return [
+            [(_cycles(self.found, unit, scheme), self._loss(unit, scheme)) for scheme in self.types]
+            for unit in self.units
+        ]
+
+    @cached_property
+    def _scale(self) -> float:
+        """What turns losses of layers into shares of the outputs' error."""
+        narrow = sum(self.weighed.lost(unit, NARROW) for unit in self.units)
+        return max(0.0, self.weighed.errors[NARROW] - self.weighed.errors[WIDE]) / max(narrow, 1e-30)
+
+    def _loss(self, layers: Sequence[str], scheme: str) -> float:
+        return self._scale * self.weighed.lost(layers, scheme)
+
     def within(self, how: Quantization, budget: float, goal: Goal, progress: passes.Progress) -> ByCost:
         """The best that a budget of cycles buys."""
-        least = self.weighed.errors[WIDE]
-        lost = [[self.weighed.lost(unit, scheme) for scheme in self.types] for unit in self.units]
-        narrow = sum(losses[self.types.index(NARROW)] for losses in lost)
-        scaled = max(0.0, self.weighed.errors[NARROW] - least) / max(narrow, 1e-30)
-        prices = [[_cycles(self.found, unit, scheme) for scheme in self.types] for unit in self.units]
-        choices = [
-            [(price, scaled * each) for price, each in zip(*of_unit, strict=True)]
-            for of_unit in zip(prices, lost, strict=True)
-        ]
-        front = knapsack.front(choices)
+        front = knapsack.front(self.choices)
         taken = knapsack.within(front, budget - self.fixed)
         if goal.search == "greedy":
-            taken = self._greedily(choices, budget, progress)
+            taken = self.greedily(budget, progress)
         shown = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, _SHOWN).round().astype(int))]
-        record = {"front": [[self.fixed + each.cycles, least + each.error] for each in shown]}
+        record = {"front": [[self.fixed + each.cycles, self.error(each)] for each in shown]}
+        return replace(self.of(how, taken, record), front=[self.of(how, each, record) for each in shown])
 
-        def of(assignment: knapsack.Assignment) -> ByCost:
-            chosen = [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
-            layers: list[dict[str, Any]] = [
-                {
-                    "layer": layer,
-                    "type": scheme,
-                    "cycles": self.found.layers.get(layer, {}).get(scheme, 0.0),
-                    "error": scaled * self.weighed.lost((layer,), scheme),
-                }
-                for unit, scheme in chosen
-                for layer in unit
-            ]
-            cycles = dict(self.totals) | {"chosen": self.fixed + assignment.cycles}
-            said = {"cycles": cycles, "error": least + assignment.error, **record, "layers": layers}
-            return ByCost(_with_types(how, {each["layer"]: each["type"] for each in layers}), said, [])
+    def error(self, assignment: knapsack.Assignment) -> float:
+        """The predicted one of the network's outputs."""
+        return self.weighed.errors[WIDE] + assignment.error
 
-        return replace(of(taken), front=[of(each) for each in shown])
+    def of(self, how: Quantization, assignment: knapsack.Assignment, record: Mapping[str, Any]) -> ByCost:
+        """An assignment with what is to be said of it, besides what is recorded of all."""
+        chosen = [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
+        layers: list[dict[str, Any]] = [
+            {
+                "layer": layer,
+                "type": scheme,
+                "cycles": self.found.layers.get(layer, {}).get(scheme, 0.0),
+                "error": self._loss((layer,), scheme),
+            }
+            for unit, scheme in chosen
+            for layer in unit
+        ]
+        cycles = dict(self.totals) | {"chosen": self.fixed + assignment.cycles}
+        said = {"cycles": cycles, "error": self.error(assignment), **record, "layers": layers}
+        return ByCost(_with_types(how, {each["layer"]: each["type"] for each in layers}), said, [])
 
-    def _greedily(
-        self, choices: Sequence[Sequence[knapsack.Choice]], budget: float, progress: passes.Progress
-    ) -> knapsack.Assignment:
+    def greedily(self, budget: float, progress: passes.Progress) -> knapsack.Assignment:
         """The same by trying, in the order of the types from the most exact one on."""
         network = self.weighed.mixed()
 
@@ -175,10 +216,10 @@ class _Decision:
             chosen = zip(self.units, numbers, strict=True)
             return network.error(WIDE, {layer: self.types[-1 - k] for unit, k in chosen for layer in unit})
 
-        cycles = [[price for price, _ in reversed(of_unit)] for of_unit in choices]
+        cycles = [[price for price, _ in reversed(of_unit)] for of_unit in self.choices]
         found = greedy(cycles, error, budget - self.fixed, passes.part_of(progress, 0.5, 1.0))
         numbers = tuple(len(self.types) - 1 - k for k in found)
-        picked = [of_unit[k] for of_unit, k in zip(choices, numbers, strict=True)]
+        picked = [of_unit[k] for of_unit, k in zip(self.choices, numbers, strict=True)]
         return knapsack.Assignment(numbers, sum(price for price, _ in picked), sum(lost for _, lost in picked))
 
 

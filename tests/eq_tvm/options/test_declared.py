@@ -12,7 +12,7 @@ import eq_tvm
 from eq_tvm.analysis import analyze
 from eq_tvm.cli.commands import app
 from eq_tvm.errors import UserError
-from eq_tvm.options.declared import CompileOptions, QuantizeOptions, TargetsOptions
+from eq_tvm.options.declared import SCHEMES, CompileOptions, QuantizeOptions, TargetsOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
 
@@ -54,14 +54,14 @@ def test_what_is_wrong_with_them():
     for options, message in [
         (
             {"scheme": "int9"},
-            "--scheme must be one of auto, int4, w4a8, int5, int6, int7, w8a7, w7a8, int8, w8a12, float32, not int9",
+            f"--scheme must be one of {', '.join(SCHEMES)}, not int9",
         ),
         ({"activation_range": ""}, "--activation-range must be one of unsigned, symmetric, not "),
         ({"method": "best"}, "--method must be one of easyquant, "),
         ({"refine": "network"}, "--refine must be one of layers, blocks, not network"),
         ({"refine": "blocks", "method": "kl"}, r"--refine blocks needs a method that refines: --method kl\+, not kl"),
         ({"refine": "blocks", "scheme": "float32"}, "--refine blocks is for quantized networks: leave it out, or"),
-        ({"scheme": 8}, "--scheme must be one of auto, int4, w4a8, int5, int6, int7, w8a7, w7a8, int8, w8a12, float32, not 8"),
+        ({"scheme": 8}, f"--scheme must be one of {', '.join(SCHEMES)}, not 8"),
         ({"target": None}, "--target must be text, not NoneType None"),
         ({"images": "3"}, "--images must be a whole number, not str '3'"),
         ({"images": 2.5}, "--images must be a whole number, not float 2.5"),

@@ -1,0 +1,1 @@
+"""Types of layers, chosen in several ways."""
