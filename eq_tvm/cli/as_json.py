@@ -44,11 +44,16 @@ def compiled(
         "settings": list(settings),
         "report": None if page is None else str(page),
     }
-    for key in ("calibrated", "method", "activation_range", "images", "source", "kept", "float", "loss", "compared"):
+    for key in _CALIBRATION:
         result[key] = record.get(key)
     if isinstance(written, Standalone):
         result["workspace"] = written.workspace
     return result
+
+
+_CALIBRATION = [
+    *("calibrated", "method", "activation_range", "images", "source", "kept", "float", "loss", "types", "compared")
+]
 
 
 def top_scores(name: str, outputs: Mapping[str, np.ndarray], top: int) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Bundle
-from eq_tvm.cli.types_table import others_kept, types_row, types_table
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
+from eq_tvm.quantizing.types_said import others_kept, types_row, types_table
 from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import TargetSpec, has_tvm
 

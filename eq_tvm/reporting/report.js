@@ -18,7 +18,8 @@ function make(name, attributes = {}, ...children) {
 
 function summary(bundle) {
   const rows = bundle.summary.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
-  return make("section", { class: "card" }, make("h2", { style: "margin-top:0" }, bundle.name), make("dl", {}, ...rows));
+  const card = make("section", { class: "card" }, make("h2", { style: "margin-top:0" }, bundle.name), make("dl", {}, ...rows));
+  return make("div", {}, card, ...frontCard(bundle));
 }
 
 /** The network, to zoom (wheel, buttons), to move (drag) and to search. */

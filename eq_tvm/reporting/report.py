@@ -59,7 +59,7 @@ def write_report(paths: Sequence[str | Path], output: str | Path, measured: Sequ
     page = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
-        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("details.js", "report.js")),
+        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("details.js", "front.js", "report.js")),
         data=data.join(DATA),
     )
     with system_errors(f"write {output}"):
@@ -89,6 +89,7 @@ def describe(path: str | Path, measured: Mapping[str, Any] | None = None) -> dic
         "boxes": [] if model is None else [vars(box) for box in picture(model, names)],
         "why": bundle.not_exported,
         "optimize": bundle.optimize,
+        "types": (bundle.calibration or {}).get("types"),
         "kernels": bool(bundle.kernels),
         "measured": dict(measured),
     }

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.quantizing.types_said import types_row
 
 Rows = list[tuple[str, str]]
 _NAMED = 3  # layers
@@ -42,6 +43,7 @@ def summary(bundle: Bundle, model: onnx.ModelProto | None, measured: Mapping[str
         ("target", f"{target['name']} ({target.get('description', '')})"),
         ("scheme", bundle.scheme),
         ("size", _size(bundle, model)),
+        *_types(bundle),
         *_calibration(bundle.calibration),
         *_time(measured.get("bench"), measured.get("float32")),
         *_accuracy(measured.get("evaluated") or {}),
@@ -66,6 +68,11 @@ def _size(bundle: Bundle, model: onnx.ModelProto | None) -> str:
         return f"{size / 1e6:.2f} MB"
     whole = float_bytes(model)
     return f"{size / 1e6:.2f} MB, code included; as float32, the weights alone are {whole / 1e6:.2f} MB"
+
+
+def _types(bundle: Bundle) -> Rows:
+    types = (bundle.calibration or {}).get("types")
+    return [("types", types_row(types, bundle.scheme))] if types else []
 
 
 def _calibration(record: Mapping[str, Any] | None) -> Rows:
