@@ -1,6 +1,6 @@
 """The search along gradients: of the whole network's loss, by the logarithms of all scales."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ..quantized.problem import Problem
 from ..refine.adam import Adam
 from ..refine.block_gradients import BlockFunction, Constants
 from ..refine.blocks import Block
-from .clips import Clips
+from .clips import Clip, Clips
 from .output_divergence import OutputDivergence
 
 _FAR = 0.5  # that the logarithm of a scale goes at most
@@ -42,13 +42,13 @@ class Descent:
     """
 
     def __init__(self, problem: Problem, clips: Clips, divergence: OutputDivergence, steps: int) -> None:
-        self._problem, self._clips, self._divergence, self._steps = problem, clips, divergence, steps
+        self._problem, self._clips, self.divergence, self._steps = problem, clips, divergence, steps
         net = problem.net
         self._layers = net.layers()
         nodes = tuple(i for i, node in enumerate(net.nodes) if node.op != "input")
         block = Block(nodes, tuple(problem.inputs))
         ranges = clips.scales(np.zeros(len(clips.clips))).ranges
-        self._function = BlockFunction(problem.executor, net, problem.points, block, ranges, is_network=True)
+        self.function = BlockFunction(problem.executor, net, problem.points, block, ranges, is_network=True)
         self._fixed = {problem.points.scale_group_of[i] for i in problem.inputs if i in problem.points.scale_group_of}
 
     def places(self) -> Iterator[tuple[float, np.ndarray]]:
@@ -62,44 +62,42 @@ class Descent:
             batch, order = order[:_BATCH], order[_BATCH:]
             done = step / self._steps
             rate = np.float32(_FAR / self._steps * (1 + np.cos(np.pi * done)))
-            place = place - rate * adam(self._gradient(place, batch))
+            place = place - rate * adam(self.gradient(place, batch))
             if (step + 1) % max(1, self._steps // _SHOWN) == 0:
                 yield (step + 1) / self._steps, place
 
-    def _gradient(self, place: np.ndarray, batch: np.ndarray) -> np.ndarray:
-        """Of some images' loss by the logarithms."""
+    def constants(self, scales: Scales) -> tuple[Constants, dict[int, np.ndarray]]:
+        """What the network computes with, and of each layer's weights what they change by the logarithm of a factor."""
+        found = map_threads(lambda i: self._weights(scales, i), self._layers)
+        weights, changes = ({i: pair[k] for i, pair in zip(self._layers, found, strict=True)} for k in (0, 1))
+        return Constants(weights, dict(enumerate(scales.activations))), changes
+
+    def gradient(self, place: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Of the sum of some images' losses, by the logarithms (variables,)."""
         scales = self._clips.scales(place)
-        quantized = dict(zip(self._layers, map_threads(lambda i: self._weights(scales, i), self._layers), strict=True))
-        constants = Constants({i: weight for i, (weight, _) in quantized.items()}, dict(enumerate(scales.activations)))
+        constants, changes = self.constants(scales)
 
         def of_part(part: np.ndarray) -> Constants:
             inputs = {i: x if len(x) == 1 else x[part] for i, x in self._problem.inputs.items()}
-            results, back = self._function.traced(inputs, constants)
+            results, back = self.function.traced(inputs, constants)
             outputs = self._problem.net.outputs
-            gradients = self._divergence.gradients([results[i] for i in outputs], part)
+            gradients = self.divergence.gradients([results[i] for i in outputs], part)
             return back(dict(zip(outputs, gradients, strict=True)))
 
-        found = map_threads(of_part, np.split(batch, range(_PART, len(batch), _PART)))
-        gradient = [self._along(clip.layer, clip.group, found, scales, quantized) for clip in self._clips.clips]
-        return np.array(gradient, np.float32)
+        found = map_threads(of_part, np.split(images, range(_PART, len(images), _PART)))
 
-    def _along(
-        self,
-        layer: int | None,
-        group: int | None,
-        found: Sequence[Constants],
-        scales: Scales,
-        quantized: dict[int, tuple[np.ndarray, np.ndarray]],
-    ) -> float:
-        if layer is not None:
-            of_weight = np.sum([each.tensors[layer] for each in found if layer in each.tensors], axis=0)
-            return float(np.sum(of_weight * quantized[layer][1], dtype=np.float64))
-        if group in self._fixed or group is None:
-            return 0.0
-        return float(sum(each.scales.get(group, np.float32(0)) for each in found) * scales.activations[group])
+        def along(clip: Clip) -> float:
+            if clip.layer is not None:
+                of_weight = np.sum([each.tensors[clip.layer] for each in found if clip.layer in each.tensors], axis=0)
+                return float(np.sum(of_weight * changes[clip.layer], dtype=np.float64))
+            if clip.group is None or clip.group in self._fixed:
+                return 0.0
+            of_scale = sum(float(each.scales.get(clip.group, 0)) for each in found)
+            return of_scale * float(scales.activations[clip.group])
+
+        return np.array([along(clip) for clip in self._clips.clips], np.float32)
 
     def _weights(self, scales: Scales, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """A layer's weights as quantized, and what they change by the logarithm of their scale."""
         node, limit = self._problem.net.nodes[i], self._problem.weight_limit(i)
         scale = scales.weights[i] if node.op == "dense" else scales.weights[i][:, None, None, None]
         steps = node.constant / scale

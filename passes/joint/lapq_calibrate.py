@@ -1,6 +1,7 @@
 """Calibration by the loss of the whole network: all scales together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -141,7 +142,7 @@ class LAPQCalibrate(HistogramCalibration):
 
         zeros = np.zeros(len(clips.clips))
         iterations = powell(along, zeros, trials.whole_loss(start), _STEP, _EVALUATIONS)
-        for _, (place, _) in zip(range(self.iterations), iterations, strict=False):
+        for place, _ in islice(iterations, self.iterations):
             yield clips.scales(place)
 
     def _descend(self, problem: Problem, clips: Clips, start: Scales, progress: Progress) -> Iterator[Scales]:

@@ -49,9 +49,11 @@ class OutputDivergence:
 
     def __call__(self, results: Sequence[np.ndarray]) -> float:
         """Of the quantized network's outputs, in the form of the float one's; infinite where they are no numbers."""
-        losses = [part.compare(part.expected, part.read(results[part.output]))[0].mean() for part in self._parts]
-        loss = float(np.mean(losses)) if losses else 0.0
-        return loss if np.isfinite(loss) else np.inf
+        losses = []
+        for part in self._parts:
+            numbers = part.read(results[part.output])
+            losses.append(part.compare(part.expected, numbers)[0].mean() if np.isfinite(numbers).all() else np.inf)
+        return float(np.mean(losses)) if losses else 0.0
 
     def gradients(self, results: Sequence[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
         """Of the sum of some images' losses, by their outputs, which no softmax has made: float32."""
