@@ -9,9 +9,9 @@ from eq_tvm.passes import LAPQCalibrate, MSECalibrate, compare_outputs, round_we
 from eq_tvm.passes.joint.clips import Clips
 from eq_tvm.passes.joint.descent import Descent, can_descend
 from eq_tvm.passes.joint.trials import Trials
-from eq_tvm.passes.quantized import parallel
+from eq_tvm.passes.quantized import parallel, quantizers
 from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.passes.quantized.quantizers import WEIGHT_LIMITS, Range
+from eq_tvm.passes.quantized.quantizers import Range
 from eq_tvm.passes.quantized.simulation import Simulation
 
 IMAGES = {"x": random(20, 3, 8, 8, seed=7)}
@@ -104,7 +104,8 @@ def test_the_same_bits_twice_and_by_one_thread(search, monkeypatch):
 
 def test_gradients_are_those_of_the_loss(monkeypatch):
     """In steps so fine that next to nothing is lost, a clip changes the loss as its gradient says."""
-    monkeypatch.setitem(WEIGHT_LIMITS, "int8", 2**16)
+    monkeypatch.setitem(quantizers.WEIGHT_LIMITS, "int8", 2**16)
+    monkeypatch.setattr(quantizers, "_BIAS_LIMIT", 2.0**60)
     problem, scales = _problem(scheme="int8")
     scales.activations *= np.array([range_.hi / 2**16 for range_ in scales.ranges], np.float32)
     scales.ranges[:] = [Range("int32", -(2**16) if range_.lo else 0, 2**16) for range_ in scales.ranges]
@@ -115,13 +116,13 @@ def test_gradients_are_those_of_the_loss(monkeypatch):
         results, _ = descent.function.traced(problem.inputs, descent.constants(clips.scales(place))[0])
         return descent.divergence([results[i] for i in problem.net.outputs])
 
-    place = np.full(len(clips.clips), -0.4)  # all tensors are clipped
+    place = np.array([-0.4 if clip.group is None else -1.5 for clip in clips.clips])  # all tensors are clipped
     found = descent.gradient(place, np.arange(problem.count)) / problem.count
     learned = [k for k, clip in enumerate(clips.clips) if clip.group is None or clip.first > 1]  # not of pixels
     for k in learned:
-        way = 0.01 * np.eye(len(place))[k]
-        assert found[k] == pytest.approx((loss(place + way) - loss(place - way)) / 0.02, rel=0.3, abs=1e-3)
-    assert np.abs(found[learned]).min() < 0.02 < np.abs(found).max() and not np.delete(found, learned).any()
+        way = 0.003 * np.eye(len(place))[k]
+        assert found[k] == pytest.approx((loss(place + way) - loss(place - way)) / 0.006, rel=0.1, abs=5e-4)
+    assert (np.abs(found[learned]) > 2e-3).sum() >= 6 and not np.delete(found, learned).any()
 
 
 def test_what_has_no_gradient_is_searched_by_powell():
