@@ -23,7 +23,7 @@ from .output_divergence import Measure
 from .powell import powell, vertex
 from .trials import Trials
 
-NORMS = tuple(np.linspace(2, 4, 10).tolist())
+_NORMS = tuple(np.linspace(2, 4, 10).tolist())
 
 _STEP = 0.2  # the first one of a line search, of the logarithm of a factor
 _EVALUATIONS = 8  # in a line search
@@ -50,8 +50,8 @@ class LAPQCalibrate(HistogramCalibration):
 
     Parameters
     ----------
-    norms : sequence of float
-        The p to start from.
+    norms : sequence of float, optional
+        The p to start from; by default ten from 2 to 4.
     iterations : int
         Of the search; 0: only start.
     search : {"powell", "gradients"}, optional
@@ -66,7 +66,7 @@ class LAPQCalibrate(HistogramCalibration):
         self,
         images: dict[str, np.ndarray],
         *,
-        norms: Sequence[float] = NORMS,
+        norms: Sequence[float] | None = None,
         iterations: int = 2,
         search: Literal["powell", "gradients"] | None = None,
         correct_bias: bool = True,
@@ -74,9 +74,10 @@ class LAPQCalibrate(HistogramCalibration):
         **options: Any,
     ) -> None:
         super().__init__(images, **options)
-        if not norms or min(norms) < 1 or iterations < 0:
+        self.norms = _NORMS if norms is None else norms
+        if not self.norms or min(self.norms) < 1 or iterations < 0:
             raise ValueError("LAPQ needs norms of 1 at least, and no less than 0 iterations")
-        self.norms, self.iterations, self.measure = norms, iterations, measure
+        self.iterations, self.measure = iterations, measure
         self.search = search or ("powell" if self.refine is None else "gradients")
         self.correct_bias = correct_bias and self.refine is None
 
@@ -86,7 +87,7 @@ class LAPQCalibrate(HistogramCalibration):
         some = problem.at_once()
         everyone = Trials(some, unclipped_scales(problem, histograms), self.measure)
         scales = self._start(problem, histograms, everyone, part_of(self.progress, _COUNTED, _STARTED))
-        if self.iterations:
+        if self.iterations and problem.net.layers():
             scales = self._searched(some, scales, part_of(self.progress, _STARTED, _SEARCHED))
         if self.correct_bias:
             corrected = scales.copy()

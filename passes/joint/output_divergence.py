@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arithmetic.exponential import exp
 from ..graph.network import PASS_THROUGH, Network
-from ..graph.output_parts import Part, output_parts
+from ..graph.output_parts import Part, output_parts, output_tensors
 from ..graph.rewrite import operator_name
 
 Measure = Literal["cosine", "entropy"]
@@ -37,12 +37,11 @@ class OutputDivergence:
 
     def __init__(self, net: Network, expected: Sequence[np.ndarray], measure: Measure = "cosine") -> None:
         self._parts: list[_Compared] = []
-        tensors = [j for i in net.outputs for j in ([i] if net.nodes[i].is_tensor else net.nodes[i].inputs)]
-        for k, (i, x, places) in enumerate(zip(tensors, expected, output_parts(net), strict=True)):
+        for k, (i, x, places) in enumerate(zip(output_tensors(net), expected, output_parts(net), strict=True)):
             of_classes = x[0].size > 1 and max(x.shape[1:]) == x[0].size and x.dtype.kind == "f"
             probable = of_classes and _is_softmax(net, i)
             compare = _entropy if of_classes and measure == "entropy" else _angle if x[0].size > 1 else _square
-            for place in [(slice(None),)] if of_classes else places:
+            for place in [(slice(None),)] if of_classes else places if x.size else []:
                 part = _Compared(k, place, probable, compare)
                 part.expected = part.read(x)
                 self._parts.append(part)
