@@ -51,4 +51,6 @@ class Clips:
                 activations[clip.group] *= factor
             elif clip.layer is not None:
                 weights[clip.layer] = weights[clip.layer] * factor
-        return self._problem.scales(activations, weights, list(self._start.ranges))
+        found = self._problem.scales(activations, weights, list(self._start.ranges))
+        found.constants.update(self._start.constants)
+        return found

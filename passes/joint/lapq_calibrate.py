@@ -30,7 +30,7 @@ _EVALUATIONS = 8  # in a line search
 _STEPS = 160  # of the descent
 _WORK = 1e11  # elements computed in an iteration, see `work`
 _FEWEST = 4  # images to search with
-_COUNTED, _STARTED, _SEARCHED = 0.1, 0.2, 0.95  # of the time
+_COUNTED, _STARTED = 0.1, 0.2  # of the time
 
 
 @relax_pass
@@ -84,25 +84,21 @@ class LAPQCalibrate(HistogramCalibration):
     def find_scales(self, problem: Problem) -> Found:
         """Start, search, correct."""
         histograms = self.histograms(problem, part_of(self.progress, 0.0, _COUNTED))
-        some = problem.at_once()
-        everyone = Trials(some, unclipped_scales(problem, histograms), self.measure)
-        scales = self._start(problem, histograms, everyone, part_of(self.progress, _COUNTED, _STARTED))
+        some, unclipped = problem.at_once(), unclipped_scales(problem, histograms)
+        scales = self._start(some, histograms, part_of(self.progress, _COUNTED, _STARTED))
         if self.iterations and problem.net.layers():
-            scales = self._searched(some, scales, part_of(self.progress, _STARTED, _SEARCHED))
-        if self.correct_bias:
-            corrected = scales.copy()
-            correct_bias(problem, corrected, part_of(self.progress, _SEARCHED, 1.0))
-            if everyone.whole_loss(corrected) < everyone.whole_loss(scales):
-                scales = corrected
-        return Found(unclipped_scales(problem, histograms), scales)
+            scales = self._searched(some, scales, part_of(self.progress, _STARTED, 1.0))
+            scales = self._corrected(problem, scales)
+        return Found(unclipped, scales)
 
-    def _start(self, problem: Problem, histograms: Sequence[Histogram], everyone: Trials, progress: Progress) -> Scales:
+    def _start(self, problem: Problem, histograms: Sequence[Histogram], progress: Progress) -> Scales:
         """By the norm at the parabola's vertex, if that is better than each one that was tried."""
+        everyone = Trials(problem, unclipped_scales(problem, histograms), self.measure)
         tried: dict[float, tuple[float, Scales]] = {}
 
         def loss(p: float) -> float:
             progress(len(tried) / (len(self.norms) + 1), f"scales by the norm of {p:.2f}")
-            scales = norm_scales(problem, histograms, p)
+            scales = self._corrected(problem, norm_scales(problem, histograms, p))
             tried[p] = everyone.whole_loss(scales), scales
             return tried[p][0]
 
@@ -114,8 +110,9 @@ class LAPQCalibrate(HistogramCalibration):
         return min(tried.values(), key=lambda each: each[0])[1]
 
     def _searched(self, problem: Problem, start: Scales, progress: Progress) -> Scales:
-        """The best of what the search finds, by the images that take no part in it."""
+        """The best of what the search finds, by the images that take no part in it, nor in correcting its biases."""
         others, held = problem.subset(slice(0, None, 2)), problem.subset(slice(1 if problem.count > 1 else 0, None, 2))
+        start = self._corrected(others, start)
         clips = Clips(problem, start)
         if self.search == "gradients" and can_descend(problem):
             found = self._descend(others, clips, start, progress)
@@ -123,10 +120,17 @@ class LAPQCalibrate(HistogramCalibration):
             found = self._powell(others, clips, start, progress)
         judge = Trials(held, start, self.measure)
         best, least = start, judge.whole_loss(start)
-        for scales in found:
+        for scales in (self._corrected(others, scales) for scales in found):
             if (loss := judge.whole_loss(scales)) < least:
                 best, least = scales, loss
         return best
+
+    def _corrected(self, problem: Problem, scales: Scales) -> Scales:
+        """With biases of these images, if they are to be corrected."""
+        corrected = scales.copy()
+        if self.correct_bias:
+            correct_bias(problem, corrected)
+        return corrected
 
     def _powell(self, problem: Problem, clips: Clips, start: Scales, progress: Progress) -> Iterator[Scales]:
         count = int(_WORK / (len(clips.clips) * _EVALUATIONS / 2 * work(problem.net)))
