@@ -1,4 +1,4 @@
-"""What each part of LAPQ brings: agreement with float32 on all images that judge. See docs/how-it-works/lapq.md."""
+"""What each part of LAPQ brings: agreement with float32 on images that judge. See docs/how-it-works/lapq.md."""
 
 from __future__ import annotations
 
