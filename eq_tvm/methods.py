@@ -8,6 +8,7 @@ SCALES = {
     "percentile": "99.99 % of each activation does not saturate",
     "kl": "the least relative entropy of each activation, as TensorRT",
     "mse": "the least square error of each tensor",
+    "lapq": "the least error of the network's outputs, of all scales together, in minutes (arXiv 1911.07190)",
 }
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 LAYERS, BLOCKS = REFINEMENTS = ("layers", "blocks")  # by whose output weights are rounded then

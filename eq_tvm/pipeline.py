@@ -30,6 +30,7 @@ CALIBRATIONS: dict[str, Callable[..., Any]] = {
     "percentile": passes.PercentileCalibrate,
     "kl": passes.KLCalibrate,
     "mse": passes.MSECalibrate,
+    "lapq": passes.LAPQCalibrate,
 }
 
 REFINEMENTS: dict[str, Callable[..., Any]] = {"layers": passes.round_weights, "blocks": passes.reconstruct_blocks}

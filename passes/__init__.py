@@ -33,6 +33,7 @@ from .graph.output_parts import part_cosines
 from .islands.float_calls import float_calls
 from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
+from .joint.lapq_calibrate import LAPQCalibrate
 from .lower.lower_to_integer import LowerToInteger
 from .prepare.center_channels import CenterChannels
 from .prepare.center_sources import CenterSources
@@ -63,6 +64,7 @@ __all__ = [
     "FoldPadding",
     "JoinProducts",
     "KLCalibrate",
+    "LAPQCalibrate",
     "LayerRecord",
     "LiftDequantize",
     "LiftTo2D",

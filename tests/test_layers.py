@@ -25,6 +25,7 @@ RANKS = {
                 "prepare",
                 "calibrate",
                 "refine",
+                "joint",
                 "islands",
                 "lower",
                 "analysis",

@@ -24,11 +24,16 @@ class HistogramCalibration(Calibration):
 
     def find_scales(self, problem: Problem) -> Found:
         """From histograms of all images."""
-        if self._of is not problem.inputs:  # those of wider activations are the same
-            self._of, self._histograms = problem.inputs, collect(problem, Histogram, self.progress)
-        clipped, ranges = clipped_scales(problem, self._histograms, self.threshold)
-        start = unclipped_scales(problem, self._histograms)
+        histograms = self.histograms(problem, self.progress)
+        clipped, ranges = clipped_scales(problem, histograms, self.threshold)
+        start = unclipped_scales(problem, histograms)
         return Found(start, problem.scales(clipped, self.weight_scales(problem), ranges))
+
+    def histograms(self, problem: Problem, progress: Progress) -> Sequence[Histogram]:
+        """That of each scale group."""
+        if self._of is not problem.inputs:  # those of wider activations are the same
+            self._of, self._histograms = problem.inputs, collect(problem, Histogram, progress)
+        return self._histograms
 
     def threshold(self, histogram: Histogram, range_: Range) -> float:
         """The number that is mapped to the end of the range."""

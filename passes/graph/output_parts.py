@@ -30,7 +30,7 @@ def output_loss(net: Network, pairs: Pairs) -> float:
     pairs : list of (numpy.ndarray, numpy.ndarray)
         As for `part_cosines`.
     """
-    overlaps = [overlap(*pair) for i, pair in zip(_tensors(net), pairs, strict=True) if _is_mask(net, i)]
+    overlaps = [overlap(*pair) for i, pair in zip(output_tensors(net), pairs, strict=True) if _is_mask(net, i)]
     lacking = (1 - min(overlaps, default=1.0)) / (1 - _LEAST_OVERLAP)
     return max(1 - min(part_cosines(net, [pairs]), default=1.0), (1 - _AT) * lacking**2)
 
@@ -63,20 +63,21 @@ def part_cosines(net: tvm.IRModule | Network, batches: Iterable[Pairs]) -> list[
 
 def output_parts(net: Network) -> list[list[Part]]:
     """The parts of each output, those of a tuple one after the other."""
-    return [_parts(net, i) for i in _tensors(net)]
+    return [_parts(net, i) for i in output_tensors(net)]
+
+
+def output_tensors(net: Network) -> list[int]:
+    """The nodes of the outputs, those of a tuple one after the other."""
+    outputs: list[int] = []
+    for i in net.outputs:
+        outputs += [i] if net.nodes[i].is_tensor else net.nodes[i].inputs
+    return outputs
 
 
 def overlap(expected: np.ndarray, result: np.ndarray) -> float:
     """Of probabilities: the smaller ones by the larger ones. 1 where all are 0."""
     smaller, larger = (np.sum(f(expected, result), dtype=np.float64) for f in (np.minimum, np.maximum))
     return float(smaller / larger) if larger else 1.0
-
-
-def _tensors(net: Network) -> list[int]:
-    outputs: list[int] = []
-    for i in net.outputs:
-        outputs += [i] if net.nodes[i].is_tensor else net.nodes[i].inputs
-    return outputs
 
 
 def _is_mask(net: Network, i: int) -> bool:

@@ -11,7 +11,7 @@ from ..quantized.problem import Problem
 from ..quantized.quantizers import WEIGHT_LIMITS
 from ..quantized.read_annotated import read_annotated
 from ..quantized.simulation import Simulation
-from ..refine.correct_bias import correct_bias
+from ..refine.correct_bias import correct_one
 from .layer_types import TYPES
 from .sensitivity import mean_square_error
 
@@ -65,8 +65,8 @@ class MixedNetwork:
         sim = Simulation(problem, self._mixed(problem))
 
         def prepare(i: int) -> None:
-            if self._corrected and problem.net.nodes[i].op == "bias_add":
-                correct_bias(sim, i)
+            if self._corrected:
+                correct_one(sim, i)
 
         for _ in sim.walk(prepare):
             pass

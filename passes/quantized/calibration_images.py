@@ -19,8 +19,12 @@ def affordable_images(mod: tvm.IRModule) -> int:
 
     Statistics are of positions. A few large images have as many as some tens of usual ones.
     """
-    net = read_network(mod)
-    return max(_LEAST, int(_WORK / max(sum(map(_elements, net.nodes)) + _macs(net) / _MACS, 1)))
+    return max(_LEAST, int(_WORK / work(read_network(mod))))
+
+
+def work(net: Network) -> float:
+    """Of one pass over an image, in elements computed; a hundred multiplications take as long as one."""
+    return max(sum(map(_elements, net.nodes)) + _macs(net) / _MACS, 1)
 
 
 def images_at_once(net: Network) -> int:

@@ -1,6 +1,6 @@
 """A block of the quantized network as a function that can be differentiated: of weights, biases and scales."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,8 @@ class BlockFunction:
     ----------
     ranges : list of Range
         Of the scale groups.
+    is_network : bool
+        Whether it is all of a network, whose outputs others read as quantized.
     """
 
     executor: FloatExecutor
@@ -39,10 +41,11 @@ class BlockFunction:
     points: QuantizationPoints
     block: Block
     ranges: list[Range]
+    is_network: bool = False
 
     def __call__(self, inputs: Mapping[int, np.ndarray], constants: Constants | None = None) -> np.ndarray:
         """Result of some images (N, ...), not quantized; of the float network without constants."""
-        return self._run(inputs, constants, None)[0]
+        return self.traced(inputs, constants)[0][self.block.end]
 
     def gradients(
         self,
@@ -64,30 +67,25 @@ class BlockFunction:
         rng : numpy.random.Generator, optional
             Each activation is left unquantized with probability 1/2 (Wei et al., QDrop, arXiv 2203.05740).
         """
-        result, steps = self._run(inputs, constants, rng)
-        error = result - target
+        results, back = self.traced(inputs, constants, rng)
+        error = results[self.block.end] - target
         gradient = error * weight.reshape(-1, *(1,) * (error.ndim - 1)).astype(np.float32)
         loss = float(np.einsum("i,i->", error.reshape(-1), gradient.reshape(-1)))
         gradient *= 2
-        found = Constants()
-        flowing: dict[int, np.ndarray] = {self.block.end: gradient}
-        for step in reversed(steps):
-            if step.node not in flowing:
-                continue
-            own = step.back(flowing.pop(step.node))
-            for j, passed in zip(step.inputs, own, strict=True):
-                flowing[j] = flowing[j] + passed if j in flowing else passed
-            step.keep(found)
-        return loss, found
+        return loss, back({self.block.end: gradient})
 
-    def _run(
-        self, inputs: Mapping[int, np.ndarray], constants: Constants | None, rng: np.random.Generator | None
-    ) -> tuple[np.ndarray, list["_Step"]]:
+    def traced(
+        self,
+        inputs: Mapping[int, np.ndarray],
+        constants: Constants | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[dict[int, np.ndarray], Callable[[dict[int, np.ndarray]], Constants]]:
+        """Results of all nodes, and what makes of gradients of some of them those of the constants."""
         values, steps = dict(inputs), list[_Step]()
 
         def quantize(i: int) -> None:
             group = self.points.scale_group_of.get(i)
-            if constants is None or group is None or i == self.block.end:
+            if constants is None or group is None or (i == self.block.end and not self.is_network):
                 return
             step = _Quantization(i, group, constants.scales[group], self.ranges[group])
             values[i] = step.run(values[i], rng)
@@ -97,11 +95,25 @@ class BlockFunction:
             quantize(i)
         for i in self.block.nodes:
             step = _Operator(self, i)
-            values[i] = step.run(constants, *(values[j] for j in self.net.nodes[i].inputs))
+            read = (inputs if i in self.points.float_readers.get(j, ()) else values for j in self.net.nodes[i].inputs)
+            operands = (source[j] for source, j in zip(read, self.net.nodes[i].inputs, strict=True))
+            values[i] = step.run(constants, *operands)
             steps.append(step)
             if self.net.nodes[i].op not in PASS_THROUGH:
                 quantize(i)
-        return values[self.block.end], steps
+
+        def back(flowing: dict[int, np.ndarray]) -> Constants:
+            found = Constants()
+            for step in reversed(steps):
+                if step.node not in flowing:
+                    continue
+                own = step.back(flowing.pop(step.node))
+                for j, passed in zip(step.inputs, own, strict=True):
+                    flowing[j] = flowing[j] + passed if j in flowing else passed
+                step.keep(found)
+            return found
+
+        return values, back
 
 
 class _Step:

@@ -6,14 +6,17 @@ import numpy as np
 
 from ..arithmetic.exact_product import sums_of_integers
 from ..graph.relax_pass import relax_pass
+from ..quantized.annotate import Scales
 from ..quantized.layer_matrices import by_channel, columns, output_columns, positions
-from ..quantized.layer_record import Steps
+from ..quantized.layer_record import Refined, Steps
 from ..quantized.parallel import map_threads
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress, no_progress
 from ..quantized.quantizers import accumulator_scale
 from ..quantized.simulation import Simulation
 from .activation_slopes import ActivationSlopes
 from .input_moments import image_shares
-from .refinement import Refinement
+from .refinement import Refinement, refine_scales
 
 _POSITIONS = 256  # sampled in an image
 _LEAST = 0.1  # that a position counts: the quantized output may be where the function is steeper
@@ -30,19 +33,25 @@ class CorrectBias(Refinement):
 
     def refine(self, sim: Simulation, i: int) -> Steps:
         """Change one bias."""
-        if sim.net.nodes[i].op == "bias_add":
-            correct_bias(sim, i)
-        return {}
+        return correct_one(sim, i)
 
 
-def correct_bias(sim: Simulation, bias: int) -> None:
-    """Change a bias in the simulation's scales, when its bias_add node is about to be simulated."""
-    node = sim.net.nodes[bias]
-    wanted = sim.float(bias) - node.constant  # the layer's own result is there no more
-    outputs = by_channel(wanted)
-    errors = outputs - by_channel(sim.unquantized(node.inputs[0]))
-    shift = mean_shift(sim, bias, zip(outputs, errors, strict=True), image_shares(wanted))
-    sim.scales.constants[bias] = node.constant + shift.reshape(node.constant.shape)
+def correct_bias(problem: Problem, scales: Scales, progress: Progress = no_progress) -> Refined:
+    """What `CorrectBias` does, as a `Calibration` takes it, to be done before the module is annotated."""
+    return refine_scales(problem, scales, correct_one, progress)
+
+
+def correct_one(sim: Simulation, i: int) -> Steps:
+    """Change the bias of a node, if it adds one, in the simulation's scales: it is about to be simulated."""
+    node = sim.net.nodes[i]
+    if node.op == "bias_add":
+        layer = node.inputs[0]
+        wanted = sim.float(i) - node.constant  # the layer's own result is there no more
+        outputs = by_channel(wanted)
+        errors = outputs - by_channel(sim.unquantized(layer))
+        shift = mean_shift(sim, i, zip(outputs, errors, strict=True), image_shares(wanted))
+        sim.scales.constants[i] = node.constant + shift.reshape(node.constant.shape)
+    return {}
 
 
 def mean_shift(

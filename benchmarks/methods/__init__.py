@@ -1,0 +1,1 @@
+"""Parts of a method of quantization, one by one."""
