@@ -105,7 +105,9 @@ def test_analyze_with_kept_layers(cli):
 
 @pytest.mark.parametrize(("images", "measure"), [("images.npz", "agreement"), ("labelled.npz", "top-1")])
 def test_max_drop_keeps_the_broken_layer(cli, folder, images, measure):
-    code, out, err = cli("compile", "broken.onnx", *common(images), "--max-drop", 0, "--output", "b")
+    code, out, err = cli(
+        "compile", "broken.onnx", *common(images), "--scheme", "int7", "--max-drop", 0, "--output", "b"
+    )
     assert code == 0, err
     record = bundles.read("b").calibration
     ((layer, kind, reason),) = [row.values() for row in record["kept"]]
@@ -152,7 +154,7 @@ def test_the_loss_is_that_of_the_bundle(cli, folder):
 
 
 def test_keep(cli):
-    kept = ("--keep", "n2=float", "--keep", "n6=int8")
+    kept = ("--scheme", "int7", "--keep", "n2=float", "--keep", "n6=int8")
     code, out, err = cli("compile", "broken.onnx", *common(), *kept, "--output", "b")
     assert code == 0, err
     record = bundles.read("b").calibration
@@ -167,7 +169,9 @@ def test_keep(cli):
 def test_min_cosine_widens_activations(cli):
     schemes, reached, images = {}, [], ("--data", "images.npz", "--reference", "net.onnx", "--json")
     for cosine in (0, 0.99999999):
-        code, out, err = cli("compile", "net.onnx", *common(), "--min-cosine", cosine, "--output", "b")
+        code, out, err = cli(
+            "compile", "net.onnx", *common(), "--scheme", "int7", "--min-cosine", cosine, "--output", "b"
+        )
         assert code == 0, err
         record = bundles.read("b").calibration
         schemes[cosine] = {row["scheme"] for row in record["layers"]}

@@ -17,6 +17,7 @@ from eq_tvm.example import MODEL
 from eq_tvm.methods import METHODS
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.passes import LayerRecord
+from eq_tvm.quantizing.goal import Goal
 from eq_tvm.quantizing.quantization import Quantization
 from eq_tvm.targets import get_target
 
@@ -60,7 +61,7 @@ def test_a_bundle_of_the_example(method, example, cli, tiny_executable, tmp_path
     """The record is the network's; what is compiled is another one, which takes no time."""
     module, inputs, _ = example
     how = Quantization.checked(QuantizeOptions(method=method, images=2))
-    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", None, None, lambda *_: None)
+    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", Goal(), None, None, lambda *_: None)
     bundle = write_tiny(tmp_path / "digits.eqtvm", tiny_executable, scheme="int7", calibration=record)
     assert len(record["layers"]) == 17
     check_analysis(cli, "digits.eqtvm", method)

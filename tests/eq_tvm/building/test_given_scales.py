@@ -227,7 +227,7 @@ def test_weights_only(tmp_path):
     nodes = [dequantized(), ("Conv", "x w", "y", {})]
     path = write_model(tmp_path / "f.onnx", nodes, {"x": SHAPE}, ["y"], weights(6, 4, 3, 3))
     assert not has_scales(path)
-    assert eq_tvm.compile(path, calibration="random", output=tmp_path / "f.eqtvm").scheme == "int7"
+    assert eq_tvm.compile(path, calibration="random", scheme="int7", output=tmp_path / "f.eqtvm").scheme == "int7"
 
 
 def test_weights_with_a_zero_point(tmp_path):

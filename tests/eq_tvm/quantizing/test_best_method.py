@@ -12,6 +12,7 @@ from eq_tvm.building.recorded import quantize
 from eq_tvm.example import MODEL
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.quantizing.best_method import calibrate
+from eq_tvm.quantizing.goal import Goal
 from eq_tvm.quantizing.quantization import Quantization
 from eq_tvm.targets import get_target
 
@@ -85,7 +86,7 @@ def test_the_record_says_it():
     """Of a real network, at six bits."""
     module, inputs, _ = import_canonical(MODEL)
     how = replace(Quantization.checked(QuantizeOptions(images=3)), scheme="int6")
-    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", None, None, lambda *_: None)
+    _, record, _ = quantize(module, inputs, how, get_target("native"), "speed", Goal(), None, None, lambda *_: None)
     assert set(record["compared"]) == {"mse+", "minmax"}
     best = max(record["compared"], key=record["compared"].get)
     assert record["method"] in {best, "mse+"}
