@@ -188,17 +188,17 @@ def _target(options: CompileOptions) -> TargetSpec:
 
 def _goal(options: CompileOptions, how: Quantization, spec: TargetSpec) -> Goal:
     """What types by cost are to reach; UserError where nothing is decided by cost, or not so."""
-    given = [flag for flag, value in (("--speed", options.speed), ("--within-ms", options.within_ms)) if value]
-    given += ["--max-drop"] * (options.max_drop is not None)
-    searched = (options.search, options.sensitivity) != (SEARCHES[0], SENSITIVITIES[0])
-    for flag, value in (("--speed", options.speed), ("--within-ms", options.within_ms)):
-        if value is not None and not 0 < value < math.inf:
+    times = {"--speed": options.speed, "--within-ms": options.within_ms}
+    given = [flag for flag, value in times.items() if value is not None]
+    for flag in given:
+        if not 0 < (value := times[flag] or 0.0) < math.inf:
             raise UserError(f"{flag} must be a positive number, not {value:g}")
     if how.scheme != AUTO:
-        if options.speed or options.within_ms or searched:
-            flag = "--speed" if options.speed else "--within-ms" if options.within_ms else "--search, as --sensitivity,"
-            raise UserError(f"{flag} is for --scheme auto, which decides types of layers: leave out one of them")
+        searched = (options.search, options.sensitivity) != (SEARCHES[0], SENSITIVITIES[0])
+        if flags := given + ["--search, as --sensitivity,"] * searched:
+            raise UserError(f"{flags[0]} is for --scheme auto, which decides types of layers: leave out one of them")
         return Goal()
+    given += ["--max-drop"] * (options.max_drop is not None)
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are two ways to say what types are to reach: leave one out")
     time = None

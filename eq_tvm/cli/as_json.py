@@ -51,9 +51,8 @@ def compiled(
     return result
 
 
-_CALIBRATION = [
-    *("calibrated", "method", "activation_range", "images", "source", "kept", "float", "loss", "types", "compared")
-]
+_CALIBRATION = ("calibrated", "method", "activation_range", "images", "source",
+                "kept", "float", "loss", "types", "compared")  # fmt: skip
 
 
 def top_scores(name: str, outputs: Mapping[str, np.ndarray], top: int) -> dict[str, Any]:

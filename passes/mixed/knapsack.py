@@ -65,11 +65,6 @@ def within(assignments: Sequence[Assignment], cycles: float) -> Assignment:
     return fitting[-1] if fitting else assignments[0]
 
 
-def fastest(assignments: Sequence[Assignment], error: float) -> Assignment:
-    """The one with the fewest cycles whose error is at most that, or the most exact one, if none has."""
-    return next((each for each in assignments if each.error <= error), assignments[-1])
-
-
 def _assignment(
     units: Sequence[Sequence[Choice]], taken: np.ndarray, least: Sequence[float], step: float, budget: int
 ) -> Assignment:

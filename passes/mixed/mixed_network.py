@@ -79,11 +79,13 @@ class MixedNetwork:
     def _mixed(self, problem: Problem) -> Scales:
         """Of each layer and each tensor what it has at its type."""
         net, points, found = problem.net, problem.points, self._scales
-        usual = next(iter(found))
-        of_weights = {i: TYPES.get(scheme, (usual, usual))[0] for i, scheme in problem.schemes.items()}
-        of_inputs = {i: TYPES.get(scheme, (usual, usual))[1] for i, scheme in problem.schemes.items()}
+        usual = max(found, key=WEIGHT_LIMITS.__getitem__)
+        known = {scheme: parts for scheme, parts in TYPES.items() if found.keys() >= {*parts}}
+        parts = {
+            i: known.get(scheme, (usual, usual)) for i, scheme in problem.schemes.items()
+        }  # kept ones: all the same
         groups = [
-            max((of_inputs[i] for i in group.consumers if i in of_inputs), key=WEIGHT_LIMITS.__getitem__, default=usual)
+            max((parts[i][1] for i in group.consumers if i in parts), key=WEIGHT_LIMITS.__getitem__, default=usual)
             for group in points.scale_groups
         ]
         mixed = Scales(
@@ -92,7 +94,7 @@ class MixedNetwork:
             [found[scheme].ranges[g] for g, scheme in enumerate(groups)],
         )
         for i in net.layers():
-            scales = found[of_weights[i]]
+            scales = found[parts[i][0]]
             mixed.weights[i] = scales.weights[i]
             for node in (i, net.bias_node(i)):
                 if node in scales.constants:

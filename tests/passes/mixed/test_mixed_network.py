@@ -81,6 +81,18 @@ def test_a_mixture_is_near_to_what_calibration_makes_of_it(prepared, annotated):
     assert mixed.error("int7", kept) == pytest.approx(error_of(prepared, whole, "int7", kept), rel=0.1)
 
 
+def test_a_layer_that_somebody_kept_stays(prepared):
+    """At a type that no whole network here has."""
+    kept = {"n6": "int6"}
+    annotated = {
+        scheme: pipeline.quantize(prepared, IMAGES, scheme=scheme, kept=kept, **OPTIONS)[0]
+        for scheme in ("int7", "int8")
+    }
+    mixed = MixedNetwork(prepared, annotated, IMAGES, kept=kept)
+    expected = error_of(prepared, annotated["int8"], "int8", kept)
+    assert mixed.error("int8", {"n6": "int8"}) == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.parametrize("weigh", [output_errors, nuclear_errors])
 def test_what_layers_lose(prepared, annotated, weigh):
     """More at fewer bits, but of the image, which has 8; the layer that hardly counts loses least."""
