@@ -14,7 +14,7 @@ from peers import detection, machine
 from peers.accuracy_entrants import DEFAULT, Entrant, Task, entrants
 from peers.cache import cached, key_of
 from peers.models import HERE
-from peers.trained import DATA, FACES, trained
+from peers.trained import DATA, FACES, Trained, trained
 from reports.accuracy_report import table, write_table
 
 DOCUMENT = HERE.parent / "docs" / "accuracy.md"
@@ -27,14 +27,13 @@ def main() -> int:
     chosen = _chosen(options)
     for network in trained(options.data, options.networks, options.images):
         name, task, images = network.name, network.task, network.images
-        score = _score_faces if network.data_set == FACES else _score_classes
-        reference = _outputs(task.model, task, images, options)
-        _note(results, options, name, "float32", {**score(reference, reference, images), "seconds": 0.0})
+        reference = outputs_of(task.model, task, images, options)
+        _note(results, options, name, "float32", {**score(network, reference, reference), "seconds": 0.0})
         for entrant in chosen:
             _say(f"{name}: {entrant.name}")
             try:
                 path, seconds = entrant.prepare(task, options.work)
-                scores = score(_outputs(path, task, images, options), reference, images)
+                scores = score(network, outputs_of(path, task, images, options), reference)
             except Exception as e:  # of any engine's quantizer
                 _say(f"{name}: no {entrant.name}: {' '.join(str(e).split())}")
                 continue
@@ -82,7 +81,7 @@ def _chosen(options: argparse.Namespace) -> list[Entrant]:
     return [entrant for entrant in found if not entrant.missing()]
 
 
-def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace) -> list[np.ndarray]:
+def outputs_of(model: Path, task: Task, images: Path, options: argparse.Namespace) -> list[np.ndarray]:
     """Each output for all images (N, ...), computed once."""
     from eq_tvm import data
     from eq_tvm.preprocess import Preprocess
@@ -106,20 +105,17 @@ def _outputs(model: Path, task: Task, images: Path, options: argparse.Namespace)
         return list(outputs.values())
 
 
-def _score_classes(outputs: list[np.ndarray], reference: list[np.ndarray], images: Path) -> dict[str, float]:
+def score(network: Trained, outputs: list[np.ndarray], reference: list[np.ndarray]) -> dict[str, float]:
+    """Outputs for the images that judge a network, against the float network's."""
     from eq_tvm import data
     from eq_tvm.scores import Scores
 
-    labels, scores = data.read(images).labels, Scores()
-    for output, expected, label in zip(outputs[0], reference[0], labels, strict=False):
+    if network.data_set == FACES:  # nobody has marked the faces
+        return detection.compare(*([detection.detect(*e) for e in zip(*x, strict=True)] for x in (outputs, reference)))
+    scores = Scores()
+    for output, expected, label in zip(outputs[0], reference[0], data.read(network.images).labels, strict=False):
         scores.add([output], label, [expected])
     return scores.result()
-
-
-def _score_faces(outputs: list[np.ndarray], reference: list[np.ndarray], images: Path) -> dict[str, float]:
-    del images  # nobody has marked the faces in them
-    found, expected = ([detection.detect(*e) for e in zip(*both, strict=True)] for both in (outputs, reference))
-    return detection.compare(found, expected)
 
 
 def _note(results: dict, options: argparse.Namespace, network: str, entrant: str, scores: dict[str, float]) -> None:
