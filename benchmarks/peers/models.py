@@ -64,7 +64,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
     if engine.scheme == "int8":
         path = model.with_name(f"{model.stem}_int8.onnx")
-        key = key_of(source, files=[HERE / "qdq.py"], packages=["onnxruntime"])
+        key = key_of(source, files=[HERE / "peers" / "qdq.py"], packages=["onnxruntime"])
         return cached(path, key, lambda: qdq.quantize(model, path))
     return model
 
