@@ -220,36 +220,28 @@ def _check_instructions(instructions: Any, where: str) -> None:
 def _host_target(name: str, entry: dict[str, Any], where: str, targets: Mapping[str, TargetSpec]) -> TargetSpec:
     _only_keys(entry, ("description", "host", "instructions"), where)
     l1, l2, l3 = host.cache_sizes()
-    return TargetSpec(
-        name=name,
-        description=str(entry.get("description", "this machine")),
-        triple=None,
-        cpu=None,
-        instructions=_host_instructions(entry["instructions"], where, targets)
-        if "instructions" in entry
-        else load_targets()["native"].instructions,
-        l1=l1,
-        l2=l2,
-        l3=l3,
-        threads=host.cores(),
-    )
+    core = _host_core(entry["instructions"], where, targets) if "instructions" in entry else load_targets()["native"]
+    description = str(entry.get("description", "this machine"))
+    return replace(core, name=name, description=description, l1=l1, l2=l2, l3=l3, threads=host.cores())
 
 
-def _host_instructions(choices: Any, where: str, targets: Mapping[str, TargetSpec]) -> Mapping[str, float]:
-    """The first of the choices for this architecture that the processor has; empty where it has none.
+def _host_core(choices: Any, where: str, targets: Mapping[str, TargetSpec]) -> TargetSpec:
+    """The first of the choices for this architecture whose instructions the processor has; without any if it has none.
 
-    A choice is a mapping as of any target, or the name of a target, whose instructions it stands for.
+    A choice is a mapping as of any target, or the name of a target, whose instructions, issue and loads it stands for.
     """
+    here = TargetSpec("", "", None, None, {}, l1=0, l2=0, l3=0, threads=0)
     if not isinstance(choices, dict) or not all(isinstance(here, list) for here in choices.values()):
         raise UserError(f"{where}: instructions of a host must map architectures to lists, not {choices!r}")
     for choice in choices.get(platform.machine(), []):
         if isinstance(choice, str) and choice not in targets:
             raise UserError(f"{where}: there is no target {choice}, only {_listed(targets)}")
-        instructions = targets[choice].instructions if isinstance(choice, str) else choice
+        core = targets[choice] if isinstance(choice, str) else here
+        instructions = core.instructions if isinstance(choice, str) else choice
         _check_instructions(instructions, where)
         if not host.missing_features(instructions):
-            return instructions
-    return {}
+            return replace(here, instructions=instructions, issue=core.issue, loads=core.loads)
+    return here
 
 
 def _only_keys(entry: dict[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -30,11 +30,11 @@ PER_TILE = 8.0  # cycles
 STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 7.0  # instructions for a vector of results
 
-# Winograd.
-PRODUCT = 40.0  # cycles for a tile of one of the products: zeros, stores, and a loop's end
-EFFICIENCY = 0.87  # of the matrix products, which are short
+# Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
+PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the products: zeros, stores, and a loop's end
+EFFICIENCY = {128: 0.87, 256: 1.0, 512: 0.87}  # of the matrix products, which are short
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
-TRANSFORMS = {2: (60.0, 80.0), 4: (200.0, 240.0)}
+TRANSFORMS = {512: {2: (60.0, 80.0), 4: (200.0, 240.0)}, 256: {2: (30.0, 50.0), 4: (90.0, 150.0)}}
 NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
 
 
@@ -64,14 +64,16 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     conv, winograd, instruction, tiling = plan.conv, plan.winograd, plan.instruction, plan.tiling
     places, tiles = winograd.alpha**2, conv.batch * plan.rows * plan.cols
     block, blocks, chunks = plan.block, plan.blocks, conv.batch * plan.chunks
+    bits = 128 if instruction.neon else 32 * instruction.lanes
     if tiling.pieces:
         step = 16 * tiling.vectors * tiling.tile + ORDERED_START / tiling.pieces + 2
     else:
-        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY
-    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT)
-    into, out = TRANSFORMS[winograd.m]
+        step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY[bits]
+    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT[bits])
     if instruction.neon:
         into, out = (count / min(machine.issue, 2) for count in NEON_TRANSFORMS[winograd.m])
+    else:
+        into, out = TRANSFORMS[bits][winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
     transforms += tiles * blocks * tiling.vectors * out
     v_bytes = plan.v_bytes * (plan.chunks if tiling.ahead else 1)
