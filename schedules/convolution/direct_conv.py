@@ -163,7 +163,7 @@ def _of_part(plan: DirectPlan, i: Expr, inner: Expr, outer: Expr) -> Expr:
 
 def _tiles(plan: DirectPlan) -> tuple[int, ...]:
     """The axes of accumulators around a block."""
-    return (plan.conv.batch, plan.conv.groups, plan.blocks, plan.conv.out_height, plan.padded_columns)
+    return (plan.conv.batch, plan.conv.groups, plan.blocks, plan.padded_rows, plan.padded_columns)
 
 
 def _reduction(plan: DirectPlan) -> tuple[IterVar, IterVar, IterVar]:

@@ -30,7 +30,7 @@ from ..common.sizes import largest_divisor
 from ..processor import packing
 from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
-from . import nibbles
+from . import matrix_calls, nibbles
 from .direct_plan import TILES, DirectPlan
 
 
@@ -60,15 +60,18 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         _copy_by_vectors(sch, plan)
-    return parted(
+    func = parted(
         lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, _WIDEST)
     )
+    return matrix_calls.called(func) if plan.instruction.matrix else func
 
 
 def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
     ins = plan.instruction
     if ins.activation == "float32":
         return _float
+    if ins.matrix:
+        return _matrix
     if ins.chains:
         return _assembly
     return _int16_chains if ins.staged else _one_instruction
@@ -127,6 +130,20 @@ def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _store(sch, plan)
 
 
+def _matrix(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """A micro-kernel that adds up all products of a tile and up to two vectors of channels: see `processor.amx`."""
+    nest = _hold_accumulators(sch, plan)
+    acc = loops(sch, "acc")
+    *_, acc.row = along(sch, "acc", "h")
+    half, i = sch.split(acc.i, [None, plan.instruction.lanes * min(plan.tiling.vectors, 2)])
+    axes = {"row": acc.row, "w": acc.w, "i": i, "kh": acc.kh, "tap": acc.tap, "step": acc.step}
+    inner = {name: getattr(acc, name) for name in ("link", "pair") if hasattr(acc, name)}
+    sch.reorder(half, *axes.values(), *inner.values())
+    matrix_calls.mark(sch, axes | inner)
+    _share_among_threads(sch, plan, nest)
+    _store(sch, plan)
+
+
 @dataclass(frozen=True)
 class _Nest:
     """Loops around a tile, outermost first: those that threads share, the last over blocks, and those over tiles."""
@@ -163,8 +180,9 @@ def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
     acc = loops(sch, "acc")
     tile, w = sch.split(acc.w, [None, plan.tiling.tile])
-    places, tiles = _cut_into_places(sch, plan, acc.h, tile)
-    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, w, acc.i)
+    h, rows = _rows_of_tile(sch, plan, acc.h)
+    places, tiles = _cut_into_places(sch, plan, h, tile)
+    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, *rows, w, acc.i)
     stored = tiles[-1]
     if plan.instruction.lanes_per_channel > 1:
         # Few results: several tiles' are stored together, so that none waits for another.
@@ -181,13 +199,22 @@ def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     out = loops(sch, "out")
     tile, w = sch.split(out.w, [None, plan.tiling.tile])
     b, c = sch.split(out.c, [None, packing.BLOCK])
-    places, tiles = _cut_into_places(sch, plan, out.h, tile)
+    h, rows = _rows_of_tile(sch, plan, out.h)
+    places, tiles = _cut_into_places(sch, plan, h, tile)
     group = [out.g] if plan.conv.groups > 1 else []
-    sch.reorder(out.n, *group, *places, b, *tiles, w, c)
+    sch.reorder(out.n, *group, *places, b, *tiles, *rows, w, c)
     for name in _packing_blocks(plan):
         sch.compute_at(sch.get_sblock(name), w)
     sch.compute_at(sch.get_sblock("acc"), tiles[-1], preserve_unit_loops=True)
     return _Nest([out.n, *group, *places, b], tiles)
+
+
+def _rows_of_tile(sch: s_tir.Schedule, plan: DirectPlan, row: LoopRV) -> tuple[LoopRV, list[LoopRV]]:
+    """A loop over rows of tiles, and where a matrix has pixels of several rows, one over these."""
+    if not plan.instruction.matrix:
+        return row, []
+    row, inner = sch.split(row, [None, plan.tiling.rows])
+    return row, [inner]
 
 
 def _cut_into_places(
@@ -301,7 +328,8 @@ def _add_parts(sch: s_tir.Schedule) -> None:
 def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """From accumulators to the result, one pixel after the other."""
     out = loops(sch, "out")
-    sch.unroll(out.w)
+    if not plan.instruction.matrix:  # whose accumulators are in memory
+        sch.unroll(out.w)
     if plan.packs:
         sch.vectorize(out.c)
         _pack(sch, plan)

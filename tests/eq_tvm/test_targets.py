@@ -19,7 +19,7 @@ def write(path, **entries):
 
 def test_shipped_targets():
     targets = load_targets()
-    assert {"x86", "x86-vnni", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
+    assert {"x86", "x86-vnni", "x86-amx", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
     assert targets["arm"].name == "arm"
     assert targets["arm"].tvm_target().attrs["mcpu"] == "cortex-a72"
     assert {t.cross_package for t in targets.values() if (t.triple or "").startswith("aarch64-linux-gnu")} == {

@@ -50,6 +50,11 @@ class Family:
         return self.cpu.startswith("cortex")
 
     @property
+    def has_tiles(self) -> bool:
+        """Whether AMX is emulated where the processor lacks it."""
+        return "tdpbusd-tile-256" in self.features
+
+    @property
     def is_32_bit(self) -> bool:
         return "vmlal" in self.features
 
@@ -75,7 +80,13 @@ class Family:
         if self.emulated:
             return emulation.target(self.cpu, *self.attributes)
         return tvm.target.Target(
-            {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu, "cl-opt": X86_LLVM_OPTIONS}
+            {
+                "kind": "llvm",
+                "mtriple": "x86_64-linux-gnu",
+                "mcpu": self.cpu,
+                "mattr": list(self.attributes),
+                "cl-opt": X86_LLVM_OPTIONS,
+            }
         )
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
@@ -112,6 +123,17 @@ _AVX512 = (*host.NEEDED_FEATURES["pmaddubsw-512"], "avx512dq")
 # Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
 # targets.yaml.
 FAMILIES = {
+    "tdpbusd-tile": Family(
+        "sapphirerapids",
+        frozenset({"tdpbusd-tile", "vpdpbusd-512", "pmaddwd-512"}),
+        needs=host.NEEDED_FEATURES["tdpbusd-tile"],
+    ),
+    "tdpbusd-tile-256": Family(
+        "haswell",
+        frozenset({"tdpbusd-tile-256", "pmaddubsw", "pmaddwd-256"}),
+        ("+amx-tile", "+amx-int8"),
+        needs=("avx2", "fma"),
+    ),
     "pmaddubsw": Family("haswell", frozenset({"pmaddubsw", "pmaddwd-256"}), needs=("avx2", "fma")),
     "pmaddwd-256": Family("haswell", frozenset({"pmaddwd-256"}), needs=("avx2", "fma")),
     "vpdpbusd-512": Family("cascadelake", frozenset({"vpdpbusd-512", "pmaddwd-512"}), needs=_VNNI),

@@ -75,7 +75,7 @@ class Case(Layer):
             for variant in variants(chosen)
             for im2col in tilings.layouts(conv, variant)
             for chain in (
-                variant,
+                *tilings.depths(conv, variant, im2col),
                 *longer_chains(variant, partial(runs, im2col), span),
                 *(ordered(variant, conv, partial(runs, im2col), span, im2col) if family.in_order else ()),
             )
