@@ -34,7 +34,7 @@ from . import matrix_calls, nibbles
 from .direct_plan import TILES, DirectPlan
 
 
-def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimFunc:
+def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False) -> tirx.PrimFunc:
     """The blocked form of a convolution as plain loops.
 
     Parameters
@@ -45,6 +45,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     plan : DirectPlan
     copied : bool
         Whether there is a block "prepared".
+    plain : bool
+        See `direct_conv`.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     func = parted(
         lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, _WIDEST)
     )
-    return matrix_calls.called(func) if plan.instruction.matrix else func
+    return (matrix_calls.plain if plain else matrix_calls.called)(func) if plan.instruction.matrix else func
 
 
 def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:

@@ -2,9 +2,18 @@
 
 import ctypes
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+from eq_tvm.targets import TargetSpec, get_target
+
 SOURCE = Path(__file__).with_name("amx.c")
+
+
+def target() -> TargetSpec:
+    """AMX beside AVX2, which most machines have."""
+    x86 = get_target("x86")
+    return replace(x86, attrs=["+amx-tile", "+amx-int8"], instructions={"tdpbusd-tile-256": 1024, **x86.instructions})
 
 
 def compiled(folder: Path) -> Path:

@@ -90,7 +90,7 @@ class Case(Layer):
             plans = [plan for plan in plans if plan.packs] or plans
         return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
 
-    def job(self, family):
+    def job(self, family, plain=False):
         """The kernel for the family, its arguments, and the expected result."""
         conv, numbers = self.conv, self.numbers()
         plan, offset = self.plan(family, numbers)
@@ -100,7 +100,8 @@ class Case(Layer):
             pack_channels(plan, folded_bias(numbers.weight, numbers.bias, self.span, offset)),
             pack_channels(plan, numbers.multiplier),
         )
-        return direct_conv(plan, offset, self.activations.dtype), arguments, numbers.expected.reshape(conv.out_shape)
+        func = direct_conv(plan, offset, self.activations.dtype, plain=plain)
+        return func, arguments, numbers.expected.reshape(conv.out_shape)
 
 
 def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B008
@@ -144,6 +145,14 @@ USUAL = [
 @few(3)
 def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
+
+
+@given(st.lists(cases().filter(lambda case: case.span[1] - case.span[0] < 256), min_size=1, max_size=6))
+@example(USUAL)
+@few(2)
+def test_plain_forms(cpu, folder, drawn):
+    """The loops that AMX's micro-kernels take the place of, which any processor runs."""
+    check(cpu, folder, drawn, [case.job(FAMILIES["tdpbusd-tile-256"], plain=True) for case in drawn])
 
 
 # Pointwise, strided, padded and dilated, a few channels by im2col, grouped.
