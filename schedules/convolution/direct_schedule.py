@@ -141,7 +141,7 @@ def _matrix(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     axes = {"row": acc.row, "w": acc.w, "i": i, "kh": acc.kh, "tap": acc.tap, "step": acc.step}
     inner = {name: getattr(acc, name) for name in ("link", "pair") if hasattr(acc, name)}
     sch.reorder(half, *axes.values(), *inner.values())
-    matrix_calls.mark(sch, axes | inner)
+    matrix_calls.mark(sch, axes | inner, [*nest.tiles, half])
     _share_among_threads(sch, plan, nest)
     _store(sch, plan)
 

@@ -3,7 +3,8 @@
 The loops themselves are the micro-kernel's plain form: what it is described by, and what any processor can run.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import tvm
 import tvm_ffi
@@ -12,13 +13,15 @@ from tvm.ir import Expr, Var
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir.schedule import LoopRV
 
-from ..common.statements import load_of, parts, rebuilt
-from ..processor.amx import ROWS, MicroKernel
+from ..common.statements import parts, rebuilt
+from ..processor.amx import LINE, ROWS, MicroKernel
 
-_AXIS = "eq_tvm.matrix_axis"
+_AXIS, _PASS = "eq_tvm.matrix_axis", "eq_tvm.matrix_pass"
+_AHEAD = 4096  # bytes: what is read while the memory answers
+_MOST = 8  # lines that a step fetches: more would hold up its own loads
 
 
-def mark(sch: s_tir.Schedule, axes: Mapping[str, LoopRV]) -> None:
+def mark(sch: s_tir.Schedule, axes: Mapping[str, LoopRV], passes: Sequence[LoopRV]) -> None:
     """Name the loops of a product, which are one in the other, for `called`.
 
     Parameters
@@ -26,19 +29,33 @@ def mark(sch: s_tir.Schedule, axes: Mapping[str, LoopRV]) -> None:
     sch : tvm.s_tir.Schedule
     axes : mapping
         "row", "w" (pixels of a tile), "i" (channels), "kh", "tap", "step", "link", "pair"; the outermost first.
+    passes : sequence of tvm.s_tir.schedule.LoopRV
+        Loops around it whose iterations read the same block of weights, the outermost first. Together they fetch the
+        next block: see `common.prefetch`.
     """
+    for outer in passes:
+        sch.annotate(outer, _PASS, 1)
     for name, loop in axes.items():
         sch.annotate(loop, _AXIS, name)
 
 
 def called(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """A lowered function with calls of micro-kernels for the loops that were marked."""
-    return func.with_body(rebuilt(func.body, lambda stmt: _call(stmt) if _is_product(stmt) else stmt, _is_product))
+    return func.with_body(_called(func.body, ()))
+
+
+def _called(stmt: tirx.Stmt, passes: tuple[tirx.For, ...]) -> tirx.Stmt:
+    def change(part: tirx.Stmt) -> tirx.Stmt:
+        if _is_product(part):
+            return _call(part, passes)
+        return _unmarked(part, _called(part.body, (*passes, part))) if _is_pass(part) else part
+
+    return rebuilt(stmt, change, lambda part: _is_product(part) or _is_pass(part))
 
 
 def plain(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """A lowered function with these loops as they stand."""
-    return func.with_body(rebuilt(func.body, lambda stmt: _unmarked(stmt) if _AXIS in _annotations(stmt) else stmt))
+    return func.with_body(rebuilt(func.body, lambda stmt: _unmarked(stmt, stmt.body) if _is_marked(stmt) else stmt))
 
 
 def _annotations(stmt: tirx.Stmt) -> Mapping[str, str]:
@@ -49,16 +66,25 @@ def _is_product(stmt: tirx.Stmt) -> bool:
     return bool(_annotations(stmt).get(_AXIS, "") == "row")
 
 
-def _unmarked(loop: tirx.For) -> tirx.For:
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, loop.body, loop.thread_binding, {})
+def _is_pass(stmt: tirx.Stmt) -> bool:
+    return _PASS in _annotations(stmt)
 
 
-def _call(product: tirx.For) -> tirx.Stmt:
+def _is_marked(stmt: tirx.Stmt) -> bool:
+    return _is_pass(stmt) or _AXIS in _annotations(stmt)
+
+
+def _unmarked(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
+    others = {key: value for key, value in loop.annotations.items() if key not in (_AXIS, _PASS)}
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, others)
+
+
+def _call(product: tirx.For, passes: Sequence[tirx.For]) -> tirx.Stmt:
     """The call for a marked nest of loops, and the function that it calls."""
     loops = {str(loop.annotations[_AXIS]): loop for loop in _nest(product)}
     extent = {name: int(loop.extent) for name, loop in loops.items()}
     *_, store = parts(product, tirx.BufferStore)
-    weights = load_of("weights", store.value)
+    (weights,) = (load for load in _loads(store.value) if load.source.name == "weights")
     sums = tirx.BufferLoad(store.buffer, store.indices)
     activations = next(load for load in _loads(store.value) if not _same(load, (weights, sums)))
     variables = {name: loop.loop_var for name, loop in loops.items()}
@@ -73,13 +99,19 @@ def _call(product: tirx.For) -> tirx.Stmt:
     pixels = extent["row"] if extent["row"] > 1 else -(-extent["w"] // ROWS)
     rows = extent["w"] if extent["row"] > 1 else extent["w"] // pixels
     depth = 4 * extent.get("link", 1)
+    reduction = extent["kh"], extent["tap"], extent["step"]
+    place = [_at(index, variables) for index in weights.indices]
+    fetched, lines = _fetched(
+        weights.source, place, passes, math.prod(reduction), extent["i"] // 16 * extent.get("link", 1)
+    )
     kernel = MicroKernel(
         str(activations.source.dtype) == "int8",
         rows,
         pixels,
         extent["i"] // 16,
         depth,
-        (extent["kh"], extent["tap"], extent["step"]),
+        reduction,
+        lines,
     )
     call = tirx.call_extern(
         "void",
@@ -89,7 +121,8 @@ def _call(product: tirx.For) -> tirx.Stmt:
         distance(activations),
         *(stride(activations, axis) for axis in ("kh", "tap", "step")),
         _address(weights, variables),
-        tirx.IntImm("int64", _step_of(weights)),
+        tirx.IntImm("int64", math.prod(map(int, weights.source.shape[5:]))),
+        fetched,
         _address(sums, variables),
         stride(sums, "w"),
         distance(sums),
@@ -103,12 +136,30 @@ def _nest(stmt: tirx.Stmt) -> Iterable[tirx.For]:
     return (loop for loop in parts(stmt, tirx.For) if _AXIS in _annotations(loop))
 
 
-def _step_of(weights: Expr) -> int:
-    """Bytes of a step, which come one after the other: (group, block, kh, tap, step, vector, ...)."""
-    size = 1
-    for extent in list(weights.source.shape)[5:]:
-        size *= int(extent)
-    return size
+def _fetched(
+    weights: tirx.Buffer, place: Sequence[Expr], passes: Sequence[tirx.For], steps: int, own: int
+) -> tuple[Expr, int]:
+    """An address, and how many lines behind it each of a product's `steps` is to fetch, which itself reads `own`.
+
+    Of several passes, each fetches its share of the next block, evenly. A single pass fetches what it reads later.
+    """
+    groups, blocks, *inner = map(int, weights.shape)
+    many, lines = math.prod(int(outer.extent) for outer in passes), math.prod(inner) // LINE
+    if many == 1:
+        return _behind(weights, place, _AHEAD), own
+    if groups * blocks == 1:
+        return _behind(weights, place, 0), 0
+    share = -(-lines // (many * steps)) if lines <= many * steps * _MOST else _MOST  # of a step
+    number: Expr = tirx.const(0, "int32")
+    for outer in passes:
+        number = number * outer.extent + outer.loop_var
+    block = (place[0] * blocks + place[1] + 1) % (groups * blocks)  # the first, too, is often needed next
+    first = [block // blocks, block % blocks, *(0 for _ in inner)]
+    return _behind(weights, first, number * (share * steps * LINE)), share
+
+
+def _behind(buffer: tirx.Buffer, place: Sequence[Expr], count: Expr) -> Expr:
+    return tirx.address_of(tirx.BufferLoad(buffer, [*place[:-1], place[-1] + count]))
 
 
 def _loads(expr: Expr) -> list[Expr]:

@@ -17,6 +17,7 @@ from .instruction import Definition, Instruction
 ROWS = 16  # of a register
 DEPTH = 64  # bytes of a row
 CHANNELS = 16  # int32 of a row
+LINE, SECOND = 64, 2  # bytes of a cache line; the second cache, in LLVM's words
 
 
 def tdpb(base_name: str, family: str, registers: int, activation: str) -> Definition:
@@ -45,6 +46,8 @@ class MicroKernel:
         Bytes of a step: a multiple of 4, at most 64.
     reduction : tuple of int
         Extents of the loops over kernel rows, taps and steps.
+    fetched : int
+        Lines of 64 bytes that each step fetches into the second cache, one after the other.
     """
 
     signed: bool
@@ -53,11 +56,12 @@ class MicroKernel:
     channels: int
     depth: int
     reduction: tuple[int, int, int]
+    fetched: int = 0
 
     @property
     def name(self) -> str:
         """What it is called in LLVM."""
-        counts = "_".join(map(str, (self.rows, self.pixels, self.channels, self.depth, *self.reduction)))
+        counts = "_".join(map(str, (self.rows, self.pixels, self.channels, self.depth, *self.reduction, self.fetched)))
         return f"eq_tvm_tdpb{'ss' if self.signed else 'us'}d_{counts}"
 
     def text(self) -> str:
@@ -65,15 +69,15 @@ class MicroKernel:
 
         Its arguments are the address of the activations; the bytes from one pixel to the next, from one register of
         pixels to the next, from one kernel row, tap and step to the next; the address of the weights; the bytes from
-        one step of them to the next; the address of the sums; the bytes from one pixel to the next there, and from one
-        register of pixels to the next; the end of the sums.
+        one step of them to the next; the address of what is fetched; that of the sums; the bytes from one pixel to the
+        next there, and from one register of pixels to the next; the end of the sums.
         """
         strides = ", ".join(f"i64 %{name}" for name in ("pixel", "registers", "kh", "tap", "step"))
         return "\n".join(
             [
                 *_DECLARATIONS,
-                f"define void @{self.name}(ptr %a, {strides}, ptr %b, i64 %next, ptr %c, i64 %row, i64 %half, ptr) "
-                "alwaysinline {",
+                f"define void @{self.name}(ptr %a, {strides}, ptr %b, i64 %next, ptr %f, ptr %c, i64 %row, i64 %half, "
+                "ptr) alwaysinline {",
                 "entry:",
                 *(f"%z{n} = call x86_amx @llvm.x86.tilezero.internal({self._sums})" for n in range(self._products)),
                 *self._loops(),
@@ -94,7 +98,7 @@ class MicroKernel:
     def _loops(self) -> Iterator[str]:
         """Three loops, one in the other, around the products; the values behind the last are %s0, ..."""
         names, counts = ("kh", "tap", "step"), self.reduction
-        outer, sums, address, weights = "entry", "z", "%a", "%b"
+        outer, sums, address, weights, fetched = "entry", "z", "%a", "%b", "%f"
         for name in names:
             yield f"br label %{name}.loop"
             yield f"{name}.loop:"
@@ -102,12 +106,18 @@ class MicroKernel:
             yield f"%{name}.i = phi i64 [0, %{outer}], [%{name}.i1, %{last}]"
             yield f"%{name}.a = phi ptr [{address}, %{outer}], [%{name}.a1, %{last}]"
             yield f"%{name}.b = phi ptr [{weights}, %{outer}], [%b1, %{last}]"
+            yield f"%{name}.f = phi ptr [{fetched}, %{outer}], [%f1, %{last}]"
             yield from (
                 f"%{name}.{n} = phi x86_amx [%{sums}{n}, %{outer}], [%s{n}, %{last}]" for n in range(self._products)
             )
-            outer, sums, address, weights = f"{name}.loop", f"{name}.", f"%{name}.a", f"%{name}.b"
+            outer, sums = f"{name}.loop", f"{name}."
+            address, weights, fetched = (f"%{name}.{pointer}" for pointer in "abf")
         yield from self._multiply()
         yield f"%b1 = getelementptr i8, ptr {weights}, i64 %next"
+        yield f"%f1 = getelementptr i8, ptr {fetched}, i64 {LINE * self.fetched}"
+        for line in range(self.fetched):
+            yield f"%f1.{line} = getelementptr i8, ptr {fetched}, i64 {LINE * line}"
+            yield f"call void @llvm.prefetch.p0(ptr %f1.{line}, i32 0, i32 {SECOND}, i32 1)"
         for name, count in zip(names[::-1], counts[::-1], strict=True):
             yield f"br label %{name}.end"
             yield f"{name}.end:"
@@ -151,5 +161,6 @@ _DECLARATIONS: Sequence[str] = (
     "declare x86_amx @llvm.x86.tileloadd64.internal(i16, i16, ptr, i64)",
     "declare x86_amx @llvm.x86.tdpbusd.internal(i16, i16, i16, x86_amx, x86_amx, x86_amx)",
     "declare x86_amx @llvm.x86.tdpbssd.internal(i16, i16, i16, x86_amx, x86_amx, x86_amx)",
+    "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
     "declare void @llvm.x86.tilestored64.internal(i16, i16, ptr, i64, x86_amx)",
 )

@@ -30,6 +30,22 @@ def test_the_object_code(inputs, multiply, vectors):
     assert count["ldtilecfg"] == count["tilerelease"] == 1
 
 
+@pytest.mark.parametrize(
+    ("conv", "tiling", "fetched"),
+    [
+        (Conv2D(1, 8, 14, 64, 192, (3, 3), padding=(1, 1, 1, 1)), DirectTiling(4, 14, 4, rows=2), True),
+        (Conv2D(1, 8, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1)), DirectTiling(4, 14, 4, rows=2), False),
+        (Conv2D(1, 1, 16, 512, 64), DirectTiling(2, 16), True),
+    ],
+    ids=["the next block", "a single block", "a single pass"],
+)
+def test_weights_are_fetched_into_the_second_cache(conv, tiling, fetched):
+    instruction, offset = choose(FAMILY.features, (0, 255), 127)
+    plan = DirectPlan(conv, instruction, Output("uint8"), tiling)
+    assembly = FAMILY.build([direct_conv(plan, offset, "uint8")]).inspect_source("s")
+    assert ("prefetcht1" in assembly) == fetched
+
+
 INSTRUCTIONS = ["tileloadd", "tilezero", "tilestored", "ldtilecfg", "tilerelease"]
 
 
@@ -44,11 +60,12 @@ def test_signs_decide_the_instruction():
 def test_names_tell_functions_apart():
     """Functions of one name are one to LLVM, wherever they come from."""
     kernels = [
-        MicroKernel(signed, rows, 2, channels, depth, reduction)
+        MicroKernel(signed, rows, 2, channels, depth, reduction, fetched)
         for signed in (False, True)
         for rows in (1, 16)
         for channels in (1, 2)
         for depth in (4, 64)
         for reduction in ((1, 1, 1), (3, 1, 2), (3, 3, 1))
+        for fetched in (0, 3)
     ]
     assert len({kernel.name for kernel in kernels}) == len({kernel.text() for kernel in kernels}) == len(kernels)
