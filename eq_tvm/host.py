@@ -63,6 +63,11 @@ def features_of(text: str, machine: str) -> set[str] | None:
     return None
 
 
+def needs_permission(names: Iterable[str]) -> bool:
+    """Whether Linux has to be asked for what multiply instructions need: see `tiles_granted`."""
+    return any("amx-tile" in NEEDED_FEATURES.get(name, ()) for name in names)
+
+
 @functools.cache
 def tiles_granted() -> bool:
     """Ask Linux, for this process, for the registers of AMX, whose first use would end it otherwise; whether it agreed.

@@ -106,7 +106,7 @@ def _matrix_tilings(conv: Conv2D, ins: Instruction) -> Iterator[DirectTiling]:
     vectors, width = -(-(conv.out_channels // conv.groups) // ins.channels), conv.out_width
     parts = dict.fromkeys(-(-width // n) for n in range(1, width + 1))
     side_by_side = dict.fromkeys(part + part % 2 if part > amx.ROWS else part for part in parts)
-    for v in (1, 2, 4) if ins.registers == 32 else (1, 2):  # four vectors are packed: see `DirectPlan.packs`
+    for v in (1, 2, 4):  # four can be packed: see `DirectPlan.packs`
         if v > max(vectors, 1):
             continue
         yield from (DirectTiling(v, tile) for tile in side_by_side if tile <= 2 * amx.ROWS)

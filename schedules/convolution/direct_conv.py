@@ -53,7 +53,8 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0, plain:
     zero : int
         How 0 is stored: what padding is, with the offset.
     plain : bool
-        The loops that a micro-kernel takes the place of are left as they are, for any processor to run.
+        The loops that AMX's micro-kernel and instructions that pack take the place of are left as they are, for any
+        processor to run.
 
     Returns
     -------

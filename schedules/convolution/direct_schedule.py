@@ -57,7 +57,10 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
     if copied and not plan.copies_by_chunk:
         _share_copy(sch)
         _copy_by_vectors(sch, plan)
-    _kind(plan)(sch, plan)
+    if plan.instruction.matrix:
+        _matrix(sch, plan, plain)
+    else:
+        _kind(plan)(sch, plan)
     if plan.tiling.nibbles:  # not before: intrinsics read weights in memory
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
@@ -72,8 +75,6 @@ def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
     ins = plan.instruction
     if ins.activation == "float32":
         return _float
-    if ins.matrix:
-        return _matrix
     if ins.chains:
         return _assembly
     return _int16_chains if ins.staged else _one_instruction
@@ -132,7 +133,7 @@ def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _store(sch, plan)
 
 
-def _matrix(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+def _matrix(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
     """A micro-kernel that adds up all products of a tile and up to two vectors of channels: see `processor.amx`."""
     nest = _hold_accumulators(sch, plan)
     acc = loops(sch, "acc")
@@ -143,7 +144,7 @@ def _matrix(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     sch.reorder(half, *axes.values(), *inner.values())
     matrix_calls.mark(sch, axes | inner, [*nest.tiles, half])
     _share_among_threads(sch, plan, nest)
-    _store(sch, plan)
+    _store(sch, plan, plain)
 
 
 @dataclass(frozen=True)
@@ -327,27 +328,29 @@ def _add_parts(sch: s_tir.Schedule) -> None:
     sch.tensorize(c, sum_of_parts())
 
 
-def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+def _store(sch: s_tir.Schedule, plan: DirectPlan, plain: bool = False) -> None:
     """From accumulators to the result, one pixel after the other."""
     out = loops(sch, "out")
     if not plan.instruction.matrix:  # whose accumulators are in memory
         sch.unroll(out.w)
     if plan.packs:
         sch.vectorize(out.c)
-        _pack(sch, plan)
+        _pack(sch, plan, plain)
         return
     vector, lane = sch.split(out.c, [None, math.gcd(plan.block, _WIDEST)])
     sch.unroll(vector)
     sch.vectorize(lane)
 
 
-def _pack(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+def _pack(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
     """From four vectors of accumulators to one of bytes."""
     for name in _packing_blocks(plan):
         sch.set_scope(sch.get_sblock(name), 0, "local")
     vector, lane = sch.split(loops(sch, "requantized").i, [None, plan.instruction.lanes])
     sch.unroll(vector)
     sch.vectorize(lane)
+    if plain:
+        return
     sch.tensorize(loops(sch, "packed").i, packing.pack_intrinsic(plan.output.dtype))
     if plan.output.residual:
         sch.tensorize(loops(sch, "wide").i, packing.unpack_intrinsic())

@@ -52,7 +52,7 @@ class Family:
     @property
     def has_tiles(self) -> bool:
         """Whether AMX is emulated where the processor lacks it."""
-        return "tdpbusd-tile-256" in self.features
+        return any("tile" in name for name in self.features)
 
     @property
     def is_32_bit(self) -> bool:
@@ -118,20 +118,22 @@ class Family:
 
 
 _VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
+_TILES = ("+amx-tile", "+amx-int8")  # emulated where the processor lacks them: see `tiles`
 _AVX512 = (*host.NEEDED_FEATURES["pmaddubsw-512"], "avx512dq")
 
 # Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
 # targets.yaml.
 FAMILIES = {
     "tdpbusd-tile": Family(
-        "sapphirerapids",
+        "cascadelake",
         frozenset({"tdpbusd-tile", "vpdpbusd-512", "pmaddwd-512"}),
-        needs=host.NEEDED_FEATURES["tdpbusd-tile"],
+        _TILES,
+        needs=_VNNI,
     ),
     "tdpbusd-tile-256": Family(
         "haswell",
         frozenset({"tdpbusd-tile-256", "pmaddubsw", "pmaddwd-256"}),
-        ("+amx-tile", "+amx-int8"),
+        _TILES,
         needs=("avx2", "fma"),
     ),
     "pmaddubsw": Family("haswell", frozenset({"pmaddubsw", "pmaddwd-256"}), needs=("avx2", "fma")),

@@ -147,14 +147,6 @@ def test_equals_the_integer_program(family, folder, drawn):
     _check(family, folder, drawn)
 
 
-@given(st.lists(cases().filter(lambda case: case.span[1] - case.span[0] < 256), min_size=1, max_size=6))
-@example(USUAL)
-@few(2)
-def test_plain_forms(cpu, folder, drawn):
-    """The loops that AMX's micro-kernels take the place of, which any processor runs."""
-    check(cpu, folder, drawn, [case.job(FAMILIES["tdpbusd-tile-256"], plain=True) for case in drawn])
-
-
 # Pointwise, strided, padded and dilated, a few channels by im2col, grouped.
 PLAIN_SHAPES = [
     Conv2D(1, 5, 6, 16, 20),
@@ -232,7 +224,25 @@ def byte_epilogues(draw) -> Epilogue:
     return Epilogue(dtype, low, high, residual, draw(st.sampled_from([1.0, 0.3, 40.0])), gain, tied)
 
 
-@pytest.mark.parametrize("family", ["vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
+def bytes_only(case) -> bool:
+    return case.span[1] - case.span[0] < 256
+
+
+@given(
+    st.lists(cases().filter(bytes_only), min_size=1, max_size=6),
+    st.lists(cases(whole_blocks(), byte_epilogues(), packed=True).filter(bytes_only), min_size=1, max_size=3),
+)
+@example(USUAL, [])
+@few(2)
+def test_plain_forms(cpu, folder, drawn, packed):
+    """The loops that AMX's micro-kernels, and what packs its results, take the place of: any processor runs them."""
+    family, every = FAMILIES["tdpbusd-tile"], [*drawn, *packed]
+    for case in packed:
+        assert case.plan(family, case.numbers())[0].packs
+    check(cpu, folder, every, [case.job(family, plain=True) for case in every])
+
+
+@pytest.mark.parametrize("family", ["tdpbusd-tile", "vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
 @given(st.lists(cases(whole_blocks(), byte_epilogues(), packed=True), min_size=4, max_size=8))
 @few(2)
 def test_packed_results(family, folder, drawn):

@@ -1,10 +1,14 @@
 """What LLVM makes of AMX's micro-kernels, and what emulates their instructions."""
 
+import os
 import re
+import subprocess
+from dataclasses import replace
 
 import pytest
 from families import FAMILIES
 
+from eq_tvm import host
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.direct_conv import direct_conv
@@ -12,7 +16,7 @@ from eq_tvm.schedules.convolution.direct_plan import DirectPlan, DirectTiling
 from eq_tvm.schedules.processor.amx import MicroKernel
 from eq_tvm.schedules.processor.instructions import choices, choose
 
-FAMILY = FAMILIES["tdpbusd-tile"]
+FAMILY = replace(FAMILIES["tdpbusd-tile"], cpu="sapphirerapids", attributes=())
 
 
 @pytest.mark.parametrize(("inputs", "multiply"), [((0, 255), "tdpbusd"), ((-127, 127), "tdpbssd")])
@@ -69,3 +73,39 @@ def test_names_tell_functions_apart():
         for fetched in (0, 3)
     ]
     assert len({kernel.name for kernel in kernels}) == len({kernel.text() for kernel in kernels}) == len(kernels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "bytes_", "palette", "why"),
+    [
+        (17, 64, 1, "a tile of a shape that there is not"),
+        (16, 68, 1, "a tile of a shape that there is not"),
+        (16, 64, 2, "no such palette"),
+        (16, 64, 0, "a tile that is not configured"),
+        (16, 60, 1, "tiles whose shapes do not fit"),
+        (16, 64, 1, ""),
+    ],
+)
+def test_the_emulation_refuses_what_the_processor_would(tiles, tmp_path, rows, bytes_, palette, why):
+    """Palettes, limits of rows and bytes, and shapes: 16 rows of 16 int32 += (16, `bytes_`) . (16, 64)."""
+    if host.tiles_granted():
+        pytest.skip("this processor has AMX: nothing is emulated")
+    source = tmp_path / "main.c"
+    source.write_text(f"""
+#include <immintrin.h>
+static char data[1024];
+int main(void) {{
+    struct {{ unsigned char palette, start, none[14]; unsigned short bytes[16]; unsigned char rows[16]; }} config = {{
+        {palette}, 0, {{0}}, {{64, {bytes_}, 64}}, {{16, {rows}, 16}} }};
+    _tile_loadconfig(&config);
+    _tile_zero(0);
+    _tile_loadd(1, data, 60);
+    _tile_zero(2);
+    _tile_dpbusd(0, 1, 2);
+    return 0;
+}}""")
+    program = tmp_path / "main"
+    subprocess.run(["gcc", "-mamx-tile", "-mamx-int8", source, "-o", program], check=True)
+    done = subprocess.run([program], env=os.environ | {"LD_PRELOAD": str(tiles)}, capture_output=True, text=True)
+    assert (done.returncode == 0) == (why == "")
+    assert why in done.stderr
