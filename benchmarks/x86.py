@@ -16,9 +16,15 @@ from peers.worker import Worker, WorkerError
 from reports.report import ISA_TITLES, Result, instructions, table, write_json
 
 # By instruction set: the processor feature it is, what eq_tvm compiles for, and what OpenVINO's oneDNN is told.
-FEATURES = {"vnni": "avx512_vnni", "avx2": "avx2"}
-TARGETS = {"vnni": "native", "avx2": "x86"}
-ENVIRONMENTS = {"vnni": {"ONEDNN_MAX_CPU_ISA": "ALL"}, "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
+FEATURES = {"amx": "amx_int8", "vnni": "avx512_vnni", "avx2": "avx2"}
+TARGETS = {"amx": "native", "vnni": "native", "avx2": "x86"}
+ENVIRONMENTS = {
+    "amx": {"ONEDNN_MAX_CPU_ISA": "ALL"},
+    "vnni": {"ONEDNN_MAX_CPU_ISA": "ALL"},
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+if FEATURES["amx"] in machine.cpu_flags():  # which is not to be used where others are compared
+    TARGETS["vnni"], ENVIRONMENTS["vnni"] = "x86-vnni", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
 
 
 class NothingTimed(Exception):

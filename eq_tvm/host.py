@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
@@ -12,6 +13,8 @@ from eq_tvm.errors import UserError
 
 # Multiply instruction -> the processor features it needs, in LLVM's names.
 NEEDED_FEATURES = {
+    "tdpbusd-tile": ("amx-int8", "amx-tile", "avx512f", "avx512bw", "avx512vl"),
+    "tdpbusd-tile-256": ("amx-int8", "amx-tile", "avx2"),
     "vpdpbusd-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
     "vpdpbusd-256": ("avx2", "avxvnni"),
     "pmaddubsw-512": ("avx512f", "avx512bw", "avx512vl"),
@@ -37,12 +40,16 @@ def cpu_features() -> set[str] | None:
     """Features of this processor that matter here, in LLVM's names; None where Linux does not say.
 
     From /proc/cpuinfo and not from LLVM, which knows what the processor's model has, not what a hypervisor or the
-    kernel switched off. (An emulated process may see its host's file, without the line for its own architecture.)
+    kernel switched off. AMX counts where Linux grants it to this process, which is asked for it here. (An emulated
+    process may see its host's file, without the line for its own architecture.)
     """
     try:
-        return features_of(Path("/proc/cpuinfo").read_text(), platform.machine())
+        features = features_of(Path("/proc/cpuinfo").read_text(), platform.machine())
     except OSError:
         return None
+    if features is not None and "amx-tile" in features and not tiles_granted():
+        features -= {"amx-tile", "amx-int8"}
+    return features
 
 
 def features_of(text: str, machine: str) -> set[str] | None:
@@ -54,6 +61,24 @@ def features_of(text: str, machine: str) -> set[str] | None:
             words = set(value.split())
             return {llvm for llvm, linux in _LINUX_NAMES.items() if linux in words}
     return None
+
+
+def needs_permission(names: Iterable[str]) -> bool:
+    """Whether Linux has to be asked for what multiply instructions need: see `tiles_granted`."""
+    return any("amx-tile" in NEEDED_FEATURES.get(name, ()) for name in names)
+
+
+@functools.cache
+def tiles_granted() -> bool:
+    """Ask Linux, for this process, for the registers of AMX, whose first use would end it otherwise; whether it agreed.
+
+    Source: the kernel's `Documentation/arch/x86/xstate.rst`.
+    """
+    arch_prctl, require_permission, tile_data = 158, 0x1023, 18
+    try:
+        return ctypes.CDLL(None).syscall(arch_prctl, require_permission, tile_data) == 0
+    except (OSError, AttributeError):
+        return False
 
 
 def check_compiler() -> None:
@@ -144,5 +169,7 @@ _LINUX_NAMES = {  # LLVM's name -> name in /proc/cpuinfo
     "avx512vl": "avx512vl",
     "avx512vnni": "avx512_vnni",
     "avxvnni": "avx_vnni",
+    "amx-tile": "amx_tile",
+    "amx-int8": "amx_int8",
     "dotprod": "asimddp",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import aarch64_python
 import armv7 as emulation_32
 import hypothesis
 import pytest
+import tiles as emulated_tiles
 
 pytest_plugins = ["boards_on_loopback"]
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -60,6 +62,16 @@ def python_aarch64(tmp_path_factory) -> tuple[list[str], dict[str, str]]:
 def armv7() -> None:
     """For tests that run 32-bit ARM code."""
     _available(emulation_32.check)
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory) -> Path:
+    """For tests that run AMX's instructions, which are emulated where the processor lacks them: what does that."""
+    if platform.machine() != "x86_64":
+        pytest.skip("AMX's instructions are emulated on x86 only")
+    library = emulated_tiles.compiled(tmp_path_factory.mktemp("amx"))
+    emulated_tiles.load(library)
+    return library
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

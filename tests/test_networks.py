@@ -11,6 +11,7 @@ from pathlib import Path
 import c_programs
 import numpy as np
 import pytest
+import tiles as emulated_tiles
 import tvm
 from aarch64 import export, machine
 from interpreter import run_annotated
@@ -79,6 +80,24 @@ def test_x86_computes_the_integer_program(files, scheme, target):
     main = relax.VirtualMachine(pipeline.build(annotated, get_target(target))[0], tvm.cpu())["main"]
     for image, result in zip(images, expected, strict=True):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result[0], strict=True)
+
+
+@combinations(["module", "library"], SCHEMES[:3])
+def test_amx_computes_the_integer_program(files, scheme, target, tmp_path, tiles):
+    """By its own instructions, emulated where the processor lacks them; a library asks for the permission, too."""
+    annotated, images, expected = _program(files, *scheme)
+    spec = emulated_tiles.target()
+    if target == "module":
+        executable, record = pipeline.build(annotated, spec)
+        main = relax.VirtualMachine(executable, tvm.cpu())["main"]
+        results = [main(tvm.runtime.tensor(image)).numpy() for image in images]
+    else:
+        written = c_programs.write(annotated, spec, tmp_path / "library")
+        record = written.network.kernels
+        results = [c_programs.run(written, spec, [image], threads=2, preload=tiles)[0][0] for image in images]
+    assert any("tile" in kernel["kernel"] for kernel in record)
+    for got, result in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(got, result[0], strict=True)
 
 
 @combinations(EMULATED, [*SCHEMES[:3], INT6])

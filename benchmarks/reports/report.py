@@ -11,7 +11,7 @@ from pathlib import Path
 from peers.contest import Times
 from peers.engines import ENGINES
 
-ISA_TITLES = {"vnni": "AVX-512 VNNI", "avx2": "AVX2"}
+ISA_TITLES = {"amx": "AMX", "vnni": "AVX-512 VNNI", "avx2": "AVX2"}
 
 
 @dataclass

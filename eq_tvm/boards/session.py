@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eq_tvm import host
 from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.boards import connection
@@ -131,6 +132,11 @@ class Session(Board):
         if self._description:
             architecture, features = self._description["architecture"], self._description["features"]
             check_machine(bundle, architecture, features, f"the board {self.name}")
+        elif host.needs_permission(bundle.target["instructions"]):
+            raise UserError(
+                f"the board {self.name} has no eq_tvm to ask Linux for AMX, which the bundle {bundle.path} needs: "
+                "install it there, or compile for another target"
+            )
         with self._calling(f"loading {bundle.path}, which needs {bundle.target['name']} and {_pinned(versions())}"):
             self._loaded += 1
             name = f"model{self._loaded}.so"  # what is loaded must not be written over

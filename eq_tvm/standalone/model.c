@@ -4,6 +4,10 @@
  */
 #include <string.h>
 #include <sys/auxv.h>
+#ifdef __x86_64__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #ifdef __ANDROID__
 #include <asm/hwcap.h>
 #endif
@@ -47,6 +51,19 @@ typedef struct {
     uint32_t first, count;           /* of its arguments */
     uint32_t scratch, scratch_bytes; /* in the workspace */
 } call;
+
+#ifdef __x86_64__
+/* Whether Linux lets this process use AMX, which it is asked once: without that the first instruction ends the process.
+ * See the kernel's Documentation/arch/x86/xstate.rst. */
+__attribute__((unused)) static int tiles_granted(void)
+{
+    enum { REQUIRE_PERMISSION = 0x1023, TILE_DATA = 18 };
+    static atomic_int answer; /* 0: not asked yet */
+    if (!atomic_load(&answer))
+        atomic_store(&answer, syscall(SYS_arch_prctl, REQUIRE_PERMISSION, TILE_DATA) ? -1 : 1);
+    return atomic_load(&answer) > 0;
+}
+#endif
 
 #include "tables.h"
 

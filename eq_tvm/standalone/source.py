@@ -137,7 +137,9 @@ _CHECKS = {
         name: f'(__builtin_cpu_init(), __builtin_cpu_supports("{name}"))'
         for names in host.NEEDED_FEATURES.values()
         for name in names
-    },
+        if not name.startswith("amx")
+    }
+    | {"amx-tile": "tiles_granted()"},  # only where the processor has them, amx-int8 included
     "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"},
     "armv7l": {
         "neon": "(getauxval(AT_HWCAP) & HWCAP_ARM_NEON)",

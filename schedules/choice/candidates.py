@@ -25,7 +25,7 @@ from ..processor.machine import Machine
 from . import cost
 from .chains import chain_proofs, lengths, ordered, with_lengths
 from .left_out import SMALL_MULTIPLIER, why_no_winograd
-from .tilings import chunk_of, direct_tilings, layouts, winograd_tilings
+from .tilings import chunk_of, depths, direct_tilings, layouts, winograd_tilings
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -161,9 +161,11 @@ def product_candidates(
     sums = Proof("sums in 32 bits", conv.in_channels // conv.groups * max(map(abs, span)) * limit, INT32_MAX)
     if not sums.holds:
         raise ValueError("the sums of a product of matrices could leave 32 bits")
-    ins, offset = instructions.choose(machine.instructions, span, limit)
     found = (
-        _tilings(conv, each, offset, first, output, machine, (), proofs=(sums,)) for each in instructions.variants(ins)
+        _tilings(conv, each, offset, first, output, machine, (), proofs=(sums,))
+        for ins, offset in instructions.choices(machine.instructions, span, limit)
+        for variant in instructions.variants(ins)
+        for each in depths(conv, variant, False)
     )
     return sorted(itertools.chain(*found), key=lambda candidate: candidate.cycles)
 
@@ -181,8 +183,23 @@ def float_candidates(
 def _direct(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
+    span, limit = source.span, int(np.abs(weight.astype("int32")).max())
+    for ins, offset in instructions.choices(machine.instructions, span, limit):
+        yield from _direct_by(ins, offset, conv, weight, bias, multiplier, source, output, machine)
+
+
+def _direct_by(
+    ins: Instruction,
+    offset: int,
+    conv: Conv2D,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    source: Stored,
+    output: Output,
+    machine: Machine,
+) -> Iterator[Candidate]:
     span, sums = source.span, accumulator_proof(weight, bias, (source.low, source.high))
-    ins, offset = instructions.choose(machine.instructions, span, int(np.abs(weight.astype("int32")).max()))
     folded = folded_bias(weight, bias, (source.low, source.high), offset + source.zero)
 
     def runs(im2col: bool, instruction: Instruction) -> Array:
@@ -191,7 +208,7 @@ def _direct(
     for variant in instructions.variants(ins):
         for im2col in layouts(conv, variant):  # which products an int16 adds up depends on it
             proof = functools.partial(runs, im2col), (span[0] + offset, span[1] + offset)
-            found = [variant, *with_lengths(variant, lengths(conv, variant))]
+            found = [*depths(conv, variant, im2col), *with_lengths(variant, lengths(conv, variant))]
             if machine.in_order:
                 found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
@@ -221,8 +238,8 @@ def _tilings(
         plan = DirectPlan(conv, ins, output, tiling)
         plan = replace(plan, tiling=replace(tiling, chunk=chunk_of(plan, machine)))
         yield Candidate(
-            f"direct {ins.name} {tiling.vectors}x{tiling.tile}x{plan.tiling.chunk}"
-            f"{' im2col' * tiling.im2col}{' nibbles' * packed}",
+            f"direct {ins.name} {tiling.vectors}x{_pixels(tiling)}x{plan.tiling.chunk}"
+            f"{f' by {ins.depth}' * ins.matrix}{' im2col' * tiling.im2col}{' nibbles' * packed}",
             algorithm,
             cost.direct_cycles(plan, machine),
             ins.name,
@@ -232,6 +249,11 @@ def _tilings(
             proofs,
             source,
         )
+
+
+def _pixels(tiling: DirectTiling) -> str:
+    """Of a tile, for people: "14", or "2*14" of two rows."""
+    return f"{tiling.rows}*{tiling.tile}" if tiling.rows > 1 else str(tiling.tile)
 
 
 def _nibbles(

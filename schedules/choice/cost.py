@@ -6,6 +6,7 @@ tile, each stored vector and each transformed tile costs; and adds the traffic o
 
 from ..convolution.direct_plan import DirectPlan
 from ..convolution.winograd_plan import WinogradPlan
+from ..processor import amx
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 
@@ -43,17 +44,17 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     conv, ins, tiling = plan.conv, plan.instruction, plan.tiling
     v, tile = tiling.vectors, tiling.tile
     steps = plan.kernel_rows * plan.taps * plan.steps
-    tiles = conv.batch * conv.groups * conv.out_height * (plan.padded_columns // tile)
-    inner = steps * step_cycles(v, tile, ins, machine, plan.beyond_l1, plan.unrolled, tiling.nibbles)
-    if plan.beyond_l1:
+    tiles = conv.batch * conv.groups * (plan.padded_rows // tiling.rows) * (plan.padded_columns // tile)
+    inner = steps * step_cycles(v, tile * tiling.rows, ins, machine, plan.beyond_l1, plan.unrolled, tiling.nibbles)
+    if plan.beyond_l1 and not ins.matrix:
         fetched = plan.block_bytes / L2_BYTES
         # Floats are four times as large, but multiplied one by one: fetching them hides behind that.
         inner = max(inner, fetched) if ins.activation == "float32" else inner + fetched
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
-    copied: float = conv.height * conv.width * conv.in_channels if plan.padded_columns != conv.out_width else 0
+    copied: float = conv.height * conv.width * conv.in_channels if plan.is_padded else 0
     if tiling.im2col:
-        tiles_copied = conv.batch * conv.out_height * plan.padded_columns * conv.kernel[0]
+        tiles_copied = conv.batch * plan.padded_rows * plan.padded_columns * conv.kernel[0]
         copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
     whole = plan.block_bytes * plan.blocks * conv.groups
     return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
@@ -115,6 +116,8 @@ def step_cycles(
     """
     if ins.chains:
         return ORDERED_START + ORDERED_LINK * ins.links + vectors * tile * (2 * ins.links + len(ins.chains))
+    if ins.matrix:
+        return _matrix_step(vectors, tile, ins, machine, beyond_l1)
     if ins.neon:
         return _neon_step(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
@@ -143,6 +146,17 @@ def _unpacked(weights: int, ins: Instruction) -> float:
     return weights / 2 * (5 if ins.int16_step else 3)
 
 
+def _matrix_step(vectors: int, tile: int, ins: Instruction, machine: Machine, beyond_l1: bool) -> float:
+    """For each pixel and vector of channels the multiplier takes a cycle, however many weights it multiplies.
+
+    A line of a cache is a pixel's activations, or a vector of weights. Two vectors share the activations.
+    """
+    multiply = vectors * tile * ins.lanes * amx.DEPTH / throughput(ins, machine)
+    activations, weights = -(-vectors // 2) * tile, vectors * ins.chain
+    loaded = (activations + (0 if beyond_l1 else weights)) / machine.loads
+    return max(multiply, loaded + (weights * amx.DEPTH / L2_BYTES if beyond_l1 else 0))
+
+
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
@@ -165,7 +179,7 @@ def _multiply(products: int, ins: Instruction, machine: Machine) -> float:
 
 def _stored(plan: DirectPlan, machine: Machine) -> float:
     """Cycles to store a tile's results."""
-    ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile
+    ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile * plan.tiling.rows
     if ins.neon:
         return products * ins.channels / 4 * (NEON_STORE + (ins.lanes_per_channel - 1)) / min(machine.issue, 2)
     return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])

@@ -21,7 +21,7 @@ def peak_kernel(instruction: Instruction, machine: Machine) -> tuple[tirx.PrimFu
     instruction : Instruction
     machine : Machine
     """
-    steps = STEPS // max(1, len(instruction.chains))
+    steps = STEPS // (instruction.chain if instruction.matrix else max(1, len(instruction.chains)))
     widest = Conv2D(1, 1, 28, steps * instruction.depth, 4 * instruction.lanes)
 
     def per_product(tiling: DirectTiling) -> tuple[float, int]:

@@ -10,7 +10,7 @@ from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
 from ..convolution.winograd_form import Winograd
 from ..convolution.winograd_plan import WinogradTiling
-from ..processor import ordered, ordered_int16
+from ..processor import amx, ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 
@@ -26,6 +26,9 @@ def direct_tilings(conv: Conv2D, instruction: Instruction, nibbles: bool = False
     if ins.chains:
         yield from (DirectTiling(ordered.VECTORS, ordered.TILE, im2col=im2col) for im2col in orders)
         return
+    if ins.matrix:
+        yield from (replace(tiling, im2col=im2col) for tiling in _matrix_tilings(conv, ins) for im2col in orders)
+        return
     vectors = -(-(conv.out_channels // conv.groups) // ins.channels)
     for v in _vectors(ins):
         if nibbles and v % 2:
@@ -35,6 +38,23 @@ def direct_tilings(conv: Conv2D, instruction: Instruction, nibbles: bool = False
         for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
             if _registers(v, tile, ins) + nibbles * UNPACKING <= ins.registers:
                 yield from (DirectTiling(v, tile, im2col=im2col, nibbles=nibbles) for im2col in orders)
+
+
+def depths(conv: Conv2D, instruction: Instruction, im2col: bool) -> Iterator[Instruction]:
+    """A matrix instruction with the vectors of weights that fill its steps best; others as they are.
+
+    A step takes up to 16 vectors, and any number costs the same. Fewer that divide a run leave nothing to be filled up,
+    so that activations are read where they are.
+    """
+    if not instruction.matrix:
+        yield instruction
+        return
+    channels = conv.in_channels // conv.groups
+    runs = [channels * conv.kernel[0] * conv.kernel[1]] if im2col else [channels]
+    if not im2col and conv.groups == conv.dilation[1] == 1:
+        runs.append(channels * conv.kernel[1])
+    for depth in dict.fromkeys(map(_depth, runs)):
+        yield replace(instruction, chain=depth // instruction.pairs)
 
 
 def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
@@ -79,6 +99,26 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
         for tile, v in ordered_int16.TILINGS:
             if tile <= chunk * cols and v <= vectors:
                 yield from (WinogradTiling(chunk, tile, v, ahead, pieces) for ahead in when)
+
+
+def _matrix_tilings(conv: Conv2D, ins: Instruction) -> Iterator[DirectTiling]:
+    """Up to two registers of pixels, side by side or one below the other."""
+    vectors, width = -(-(conv.out_channels // conv.groups) // ins.channels), conv.out_width
+    parts = dict.fromkeys(-(-width // n) for n in range(1, width + 1))
+    side_by_side = dict.fromkeys(part + part % 2 if part > amx.ROWS else part for part in parts)
+    for v in (1, 2, 4):  # four can be packed: see `DirectPlan.packs`
+        if v > max(vectors, 1):
+            continue
+        yield from (DirectTiling(v, tile) for tile in side_by_side if tile <= 2 * amx.ROWS)
+        if conv.out_height > 1:
+            yield from (DirectTiling(v, tile, rows=2) for tile in parts if tile <= amx.ROWS)
+
+
+def _depth(run: int) -> int:
+    """Bytes of a step, so that the fewest steps consume a run; a few more, if they do so exactly."""
+    fewest = -(-run // amx.DEPTH)
+    exact = (run // steps for steps in range(fewest, fewest + fewest // 3 + 2) if run % (4 * steps) == 0)
+    return next(exact, 4 * -(-run // (4 * fewest)))
 
 
 def _vectors(ins: Instruction) -> Sequence[int]:

@@ -42,7 +42,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int, zero: int) -> Read:
     if not plan.needs_copy(x.dtype, offset):
         return lambda n, h, w, kh, tap, g, k: x[n, row_of(h, kh), column_of(w, tap), g * plan.group_in + k]
     length = plan.steps * plan.instruction.depth
-    height = row_of(conv.out_height - 1, conv.kernel[0] - 1) + 1
+    height = row_of(plan.padded_rows - 1, conv.kernel[0] - 1) + 1
     width = column_of(plan.padded_columns - 1, conv.kernel[1] - 1) + 1
     if plan.row == plan.group_in and not plan.tiling.im2col:
         grouped = conv.groups > 1
@@ -68,7 +68,7 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int, zero: int) -> Read:
     # What is behind the last row meets weights of zero.
     rows = -(-length // plan.row)
     im2col = te.compute(
-        (conv.batch, conv.out_height, plan.padded_columns, rows * plan.row),
+        (conv.batch, plan.padded_rows, plan.padded_columns, rows * plan.row),
         lambda n, h, w, k: copy[
             n, row_of(h, te.min(k // plan.row, conv.kernel[0] - 1)), column_of(w, 0) * channels + k % plan.row
         ],

@@ -40,7 +40,7 @@ def textbook(conv: Conv2D) -> tuple[te.Tensor, te.Tensor, te.Tensor]:
     return x, weight, te.compute(conv.nhwc_shape, accumulator, "acc")
 
 
-def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0) -> tirx.PrimFunc:
+def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0, plain: bool = False) -> tirx.PrimFunc:
     """Scheduled PrimFunc of a quantized convolution.
 
     Parameters
@@ -52,6 +52,9 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0) -> tir
         Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma`.
     zero : int
         How 0 is stored: what padding is, with the offset.
+    plain : bool
+        The loops that AMX's micro-kernel and instructions that pack take the place of are left as they are, for any
+        processor to run.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0) -> tir
     finish = _packed if plan.packs else _stored
     out = finish(plan, acc, bias, multiplier, limits, residual)
     args = [arg for arg in (x, weights, bias, multiplier, limits, residual, out) if arg is not None]
-    return scheduled(te.create_prim_func(args), plan, plan.needs_copy(dtype, offset))
+    return scheduled(te.create_prim_func(args), plan, plan.needs_copy(dtype, offset), plain)
 
 
 def _accumulate(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) -> te.Tensor:
@@ -163,7 +166,7 @@ def _of_part(plan: DirectPlan, i: Expr, inner: Expr, outer: Expr) -> Expr:
 
 def _tiles(plan: DirectPlan) -> tuple[int, ...]:
     """The axes of accumulators around a block."""
-    return (plan.conv.batch, plan.conv.groups, plan.blocks, plan.conv.out_height, plan.padded_columns)
+    return (plan.conv.batch, plan.conv.groups, plan.blocks, plan.padded_rows, plan.padded_columns)
 
 
 def _reduction(plan: DirectPlan) -> tuple[IterVar, IterVar, IterVar]:

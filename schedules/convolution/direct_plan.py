@@ -37,8 +37,10 @@ class DirectTiling:
         Vectors of output channels whose accumulators are in registers together: a block.
     tile : int
         Neighbouring pixels whose accumulators are in registers together.
+    rows : int
+        Rows of such pixels in a tile, one below the other.
     chunk : int
-        Rows of pixels (tiles, where there is one row) that a thread computes with one block's weights, before the
+        Rows of tiles (tiles, where there is one row) that a thread computes with one block's weights, before the
         next block.
     im2col : bool
         The whole kernel is one run: what a row of results reads is copied, window by window.
@@ -49,6 +51,7 @@ class DirectTiling:
     vectors: int
     tile: int
     chunk: int = 1
+    rows: int = 1
     im2col: bool = False
     nibbles: bool = False
 
@@ -131,9 +134,21 @@ class DirectPlan:
         return -(-self.conv.out_width // self.tiling.tile) * self.tiling.tile
 
     @property
+    def padded_rows(self) -> int:
+        """Rows of the result, filled up to whole tiles."""
+        return -(-self.conv.out_height // self.tiling.rows) * self.tiling.rows
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether tiles reach beyond the result."""
+        return self.padded_columns != self.conv.out_width or self.padded_rows != self.conv.out_height
+
+    @property
     def places(self) -> int:
-        """What chunks are made of: rows of pixels, or tiles where there is one row."""
-        return self.conv.out_height if self.conv.out_height > 1 else self.padded_columns // self.tiling.tile
+        """What chunks are made of: rows of tiles, or tiles where there is one row."""
+        if self.conv.out_height > 1:
+            return self.padded_rows // self.tiling.rows
+        return self.padded_columns // self.tiling.tile
 
     @property
     def copies_by_chunk(self) -> bool:
@@ -165,10 +180,11 @@ class DirectPlan:
         return (
             self.block == packing.BLOCK
             and self.instruction.lanes == 16
+            and self.instruction.registers == 32
             and self.output.dtype in ("int8", "uint8")
             and self.output.residual in (None, "uint8")
             and self.group_out % packing.BLOCK == 0
-            and self.padded_columns == self.conv.out_width
+            and not self.is_padded
         )
 
     @property
@@ -227,7 +243,7 @@ class DirectPlan:
             or any(self.conv.padding)
             or self.run % self.instruction.depth != 0
             or self.run != self.group_in
-            or self.padded_columns != self.conv.out_width
+            or self.is_padded
         )
 
 

@@ -30,11 +30,11 @@ from ..common.sizes import largest_divisor
 from ..processor import packing
 from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
-from . import nibbles
+from . import matrix_calls, nibbles
 from .direct_plan import TILES, DirectPlan
 
 
-def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimFunc:
+def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False) -> tirx.PrimFunc:
     """The blocked form of a convolution as plain loops.
 
     Parameters
@@ -45,6 +45,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     plan : DirectPlan
     copied : bool
         Whether there is a block "prepared".
+    plain : bool
+        See `direct_conv`.
 
     Returns
     -------
@@ -55,14 +57,18 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool) -> tirx.PrimF
     if copied and not plan.copies_by_chunk:
         _share_copy(sch)
         _copy_by_vectors(sch, plan)
-    _kind(plan)(sch, plan)
+    if plan.instruction.matrix:
+        _matrix(sch, plan, plain)
+    else:
+        _kind(plan)(sch, plan)
     if plan.tiling.nibbles:  # not before: intrinsics read weights in memory
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         _copy_by_vectors(sch, plan)
-    return parted(
+    func = parted(
         lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, _WIDEST)
     )
+    return (matrix_calls.plain if plain else matrix_calls.called)(func) if plan.instruction.matrix else func
 
 
 def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
@@ -127,6 +133,20 @@ def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _store(sch, plan)
 
 
+def _matrix(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
+    """A micro-kernel that adds up all products of a tile and up to two vectors of channels: see `processor.amx`."""
+    nest = _hold_accumulators(sch, plan)
+    acc = loops(sch, "acc")
+    *_, acc.row = along(sch, "acc", "h")
+    half, i = sch.split(acc.i, [None, plan.instruction.lanes * min(plan.tiling.vectors, 2)])
+    axes = {"row": acc.row, "w": acc.w, "i": i, "kh": acc.kh, "tap": acc.tap, "step": acc.step}
+    inner = {name: getattr(acc, name) for name in ("link", "pair") if hasattr(acc, name)}
+    sch.reorder(half, *axes.values(), *inner.values())
+    matrix_calls.mark(sch, axes | inner, [*nest.tiles, half])
+    _share_among_threads(sch, plan, nest)
+    _store(sch, plan, plain)
+
+
 @dataclass(frozen=True)
 class _Nest:
     """Loops around a tile, outermost first: those that threads share, the last over blocks, and those over tiles."""
@@ -163,8 +183,9 @@ def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
     acc = loops(sch, "acc")
     tile, w = sch.split(acc.w, [None, plan.tiling.tile])
-    places, tiles = _cut_into_places(sch, plan, acc.h, tile)
-    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, w, acc.i)
+    h, rows = _rows_of_tile(sch, plan, acc.h)
+    places, tiles = _cut_into_places(sch, plan, h, tile)
+    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, *rows, w, acc.i)
     stored = tiles[-1]
     if plan.instruction.lanes_per_channel > 1:
         # Few results: several tiles' are stored together, so that none waits for another.
@@ -181,13 +202,22 @@ def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     out = loops(sch, "out")
     tile, w = sch.split(out.w, [None, plan.tiling.tile])
     b, c = sch.split(out.c, [None, packing.BLOCK])
-    places, tiles = _cut_into_places(sch, plan, out.h, tile)
+    h, rows = _rows_of_tile(sch, plan, out.h)
+    places, tiles = _cut_into_places(sch, plan, h, tile)
     group = [out.g] if plan.conv.groups > 1 else []
-    sch.reorder(out.n, *group, *places, b, *tiles, w, c)
+    sch.reorder(out.n, *group, *places, b, *tiles, *rows, w, c)
     for name in _packing_blocks(plan):
         sch.compute_at(sch.get_sblock(name), w)
     sch.compute_at(sch.get_sblock("acc"), tiles[-1], preserve_unit_loops=True)
     return _Nest([out.n, *group, *places, b], tiles)
+
+
+def _rows_of_tile(sch: s_tir.Schedule, plan: DirectPlan, row: LoopRV) -> tuple[LoopRV, list[LoopRV]]:
+    """A loop over rows of tiles, and where a matrix has pixels of several rows, one over these."""
+    if not plan.instruction.matrix:
+        return row, []
+    row, inner = sch.split(row, [None, plan.tiling.rows])
+    return row, [inner]
 
 
 def _cut_into_places(
@@ -298,26 +328,29 @@ def _add_parts(sch: s_tir.Schedule) -> None:
     sch.tensorize(c, sum_of_parts())
 
 
-def _store(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+def _store(sch: s_tir.Schedule, plan: DirectPlan, plain: bool = False) -> None:
     """From accumulators to the result, one pixel after the other."""
     out = loops(sch, "out")
-    sch.unroll(out.w)
+    if not plan.instruction.matrix:  # whose accumulators are in memory
+        sch.unroll(out.w)
     if plan.packs:
         sch.vectorize(out.c)
-        _pack(sch, plan)
+        _pack(sch, plan, plain)
         return
     vector, lane = sch.split(out.c, [None, math.gcd(plan.block, _WIDEST)])
     sch.unroll(vector)
     sch.vectorize(lane)
 
 
-def _pack(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+def _pack(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
     """From four vectors of accumulators to one of bytes."""
     for name in _packing_blocks(plan):
         sch.set_scope(sch.get_sblock(name), 0, "local")
     vector, lane = sch.split(loops(sch, "requantized").i, [None, plan.instruction.lanes])
     sch.unroll(vector)
     sch.vectorize(lane)
+    if plain:
+        return
     sch.tensorize(loops(sch, "packed").i, packing.pack_intrinsic(plan.output.dtype))
     if plan.output.residual:
         sch.tensorize(loops(sch, "wide").i, packing.unpack_intrinsic())

@@ -27,7 +27,7 @@ LOW, HIGH = -8, 7  # weights of 4 bits
 
 def fits(weight: Array, instruction: Instruction) -> bool:
     """Whether integer weights have 4 bits, and the instruction takes bytes, and in vectors by themselves."""
-    return instruction.weight == "int8" and not instruction.chains and holds(weight)
+    return instruction.weight == "int8" and not (instruction.chains or instruction.matrix) and holds(weight)
 
 
 def holds(weight: Array) -> bool:

@@ -54,6 +54,9 @@ class Instruction:
         vectors and pixels together.
     fused : bool
         Whether it adds to the accumulators as well, without an instruction more.
+    matrix : bool
+        Whether it multiplies a matrix, of several pixels and vectors of channels, in registers of its own: see `amx`.
+        One use consumes up to `chain` vectors of weights, as many as divide a layer's channels best.
     rate : float
         Its multiply-accumulates per cycle, relative to the figure of its family; without a family, to one vector.
     """
@@ -71,6 +74,7 @@ class Instruction:
     lanes_per_channel: int = 1
     chains: tuple[int, ...] = ()
     fused: bool = False
+    matrix: bool = False
     rate: float = 1.0
 
     @property

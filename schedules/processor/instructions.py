@@ -41,16 +41,34 @@ def choose(features: Collection[str], activation_range: tuple[int, int], weight_
         If the CPU has none of the instructions.
     """
     low, high = activation_range
-    for definition in FOR_BYTES if high - low < 2**8 else FOR_INT16:
+    definitions = FOR_BYTES if high - low < 2**8 else FOR_INT16
+    without_offset = {
+        each.instruction.family for each in definitions if _offset(each.instruction.activation, activation_range) == 0
+    }
+    for definition in definitions:
         instruction = definition.instruction
         offset = _offset(instruction.activation, activation_range)
         if instruction.family not in features or offset is None:
+            continue
+        if offset and instruction.family in without_offset:
             continue
         low, high = (end + offset for end in activation_range)
         chain = _proven_chain(instruction, max(abs(low), abs(high)), weight_max)
         if chain:
             return _ready(definition, chain), offset
     raise ValueError(f"no multiply instruction is known for a CPU with {', '.join(sorted(features)) or 'nothing'}")
+
+
+def choices(
+    features: Collection[str], activation_range: tuple[int, int], weight_max: int
+) -> Iterator[tuple[Instruction, int]]:
+    """What `choose` returns, and where that multiplies matrices, the fastest of vectors: few pixels fill no matrix."""
+    chosen, offset = choose(features, activation_range, weight_max)
+    yield chosen, offset
+    if chosen.matrix:
+        matrices = {each.instruction.family for each in FOR_BYTES if each.instruction.matrix}
+        if vectors := set(features) - matrices:
+            yield choose(vectors, activation_range, weight_max)
 
 
 def passed_over(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> dict[str, str]:
@@ -68,6 +86,8 @@ def passed_over(features: Collection[str], activation_range: tuple[int, int], we
             found[instruction.base_name] = (
                 f"its operands do not hold activations from {low} to {high}"
                 if offset is None
+                else "activations would have to be copied, with an offset"
+                if instruction.matrix
                 else f"{instruction.products} products could add up to {reached:,}, beyond {INT16_MAX:,}"
             )
     return found
@@ -128,7 +148,11 @@ def fma(lanes: int, features: Collection[str] = ()) -> Instruction:
 
 def vector_bits(features: Collection[str]) -> int:
     """Width of the vector registers of a CPU with these features."""
-    lanes = (each.instruction.lanes for each in FOR_BYTES if each.instruction.family in features)
+    lanes = (
+        each.instruction.lanes
+        for each in FOR_BYTES
+        if each.instruction.family in features and not each.instruction.matrix
+    )
     return 32 * max(lanes, default=8)
 
 

@@ -7,6 +7,7 @@ and `eq_tvm.host` what a processor needs to have for it.
 from tvm import tirx
 from tvm.script import tirx as T
 
+from .amx import tdpb
 from .instruction import Definition, Instruction
 from .intrinsics import Expr, chained, llvm, multiplying, spread
 
@@ -98,6 +99,10 @@ PMADDWD_512, PMADDWD_256 = pmaddwd(512), pmaddwd(256)
 
 # Fastest first.
 FOR_BYTES = (
+    tdpb("tdpbusd_tile", "tdpbusd-tile", registers(512), "uint8"),
+    tdpb("tdpbssd_tile", "tdpbusd-tile", registers(512), "int8"),
+    tdpb("tdpbusd_tile_256", "tdpbusd-tile-256", registers(256), "uint8"),
+    tdpb("tdpbssd_tile_256", "tdpbusd-tile-256", registers(256), "int8"),
     vpdpbusd(512),
     vpdpbusd(256),
     pmaddubsw(512, "pmaddubsw-512"),

@@ -27,22 +27,28 @@ EMULATED = {
 }
 
 
-def write(annotated: tvm.IRModule, target: str, path: Path, optimize: str = "speed") -> Standalone:
+def write(annotated: tvm.IRModule, target: str | TargetSpec, path: Path, optimize: str = "speed") -> Standalone:
     """An annotated module's library."""
-    main, spec = annotated["main"], get_target(target)
+    main, spec = annotated["main"], get_target(target) if isinstance(target, str) else target
     module, kernels = pipeline.lower(annotated, spec, optimize=optimize)
     results = main.ret_ty.fields if isinstance(main.ret_ty, tvm.ir.TupleType) else [main.ret_ty]
     inputs, outputs = (
         tuple(TensorInfo(f"{kind}{i}", tuple(map(int, ty.shape)), str(ty.dtype)) for i, ty in enumerate(types))
         for kind, types in (("in", [param.ty for param in main.params]), ("out", results))
     )
-    target = asdict(spec) | {"architecture": spec.architecture}
-    network = Bundle("network", "", inputs, outputs, None, "int7", None, target, {}, kernels)
+    described = asdict(spec) | {"architecture": spec.architecture}
+    network = Bundle("network", "", inputs, outputs, None, "int7", None, described, {}, kernels)
     return standalone.write(module, network, spec, path)
 
 
 def run(
-    standalone: Standalone, spec: TargetSpec, inputs: Sequence[np.ndarray], *, threads: int = 1, cpu: str | None = None
+    standalone: Standalone,
+    spec: TargetSpec,
+    inputs: Sequence[np.ndarray],
+    *,
+    threads: int = 1,
+    cpu: str | None = None,
+    preload: Path | None = None,
 ) -> tuple[list[np.ndarray], str]:
     """Run a library's own example program on arrays.
 
@@ -55,6 +61,8 @@ def run(
     threads : int
     cpu : str, optional
         The processor, as qemu calls it; only for other architectures than this machine's.
+    preload : Path, optional
+        A library that the program loads first.
 
     Returns
     -------
@@ -67,7 +75,11 @@ def run(
             array.tofile(file)
         command = [*emulator(spec, cpu), str(build(standalone, spec)), *map(str, files)]
         printed = subprocess.run(
-            command, env=os.environ | {"THREADS": str(threads)}, check=True, capture_output=True, text=True
+            command,
+            env=os.environ | {"THREADS": str(threads)} | ({"LD_PRELOAD": str(preload)} if preload else {}),
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
         content, outputs = files[-1].read_bytes(), []
     for info in standalone.network.outputs:

@@ -1,6 +1,7 @@
 """targets.yaml and files like it."""
 
 import platform
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from eq_tvm import host
 from eq_tvm.errors import UserError
 from eq_tvm.targets import DEFAULT_FILE, check_llvm, get_target, load_targets
 
+AMX = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "amx-tile", "amx-int8"}
 RPI4 = yaml.safe_load(DEFAULT_FILE.read_text())["rpi4"]
 
 
@@ -19,7 +21,7 @@ def write(path, **entries):
 
 def test_shipped_targets():
     targets = load_targets()
-    assert {"x86", "x86-vnni", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
+    assert {"x86", "x86-vnni", "x86-amx", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
     assert targets["arm"].name == "arm"
     assert targets["arm"].tvm_target().attrs["mcpu"] == "cortex-a72"
     assert {t.cross_package for t in targets.values() if (t.triple or "").startswith("aarch64-linux-gnu")} == {
@@ -118,6 +120,7 @@ def test_missing_file(tmp_path):
         ({"avx2", "fma"}, "pmaddubsw"),
         ({"avx2", "fma", "avxvnni"}, "vpdpbusd-256"),
         ({"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni"}, "vpdpbusd-512"),
+        (AMX, "tdpbusd-tile"),
     ],
 )
 def test_native_believes_linux_more_than_the_name_of_the_processor(monkeypatch, features, first):
@@ -129,6 +132,15 @@ def test_native_believes_linux_more_than_the_name_of_the_processor(monkeypatch, 
     modelled = set(map(str, codegen.llvm_get_cpu_features(native.tvm_target())))
     assert {f for f in modelled if "vnni" in f} == {f for f in features if "vnni" in f}
     assert ("avx512f" in modelled) == ("avx512f" in features)
+    assert ("amx-int8" in modelled) == ("amx-int8" in features)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the features are x86's")
+def test_linux_grants_amx_where_the_processor_has_it():
+    flags = host.features_of(Path("/proc/cpuinfo").read_text(), "x86_64")
+    assert host.tiles_granted() == ("amx-tile" in flags)
+    assert ("amx-tile" in host.cpu_features()) == host.tiles_granted()
+    assert host.features_of("flags : avx2 amx_tile amx_int8", "x86_64") == {"avx2", "amx-tile", "amx-int8"}
 
 
 def test_native_on_a_processor_without_kernels(monkeypatch):

@@ -30,4 +30,6 @@ def _available(request, name):
         request.getfixturevalue("aarch64_dotprod" if "sdot" in family.features else "aarch64")
     elif family.missing:
         pytest.skip(f"{name}: this processor lacks {', '.join(family.missing)}")
+    elif family.has_tiles:
+        request.getfixturevalue("tiles")
     return family

@@ -50,6 +50,11 @@ class Family:
         return self.cpu.startswith("cortex")
 
     @property
+    def has_tiles(self) -> bool:
+        """Whether AMX is emulated where the processor lacks it."""
+        return any("tile" in name for name in self.features)
+
+    @property
     def is_32_bit(self) -> bool:
         return "vmlal" in self.features
 
@@ -75,7 +80,13 @@ class Family:
         if self.emulated:
             return emulation.target(self.cpu, *self.attributes)
         return tvm.target.Target(
-            {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": self.cpu, "cl-opt": X86_LLVM_OPTIONS}
+            {
+                "kind": "llvm",
+                "mtriple": "x86_64-linux-gnu",
+                "mcpu": self.cpu,
+                "mattr": list(self.attributes),
+                "cl-opt": X86_LLVM_OPTIONS,
+            }
         )
 
     def build(self, functions: Sequence[tvm.tirx.PrimFunc]) -> tvm.runtime.Module:
@@ -107,11 +118,24 @@ class Family:
 
 
 _VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
+_TILES = ("+amx-tile", "+amx-int8")  # emulated where the processor lacks them: see `tiles`
 _AVX512 = (*host.NEEDED_FEATURES["pmaddubsw-512"], "avx512dq")
 
 # Every instruction that `choose` knows. Where a family's own instruction can't take a layer, it falls back as in
 # targets.yaml.
 FAMILIES = {
+    "tdpbusd-tile": Family(
+        "cascadelake",
+        frozenset({"tdpbusd-tile", "vpdpbusd-512", "pmaddwd-512"}),
+        _TILES,
+        needs=_VNNI,
+    ),
+    "tdpbusd-tile-256": Family(
+        "haswell",
+        frozenset({"tdpbusd-tile-256", "pmaddubsw", "pmaddwd-256"}),
+        _TILES,
+        needs=("avx2", "fma"),
+    ),
     "pmaddubsw": Family("haswell", frozenset({"pmaddubsw", "pmaddwd-256"}), needs=("avx2", "fma")),
     "pmaddwd-256": Family("haswell", frozenset({"pmaddwd-256"}), needs=("avx2", "fma")),
     "vpdpbusd-512": Family("cascadelake", frozenset({"vpdpbusd-512", "pmaddwd-512"}), needs=_VNNI),

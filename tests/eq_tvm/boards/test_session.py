@@ -113,7 +113,7 @@ def test_a_bundle_for_another_machine(tmp_path, tiny_executable, board):
             board.load(write_tiny(tmp_path / "tiny.eqtvm", tiny_executable))
 
 
-def test_a_board_without_eq_tvm(tiny, tmp_path):
+def test_a_board_without_eq_tvm(tiny, tiny_executable, tmp_path):
     with (
         Server("rpc_server", tmp_path / "log", environment={"TVM_DEVICE_BACKEND_AUTOLOAD": "0"}) as server,
         eq_tvm.connect(server.address, seconds=5) as board,
@@ -122,6 +122,8 @@ def test_a_board_without_eq_tvm(tiny, tmp_path):
         np.testing.assert_array_equal(model.run(X)["y"], np.maximum(-X, 0))
         with pytest.raises(UserError, match=r"--layers: the board .* has no eq_tvm .*install it there"):
             bench_layers(tiny.path, board=board)
+        with pytest.raises(UserError, match=r"no eq_tvm to ask Linux for AMX, which the bundle .*amx.eqtvm needs"):
+            board.load(write_tiny(tmp_path / "amx.eqtvm", tiny_executable, "x86-amx"))
 
         def export_library(path):
             Path(path).write_bytes(b"no shared object")

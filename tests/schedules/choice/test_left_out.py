@@ -60,5 +60,8 @@ def test_reasons():
 def test_instructions_that_are_passed_over():
     """At INT8, two products of bytes leave 16 bits: words are multiplied instead."""
     assert passed_over(AVX2.features, (0, 127), 63) == {}
+    amx = FAMILIES["tdpbusd-tile"].features
+    assert passed_over(amx, (0, 255), 127) == {}
+    assert "offset" in passed_over(amx, (-127, 127), 127)["tdpbusd_tile"]
     (reason,) = passed_over(AVX2.features, (0, 255), 127).values()
     assert reason == f"2 products could add up to {2 * 255 * 127:,}, beyond 32,767"

@@ -75,7 +75,7 @@ class Case(Layer):
             for variant in variants(chosen)
             for im2col in tilings.layouts(conv, variant)
             for chain in (
-                variant,
+                *tilings.depths(conv, variant, im2col),
                 *longer_chains(variant, partial(runs, im2col), span),
                 *(ordered(variant, conv, partial(runs, im2col), span, im2col) if family.in_order else ()),
             )
@@ -90,7 +90,7 @@ class Case(Layer):
             plans = [plan for plan in plans if plan.packs] or plans
         return _with_chunk(plans[self.tiling % len(plans)], self.chunk, family.machine), offset
 
-    def job(self, family):
+    def job(self, family, plain=False):
         """The kernel for the family, its arguments, and the expected result."""
         conv, numbers = self.conv, self.numbers()
         plan, offset = self.plan(family, numbers)
@@ -100,7 +100,8 @@ class Case(Layer):
             pack_channels(plan, folded_bias(numbers.weight, numbers.bias, self.span, offset)),
             pack_channels(plan, numbers.multiplier),
         )
-        return direct_conv(plan, offset, self.activations.dtype), arguments, numbers.expected.reshape(conv.out_shape)
+        func = direct_conv(plan, offset, self.activations.dtype, plain=plain)
+        return func, arguments, numbers.expected.reshape(conv.out_shape)
 
 
 def cases(shapes=convolutions(), outputs=epilogues(), packed=False):  # noqa: B008
@@ -223,7 +224,25 @@ def byte_epilogues(draw) -> Epilogue:
     return Epilogue(dtype, low, high, residual, draw(st.sampled_from([1.0, 0.3, 40.0])), gain, tied)
 
 
-@pytest.mark.parametrize("family", ["vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
+def bytes_only(case) -> bool:
+    return case.span[1] - case.span[0] < 256
+
+
+@given(
+    st.lists(cases().filter(bytes_only), min_size=1, max_size=6),
+    st.lists(cases(whole_blocks(), byte_epilogues(), packed=True).filter(bytes_only), min_size=1, max_size=3),
+)
+@example(USUAL, [])
+@few(2)
+def test_plain_forms(cpu, folder, drawn, packed):
+    """The loops that AMX's micro-kernels, and what packs its results, take the place of: any processor runs them."""
+    family, every = FAMILIES["tdpbusd-tile"], [*drawn, *packed]
+    for case in packed:
+        assert case.plan(family, case.numbers())[0].packs
+    check(cpu, folder, every, [case.job(family, plain=True) for case in every])
+
+
+@pytest.mark.parametrize("family", ["tdpbusd-tile", "vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
 @given(st.lists(cases(whole_blocks(), byte_epilogues(), packed=True), min_size=4, max_size=8))
 @few(2)
 def test_packed_results(family, folder, drawn):
