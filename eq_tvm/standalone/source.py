@@ -138,7 +138,10 @@ _CHECKS = {
         for names in host.NEEDED_FEATURES.values()
         for name in names
     },
-    "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"},
+    "aarch64": {
+        "dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)",
+        "i8mm": "(getauxval(AT_HWCAP2) & (1 << 13))",  # HWCAP2_I8MM, which headers before Linux 5.7 lack
+    },
     "armv7l": {
         "neon": "(getauxval(AT_HWCAP) & HWCAP_ARM_NEON)",
         "vfp4": "(getauxval(AT_HWCAP) & HWCAP_ARM_VFPv4)",

@@ -142,6 +142,8 @@ def _unpacked(weights: int, ins: Instruction) -> float:
 
 
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
+    if ins.pixels > 1:
+        return _matrix_step(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
     halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
@@ -156,6 +158,14 @@ def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibb
     return max(multiply, (loaded + activations) / machine.loads, issued / machine.issue)
 
 
+def _matrix_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
+    """Where activations of several pixels are put together in registers, by units that multiply as well."""
+    pairs, weights = tile // ins.pixels, vectors * ins.chain
+    loaded = tile + (weights / 2 if nibbles else weights)
+    issued = (vectors + 1) * pairs * ins.chain + loaded + 3 + (_unpacked(weights, ins) if nibbles else 0)
+    return max(_multiply((vectors + 1) * pairs, ins, machine), loaded / machine.loads, issued / machine.issue)
+
+
 def _multiply(products: int, ins: Instruction, machine: Machine) -> float:
     """Cycles of the multipliers for so many vectors of accumulators."""
     return products * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
@@ -165,7 +175,8 @@ def _stored(plan: DirectPlan, machine: Machine) -> float:
     """Cycles to store a tile's results."""
     ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile
     if ins.neon:
-        return products * ins.channels / 4 * (NEON_STORE + (ins.lanes_per_channel - 1)) / min(machine.issue, 2)
+        ordered = ins.lanes_per_channel - 1 + (ins.pixels > 1)
+        return products * ins.channels / 4 * (NEON_STORE + ordered) / min(machine.issue, 2)
     return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])
 
 

@@ -46,6 +46,8 @@ def choose(features: Collection[str], activation_range: tuple[int, int], weight_
         offset = _offset(instruction.activation, activation_range)
         if instruction.family not in features or offset is None:
             continue
+        if offset and _sibling_fits(instruction, activation_range):
+            continue
         low, high = (end + offset for end in activation_range)
         chain = _proven_chain(instruction, max(abs(low), abs(high)), weight_max)
         if chain:
@@ -141,6 +143,14 @@ def _offset(dtype: str, activation_range: tuple[int, int]) -> int | None:
     else:
         offset = 0 if high <= held.max else -128
     return offset if held.min <= low + offset and high + offset <= held.max else None
+
+
+def _sibling_fits(instruction: Instruction, activation_range: tuple[int, int]) -> bool:
+    """Whether one of the same family takes the range without an offset."""
+    return any(
+        each.instruction.family == instruction.family and _offset(each.instruction.activation, activation_range) == 0
+        for each in FOR_BYTES
+    )
 
 
 def _proven_chain(instruction: Instruction, activation_max: int, weight_max: int) -> int:
