@@ -94,7 +94,7 @@ def _registers(v: int, tile: int, ins: Instruction) -> int:
     """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
     products = v * tile // ins.pixels
     if ins.pixels > 1:
-        return products + tile // ins.pixels * ins.chain + 3
+        return products + tile // ins.pixels * ins.chain + (5 if ins.chain > 1 else 3)
     if ins.lanes_per_channel > 1:
         return 2 * products + v + tile + 2
     if ins.isa == "armv7":

@@ -131,6 +131,14 @@ class DirectPlan:
         return -(-self.conv.out_width // self.tiling.tile) * self.tiling.tile
 
     @property
+    def copies_for_tiles(self) -> bool:
+        """Whether activations are copied for tiles that reach beyond a row.
+
+        Those of instructions for several pixels read the last pixel again instead: few rows have an even width.
+        """
+        return self.padded_columns != self.conv.out_width and self.instruction.pixels == 1
+
+    @property
     def places(self) -> int:
         """What chunks are made of: rows of pixels, or tiles where there is one row."""
         return self.conv.out_height if self.conv.out_height > 1 else self.padded_columns // self.tiling.tile
@@ -227,7 +235,7 @@ class DirectPlan:
             or any(self.conv.padding)
             or self.run % self.instruction.depth != 0
             or self.run != self.group_in
-            or self.padded_columns != self.conv.out_width
+            or self.copies_for_tiles
         )
 
 

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV
 
+from ..common.fence import keep_apart
 from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.parted import parted
@@ -109,6 +110,7 @@ def _matrices(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     sch.reorder(acc.v, acc.w)  # all activations are in registers, weights one vector at a time
     _unpack_weights(sch, plan, acc)
     _share_among_threads(sch, plan, nest)
+    keep_apart(sch, acc.step)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
     _order_by_pixels(sch)
