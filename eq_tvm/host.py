@@ -21,12 +21,13 @@ NEEDED_FEATURES = {
     "pmaddubsw": ("avx2",),
     "pmaddwd-512": ("avx512f", "avx512bw", "avx512vl"),
     "pmaddwd-256": ("avx2",),
+    "smmla": ("i8mm",),
     "sdot": ("dotprod",),
     "smlal": (),
     "vmlal": ("neon",),
 }
 # Of each, how the triples of machines begin that may have it; the others are x86_64's.
-ARCHITECTURES = {"sdot": "aarch64", "smlal": "aarch64", "vmlal": "arm"}
+ARCHITECTURES = {"smmla": "aarch64", "sdot": "aarch64", "smlal": "aarch64", "vmlal": "arm"}
 
 
 def missing_features(names: Iterable[str], present: Iterable[str] | None = None) -> list[str]:
@@ -172,4 +173,5 @@ _LINUX_NAMES = {  # LLVM's name -> name in /proc/cpuinfo
     "amx-tile": "amx_tile",
     "amx-int8": "amx_int8",
     "dotprod": "asimddp",
+    "i8mm": "i8mm",
 }

@@ -53,6 +53,12 @@ def aarch64_dotprod() -> emulation.Machine:
 
 
 @pytest.fixture(scope="session")
+def aarch64_i8mm() -> emulation.Machine:
+    """An emulated processor with all that qemu knows, such as smmla and usmmla (one thread)."""
+    return _machine("max")
+
+
+@pytest.fixture(scope="session")
 def python_aarch64(tmp_path_factory) -> tuple[list[str], dict[str, str]]:
     """A Python with eq_tvm on an emulated Raspberry Pi 4: its command, and what it needs in the environment."""
     return _available(lambda: aarch64_python.command(tmp_path_factory.mktemp("aarch64")))

@@ -37,7 +37,7 @@ W8A12 = ("w8a12", "unsigned")
 SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]
 INT6 = ("int6", "unsigned")
 W4A8 = ("w4a8", "unsigned")
-EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
+EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "arm-i8mm": "max", "graviton3": "max"}
 EMULATED_32 = {"rpi2-32": "cortex-a7", "rpi4-32": "max"}  # of ARMv8, qemu-arm has no other
 CALIBRATION_IMAGES, TEST_IMAGES = 4, 2
 

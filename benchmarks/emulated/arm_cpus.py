@@ -43,6 +43,8 @@ class Cpu:
 
 _FEATURES = "fp asimd evtstrm crc32 cpuid"
 _FEATURES_8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+_FEATURES_8_4 = f"{_FEATURES_8_2} sha3 sm3 sm4 sha512 asimdfhm dit uscat ilrcpc flagm ssbs i8mm bf16 dgh rng"
+_V1 = "max,sve=off,sme=off"  # qemu 7.2 has no V1, and no SVE without SVE2, which the V1 lacks
 
 # LLVM has no cost model of its own for the A76; the Neoverse N1 is the same core for servers.
 CPUS = {
@@ -51,6 +53,7 @@ CPUS = {
         Cpu("cortex-a53", "Cortex-A53 (Pi 3)", "rpi3", "cortex-a53", 0x410FD034, _FEATURES, 32, 512),
         Cpu("cortex-a72", "Cortex-A72 (Pi 4)", "rpi4", "cortex-a72", 0x410FD083, _FEATURES, 32, 1024),
         Cpu("neoverse-n1", "Cortex-A76 (Pi 5)", "rpi5", "cortex-a76", 0x414FD0B1, _FEATURES_8_2, 64, 512, 2048),
+        Cpu("neoverse-v1", "Neoverse V1 (Graviton3)", "graviton3", _V1, 0x411FD401, _FEATURES_8_4, 64, 1024, 32768),
     )
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_DOT = r"[su]dot\s.*\.16b"
+_MATRIX = r"(us|[su])mmla\s"
+_DOT = r"(us|su|[su])dot\s.*\.16b"
 _LONG_8 = r"[su](mull|mlal)2?\s+v\d+\.8h"
 _LONG_16 = r"[su](mull|mlal)2?\s+v\d+\.4s"
 _SHORT = r"(mla|mul)\s+v\d+\.8h"
@@ -13,13 +14,14 @@ _FLOAT = r"(fmla|fmul)\s+v\d+\.4s"
 _ADD_PAIRS = r"[su]ad(alp|dlp)\s"
 
 # What multiplies vectors, and how many multiply-accumulates that is.
-MULTIPLIES = {_DOT: 16, _LONG_8: 8, _LONG_16: 4, _SHORT: 8, _FLOAT: 4}
+MULTIPLIES = {_MATRIX: 32, _DOT: 16, _LONG_8: 8, _LONG_16: 4, _SHORT: 8, _FLOAT: 4}
 
 # For how many cycles of a processor an instruction occupies what multiplies there.
 PIPES = {
     "cortex-a53": {_LONG_8: 1, _LONG_16: 1, _SHORT: 1, _FLOAT: 1, _ADD_PAIRS: 1},
     "cortex-a72": {_LONG_8: 1, _LONG_16: 1, _SHORT: 2, _FLOAT: 1},
     "neoverse-n1": {_DOT: 0.5, _LONG_8: 1, _LONG_16: 1, _SHORT: 2, _FLOAT: 0.5},
+    "neoverse-v1": {_MATRIX: 0.25, _DOT: 0.25, _LONG_8: 0.5, _LONG_16: 0.5, _SHORT: 0.5, _FLOAT: 0.25},
 }
 
 

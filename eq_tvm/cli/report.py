@@ -291,9 +291,10 @@ _OF_TASKS = {
 def targets_report(targets: Mapping[str, TargetSpec]) -> str:
     """One line per target."""
     lines = []
+    width = max(map(len, targets)) + 2
     for name, spec in targets.items():
         instructions = ", ".join(spec.instructions) or "none that eq_tvm has kernels for"
-        lines.append(f"{name:12}{spec.description}: {instructions}")
+        lines.append(f"{name:{width}}{spec.description}: {instructions}")
     return "\n".join(lines)
 
 

@@ -140,7 +140,10 @@ _CHECKS = {
         if not name.startswith("amx")
     }
     | {"amx-tile": "tiles_granted()"},  # only where the processor has them, amx-int8 included
-    "aarch64": {"dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)"},
+    "aarch64": {
+        "dotprod": "(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)",
+        "i8mm": "(getauxval(AT_HWCAP2) & (1 << 13))",  # HWCAP2_I8MM, which headers before Linux 5.7 lack
+    },
     "armv7l": {
         "neon": "(getauxval(AT_HWCAP) & HWCAP_ARM_NEON)",
         "vfp4": "(getauxval(AT_HWCAP) & HWCAP_ARM_VFPv4)",

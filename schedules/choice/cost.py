@@ -21,6 +21,7 @@ COPIED_BYTES, ROW_COPIED = 4.0, 5.0
 # The innermost loop.
 LOOP = 4.0  # cycles for a loop over steps
 SPREAD = 0.5  # cycles of the multipliers to spread a value over a vector, on a processor that issues faster than loads
+HALVES = 0.8  # cycles that multipliers wait for rows of 8 bytes, loaded into halves of a register
 WIDENING = 0.8  # of a link of an int16 chain
 # In assembly: cycles until the first activations and weights are there, to go on with others, to add up what a tile's
 # lanes hold.
@@ -52,7 +53,7 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
         inner = max(inner, fetched) if ins.activation == "float32" else inner + fetched
     loops = 0 if plan.unrolled else plan.kernel_rows * plan.taps
     inner += PER_TILE + loops * LOOP + _stored(plan, machine) + (ORDERED_TILE if ins.chains else 0)
-    copied: float = conv.height * conv.width * conv.in_channels if plan.is_padded else 0
+    copied: float = conv.height * conv.width * conv.in_channels if plan.copies_for_tiles else 0
     if tiling.im2col:
         tiles_copied = conv.batch * plan.padded_rows * plan.padded_columns * conv.kernel[0]
         copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
@@ -72,7 +73,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
         step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY[bits]
     product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT[bits])
     if instruction.neon:
-        into, out = (count / min(machine.issue, 2) for count in NEON_TRANSFORMS[winograd.m])
+        into, out = (count / _arithmetic(machine) for count in NEON_TRANSFORMS[winograd.m])
     else:
         into, out = TRANSFORMS[bits][winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
@@ -158,6 +159,8 @@ def _matrix_step(vectors: int, tile: int, ins: Instruction, machine: Machine, be
 
 
 def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
+    if ins.pixels > 1:
+        return _step_of_pixels(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
     halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
@@ -172,6 +175,15 @@ def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibb
     return max(multiply, (loaded + activations) / machine.loads, issued / machine.issue)
 
 
+def _step_of_pixels(vectors: int, tile: int, ins: Instruction, machine: Machine, nibbles: bool) -> float:
+    """Where activations of several pixels are put together in registers, by units that multiply as well."""
+    pairs, weights = tile // ins.pixels, vectors * ins.chain
+    loaded = tile + (weights / 2 if nibbles else weights)
+    issued = (vectors + 1) * pairs * ins.chain + loaded + 3 + (_unpacked(weights, ins) if nibbles else 0)
+    multiply = _multiply((vectors + 1) * pairs, ins, machine) + (HALVES if ins.chain == 1 else 0)
+    return max(multiply, loaded / machine.loads, issued / machine.issue)
+
+
 def _multiply(products: int, ins: Instruction, machine: Machine) -> float:
     """Cycles of the multipliers for so many vectors of accumulators."""
     return products * ins.lanes * ins.pairs * ins.chain / throughput(ins, machine)
@@ -181,8 +193,14 @@ def _stored(plan: DirectPlan, machine: Machine) -> float:
     """Cycles to store a tile's results."""
     ins, products = plan.instruction, plan.tiling.vectors * plan.tiling.tile * plan.tiling.rows
     if ins.neon:
-        return products * ins.channels / 4 * (NEON_STORE + (ins.lanes_per_channel - 1)) / min(machine.issue, 2)
+        ordered = ins.lanes_per_channel - 1 + (ins.pixels > 1)
+        return products * ins.channels / 4 * (NEON_STORE + ordered) / _arithmetic(machine)
     return products * (PACKED_STORE if plan.packs else STORE[ins.lanes])
+
+
+def _arithmetic(machine: Machine) -> float:
+    """Vector instructions of NEON that start per cycle, beside what goes with them."""
+    return max(min(machine.issue, 2), machine.issue / 3)
 
 
 def _overlapped(compute: float, weights: float) -> float:

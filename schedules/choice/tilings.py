@@ -33,9 +33,9 @@ def direct_tilings(conv: Conv2D, instruction: Instruction, nibbles: bool = False
     for v in _vectors(ins):
         if nibbles and v % 2:
             continue
-        if v > max(vectors, 1 if ins.lanes_per_channel == 1 else 4):
+        if v > max(vectors, _vectors(ins)[0]):
             continue
-        for tile in range(1, min(conv.out_width, WIDEST_TILE) + 1):
+        for tile in range(ins.pixels, min(conv.out_width + ins.pixels - 1, WIDEST_TILE) + 1, ins.pixels):
             if _registers(v, tile, ins) + nibbles * UNPACKING <= ins.registers:
                 yield from (DirectTiling(v, tile, im2col=im2col, nibbles=nibbles) for im2col in orders)
 
@@ -125,12 +125,16 @@ def _vectors(ins: Instruction) -> Sequence[int]:
     """Of output channels: four channels' lanes are added together; LLVM keeps three vectors of NEON in memory."""
     if ins.lanes_per_channel > 1:
         return (4, 8)
+    if ins.pixels > 1:
+        return (2, 4, 8, 12)
     return (1, 2, 4) if ins.neon else (1, 2, 3, 4)
 
 
 def _registers(v: int, tile: int, ins: Instruction) -> int:
     """Vector registers that a tile takes, with what LLVM takes besides (by the assembly)."""
-    products = v * tile
+    products = v * tile // ins.pixels
+    if ins.pixels > 1:
+        return products + tile // ins.pixels * ins.chain + (5 if ins.chain > 1 else 3)
     if ins.lanes_per_channel > 1:
         return 2 * products + v + tile + 2
     if ins.isa == "armv7":

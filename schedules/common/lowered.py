@@ -8,6 +8,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.ir.transform import Sequential
 
+from .fence import fenced
 from .prefetch import fetching
 from .statements import rebuilt, with_body, without
 
@@ -34,7 +35,8 @@ def lowered(func: tirx.PrimFunc, aligned: bool = True) -> tirx.PrimFunc:
     blocks of a schedule are gone, and which StorageRewrite drops: compile with `COMPILE_CONFIG`.
     """
     func = next(iter(_to_loops()(tvm.IRModule({"main": func})).functions.values()))
-    body = fetching(rebuilt(func.body, lambda stmt: _aligned(_on_stack(stmt)) if aligned else _on_stack(stmt)))
+    body = fenced(func.body)
+    body = fetching(rebuilt(body, lambda stmt: _aligned(_on_stack(stmt)) if aligned else _on_stack(stmt)))
     return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body)))
 
 

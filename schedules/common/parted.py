@@ -15,7 +15,7 @@ def parted(func: tirx.PrimFunc, width: int) -> tirx.PrimFunc:
     Parameters
     ----------
     func : tvm.tirx.PrimFunc
-        Its vector loops store if ``start + lane < extent``.
+        Its vector loops store if ``start + lane < extent``, and maybe another condition that is one for all lanes.
     width : int
         Elements of a part: a power of two that divides starts and extents.
     """
@@ -26,6 +26,14 @@ def _parted(stmt: tirx.Stmt, width: int) -> tirx.Stmt:
     if not isinstance(stmt, tirx.For) or stmt.kind != tirx.ForKind.VECTORIZED:
         return stmt
     guarded = stmt.body
+    if isinstance(guarded, tirx.IfThenElse) and isinstance(guarded.condition, tirx.And):
+        first, second = guarded.condition.a, guarded.condition.b
+        if uses(first, stmt.loop_var):
+            first, second = second, first
+        if uses(first, stmt.loop_var) or guarded.else_case is not None:
+            return stmt
+        inner = with_body(stmt, tirx.IfThenElse(second, guarded.then_case, None))
+        return tirx.IfThenElse(first, _parted(inner, width), None)
     if not isinstance(guarded, tirx.IfThenElse) or not isinstance(guarded.condition, tirx.LT):
         return stmt
     place, extent = guarded.condition.a, guarded.condition.b

@@ -40,7 +40,12 @@ def prepared(x: te.Tensor, plan: DirectPlan, offset: int, zero: int) -> Read:
         return w * conv.strides[1] + tap * conv.dilation[1]
 
     if not plan.needs_copy(x.dtype, offset):
-        return lambda n, h, w, kh, tap, g, k: x[n, row_of(h, kh), column_of(w, tap), g * plan.group_in + k]
+        whole = plan.padded_columns == conv.out_width
+
+        def inside(w: Expr) -> Expr:
+            return w if whole else te.min(w, conv.out_width - 1)
+
+        return lambda n, h, w, kh, tap, g, k: x[n, row_of(h, kh), column_of(inside(w), tap), g * plan.group_in + k]
     length = plan.steps * plan.instruction.depth
     height = row_of(plan.padded_rows - 1, conv.kernel[0] - 1) + 1
     width = column_of(plan.padded_columns - 1, conv.kernel[1] - 1) + 1

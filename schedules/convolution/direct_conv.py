@@ -87,6 +87,8 @@ def _accumulate(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) ->
     Their channels are in the order of the weights'.
     """
     ins = plan.instruction
+    if ins.pixels > 1:
+        return _of_pixels(read, weights, plan)
     if ins.lanes_per_channel == 1:
         return _through_int16(read, weights, plan) if ins.staged else _at_once(read, weights, plan, total)
     acc = _through_int16(read, weights, plan) if ins.staged else _ordered(read, weights, plan)
@@ -113,6 +115,35 @@ def _at_once(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) -> te
         return te.sum(activation.astype(total) * weight.astype(total), axis=[kh, tap, step, *link, *pair])
 
     return te.compute((*_tiles(plan), plan.block), accumulator, "acc")
+
+
+def _of_pixels(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tensor:
+    """acc[i] += held[p, link, pair] * B[link, i, pair] in each step, where i is a vector's pixel p and channel."""
+    ins = plan.instruction
+    kh, tap, step = taps = _reduction(plan)
+    link = [te.reduce_axis((0, ins.links), "link")] if ins.chain > 1 else []
+    pair = te.reduce_axis((0, ins.pairs), "pair")
+    batch, groups, blocks, rows, columns = _tiles(plan)
+    held = te.compute(
+        (batch, groups, rows, *(int(axis.dom.extent) for axis in taps), columns, ins.depth),
+        lambda n, g, h, kh, tap, step, w, k: read(n, h, w, kh, tap, g, step * ins.depth + k),
+        "held",
+    )
+
+    def accumulator(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
+        pixel, channel = i % ins.lanes // ins.channels, i % ins.channels
+        activation = held[n, g, h, kh, tap, step, w * ins.pixels + pixel, sum(link) * ins.pairs + pair]
+        weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, channel, pair)]
+        return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[kh, tap, step, *link, pair])
+
+    shape = (batch, groups, blocks, rows, columns // ins.pixels, plan.block * ins.pixels)
+    acc = te.compute(shape, accumulator, "acc")
+
+    def total(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
+        place = c // ins.channels * ins.lanes + w % ins.pixels * ins.channels + c % ins.channels
+        return acc[n, g, b, h, w // ins.pixels, place]
+
+    return te.compute((*_tiles(plan), plan.block), total, "total")
 
 
 def _through_int16(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tensor:

@@ -144,6 +144,14 @@ class DirectPlan:
         return self.padded_columns != self.conv.out_width or self.padded_rows != self.conv.out_height
 
     @property
+    def copies_for_tiles(self) -> bool:
+        """Whether activations are copied for tiles that reach beyond the result.
+
+        Those of instructions for several pixels read the last pixel again instead: few rows have an even width.
+        """
+        return self.is_padded and self.instruction.pixels == 1
+
+    @property
     def places(self) -> int:
         """What chunks are made of: rows of tiles, or tiles where there is one row."""
         if self.conv.out_height > 1:
@@ -243,7 +251,7 @@ class DirectPlan:
             or any(self.conv.padding)
             or self.run % self.instruction.depth != 0
             or self.run != self.group_in
-            or self.is_padded
+            or self.copies_for_tiles
         )
 
 

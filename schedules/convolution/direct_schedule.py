@@ -22,12 +22,14 @@ from types import SimpleNamespace
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV
 
+from ..common.fence import keep_apart
 from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.parted import parted
 from ..common.prefetch import prefetch
 from ..common.sizes import largest_divisor
 from ..processor import packing
+from ..processor.i8mm import sums_of_pixels
 from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
 from . import matrix_calls, nibbles
@@ -75,6 +77,8 @@ def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
     ins = plan.instruction
     if ins.activation == "float32":
         return _float
+    if ins.pixels > 1:
+        return _matrices
     if ins.chains:
         return _assembly
     return _int16_chains if ins.staged else _one_instruction
@@ -101,6 +105,21 @@ def _one_instruction(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     _write_out(sch, plan, acc)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
+    _store(sch, plan)
+
+
+def _matrices(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """An instruction that multiplies several pixels' activations, which are loaded once in each step."""
+    nest = _hold_accumulators(sch, plan)
+    acc = _multiply_by_vectors(sch, plan)
+    _hold_activations(sch, acc)
+    sch.reorder(acc.v, acc.w)  # all activations are in registers, weights one vector at a time
+    _unpack_weights(sch, plan, acc)
+    _share_among_threads(sch, plan, nest)
+    keep_apart(sch, acc.step)
+    _start_from_zero(sch, acc)
+    sch.tensorize(acc.lane, plan.instruction.intrinsic)
+    _order_by_pixels(sch)
     _store(sch, plan)
 
 
@@ -182,7 +201,7 @@ def _hold_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
 def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
     """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
     acc = loops(sch, "acc")
-    tile, w = sch.split(acc.w, [None, plan.tiling.tile])
+    tile, w = sch.split(acc.w, [None, plan.tiling.tile // plan.instruction.pixels])
     h, rows = _rows_of_tile(sch, plan, acc.h)
     places, tiles = _cut_into_places(sch, plan, h, tile)
     sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, *rows, w, acc.i)
@@ -191,10 +210,17 @@ def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
         # Few results: several tiles' are stored together, so that none waits for another.
         stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
         tiles = [*tiles[:-1], stored, last]
-        sch.set_scope(sch.get_sblock("total"), 0, "local")
-        sch.reverse_compute_at(sch.get_sblock("total"), last, preserve_unit_loops=True)
+        _order_sums(sch, last)
+    elif plan.instruction.pixels > 1:
+        _order_sums(sch, stored)
     sch.reverse_compute_at(sch.get_sblock("out"), stored, preserve_unit_loops=True)
     return _Nest([acc.n, acc.g, *places, acc.b], tiles)
+
+
+def _order_sums(sch: s_tir.Schedule, tile: LoopRV) -> None:
+    """What lanes hold becomes sums by pixels and channels, tile by tile."""
+    sch.set_scope(sch.get_sblock("total"), 0, "local")
+    sch.reverse_compute_at(sch.get_sblock("total"), tile, preserve_unit_loops=True)
 
 
 def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
@@ -298,6 +324,26 @@ def _multiply_link_by_link(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     for loop in (zero.w, zero_v, sums.link, sums.w, v):
         sch.unroll(loop)
     sch.tensorize(lane, plan.instruction.link)
+
+
+def _hold_activations(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
+    """Load a tile's activations of a step into registers."""
+    sch.set_scope(sch.get_sblock("held"), 0, "local")
+    sch.compute_at(sch.get_sblock("held"), acc.step, preserve_unit_loops=True)
+    held = loops(sch, "held")
+    sch.unroll(held.w)
+    sch.vectorize(held.k)
+
+
+def _order_by_pixels(sch: s_tir.Schedule) -> None:
+    """Two pixels' sums of four channels at a time."""
+    total = loops(sch, "total")
+    pair, w = sch.split(total.w, [None, 2])
+    four, c = sch.split(total.c, [None, 4])
+    sch.reorder(pair, four, w, c)
+    sch.unroll(pair)
+    sch.unroll(four)
+    sch.tensorize(w, sums_of_pixels())
 
 
 def _start_from_zero(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:

@@ -49,6 +49,8 @@ class Instruction:
         none. A layer's actual weights may prove others.
     lanes_per_channel : int
         Lanes that hold partial sums of the same output channel; 1: the lanes are channels, and share activations.
+    pixels : int
+        Neighbouring pixels whose sums the lanes hold, each of all of a vector's channels; 1: a vector is of one pixel.
     chains : tuple of int
         Of an instruction in assembly (see `ordered`): the links of each chain that one use consumes, for several
         vectors and pixels together.
@@ -72,6 +74,7 @@ class Instruction:
     chain: int = 1
     lengths: tuple[int, ...] = ()
     lanes_per_channel: int = 1
+    pixels: int = 1
     chains: tuple[int, ...] = ()
     fused: bool = False
     matrix: bool = False
@@ -117,7 +120,7 @@ class Instruction:
     @property
     def channels(self) -> int:
         """Output channels of a vector."""
-        return self.lanes // self.lanes_per_channel
+        return self.lanes // (self.lanes_per_channel * self.pixels)
 
     @property
     def intrinsic(self) -> str:
@@ -133,14 +136,14 @@ class Instruction:
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weights that one use of the instruction reads.
 
-        ([chain,] lanes, pairs), or (chain, lanes) for chains of single products, or
+        ([chain,] channels, pairs), or (chain, channels) for chains of single products, or
         (chain, lanes_per_channel * pairs) where lanes hold partial sums of a channel.
         """
         if self.lanes_per_channel > 1:
             return (self.links, self.lanes_per_channel * self.pairs)
         if self.chain == 1:
-            return (self.lanes, self.pairs)
-        return (self.chain, self.lanes, self.pairs) if self.pairs > 1 else (self.chain, self.lanes)
+            return (self.channels, self.pairs)
+        return (self.chain, self.channels, self.pairs) if self.pairs > 1 else (self.chain, self.channels)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def passed_over(features: Collection[str], activation_range: tuple[int, int], we
                 f"its operands do not hold activations from {low} to {high}"
                 if offset is None
                 else "activations would have to be copied, with an offset"
-                if instruction.matrix
+                if instruction.matrix or instruction.pixels > 1
                 else f"{instruction.products} products could add up to {reached:,}, beyond {INT16_MAX:,}"
             )
     return found

@@ -2,7 +2,7 @@
 
 Lanes may hold partial sums of one output channel, each with activations of its own (smlal_parts, added by
 `sum_of_parts`), or several vectors of weights share a register of activations, element by element (sdot_element,
-smlal_int16).
+smlal_int16). Those of two pixels are in `i8mm`.
 
 To add one, define it here and put it where it belongs in `FOR_BYTES` or `FOR_INT16`; ``targets.yaml`` says who has it,
 and `eq_tvm.host` what a processor needs to have for it.
@@ -12,6 +12,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from .i8mm import smmla, usmmla
 from .instruction import Definition, Instruction
 from .intrinsics import Expr, Pair, chained, llvm, multiplying, parted, shared, spread
 
@@ -96,6 +97,7 @@ SDOT = Definition(
     multiplying(_sdot),
     (_sdot_element(4), _sdot_element(2)),
 )
+SMMLA, USMMLA = smmla(SDOT, *SDOT.variants), usmmla()
 SMLAL_PARTS = Definition(
     Instruction(
         "smlal_parts",
@@ -135,7 +137,7 @@ VMLAL_INT16 = Definition(
 )
 
 # Fastest first. Powers of two divide the usual channel counts.
-FOR_BYTES = (SDOT, SMLAL, VMLAL)
+FOR_BYTES = (USMMLA, SMMLA, SDOT, SMLAL, VMLAL)
 FOR_INT16 = (SMLAL_INT16, VMLAL_INT16)
 
 

@@ -62,9 +62,9 @@ def test_estimate(blocks, cpu):
     _need_llvm()
     estimate = cycles.estimate(blocks, cpu)
     assert estimate.instructions == sum(block.executed for block in blocks)
-    # Both chains wait for their sums: 4 to 11 cycles a turn on these processors.
-    assert 3 * TURNS < estimate.cycles < 12 * TURNS
-    assert TURNS <= estimate.least <= 3 * TURNS
+    # Both chains wait for their sums: 2 to 11 cycles a turn on these processors.
+    assert 2 * TURNS < estimate.cycles < 12 * TURNS
+    assert TURNS / 2 <= estimate.least <= 3 * TURNS
     looked_at = sum(block.executed for block, _ in estimate.of_block)
     assert looked_at >= cycles.SHARE * estimate.instructions
     assert sum(taken for _, taken in estimate.of_block) == pytest.approx(
@@ -83,6 +83,7 @@ def test_hottest_blocks():
 @pytest.mark.parametrize(
     "instruction",
     [
+        "usmmla v{}.4s, v30.16b, v31.16b",
         "sdot v{}.4s, v30.16b, v31.16b",
         "smlal v{}.8h, v30.8b, v31.8b",
         "smlal2 v{}.4s, v30.8h, v31.8h",

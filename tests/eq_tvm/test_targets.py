@@ -22,6 +22,7 @@ def write(path, **entries):
 def test_shipped_targets():
     targets = load_targets()
     assert {"x86", "x86-vnni", "x86-amx", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
+    assert {"graviton2", "ampere", "graviton3", "arm-i8mm", "android-i8mm"} <= targets.keys()
     assert targets["arm"].name == "arm"
     assert targets["arm"].tvm_target().attrs["mcpu"] == "cortex-a72"
     assert {t.cross_package for t in targets.values() if (t.triple or "").startswith("aarch64-linux-gnu")} == {
@@ -52,6 +53,8 @@ def test_llvm_knows_the_target_and_its_instructions(name):
         ("x86", {"attrs": ["-avx2"]}, "which lacks avx2"),
         ("x86", {"instructions": {"vpdpbusd-512": 128}}, "which lacks avx512bw, avx512f, avx512vl, avx512vnni"),
         ("rpi4", {"instructions": {"sdot": 30}}, r"or \[\+dotprod\] into attrs if it is there"),
+        ("graviton2", {"instructions": {"smmla": 64}}, r"no smmla for neoverse-n1, which lacks i8mm: .*\[\+i8mm\]"),
+        ("x86", {"instructions": {"smmla": 64}}, "smmla is an instruction of aarch64"),
     ],
 )
 def test_what_llvm_would_end_the_process_for(tmp_path, name, change, message):
@@ -162,7 +165,12 @@ def test_32_bit_arm():
 
 @pytest.mark.parametrize(
     ("machine", "features", "like"),
-    [("x86_64", {"avx2", "fma"}, "x86"), ("aarch64", {"dotprod"}, "rpi5"), ("aarch64", set(), "rpi4")],
+    [
+        ("x86_64", {"avx2", "fma"}, "x86"),
+        ("aarch64", {"dotprod", "i8mm"}, "arm-i8mm"),
+        ("aarch64", {"dotprod"}, "rpi5"),
+        ("aarch64", set(), "rpi4"),
+    ],
 )
 def test_native_has_the_figures_of_a_target(tmp_path, monkeypatch, machine, features, like):
     """There is one figure for each; a file of one's own need not repeat them."""

@@ -26,7 +26,7 @@ from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.running.runtime import Model
 from eq_tvm.targets import TargetSpec, get_target
 
-EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "rpi4-32": "max"}
+EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "arm-i8mm": "max", "rpi4-32": "max"}
 # By multiply instruction, as far as this machine runs it
 X86 = {
     name: replace(get_target("x86"), name=name, cpu=family.cpu, instructions=dict.fromkeys(family.features, 32.0))

@@ -19,7 +19,7 @@ from eq_tvm.targets import get_target
 
 EMULATION = Path(__file__).parents[1] / "emulation"
 USUAL = {("unet", "int7", "x86"), ("mobilenet_v3", "int8", "x86")}
-BOARDS = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "rpi4-32": "max"}
+BOARDS = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "arm-i8mm": "max", "rpi4-32": "max"}
 
 
 @pytest.mark.parametrize(

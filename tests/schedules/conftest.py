@@ -27,7 +27,13 @@ def _available(request, name):
     if family.is_32_bit:
         request.getfixturevalue("armv7")
     elif family.emulated:
-        request.getfixturevalue("aarch64_dotprod" if "sdot" in family.features else "aarch64")
+        request.getfixturevalue(
+            "aarch64_i8mm"
+            if "smmla" in family.features
+            else "aarch64_dotprod"
+            if "sdot" in family.features
+            else "aarch64"
+        )
     elif family.missing:
         pytest.skip(f"{name}: this processor lacks {', '.join(family.missing)}")
     elif family.has_tiles:

@@ -37,6 +37,8 @@ class Family:
         Features that the host must have (LLVM's names); not asked of emulated processors.
     in_order : bool
         It keeps the order of instructions.
+    qemu : str
+        As qemu names it, where that differs; empty for one that is not emulated.
     """
 
     cpu: str
@@ -44,10 +46,11 @@ class Family:
     attributes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     in_order: bool = False
+    qemu: str = ""
 
     @property
     def emulated(self) -> bool:
-        return self.cpu.startswith("cortex")
+        return bool(self.qemu) or self.cpu.startswith("cortex")
 
     @property
     def has_tiles(self) -> bool:
@@ -107,7 +110,7 @@ class Family:
             return armv7.run_prim_funcs(built, calls)
         if self.emulated:
             library = emulation.export(built, folder / "kernels.so")
-            machine = emulation.machine(self.cpu)
+            machine = emulation.machine(self.qemu or self.cpu)
             return [answer[-1] for answer in machine.run_prim_funcs([(library, *call) for call in calls])]
         results = []
         for name, arguments in calls:
@@ -145,6 +148,7 @@ FAMILIES = {
     "smlal": Family("cortex-a72", frozenset({"smlal"})),
     "smlal-in-order": Family("cortex-a53", frozenset({"smlal"}), in_order=True),
     "sdot": Family("cortex-a76", frozenset({"sdot", "smlal"}), ("+dotprod",)),
+    "smmla": Family("generic", frozenset({"smmla", "sdot", "smlal"}), ("+dotprod", "+i8mm"), qemu="max"),
     "vmlal": Family(armv7.CPU, frozenset({"vmlal"})),
 }
 

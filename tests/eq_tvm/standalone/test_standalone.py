@@ -241,7 +241,12 @@ def test_the_header_tells_what_it_is(network):
 
 @pytest.mark.parametrize(
     ("target", "right", "wrong"),
-    [("rpi5", "cortex-a76", "cortex-a53"), ("rpi2-32", "cortex-a7", "cortex-a8"), ("rpi4-32", "max", "cortex-a7")],
+    [
+        ("rpi5", "cortex-a76", "cortex-a53"),
+        ("arm-i8mm", "max", "cortex-a76"),
+        ("rpi2-32", "cortex-a7", "cortex-a8"),
+        ("rpi4-32", "max", "cortex-a7"),
+    ],
 )
 def test_another_processor_is_refused(tmp_path, target, right, wrong):
     """Such as rpi5's code, with instructions that a Cortex-A53 lacks: no crash, but an error that says so."""

@@ -79,7 +79,10 @@ def test_equals_the_interpreter(scheme, target):
             np.testing.assert_array_equal(result.numpy(), wanted)
 
 
-@pytest.mark.parametrize("target, machine", [("rpi3", "aarch64"), ("rpi4", "aarch64"), ("rpi5", "aarch64_dotprod")])
+@pytest.mark.parametrize(
+    "target, machine",
+    [("rpi3", "aarch64"), ("rpi4", "aarch64"), ("rpi5", "aarch64_dotprod"), ("graviton3", "aarch64_i8mm")],
+)
 def test_on_a_board(request, tmp_path, target, machine):
     board = request.getfixturevalue(machine)
     for scheme in ("int7", "int8", "w8a12"):

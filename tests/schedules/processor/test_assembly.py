@@ -16,7 +16,7 @@ from eq_tvm.schedules.convolution.winograd import winograd_conv
 from eq_tvm.schedules.convolution.winograd_form import FORMS
 from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan
 from eq_tvm.schedules.depthwise.depthwise import byte_multiply, depthwise_conv
-from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma
+from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, named
 
 BODY = Conv2D(1, 28, 28, 64, 64, (3, 3), (1, 1), (1, 1, 1, 1))
 POINTWISE = Conv2D(1, 1, 196, 512, 128)
@@ -31,6 +31,7 @@ EXPECTED = {
     "pmaddubsw-512": (r"vpmaddubsw\s.*%zmm", [r"vpmaddwd\s.*%zmm"]),
     "pmaddwd-512": (r"vpmaddwd\s.*%zmm", []),
     "smlal": (r"(smlal|smull)2?\s", [r"smlal2?\s", r"sadalp\s"]),
+    "smmla": (r"usmmla\s", []),
     "sdot": (r"sdot\s", []),
     "vmlal": (r"vm(lal|ull)\.s8\s", [r"vmlal\.s8\s", r"vpadal\.s16\s"]),
 }
@@ -51,6 +52,15 @@ def test_direct_convolution(name, conv):
     # With 16 registers, a tile of seven is faster than one of six even if one of them is spilled.
     assert _stores(loop) <= (1 if name == "pmaddubsw" else 0)
     assert "AllocWorkspace" not in assembly or plan.needs_copy(instruction.activation, offset)
+
+
+def test_matrices_of_two_pixels():
+    """Two loads and two instructions make the operands for 16 channels of two pixels."""
+    family, instruction = FAMILIES["smmla"], named("usmmla_x2")
+    plan = DirectPlan(POINTWISE, instruction, Output("uint8", bounded=True), DirectTiling(8, 4))
+    loop = _busiest_loop(_assembly(family, direct_conv(plan, 0, "uint8")), r"usmmla\s")
+    products, zipped = (len(re.findall(pattern, loop)) for pattern in (r"usmmla\s", r"zip[12]\s.*\.2d"))
+    assert products == 8 * zipped and _stores(loop) == 0
 
 
 @pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw-512"])
