@@ -42,7 +42,8 @@ size_t eq_model_workspace_size(void);
  *            call. The result does not depend on it
  *
  * No pointer needs any alignment; inputs and outputs that are multiples of 64 save a copy. Returns 0; -1 where a
- * pointer is NULL; -2 where this processor lacks instructions that the network was compiled for.
+ * pointer is NULL; -2 where this processor lacks instructions that the network was compiled for, or Linux does not
+ * grant them (AMX, which the first call asks for).
  */
 int eq_model_run(const void *const *inputs, void *const *outputs, void *workspace, int threads);
 

@@ -32,13 +32,15 @@ typedef struct {
 static state states[THREADS];
 long eq_tvm_emulated_tiles; /* how many instructions were */
 
-static _Noreturn void refuse(const char *why) {
+static _Noreturn void refuse(const char *why)
+{
     fprintf(stderr, "emulated AMX: %s\n", why);
     abort();
 }
 
 /* A thread's own, without thread-local storage, which may need memory the first time. */
-static state *mine(void) {
+static state *mine(void)
+{
     int thread = (int)syscall(SYS_gettid);
     for (int i = 0; i < THREADS; i++) {
         int owner = __atomic_load_n(&states[i].thread, __ATOMIC_SEQ_CST);
@@ -51,7 +53,8 @@ static state *mine(void) {
     refuse("too many threads");
 }
 
-static void configure(state *s, const uint8_t *config) {
+static void configure(state *s, const uint8_t *config)
+{
     memset(s->tiles, 0, sizeof s->tiles);
     s->configured = config[0] == 1;
     if (config[0] > 1 || config[1])
@@ -66,13 +69,15 @@ static void configure(state *s, const uint8_t *config) {
     }
 }
 
-static tile *used(state *s, int number) {
+static tile *used(state *s, int number)
+{
     if (!s->configured || number >= TILES || !s->tiles[number].rows)
         refuse("a tile that is not configured");
     return &s->tiles[number];
 }
 
-static void multiply(state *s, int c_number, int a_number, int b_number, int prefix) {
+static void multiply(state *s, int c_number, int a_number, int b_number, int prefix)
+{
     tile *c = used(s, c_number), *a = used(s, a_number), *b = used(s, b_number);
     if (c == a || c == b || a == b || a->bytes % 4 || c->bytes % 4 || c->rows != a->rows || c->bytes != b->bytes ||
         a->bytes / 4 != b->rows)
@@ -95,7 +100,8 @@ static const int REGISTERS[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG
                                 REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 /* Emulates the instruction at rip; returns its length, 0 if it is none of AMX. */
-static int emulate(ucontext_t *context) {
+static int emulate(ucontext_t *context)
+{
     greg_t *r = context->uc_mcontext.gregs;
     const uint8_t *code = (const uint8_t *)r[REG_RIP];
     if (code[0] != 0xc4 || (code[1] & 31) != 2 || code[2] & 0x84) /* VEX, 0F38, W0, 128 bits */
@@ -154,7 +160,8 @@ static int emulate(ucontext_t *context) {
     return length;
 }
 
-static void trapped(int number, siginfo_t *info, void *context) {
+static void trapped(int number, siginfo_t *info, void *context)
+{
     (void)info;
     int length = emulate(context);
     if (!length) { /* then it ends the process */
@@ -167,14 +174,16 @@ static void trapped(int number, siginfo_t *info, void *context) {
 
 static long (*real)(long, ...); /* syscall */
 
-__attribute__((constructor)) static void start(void) {
+__attribute__((constructor)) static void start(void)
+{
     struct sigaction action = {.sa_sigaction = trapped, .sa_flags = SA_SIGINFO | SA_NODEFER};
     sigaction(SIGILL, &action, NULL);
     *(void **)&real = dlsym(RTLD_NEXT, "syscall");
 }
 
 /* glibc's, but for the permission to use tiles: arch_prctl(ARCH_REQ_XCOMP_PERM, ...). */
-long syscall(long number, ...) {
+long syscall(long number, ...)
+{
     long a[6];
     va_list list;
     va_start(list, number);
