@@ -1,6 +1,6 @@
 """How near the innermost loops of kernels come to what the processor can multiply at most, by llvm-mca.
 
-Layers by themselves: the direct kernel and the Winograd kernel that the cost model takes, for each Raspberry Pi. As
+Layers by themselves: the direct kernel and the Winograd kernel that the cost model takes, for each processor. As
 everything that llvm-mca says, an estimate without caches.
 """
 

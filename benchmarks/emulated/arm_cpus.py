@@ -11,7 +11,7 @@ CORES = 4
 
 @dataclass(frozen=True)
 class Cpu:
-    """A processor of a Raspberry Pi.
+    """A processor.
 
     Attributes
     ----------
