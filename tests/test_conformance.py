@@ -13,7 +13,11 @@ SETS = {"squeezenet1_1": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv
 CIFAR10 = "cifar10/calib.npz", "cifar10/eval.npz"
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry['network']}-{entry['scheme']}")
+@pytest.mark.parametrize(
+    "entry",
+    ENTRIES,
+    ids=lambda entry: "-".join(map(str, [entry["network"], entry["scheme"], *entry.get("options", {}).values()])),
+)
 def test_conformance(entry, shared_data, tmp_path):
     model = shared_data.models[entry["network"]]
     calibration, images = (shared_data.path / file for file in SETS.get(entry["network"], CIFAR10))
@@ -22,9 +26,9 @@ def test_conformance(entry, shared_data, tmp_path):
         calibration=calibration,
         preprocess=model.with_suffix(".preprocess.yaml"),
         scheme=entry["scheme"],
-        method=entry.get("method"),
         images=entry.get("calibration", 50),
         output=tmp_path / "network.eqtvm",
+        **entry.get("options", {}),
     )
     reached = evaluate(bundle.path, images, reference=model, limit=entry["images"])
     for measure in ("agreement", "top1"):
