@@ -90,7 +90,9 @@ _UNSIGNED = {
     "int8": Range("uint8", 0, 255),
     WIDE: Range("int32", 0, 4095),
 }
-ACTIVATION_RANGES = {"unsigned": (_SIGNED, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
+# Below 7 bits signed tensors reach as far as those that can't be negative: sums in 16 bits are as long.
+_FAR = _SIGNED | {name: Range("int8", -_UNSIGNED[name].hi, _UNSIGNED[name].hi) for name in ("int4", "int5", "int6")}
+ACTIVATION_RANGES = {"unsigned": (_FAR, _UNSIGNED), "symmetric": (_SIGNED, _SIGNED)}
 
 # A tensor whose largest magnitude is below this counts as zero: its scale would leave the normal float32 numbers.
 TINY = 1e-32

@@ -34,9 +34,13 @@ class BlockConstants:
         Of the block's output, root mean square.
     steps : int
         How often `descend` will be called.
+    start : float
+        Of the roundings: see `SoftRounding`.
     """
 
-    def __init__(self, sim: Simulation, block: Block, learned: Collection[int], size: float, steps: int) -> None:
+    def __init__(
+        self, sim: Simulation, block: Block, learned: Collection[int], size: float, steps: int, start: float
+    ) -> None:
         net, scales, group_of = sim.net, sim.scales, sim.points.scale_group_of
         self._sim, self._learned = sim, learned
         self._rates = [np.float32(far / max(steps, 1)) for far in (_ROUNDING, _SCALE, _BIAS * size)]
@@ -49,7 +53,7 @@ class BlockConstants:
         self._scales = {i: scales.weights[i] for i in self.layers}
         self._biases = {b: scales.constant(net, b) for b in self._bias_of.values() if b is not None}
         self._roundings = {
-            i: SoftRounding(self._integers[i], net.nodes[i].constant / self._shaped(i), sim.weight_limit(i))
+            i: SoftRounding(self._integers[i], net.nodes[i].constant / self._shaped(i), sim.weight_limit(i), start)
             for i in self.layers
         }
         self._descents: dict[Hashable, Adam] = {}

@@ -24,6 +24,8 @@ _STEPS = 400
 _BATCH = 8  # images in a step,
 _PART = 2  # and those that one thread works on
 _HELD = 5  # every so many-th image is held out, to judge by
+_STARTS = 0.5, 1.0  # of roundings: half of the way to the integers that are there; these, where bits are few
+_COARSE = 7  # the largest weight where there are few
 _DARK = 1e-3  # the least mean square of an image's output that counts, in parts of that of all
 
 
@@ -38,7 +40,8 @@ def reconstruct_blocks(
     are at random as by Wei et al. (QDrop, arXiv 2203.05740) and whose scales are learned as by Esser et al. (LSQ, arXiv
     1902.08153). The error is in parts of each image's output, as in `image_shares`. Views of the images are learned
     from, too (`with_views`). A fifth of the images is held out: where their error is not less at the end, a block stays
-    as it was.
+    as it was. With weights of 4 bits, a second descent starts at the roundings that are there, and the error on
+    these images chooses between both.
 
     Results are the same bits for any number of threads, on one machine.
 
@@ -125,21 +128,28 @@ class _BlockData:
         """Change the network's constants if that is for the better; the relative error before and after."""
         block = self.function.block
         held, others = self._parted()
-        constants = BlockConstants(sim, block, self.learned, float(np.sqrt(np.square(self.target).mean())), steps)
-        before = self._error(constants.start(), held)
-        rng = np.random.default_rng(sim.net.place(block.nodes[0]))
+        size = float(np.sqrt(np.square(self.target).mean()))
+        coarse = any(sim.weight_limit(i) <= _COARSE for i in block.nodes if i in sim.scales.weights)
+        found = [BlockConstants(sim, block, self.learned, size, steps, start) for start in _STARTS[: 1 + coarse]]
+        before = self._error(found[0].start(), held)
+        for constants in found:
+            self._descend(constants, others, steps, np.random.default_rng(sim.net.place(block.nodes[0])))
+        errors = [self._error(constants.rounded(), held) for constants in found]
+
+        after = min(errors)
+        if not after < before:
+            return before, before
+        found[errors.index(after)].put()
+        return before, after
+
+    def _descend(self, constants: BlockConstants, others: np.ndarray, steps: int, rng: np.random.Generator) -> None:
+        """By the errors of some images at a time."""
         order = np.empty(0, int)
         for step in range(steps):
             if len(order) < min(_BATCH, len(others)):
                 order = rng.permutation(others)
             batch, order = order[:_BATCH], order[_BATCH:]
             constants.descend(self._gradients(constants.soft(), batch, rng), step / steps)
-        after = self._error(constants.rounded(), held)
-
-        if not after < before:
-            return before, before
-        constants.put()
-        return before, after
 
     def _parted(self) -> tuple[np.ndarray, np.ndarray]:
         """Images that judge, and those to learn from, with views: the same where there are few."""

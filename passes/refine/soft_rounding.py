@@ -5,7 +5,6 @@ import numpy as np
 _STRETCH, _OFFSET = np.float32(1.2), np.float32(-0.1)  # of the sigmoid, beyond 0 and 1: both ends are reached
 _LEAST = 0.02  # how far from both ends they start
 _FAR = 6.0  # beyond it nothing changes any more
-_START = 0.5  # of the way from the weights to the integers that were found before
 
 
 class SoftRounding:
@@ -19,6 +18,8 @@ class SoftRounding:
         The weights, in steps of their scale: the other integer is on that side.
     limit : int
         Integers lie in [-limit, limit].
+    start : float
+        Where to start, in parts of the way from the weights to the integers that were found before.
 
     Attributes
     ----------
@@ -26,11 +27,11 @@ class SoftRounding:
         How far each is from the lower integer to the upper one.
     """
 
-    def __init__(self, integers: np.ndarray, weight: np.ndarray, limit: int) -> None:
+    def __init__(self, integers: np.ndarray, weight: np.ndarray, limit: int, start: float) -> None:
         self._lower = np.clip(integers - (weight < integers), -limit, limit - 1).astype(np.float32)
         weight, integers = (np.clip(x - self._lower, 0, 1) for x in (weight, integers))
-        start = weight + _START * (integers - weight)
-        inner = (np.clip(start, _LEAST, 1 - _LEAST) - _OFFSET) / _STRETCH
+        first = weight + start * (integers - weight)
+        inner = (np.clip(first, _LEAST, 1 - _LEAST) - _OFFSET) / _STRETCH
         self._value = np.log(inner / (1 - inner)).astype(np.float32)
         self._update()
 

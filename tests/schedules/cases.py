@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eq_tvm.schedules.common.epilogue import Output
 
 ACTIVATION_RANGES = [(0, 127), (-63, 63), (0, 255), (-127, 127), (-128, 127)]
-INT6_RANGES = [(0, 63), (-31, 31)]
+INT6_RANGES = [(0, 63), (-63, 63), (-31, 31)]
 WIDE_RANGES = [(0, 4095), (-2047, 2047), (-300, 40)]  # no byte holds them
 WEIGHT_LIMITS = [63, 127, 31]
 WORST_CASES = {63: ACTIVATION_RANGES, 127: ACTIVATION_RANGES + WIDE_RANGES, 31: INT6_RANGES}  # ranges by weight limit

@@ -47,11 +47,12 @@ def test_ranges(scheme, activation_range, pixels, non_negative):
     assert weight.attrs.axis == 0
 
 
-def test_an_input_that_not_only_layers_read_has_seven_bits():
+@pytest.mark.parametrize("scheme, reach", [("int7", 63), ("int6", 63), ("int5", 31), ("int4", 15), ("w4a8", 127)])
+def test_an_input_that_not_only_layers_read_is_of_the_scheme(scheme, reach):
     def make(emit, x):
         return [conv(emit, emit(relax.op.add(conv(emit, x, "a", out=3), x), "add"), "bb")]
 
-    assert pairs(calibrate(build(make)))["x"][:3] == ("int8", -63, 63)
+    assert pairs(calibrate(build(make), scheme=scheme))["x"][:3] == ("int8", -reach, reach)
 
 
 def test_residual_add_fuses_the_operand_bound_last():

@@ -46,7 +46,7 @@ def test_what_has_no_gradient_leaves_single_layers():
     assert [layers for part in _cut(attention) for layers in [part] if "b" in layers] == [["b"]]
 
 
-def _scales(module, refine, scheme="int4", **how):
+def _scales(module, refine, scheme="int4", images=IMAGES, **how):
     found = {}
 
     def keep(problem, scales, progress):
@@ -54,7 +54,7 @@ def _scales(module, refine, scheme="int4", **how):
         found["scales"] = scales
         return refined
 
-    annotation = MSECalibrate(IMAGES, scheme=scheme, refine=keep)
+    annotation = MSECalibrate(images, scheme=scheme, refine=keep)
     return annotation(module), found["scales"], annotation.record
 
 
@@ -63,14 +63,15 @@ def _error(module, annotated, scheme="int4"):
     return float(np.square(result - expected).mean() / np.square(expected).mean())
 
 
-def test_beats_the_rounding_of_single_layers():
-    module = build(network)
-    by_layers, *_ = _scales(module, round_weights)
-    by_blocks, _, record = _scales(module, reconstruct_blocks, steps=60)
-    assert _error(module, by_blocks) < 0.93 * _error(module, by_layers)
-    errors = [layer.steps["block"] for layer in record]
-    assert all(after <= before for before, after in errors)
-    assert any(after < before for before, after in errors)
+def test_errors_of_blocks_sink_on_images_that_are_held_out():
+    # The network's own error says little here: weights are random, and images few. `test_conformance` has real ones.
+    module, sunk = build(network), []
+    for seed in range(7, 12):
+        *_, record = _scales(module, reconstruct_blocks, images={"x": random(20, 3, 8, 8, seed=seed)}, steps=60)
+        errors = [layer.steps["block"] for layer in record]
+        assert all(after <= before for before, after in errors)
+        sunk += [after / before for before, after in errors]
+    assert np.mean(sunk) < 0.97
 
 
 def test_the_same_bits_twice_and_by_one_thread(monkeypatch):
@@ -114,7 +115,7 @@ def test_gradients_of_a_block_are_those_of_its_error():
 def test_soft_roundings_start_at_both_neighbours_and_end_at_integers():
     weight = np.linspace(-3.4, 3.4, 50)
     integers = np.clip(np.rint(weight + 0.3), -3, 3)
-    rounding = SoftRounding(integers, weight, 3)
+    rounding = SoftRounding(integers, weight, 3, 0.5)
     assert (np.abs(rounding.soft - integers) <= 1).all()
     for _ in range(200):
         rounding.move(np.float32(0.1) * rounding.push(0.3))

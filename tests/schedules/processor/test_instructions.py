@@ -54,8 +54,10 @@ def test_the_chosen_instruction_holds(name, inputs, limit):
         ("pmaddubsw", (0, 255), 127, "pmaddwd_256", 0),  # pmaddubsw itself would saturate
         ("pmaddubsw", (-127, 127), 127, "pmaddwd_256", 0),
         ("pmaddubsw", (0, 63), 31, "pmaddubsw_256_x4", 0),
+        ("pmaddubsw", (-63, 63), 31, "pmaddubsw_256_x4", 63),
         ("pmaddubsw", (-31, 31), 31, "pmaddubsw_256_x4", 31),
         ("smlal", (0, 63), 31, "smlal_x8", 0),
+        ("vmlal", (-63, 63), 31, "vmlal_x8", 0),
         ("vmlal", (-31, 31), 31, "vmlal_x8", 0),
         ("smlal", (-63, 63), 63, "smlal_x8", 0),
         ("smlal", (0, 127), 63, "smlal_x4", 0),
