@@ -17,7 +17,7 @@ from peers import machine, models
 from peers.engines import ENGINES, USUAL, Engine
 
 NETWORKS = ("real-resnet20_cifar10", "real-squeezenet1_1", "real-mobilenet_v1_075", "resnet18")
-ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.library != "openvino"]
+ENGINES_HERE = list(ENGINES)
 
 
 def main() -> int:
@@ -94,10 +94,10 @@ def _options() -> argparse.Namespace:
 
 
 def _present(engines: list[Engine]) -> list[Engine]:
-    missing = {engine.library for engine in engines if importlib.util.find_spec(engine.library) is None}
-    for library in sorted(missing):
-        _say(f"{library} is not installed: skipped")
-    return [engine for engine in engines if engine.library not in missing]
+    missing = {engine.module for engine in engines if importlib.util.find_spec(engine.module) is None}
+    for module in sorted(missing):
+        _say(f"{module} is not installed: skipped")
+    return [engine for engine in engines if engine.module not in missing]
 
 
 def _estimate(

@@ -104,10 +104,10 @@ def _positive(text: str) -> int:
 
 
 def _present(engines: list[Engine]) -> list[Engine]:
-    missing = {engine.library for engine in engines if importlib.util.find_spec(engine.library) is None}
-    for library in sorted(missing):
-        _say(f"{library} is not installed: skipped")
-    return [engine for engine in engines if engine.library not in missing]
+    missing = {engine.module for engine in engines if importlib.util.find_spec(engine.module) is None}
+    for module in sorted(missing):
+        _say(f"{module} is not installed: skipped")
+    return [engine for engine in engines if engine.module not in missing]
 
 
 def _has(isa: str) -> bool:

@@ -13,7 +13,8 @@ from emulated.functions import Function
 from peers.engines import ENGINES
 
 BASELINE = "eq_tvm-int7"
-PEERS = ("onnxruntime-int8", "ncnn-float32")  # the fastest of them is what a person would use instead
+# The fastest of them is what a person would use instead.
+PEERS = [name for name, engine in ENGINES.items() if engine.library != "eq_tvm"]
 FIGURES = ("cycles", "least")  # of `Cost`, that engines are compared by
 NOTE = "Executed instructions are counted; cycles are estimates by llvm-mca, without caches and branch prediction."
 

@@ -24,7 +24,8 @@ import aarch64_python
 from aarch64 import Unavailable
 
 HERE = Path(__file__).resolve().parent
-PEERS = ("onnxruntime", "ncnn")  # their wheels for aarch64 have the versions that are installed here
+# Their wheels for aarch64 have the versions that are installed here.
+PEERS = ("onnxruntime", "ncnn", "openvino", "ai-edge-litert", "MNN")
 PLUGIN = HERE / "blockcount.c"
 
 
@@ -117,4 +118,7 @@ def _python() -> tuple[Path, Path]:
 
 
 def _packages() -> list[str]:
-    return [f"{package}=={importlib.metadata.version(package)}" for package in PEERS]
+    """Those that are installed here: what is not is not counted."""
+    found = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    present = [package for package in PEERS if package.lower() in found]
+    return [f"{package}=={importlib.metadata.version(package)}" for package in present]

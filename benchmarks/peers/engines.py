@@ -17,7 +17,7 @@ class Engine:
     Attributes
     ----------
     library : str
-        The Python package.
+        What it is called here; `module` is the Python package.
     scheme : str
         int7, int8 or float32.
     activation_range : str
@@ -31,6 +31,11 @@ class Engine:
     @property
     def name(self) -> str:
         return f"{self.library}-{self.form}"
+
+    @property
+    def module(self) -> str:
+        """The Python module of the library."""
+        return _MODULES.get(self.library, self.library)
 
     @property
     def form(self) -> str:
@@ -48,7 +53,15 @@ class Engine:
         return self.library in ("eq_tvm", "openvino")
 
 
-_TITLES = {"eq_tvm": "eq_tvm", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "ncnn": "ncnn"}
+_TITLES = {
+    "eq_tvm": "eq_tvm",
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "ncnn": "ncnn",
+    "litert": "LiteRT",
+    "mnn": "MNN",
+}
+_MODULES = {"litert": "ai_edge_litert", "mnn": "MNN"}  # where they are called otherwise
 
 ENGINES = {
     engine.name: engine
@@ -63,6 +76,9 @@ ENGINES = {
         Engine("onnxruntime", "int8"),
         Engine("onnxruntime", "float32"),
         Engine("ncnn", "float32"),
+        Engine("litert", "int8"),
+        Engine("litert", "float32"),
+        Engine("mnn", "float32"),
     )
 }
 USUAL = [name for name, engine in ENGINES.items() if engine.activation_range == "unsigned"]
@@ -161,6 +177,37 @@ def _ncnn(engine: Engine, model: Path, threads: int) -> Loaded:
     return Loaded(run, _BY_ITSELF)
 
 
+def _litert(engine: Engine, model: Path, threads: int) -> Loaded:
+    """XNNPACK computes what it can, as by default."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model), num_threads=threads)
+    interpreter.allocate_tensors()
+    for tensor in interpreter.get_input_details():
+        interpreter.set_tensor(tensor["index"], _noise(tensor["shape"]))
+    return Loaded(interpreter.invoke, f"XNNPACK {_BY_ITSELF}")
+
+
+def _mnn(engine: Engine, model: Path, threads: int) -> Loaded:
+    import MNN
+
+    interpreter = MNN.Interpreter(str(model))
+    session = interpreter.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
+    image = interpreter.getSessionInput(session)
+    noise = MNN.Tensor(
+        image.getShape(), MNN.Halide_Type_Float, _noise(image.getShape()), MNN.Tensor_DimensionType_Caffe
+    )
+    image.copyFrom(noise)
+    return Loaded(lambda: interpreter.runSession(session), _BY_ITSELF)
+
+
 _BY_ITSELF = "chooses its instructions by itself, without a switch"
 
-_LOADERS = {"eq_tvm": _eq_tvm, "openvino": _openvino, "onnxruntime": _onnxruntime, "ncnn": _ncnn}
+_LOADERS = {
+    "eq_tvm": _eq_tvm,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+    "ncnn": _ncnn,
+    "litert": _litert,
+    "mnn": _mnn,
+}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("eq-tvm", "apache-tvm", "openvino", "onnxruntime", "nncf", "ncnn", "onnx", "numpy")
+PACKAGES = ("eq-tvm", "apache-tvm", "openvino", "onnxruntime", "nncf", "ncnn", "ai-edge-litert", "MNN", "onnx", "numpy")
 
 
 def describe() -> dict[str, object]:

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 from pathlib import Path
 
+from converted import mnn_model, tflite_model
 from peers import ncnn_model, networks, qdq
 from peers.cache import cached, key_of
 from peers.engines import Engine
@@ -62,6 +63,15 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         param = model.with_suffix(".param")
         key = key_of(source, files=[HERE / "peers" / "ncnn_model.py"], packages=["onnxruntime"])
         return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
+    if engine.library == "litert":
+        path = model.with_name(f"{model.stem}-{engine.scheme}.tflite")
+        key = key_of(source, files=[Path(tflite_model.__file__)])
+        onnx2tf = model.parent / "onnx2tf" / "bin" / "onnx2tf"
+        return cached(path, key, lambda: tflite_model.convert(model, path, engine.scheme, onnx2tf))
+    if engine.library == "mnn":
+        path = model.with_suffix(".mnn")
+        key = key_of(source, files=[Path(mnn_model.__file__)], packages=["MNN"])
+        return cached(path, key, lambda: mnn_model.convert(model, path))
     if engine.scheme == "int8":
         path = model.with_name(f"{model.stem}_int8.onnx")
         key = key_of(source, files=[HERE / "peers" / "qdq.py"], packages=["onnxruntime"])

@@ -1,7 +1,8 @@
 """The networks that are timed, as ONNX files with fixed random weights.
 
-Their layers are those of torchvision's resnet18, resnet50, vgg16, mobilenet_v2 and squeezenet1_1, for one 224x224 image
-and 1000 classes. Batch norms are folded already: each convolution has a bias, as an initializer.
+Their layers are those of torchvision's resnet18, resnet50, vgg16, mobilenet_v2, squeezenet1_1 and mobilenet_v3_large,
+and of EfficientNet-Lite0 (without squeeze-and-excitation, with ReLU6), for one 224x224 image and 1000 classes. Batch
+norms are folded already: each convolution has a bias, as an initializer.
 """
 
 from __future__ import annotations
@@ -97,6 +98,12 @@ class _Graph:
     def relu(self, x: str) -> str:
         return self._op("Relu", [x])
 
+    def squeeze_and_excite(self, x: str) -> str:
+        """Scale channels, by half on average, by what two layers make of their means."""
+        squeezed = max(8, int(self.channels[x] / 4 + 4) // 8 * 8)
+        scale = self.conv(self.conv(self.mean(x), squeezed, 1), self.channels[x], 1, activation=None)
+        return self._op("Mul", [x, self._op("HardSigmoid", [scale], alpha=1 / 6)])
+
     def concat(self, *parts: str) -> str:
         y = self._op("Concat", parts, axis=1)
         self.channels[y] = sum(self.channels[part] for part in parts)
@@ -133,6 +140,8 @@ class _Graph:
 
 # What a residual branch adds, relative to what it is added to.
 _BRANCH = 0.3
+# The weights before a hard swish: it leaves 0.33 of the second moment, where ReLU leaves a half.
+_HARD_SWISH = 1.23
 
 
 def _resnet(g: _Graph, blocks: Sequence[int], block: Callable[[_Graph, str, int, int], str]) -> str:
@@ -180,13 +189,61 @@ def _mobilenet_v2(g: _Graph) -> str:
     return g.dense(g.flatten(g.mean(x)), 1280, 1000)
 
 
-def _inverted_residual(g: _Graph, x: str, expansion: int, channels: int, stride: int) -> str:
+def _inverted_residual(g: _Graph, x: str, expansion: int, channels: int, stride: int, kernel: int = 3) -> str:
     residual = stride == 1 and g.channels[x] == channels
     width = expansion * g.channels[x]
     y = x if expansion == 1 else g.conv(x, width, 1, activation="Clip")
-    y = g.conv(y, width, 3, stride=stride, groups=width, activation="Clip")
+    y = g.conv(y, width, kernel, stride=stride, groups=width, activation="Clip")
     y = g.conv(y, channels, 1, activation=None, gain=_BRANCH if residual else 1.0)
     return g.add(x, y) if residual else y
+
+
+def _mobilenet_v3(g: _Graph) -> str:
+    x = g.conv("input", 16, 3, stride=2, activation="HardSwish", gain=_HARD_SWISH)
+    for kernel, width, channels, excited, activation, stride in (
+        (3, 16, 16, False, "Relu", 1),
+        (3, 64, 24, False, "Relu", 2),
+        (3, 72, 24, False, "Relu", 1),
+        (5, 72, 40, True, "Relu", 2),
+        (5, 120, 40, True, "Relu", 1),
+        (5, 120, 40, True, "Relu", 1),
+        (3, 240, 80, False, "HardSwish", 2),
+        (3, 200, 80, False, "HardSwish", 1),
+        (3, 184, 80, False, "HardSwish", 1),
+        (3, 184, 80, False, "HardSwish", 1),
+        (3, 480, 112, True, "HardSwish", 1),
+        (3, 672, 112, True, "HardSwish", 1),
+        (5, 672, 160, True, "HardSwish", 2),
+        (5, 960, 160, True, "HardSwish", 1),
+        (5, 960, 160, True, "HardSwish", 1),
+    ):
+        residual = stride == 1 and g.channels[x] == channels
+        gain = _HARD_SWISH if activation == "HardSwish" else 1.0
+        y = x if g.channels[x] == width else g.conv(x, width, 1, activation=activation, gain=gain)
+        y = g.conv(y, width, kernel, stride=stride, groups=width, activation=activation, gain=gain)
+        if excited:
+            y = g.squeeze_and_excite(y)
+        y = g.conv(y, channels, 1, activation=None, gain=(2 if excited else 1) * (_BRANCH if residual else 1.0))
+        x = g.add(x, y) if residual else y
+    x = g.conv(x, 960, 1, activation="HardSwish", gain=_HARD_SWISH)
+    return g.dense(g.dense(g.flatten(g.mean(x)), 960, 1280, "HardSwish"), 1280, 1000)
+
+
+def _efficientnet_lite0(g: _Graph) -> str:
+    x = g.conv("input", 32, 3, stride=2, activation="Clip")
+    for count, kernel, stride, expansion, channels in (
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    ):
+        for i in range(count):
+            x = _inverted_residual(g, x, expansion, channels, stride if i == 0 else 1, kernel)
+    x = g.conv(x, 1280, 1, activation="Clip")
+    return g.dense(g.flatten(g.mean(x)), 1280, 1000)
 
 
 def _squeezenet1_1(g: _Graph) -> str:
@@ -206,4 +263,6 @@ NETWORKS: dict[str, Callable[[_Graph], str]] = {
     "vgg16": _vgg16,
     "mobilenet_v2": _mobilenet_v2,
     "squeezenet1_1": _squeezenet1_1,
+    "mobilenet_v3": _mobilenet_v3,
+    "efficientnet_lite0": _efficientnet_lite0,
 }

@@ -99,12 +99,14 @@ def test_summary_names_the_best_peer():
     costs = {
         "eq_tvm-int7": (10.0, 8.0),
         "onnxruntime-int8": (15.0, 14.0),
-        "onnxruntime-float32": (1.0, 1.0),
+        "eq_tvm-float32": (1.0, 1.0),
         "ncnn-float32": (20.0, 4.0),
     }
     result = Result("net", "cortex-a72", {name: Cost(1.0, *cost) for name, cost in costs.items()})
     assert result.best_peer() == "onnxruntime-int8"
     assert "1.50 (ONNX Runtime INT8) / 0.50 (ncnn float32)" in summary([result])
+    result.engines["litert-int8"] = Cost(1.0, 12.0, 9.0)
+    assert result.best_peer() == "litert-int8"
     assert "without caches" in summary([result])
     assert Result("net", "cortex-a72").best_peer() is None
 

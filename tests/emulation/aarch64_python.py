@@ -20,6 +20,7 @@ from pathlib import Path
 
 import aarch64 as emulation
 
+_GLIBC = ("_2_36", "_2_35", "_2_34", "_2_31", "_2_28", "_2_27", "_2_24", "2014", "_2_17")  # Debian 12 has 2.36
 PACKAGES = ("python3", "libstdc++6", "zlib1g")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -116,7 +117,7 @@ def _install_wheels(site: Path, version: str, packages: list[str]) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(site)]
     pip += ["--only-binary=:all:", f"--python-version={version}", "--implementation=cp"]
     pip += [f"--abi={abi}" for abi in (f"cp{version.replace('.', '')}", "abi3", "none")]
-    pip += [f"--platform=manylinux{glibc}_aarch64" for glibc in ("_2_28", "_2_27", "_2_24", "2014", "_2_17")]
+    pip += [f"--platform=manylinux{glibc}_aarch64" for glibc in _GLIBC]
     _do([*pip, *packages])
     (site / "tvm" / "lib" / "libtvm_compiler.so").unlink()  # what a board runs must do without
 

@@ -1,0 +1,1 @@
+"""Networks in the form of peers that bring a converter of their own: LiteRT and MNN."""
