@@ -17,7 +17,7 @@ from reports.report import ISA_TITLES, Result, instructions, table, write_json
 
 # By instruction set: the processor feature it is, what eq_tvm compiles for, and what OpenVINO's oneDNN is told.
 FEATURES = {"amx": "amx_int8", "vnni": "avx512_vnni", "avx2": "avx2"}
-TARGETS = {"amx": "native", "vnni": "native", "avx2": "x86"}
+TARGETS = {"amx": "x86-amx", "vnni": "native", "avx2": "x86"}
 ENVIRONMENTS = {
     "amx": {"ONEDNN_MAX_CPU_ISA": "ALL"},
     "vnni": {"ONEDNN_MAX_CPU_ISA": "ALL"},

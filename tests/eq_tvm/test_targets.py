@@ -123,7 +123,7 @@ def test_missing_file(tmp_path):
         ({"avx2", "fma"}, "pmaddubsw"),
         ({"avx2", "fma", "avxvnni"}, "vpdpbusd-256"),
         ({"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni"}, "vpdpbusd-512"),
-        (AMX, "tdpbusd-tile"),
+        (AMX, "vpdpbusd-512"),
     ],
 )
 def test_native_believes_linux_more_than_the_name_of_the_processor(monkeypatch, features, first):
