@@ -21,6 +21,7 @@ from eq_tvm.importer.converters.quantization import QUANTIZATION
 from eq_tvm.importer.converters.recurrent import recurrent
 from eq_tvm.importer.converters.reductions import REDUCTIONS
 from eq_tvm.importer.converters.selection import SELECTION
+from eq_tvm.importer.converters.shifts import SHIFTS
 
 CONVERTERS: dict[str, Converter] = {
     "AffineGrid": affine_grid,
@@ -43,6 +44,7 @@ CONVERTERS: dict[str, Converter] = {
     **QUANTIZATION,
     **REDUCTIONS,
     **SELECTION,
+    **SHIFTS,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
 }
 
