@@ -136,7 +136,7 @@ def test_max_drop_keeps_the_broken_layer(cli, folder, images, measure):
 
 
 def test_max_drop_without_need(cli):
-    code, out, err = cli("compile", "net.onnx", *common(), "--max-drop", 0, "--output", "b")
+    code, out, err = cli("compile", "net.onnx", *common(), "--scheme", "int8", "--max-drop", 0, "--output", "b")
     assert code == 0, err
     assert bundles.read("b").calibration["kept"] == [] and "kept wider" not in out and "0.00 points of agreement" in out
 

@@ -22,7 +22,7 @@ from eq_tvm.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A directory with a small INT7 network as bundles for this machine and a board, and images."""
+    """A directory with a small INT8 network as bundles for this machine and a board, and images."""
     path = tmp_path_factory.mktemp("board")
     write_model(
         path / "net.onnx",
@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
         eq_tvm.compile(
             path / "net.onnx",
             target=target,
+            scheme="int8",
             calibration=path / "images.npz",
             preprocess=path / "net.yaml",
             output=path / f"net-{target}.eqtvm",

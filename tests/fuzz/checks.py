@@ -27,11 +27,11 @@ from eq_tvm.running.runtime import Model
 from eq_tvm.targets import TargetSpec, get_target
 
 EMULATED = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76", "arm-i8mm": "max", "rpi4-32": "max"}
-# By multiply instruction, as far as this machine runs it
+# By multiply instruction, as far as this machine runs it by itself
 X86 = {
     name: replace(get_target("x86"), name=name, cpu=family.cpu, instructions=dict.fromkeys(family.features, 32.0))
     for name, family in FAMILIES.items()
-    if not family.emulated and not family.missing
+    if not family.emulated and not family.missing and not host.missing_features(family.features)
 }
 TARGETS = [*X86, *EMULATED]
 TOLERANCE = 1e-4  # of float32, relative to an output's largest value

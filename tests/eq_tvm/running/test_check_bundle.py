@@ -16,7 +16,9 @@ from eq_tvm.running.check_bundle import check_bundle
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     return {
-        target: eq_tvm.compile(target=target, output=tmp_path_factory.mktemp("bundles") / f"{target}.eqtvm").path
+        target: eq_tvm.compile(
+            target=target, scheme="int8", output=tmp_path_factory.mktemp("bundles") / f"{target}.eqtvm"
+        ).path
         for target in ("native", "rpi4")
     }
 

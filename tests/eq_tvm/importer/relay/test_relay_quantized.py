@@ -123,7 +123,7 @@ def test_integers_without_scales(tmp_path):
         (got,) = run(network(tmp_path, text, *arrays), X, *arrays)
         assert got.dtype == np.int32
         np.testing.assert_array_equal(got, sums(X, W, 0))
-    x, w = X.reshape(4, 36), W.reshape(5, 36)
+    x, w = X.reshape(4, 36), W.reshape(5, 36) // 2  # ONNX Runtime's sums of pairs saturate on AVX2
     (got,) = run(network(tmp_path, 'nn.dense(%x, %p0, units=5, out_dtype="int32")', w, x=x), x, w)
     np.testing.assert_array_equal(got, x.astype(np.int32) @ w.T.astype(np.int32))
 
