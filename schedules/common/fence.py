@@ -6,7 +6,7 @@ Of a few iterations written out, LLVM loads all operands first, and stores again
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV
 
-from .statements import rebuilt, with_body
+from .statements import rebuilt
 
 _FENCED, _NAME = "eq_tvm_fenced", "eq_tvm_fence"
 # What may have changed memory; and as it must stay the only one of its kind, no loop around it is unrolled.
@@ -31,8 +31,6 @@ def fenced(stmt: tirx.Stmt) -> tirx.Stmt:
         fence = tirx.Evaluate(tirx.call_extern("int32", _NAME))
         body = tirx.SeqStmt([fence, part.body])
         rest = {key: value for key, value in part.annotations.items() if key != _FENCED}
-        return with_body(
-            tirx.For(part.loop_var, part.min, part.extent, part.kind, part.body, part.thread_binding, rest), body
-        )
+        return tirx.For(part.loop_var, part.min, part.extent, part.kind, body, part.thread_binding, rest)
 
     return rebuilt(stmt, change)
