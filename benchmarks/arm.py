@@ -43,7 +43,8 @@ def main() -> int:
         for cpu in (CPUS[cpu] for cpu in options.cpus):
             result = Result(name.removeprefix("real-"), cpu.name)
             for engine in engines:
-                _estimate(result, engine, model, cpu, emulation, options)
+                if cpu.half or not engine.half:
+                    _estimate(result, engine, model, cpu, emulation, options)
             results.append(result)
             if options.json is not None:
                 arm_report.write_json(options.json, context, results)
@@ -69,7 +70,7 @@ def _options() -> argparse.Namespace:
         "--engines",
         **every,
         choices=ENGINES_HERE,
-        default=[name for name in ENGINES_HERE if name in USUAL],
+        default=[name for name, engine in ENGINES.items() if name in USUAL or engine.half],
         help=engines,
     )
     parser.add_argument("--targets-only", action="store_true", help="run eq_tvm only, for what the processors are")

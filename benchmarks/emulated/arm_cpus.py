@@ -40,6 +40,11 @@ class Cpu:
     l2: int
     l3: int = 0
 
+    @property
+    def half(self) -> bool:
+        """Whether it computes in half precision."""
+        return "asimdhp" in self.features.split()
+
 
 _FEATURES = "fp asimd evtstrm crc32 cpuid"
 _FEATURES_8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"

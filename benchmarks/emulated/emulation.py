@@ -15,7 +15,7 @@ from pathlib import Path
 from emulated import arm_cpus
 from emulated.arm_cpus import Cpu
 from peers.cache import cached, key_of
-from peers.engines import Engine
+from peers.engines import Engine, how
 from peers.worker import THREAD_VARIABLES
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "emulation"))
@@ -69,8 +69,8 @@ class Emulation:
         folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}"
         counts = Counts(folder / "blocks", folder / "maps", inferences)
         source = model.with_name(f"{model.name}.key").read_text()
-        files = [PLUGIN, HERE.parent / "peers" / "engines.py", HERE / "counted.py"]
-        key = key_of(source, engine.name, cpu.qemu, arm_cpus.files(cpu), inferences, _packages(), files=files)
+        given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), inferences, _packages())
+        key = key_of(source, *given, files=[PLUGIN, HERE / "counted.py"])
         cached(folder, key, lambda: self._run(engine, model, cpu, counts))
         return counts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class Engine:
     library : str
         What it is called here; `module` is the Python package.
     scheme : str
-        int7, int8 or float32.
+        int7, int8, float32 or float16.
     activation_range : str
         Of eq_tvm: as its option.
     """
@@ -46,6 +47,11 @@ class Engine:
     def title(self) -> str:
         symmetric = " symmetric" * (self.activation_range == "symmetric")
         return f"{_TITLES[self.library]} {self.scheme.upper().replace('FLOAT', 'float')}{symmetric}"
+
+    @property
+    def half(self) -> bool:
+        """Whether it computes in half precision, which takes a processor that does."""
+        return self.scheme == "float16"
 
     @property
     def obeys_isa(self) -> bool:
@@ -79,9 +85,12 @@ ENGINES = {
         Engine("litert", "int8"),
         Engine("litert", "float32"),
         Engine("mnn", "float32"),
+        Engine("openvino", "float16"),
+        Engine("ncnn", "float16"),
+        Engine("mnn", "float16"),
     )
 }
-USUAL = [name for name, engine in ENGINES.items() if engine.activation_range == "unsigned"]
+USUAL = [name for name, engine in ENGINES.items() if engine.activation_range == "unsigned" and not engine.half]
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,11 @@ class Loaded:
 def load(engine: Engine, model: Path, threads: int) -> Loaded:
     """Load what `models.prepare` made for an engine, with noise as its input."""
     return _LOADERS[engine.library](engine, model, threads)
+
+
+def how(engine: Engine) -> str:
+    """The source of what `load` does for an engine: if it changes, what was measured is void."""
+    return inspect.getsource(_LOADERS[engine.library])
 
 
 def _noise(shape) -> np.ndarray:
@@ -121,13 +135,16 @@ def _openvino(engine: Engine, model: Path, threads: int) -> Loaded:
     import openvino
 
     options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
-    if engine.scheme == "float32":
-        options["INFERENCE_PRECISION_HINT"] = "f32"
+    if engine.scheme in _PRECISIONS:
+        options["INFERENCE_PRECISION_HINT"] = _PRECISIONS[engine.scheme]
     compiled = openvino.Core().compile_model(str(model), "CPU", options)
     request = compiled.create_infer_request()
     for tensor in compiled.inputs:
         request.set_tensor(tensor, openvino.Tensor(_noise(tensor.shape)))
     return Loaded(lambda: request.infer(share_outputs=True), _openvino_primitives(compiled))
+
+
+_PRECISIONS = {"float32": "f32", "float16": "f16"}  # as OpenVINO calls them
 
 
 def _openvino_primitives(compiled) -> str:
@@ -160,7 +177,7 @@ def _ncnn(engine: Engine, model: Path, threads: int) -> Loaded:
 
     network = ncnn.Net()
     network.opt.num_threads = threads
-    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = engine.half
     network.opt.blob_allocator = blobs = ncnn.UnlockedPoolAllocator()
     network.opt.workspace_allocator = workspace = ncnn.PoolAllocator()
     if network.load_param(str(model)) or network.load_model(str(model.with_suffix(".bin"))):
@@ -192,7 +209,8 @@ def _mnn(engine: Engine, model: Path, threads: int) -> Loaded:
     import MNN
 
     interpreter = MNN.Interpreter(str(model))
-    session = interpreter.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
+    precision = "low" if engine.half else "high"
+    session = interpreter.createSession({"backend": "CPU", "numThread": threads, "precision": precision})
     image = interpreter.getSessionInput(session)
     noise = MNN.Tensor(
         image.getShape(), MNN.Halide_Type_Float, _noise(image.getShape()), MNN.Tensor_DimensionType_Caffe
