@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 
-def convert(model: Path, path: Path) -> None:
+def convert(model: Path, path: Path, command: Path) -> None:
     """Write an ONNX network as MNN's file.
+
+    Parameters
+    ----------
+    model, path : Path
+    command : Path
+        mnnconvert, of an environment of its own: when it is run, it installs packages, older ones of some.
 
     Raises
     ------
     RuntimeError
         There is no converter, or it failed.
     """
-    command = shutil.which("mnnconvert", path=str(Path(sys.executable).parent)) or shutil.which("mnnconvert")
-    if command is None:
-        raise RuntimeError("mnnconvert is missing: pip install MNN")
+    if not command.is_file():
+        raise RuntimeError(f"{command} is missing: benchmarks/README.md says how to install it")
     options = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(path), "--bizCode", "benchmark"]
     done = subprocess.run([command, *options], capture_output=True, text=True)
     if not path.is_file():

@@ -71,7 +71,8 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
     if engine.library == "mnn":
         path = model.with_suffix(".mnn")
         key = key_of(source, files=[Path(mnn_model.__file__)], packages=["MNN"])
-        return cached(path, key, lambda: mnn_model.convert(model, path))
+        mnnconvert = model.parent / "mnn" / "bin" / "mnnconvert"
+        return cached(path, key, lambda: mnn_model.convert(model, path, mnnconvert))
     if engine.scheme == "int8":
         path = model.with_name(f"{model.stem}_int8.onnx")
         key = key_of(source, files=[HERE / "peers" / "qdq.py"], packages=["onnxruntime"])

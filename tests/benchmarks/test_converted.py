@@ -23,8 +23,14 @@ def test_a_failure_is_the_converters_last_line(tmp_path):
         tflite_model.convert(tmp_path / "net.onnx", tmp_path / "net.tflite", "float32", command)
 
 
-def test_mnn_refuses_what_is_no_network(tmp_path):
-    pytest.importorskip("MNN")
-    (tmp_path / "net.onnx").write_text("nothing")
-    with pytest.raises(RuntimeError, match="mnnconvert"):
-        mnn_model.convert(tmp_path / "net.onnx", tmp_path / "net.mnn")
+def test_without_mnnconvert(tmp_path):
+    with pytest.raises(RuntimeError, match="README.md says how to install it"):
+        mnn_model.convert(tmp_path / "net.onnx", tmp_path / "net.mnn", tmp_path / "env" / "bin" / "mnnconvert")
+
+
+def test_mnns_failure_is_the_converters_last_line(tmp_path):
+    command = tmp_path / "mnnconvert"
+    command.write_text("#!/bin/sh\necho first\necho no such operator >&2\n")
+    command.chmod(0o755)
+    with pytest.raises(RuntimeError, match="mnnconvert: no such operator"):
+        mnn_model.convert(tmp_path / "net.onnx", tmp_path / "net.mnn", command)
