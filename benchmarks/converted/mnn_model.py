@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def convert(model: Path, path: Path, command: Path) -> None:
     if not command.is_file():
         raise RuntimeError(f"{command} is missing: benchmarks/README.md says how to install it")
     options = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(path), "--bizCode", "benchmark"]
-    done = subprocess.run([command, *options], capture_output=True, text=True)
+    path_first = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}"}  # it takes the first pip
+    done = subprocess.run([command, *options], env=path_first, capture_output=True, text=True)
     if not path.is_file():
         lines = (done.stdout + done.stderr).strip().splitlines() or [f"ended with code {done.returncode}"]
         raise RuntimeError(f"mnnconvert: {lines[-1]}")
