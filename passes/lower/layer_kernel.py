@@ -145,20 +145,21 @@ def _depthwise_large(item: Linear, output: Output, multiplier: np.ndarray | None
 def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, machine: Machine) -> LayerKernel | None:
     """The kernel for processors with instructions for bytes, where it can be used."""
     conv, (low, high) = item.conv, _span(item)
-    offset = item.source.zero if item.source.dtype == "uint8" else max(0, -low)  # of the bytes that are multiplied
+    added = depthwise_columns_plan.added(machine.instructions, item.source.dtype, low)
+    offset = item.source.zero + added  # of the bytes that are multiplied
     weight_max = int(np.abs(item.weight.astype("int32")).max())
     dot = depthwise_columns_plan.choose(machine.instructions, (low + offset, high + offset), weight_max)
     worst = _worst(item)
     output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
     if dot is None or not depthwise_columns_plan.fits(conv, output):
         return None
-    narrow = output.dtype == "uint8" and depthwise_columns_plan.is_small(worst)
+    narrow = output.dtype == "uint8" and not dot.signed and depthwise_columns_plan.is_small(worst)
     bias = overflow.folded_bias(item.weight, item.bias, (low, high), offset)
     constants = [
         depthwise_columns_plan.pack_weights(conv, dot, item.weight),
         depthwise_columns_plan.pack_constants(conv, dot, bias, multiplier, narrow),
     ]
-    function = named_kernels.depthwise_columns(conv, item.source.dtype, dot, offset, output, narrow)
+    function = named_kernels.depthwise_columns(conv, item.source.dtype, dot, item.source.zero, added, output, narrow)
     return LayerKernel(function, constants, conv.nhwc_shape)
 
 

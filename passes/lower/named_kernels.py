@@ -112,7 +112,7 @@ depthwise_pairs = _kernel(
 )
 depthwise_columns = _kernel(
     columns_kernel.depthwise_columns,
-    lambda conv, _dtype, _dot, _offset, output, _small: _conv_name(conv, "depthwise", output.dtype),
+    lambda conv, _dtype, _dot, _zero, _added, output, _small: _conv_name(conv, "depthwise", output.dtype),
     BY_ROW,
 )
 avg_pool = _kernel(pooling.avg_pool, _pool_name("avg_pool"), BY_ROW)

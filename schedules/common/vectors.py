@@ -1,4 +1,4 @@
-"""TIR of whole vectors in buffers on the stack, and of addresses that LLVM leaves as they are (x86)."""
+"""TIR of whole vectors in buffers on the stack, and of addresses that LLVM leaves as they are."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,15 +8,20 @@ from tvm.target.codegen import llvm_lookup_intrinsic_id
 from tvm.tirx import call_intrin
 
 LANE = 16  # bytes that shuffles stay within
+_NARROWING = {"packssdw": "sqxtn.v4i16", "packsswb": "sqxtn.v8i8", "packuswb": "sqxtun.v8i8"}  # NEON's for half of it
 
 
-def part(buffer: tirx.Buffer, block: Expr) -> tuple[tirx.Stmt, tirx.Buffer]:
+def part(buffer: tirx.Buffer, block: Expr, hidden: bool) -> tuple[tirx.Stmt, tirx.Buffer]:
     """A declaration, and the part of a buffer that it declares: buffer[block].
 
     LLVM would otherwise write base + index into every instruction, and in AVX instructions such operands cost a
-    micro-operation of their own. Cutting 57 bits from the address, all there are, is what it can't see through.
+    micro-operation of their own. Cutting 57 bits from the address, all there are, is what it can't see through: so it
+    is `hidden`. (Not on ARM, where the bits above may be a tag.)
     """
     address = tirx.address_of(buffer[(block, *[0] * (len(buffer.shape) - 1))])
+    if not hidden:
+        view = tirx.decl_buffer(buffer.shape[1:], str(buffer.dtype), "part")
+        return tirx.DeclBuffer(view, data=address), view
     return _declared("part", buffer.shape[1:], buffer, address, (1 << 57) - 1)
 
 
@@ -51,8 +56,15 @@ def _declared(
 def pack(name: str, a: Expr, b: Expr, width: int, size: int) -> Expr:
     """Two vectors of `width` bytes as one of integers of `size` bytes, with saturation, within each 128-bit lane.
 
-    `name` is the instruction's, of AVX2 or AVX-512.
+    `name` is the instruction's, of AVX2 or AVX-512; a single lane is one of NEON's vectors.
     """
+    if width == LANE:
+        count = LANE // size // 2
+        halves = [
+            tirx.call_llvm_pure_intrin(f"int{8 * size}x{count}", f"llvm.aarch64.neon.{_NARROWING[name]}", each)
+            for each in (a, b)
+        ]
+        return tirx.Shuffle(halves, list(range(2 * count)))
     prefix, suffix = ("avx512", ".512") if width == 64 else ("avx2", "")
     return tirx.call_llvm_pure_intrin(f"int{8 * size}x{width // size}", f"llvm.x86.{prefix}.{name}{suffix}", a, b)
 

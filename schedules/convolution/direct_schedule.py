@@ -16,24 +16,20 @@ block of channels, which vectors split into `v` and `lane`.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 from tvm import s_tir, tirx
-from tvm.s_tir.schedule import LoopRV
 
 from ..common.fence import keep_apart
 from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.parted import parted
 from ..common.prefetch import prefetch
-from ..common.sizes import largest_divisor
-from ..processor import packing
-from ..processor.i8mm import sums_of_pixels
-from ..processor.neon import sum_of_parts
 from ..processor.ordered import ordered_function, ordered_intrinsic
 from . import matrix_calls, nibbles
-from .direct_plan import TILES, DirectPlan
+from .direct_nest import Nest, copy_by_vectors, hold_accumulators, share_among_threads, share_copy
+from .direct_plan import DirectPlan
+from .direct_store import WIDEST, add_parts, order_by_pixels, store
 
 
 def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False) -> tirx.PrimFunc:
@@ -57,8 +53,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
     """
     sch = s_tir.Schedule(func)
     if copied and not plan.copies_by_chunk:
-        _share_copy(sch)
-        _copy_by_vectors(sch, plan)
+        share_copy(sch)
+        copy_by_vectors(sch, plan)
     if plan.instruction.matrix:
         _matrix(sch, plan, plain)
     else:
@@ -66,9 +62,9 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
     if plan.tiling.nibbles:  # not before: intrinsics read weights in memory
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
-        _copy_by_vectors(sch, plan)
+        copy_by_vectors(sch, plan)
     func = parted(
-        lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, _WIDEST)
+        lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, WIDEST)
     )
     return (matrix_calls.plain if plain else matrix_calls.called)(func) if plan.instruction.matrix else func
 
@@ -86,75 +82,75 @@ def _kind(plan: DirectPlan) -> Callable[[s_tir.Schedule, DirectPlan], None]:
 
 def _float(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """A vector multiplication and an addition, of which LLVM makes one instruction."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = _multiply_by_vectors(sch, plan)
     _fetch_weights(sch, plan, nest, acc)
-    _share_among_threads(sch, plan, nest)
+    share_among_threads(sch, plan, nest)
     sch.vectorize(acc.lane)
     _start_from_zero(sch, acc)
-    _store(sch, plan)
+    store(sch, plan)
 
 
 def _one_instruction(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """An instruction that adds its products to int32 accumulators."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = _multiply_by_vectors(sch, plan)
     _fetch_weights(sch, plan, nest, acc)
     _unpack_weights(sch, plan, acc)
-    _share_among_threads(sch, plan, nest)
+    share_among_threads(sch, plan, nest)
     _write_out(sch, plan, acc)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
-    _store(sch, plan)
+    store(sch, plan)
 
 
 def _matrices(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """An instruction that multiplies several pixels' activations, which are loaded once in each step."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = _multiply_by_vectors(sch, plan)
     _hold_activations(sch, acc)
     sch.reorder(acc.v, acc.w)  # all activations are in registers, weights one vector at a time
     _unpack_weights(sch, plan, acc)
-    _share_among_threads(sch, plan, nest)
+    share_among_threads(sch, plan, nest)
     keep_apart(sch, acc.step)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
-    _order_by_pixels(sch)
-    _store(sch, plan)
+    order_by_pixels(sch)
+    store(sch, plan)
 
 
 def _int16_chains(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """A chain of instructions that add in int16, whose sums then are widened and added to the accumulators."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = _multiply_by_vectors(sch, plan)
     _fetch_weights(sch, plan, nest, acc)
     _hold_sums(sch, acc)
     _unpack_weights(sch, plan, acc)
-    _share_among_threads(sch, plan, nest)
+    share_among_threads(sch, plan, nest)
     _write_out(sch, plan, acc)
     _multiply_link_by_link(sch, plan)
     _start_from_zero(sch, acc)
     sch.tensorize(acc.lane, plan.instruction.intrinsic)
     if plan.instruction.lanes_per_channel > 1:
-        _add_parts(sch)
-    _store(sch, plan)
+        add_parts(sch)
+    store(sch, plan)
 
 
 def _assembly(sch: s_tir.Schedule, plan: DirectPlan) -> None:
     """A function in assembly that multiplies a tile by a block (see `ordered`); several lanes make a channel."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = loops(sch, "acc")
     sch.reorder(acc.kh, acc.tap, acc.step, acc.w, acc.i)
-    _share_among_threads(sch, plan, nest)
+    share_among_threads(sch, plan, nest)
     _start_from_zero(sch, acc)
     _call_assembly(sch, plan, acc)
-    _add_parts(sch)
-    _store(sch, plan)
+    add_parts(sch)
+    store(sch, plan)
 
 
 def _matrix(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
     """A micro-kernel that adds up all products of a tile and up to two vectors of channels: see `processor.amx`."""
-    nest = _hold_accumulators(sch, plan)
+    nest = hold_accumulators(sch, plan)
     acc = loops(sch, "acc")
     *_, acc.row = along(sch, "acc", "h")
     half, i = sch.split(acc.i, [None, plan.instruction.lanes * min(plan.tiling.vectors, 2)])
@@ -162,99 +158,8 @@ def _matrix(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
     inner = {name: getattr(acc, name) for name in ("link", "pair") if hasattr(acc, name)}
     sch.reorder(half, *axes.values(), *inner.values())
     matrix_calls.mark(sch, axes | inner, [*nest.tiles, half])
-    _share_among_threads(sch, plan, nest)
-    _store(sch, plan, plain)
-
-
-@dataclass(frozen=True)
-class _Nest:
-    """Loops around a tile, outermost first: those that threads share, the last over blocks, and those over tiles."""
-
-    shared: list[LoopRV]
-    tiles: list[LoopRV]
-
-
-def _share_copy(sch: s_tir.Schedule) -> None:
-    """Threads share the rows of the copy."""
-    copy = loops(sch, "prepared")
-    sch.parallel(sch.fuse(copy.n, copy.h))
-
-
-def _copy_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> None:
-    """Pixels are copied by vectors of channels."""
-    copy = loops(sch, "prepared")
-    if plan.row != plan.group_in or plan.tiling.im2col:  # rows: what lies inside is copied at once
-        sch.annotate(copy.i, "pragma_loop_partition_hint", True)
-        return
-    extent = int(sch.get(copy.k).extent)
-    width = next((w for w in (64, 32, 16, 8, 4) if extent % w == 0), None)
-    if width:
-        sch.vectorize(sch.split(copy.k, [None, width])[1])
-
-
-def _hold_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
-    """Compute a tile's accumulators in registers, and store its results before the next tile's."""
-    sch.set_scope(sch.get_sblock("acc"), 0, "local")
-    return _nest_of_result(sch, plan) if plan.packs else _nest_of_accumulators(sch, plan)
-
-
-def _nest_of_accumulators(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
-    """The outer loops around whole blocks of accumulators, of which the result takes what it has room for."""
-    acc = loops(sch, "acc")
-    tile, w = sch.split(acc.w, [None, plan.tiling.tile // plan.instruction.pixels])
-    h, rows = _rows_of_tile(sch, plan, acc.h)
-    places, tiles = _cut_into_places(sch, plan, h, tile)
-    sch.reorder(acc.n, acc.g, *places, acc.b, *tiles, *rows, w, acc.i)
-    stored = tiles[-1]
-    if plan.instruction.lanes_per_channel > 1:
-        # Few results: several tiles' are stored together, so that none waits for another.
-        stored, last = sch.split(stored, [None, largest_divisor(int(sch.get(stored).extent), TILES)])
-        tiles = [*tiles[:-1], stored, last]
-        _order_sums(sch, last)
-    elif plan.instruction.pixels > 1:
-        _order_sums(sch, stored)
-    sch.reverse_compute_at(sch.get_sblock("out"), stored, preserve_unit_loops=True)
-    return _Nest([acc.n, acc.g, *places, acc.b], tiles)
-
-
-def _order_sums(sch: s_tir.Schedule, tile: LoopRV) -> None:
-    """What lanes hold becomes sums by pixels and channels, tile by tile."""
-    sch.set_scope(sch.get_sblock("total"), 0, "local")
-    sch.reverse_compute_at(sch.get_sblock("total"), tile, preserve_unit_loops=True)
-
-
-def _nest_of_result(sch: s_tir.Schedule, plan: DirectPlan) -> _Nest:
-    """The same around the result, where it consists of whole blocks."""
-    out = loops(sch, "out")
-    tile, w = sch.split(out.w, [None, plan.tiling.tile])
-    b, c = sch.split(out.c, [None, packing.BLOCK])
-    h, rows = _rows_of_tile(sch, plan, out.h)
-    places, tiles = _cut_into_places(sch, plan, h, tile)
-    group = [out.g] if plan.conv.groups > 1 else []
-    sch.reorder(out.n, *group, *places, b, *tiles, *rows, w, c)
-    for name in _packing_blocks(plan):
-        sch.compute_at(sch.get_sblock(name), w)
-    sch.compute_at(sch.get_sblock("acc"), tiles[-1], preserve_unit_loops=True)
-    return _Nest([out.n, *group, *places, b], tiles)
-
-
-def _rows_of_tile(sch: s_tir.Schedule, plan: DirectPlan, row: LoopRV) -> tuple[LoopRV, list[LoopRV]]:
-    """A loop over rows of tiles, and where a matrix has pixels of several rows, one over these."""
-    if not plan.instruction.matrix:
-        return row, []
-    row, inner = sch.split(row, [None, plan.tiling.rows])
-    return row, [inner]
-
-
-def _cut_into_places(
-    sch: s_tir.Schedule, plan: DirectPlan, row: LoopRV, tile: LoopRV
-) -> tuple[list[LoopRV], list[LoopRV]]:
-    """Loops over chunks of rows (of tiles in a single row), and loops over the tiles of a chunk."""
-    if plan.conv.out_height > 1:
-        chunk, row = sch.split(row, [None, plan.tiling.chunk])
-        return [chunk], [row, tile]
-    chunk, tile = sch.split(tile, [None, plan.tiling.chunk])
-    return [row, chunk], [tile]
+    share_among_threads(sch, plan, nest)
+    store(sch, plan, plain)
 
 
 def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespace:
@@ -267,7 +172,7 @@ def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespa
     return acc
 
 
-def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest, acc: SimpleNamespace) -> None:
+def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: Nest, acc: SimpleNamespace) -> None:
     """Let each step fetch weights that are read later."""
     if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, acc.step, nest.tiles, plan.beyond_l1)
@@ -285,18 +190,6 @@ def _unpack_weights(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace)
     sch.unroll(v)
     sch.unroll(use)
     sch.vectorize(lane)
-
-
-def _share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: _Nest) -> None:
-    """Before the reduction is decomposed, as TVM asks. What is copied for a place serves all of its blocks."""
-    copied = plan.tiling.im2col or plan.copies_by_chunk
-    shared = sch.fuse(*(nest.shared[:-1] if copied else nest.shared))
-    sch.parallel(shared)
-    if plan.tiling.im2col:
-        sch.compute_at(sch.get_sblock("im2col"), shared)
-        sch.split(loops(sch, "im2col").k, [None, plan.row])
-    elif copied:
-        sch.compute_at(sch.get_sblock("prepared"), shared, preserve_unit_loops=True)
 
 
 def _write_out(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) -> None:
@@ -335,17 +228,6 @@ def _hold_activations(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
     sch.vectorize(held.k)
 
 
-def _order_by_pixels(sch: s_tir.Schedule) -> None:
-    """Two pixels' sums of four channels at a time."""
-    total = loops(sch, "total")
-    pair, w = sch.split(total.w, [None, 2])
-    four, c = sch.split(total.c, [None, 4])
-    sch.reorder(pair, four, w, c)
-    sch.unroll(pair)
-    sch.unroll(four)
-    sch.tensorize(w, sums_of_pixels())
-
-
 def _start_from_zero(sch: s_tir.Schedule, acc: SimpleNamespace) -> None:
     """Set a tile's accumulators to zero, vector by vector (the whole block at once, if it is not split)."""
     init = sch.decompose_reduction(sch.get_sblock("acc"), acc.kh)
@@ -363,48 +245,3 @@ def _call_assembly(sch: s_tir.Schedule, plan: DirectPlan, acc: SimpleNamespace) 
     alone = plan.kernel_rows * plan.taps * plan.steps == 1
     sch.annotate(acc.kh, "pragma_import_llvm", ordered_function(ins, alone))
     sch.tensorize(acc.w, ordered_intrinsic(ins, distance, flat, alone))
-
-
-def _add_parts(sch: s_tir.Schedule) -> None:
-    """Add the lanes of each channel, four channels at a time."""
-    total = loops(sch, "total")
-    four, c = sch.split(total.c, [None, 4])
-    sch.unroll(total.w)
-    sch.unroll(four)
-    sch.tensorize(c, sum_of_parts())
-
-
-def _store(sch: s_tir.Schedule, plan: DirectPlan, plain: bool = False) -> None:
-    """From accumulators to the result, one pixel after the other."""
-    out = loops(sch, "out")
-    if not plan.instruction.matrix:  # whose accumulators are in memory
-        sch.unroll(out.w)
-    if plan.packs:
-        sch.vectorize(out.c)
-        _pack(sch, plan, plain)
-        return
-    vector, lane = sch.split(out.c, [None, math.gcd(plan.block, _WIDEST)])
-    sch.unroll(vector)
-    sch.vectorize(lane)
-
-
-def _pack(sch: s_tir.Schedule, plan: DirectPlan, plain: bool) -> None:
-    """From four vectors of accumulators to one of bytes."""
-    for name in _packing_blocks(plan):
-        sch.set_scope(sch.get_sblock(name), 0, "local")
-    vector, lane = sch.split(loops(sch, "requantized").i, [None, plan.instruction.lanes])
-    sch.unroll(vector)
-    sch.vectorize(lane)
-    if plain:
-        return
-    sch.tensorize(loops(sch, "packed").i, packing.pack_intrinsic(plan.output.dtype))
-    if plan.output.residual:
-        sch.tensorize(loops(sch, "wide").i, packing.unpack_intrinsic())
-
-
-def _packing_blocks(plan: DirectPlan) -> list[str]:
-    """What is between the accumulators and a packed result, the last first."""
-    return ["packed", "requantized", *(["wide"] if plan.output.residual else [])]
-
-
-_WIDEST = 16  # channels stored at once

@@ -1,4 +1,4 @@
-"""Depthwise convolution on bytes (x86): a few rows interleaved into dwords, which one instruction multiplies and adds.
+"""Depthwise convolution on bytes (x86; sdot of ARM): a few rows as dwords, which one instruction multiplies and adds.
 
 The plain algorithm, for each image, row h, pixel w and channel c of the result, with strides s and padding p:
 
@@ -50,7 +50,9 @@ from .depthwise_columns_plan import ColumnsPlan, Dot, Segment
 from .depthwise_columns_steps import Kernel, Place, interleave, results
 
 
-def depthwise_columns(conv: Conv2D, dtype: str, dot: Dot, offset: int, output: Output, small: bool) -> tirx.PrimFunc:
+def depthwise_columns(
+    conv: Conv2D, dtype: str, dot: Dot, zero: int, added: int, output: Output, small: bool
+) -> tirx.PrimFunc:
     """PrimFunc of a depthwise convolution that `fits`.
 
     Parameters
@@ -60,8 +62,10 @@ def depthwise_columns(conv: Conv2D, dtype: str, dot: Dot, offset: int, output: O
     dtype : str
         Dtype of the activations, "int8" or "uint8".
     dot : Dot
-    offset : int
-        The byte that stands for 0: padding. Bytes of int8 activations get it added.
+    zero : int
+        As what 0 is stored.
+    added : int
+        What stored bytes get added.
     output : Output
     small : bool
         `is_small`; the result must be uint8.
@@ -72,22 +76,25 @@ def depthwise_columns(conv: Conv2D, dtype: str, dot: Dot, offset: int, output: O
         Arguments: activations (N, H, W, C), weights and constants as `pack_weights` and `pack_constants` make them,
         limits int32 (3,), and the result (N, OH, OW, C) of `output.dtype`.
     """
-    kernel, allocated = _kernel(ColumnsPlan(conv, dot), dtype, offset, output, small)
+    kernel, allocated = _kernel(ColumnsPlan(conv, dot), dtype, zero, added, output, small)
     tasks = conv.batch * _tasks(kernel)
     body = loop("task", tasks, lambda at: [*allocated, *_task(kernel, at)], tirx.ForKind.PARALLEL)
     return tirx.PrimFunc([kernel.x, kernel.weights, kernel.constants, kernel.limits, kernel.out], body)
 
 
-def _kernel(plan: ColumnsPlan, dtype: str, offset: int, output: Output, small: bool) -> tuple[Kernel, list[tirx.Stmt]]:
+def _kernel(
+    plan: ColumnsPlan, dtype: str, zero: int, added: int, output: Output, small: bool
+) -> tuple[Kernel, list[tirx.Stmt]]:
     """The context, and what each task begins with: its buffers on the stack, and the limits in vectors."""
     conv, lanes, width = plan.conv, plan.lanes, plan.dot.width
     slots, sums = (plan.longest - 1) * conv.strides[1] + conv.kernel[1], plan.abreast * plan.rows * 2
     memory = local(((slots * plan.groups + 1) * 4, lanes), "int32", "memory")
-    declared, columns = ([], memory) if plan.sliding else aligned(memory)
+    declared, columns = ([], memory) if plan.sliding or plan.dot.signed else aligned(memory)
     kernel = Kernel(
         plan,
         dtype,
-        offset,
+        zero,
+        added,
         output,
         small,
         x=tirx.decl_buffer((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x"),
@@ -133,7 +140,10 @@ def _rows(kernel: Kernel, n: Expr, h: Expr, rows: int) -> tirx.Stmt:
 def _block(kernel: Kernel, segment: Segment, block: Expr, n: Expr, h: Expr, rows: int) -> list[tirx.Stmt]:
     """The results of these rows for one block of a segment's channels."""
     plan, number, out_width = kernel.plan, segment.index + block, kernel.plan.conv.out_width
-    (weights_part, weights), (constants_part, constants) = part(kernel.weights, number), part(kernel.constants, number)
+    hidden = not plan.dot.signed
+    (weights_part, weights), (constants_part, constants) = (
+        part(buffer, number, hidden) for buffer in (kernel.weights, kernel.constants)
+    )
     declared = [weights_part, constants_part]
     if plan.keeps_constants:
         declared += [put(kernel.kept, [i, j], get(constants, [i, j])) for i in range(3) for j in range(4)]

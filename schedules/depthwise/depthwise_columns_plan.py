@@ -21,6 +21,7 @@ from ..convolution.conv2d import Conv2D
 GROUP = 4  # input rows whose bytes make a dword
 MOST_ROWS = 2  # of a task
 NARROWEST = 8  # channels that are joined with those of other pixels
+SIGNED = "sdot"  # multiplies int8 by int8
 TWO_23 = 0x4B000000  # the bits of 2^23 as float32: added to them, an integer below 2^23 is added to the number
 
 
@@ -33,11 +34,16 @@ class Dot:
     width : int
         Bytes of a vector.
     chain : int
-        Uses of pmaddubsw whose results are added in int16; 0: vpdpbusd.
+        Uses of pmaddubsw whose results are added in int16; 0: vpdpbusd, or sdot of ARM.
     """
 
     width: int
     chain: int = 0
+
+    @property
+    def signed(self) -> bool:
+        """Whether activations are multiplied as int8, by sdot, rather than as uint8."""
+        return self.width == LANE
 
 
 def choose(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> Dot | None:
@@ -48,15 +54,32 @@ def choose(features: Collection[str], activation_range: tuple[int, int], weight_
     features : collection of str
         What the CPU has: keys of ``targets.yaml``'s ``instructions``.
     activation_range : (int, int)
-        Least and greatest activation as multiplied: the least is at least 0.
+        Least and greatest activation as multiplied, see `added`.
     weight_max : int
         Greatest absolute weight.
     """
-    for name, width in (("vpdpbusd-512", 64), ("vpdpbusd-256", 32)):
+    for name, width in (("vpdpbusd-512", 64), ("vpdpbusd-256", 32), (SIGNED, LANE)):
         if name in features:
             return Dot(width)
     chain = INT16_MAX // (2 * max(activation_range[1] * weight_max, 1))
     return Dot(32, chain) if chain and "pmaddubsw" in features else None
+
+
+def added(features: Collection[str], dtype: str, low: int) -> int:
+    """What is added to the bytes of stored activations, so that the processor can multiply them.
+
+    Parameters
+    ----------
+    features : collection of str
+        See `choose`.
+    dtype : str
+        As activations are stored: "int8" or "uint8".
+    low : int
+        The least activation.
+    """
+    if SIGNED in features:
+        return -128 if dtype == "uint8" else 0
+    return 0 if dtype == "uint8" else max(0, -low)
 
 
 def fits(conv: Conv2D, output: Output) -> bool:
@@ -178,12 +201,12 @@ class ColumnsPlan:
     @property
     def many_registers(self) -> bool:
         """Whether there are 32 vector registers, not 16."""
-        return self.dot.width == 64
+        return self.dot.width != 32
 
     @property
     def keeps_constants(self) -> bool:
-        """Whether the constants of a block's channels stay in registers, too."""
-        return self.sliding and self.many_registers
+        """Whether the constants of a block's channels stay in registers, too; ARM needs these for weights."""
+        return self.sliding and self.dot.width == 64
 
     @property
     def abreast(self) -> int:

@@ -21,8 +21,8 @@ class Kernel:
     plan : ColumnsPlan
     dtype : str
         Of the activations.
-    offset : int
-        The byte that stands for 0.
+    zero, added : int
+        As what 0 is stored, and what stored bytes get added.
     output : Output
     small : bool
         See `is_small`.
@@ -46,7 +46,8 @@ class Kernel:
 
     plan: ColumnsPlan
     dtype: str
-    offset: int
+    zero: int
+    added: int
     output: Output
     small: bool
     x: tirx.Buffer
@@ -145,17 +146,23 @@ def _load(place: Place, piece: int, column: Expr, interior: bool) -> tirx.Stmt:
 
 
 def _fill(place: Place) -> Expr:
-    return tirx.Broadcast(tirx.const(place.kernel.offset, "uint8"), place.segment.width)
+    return _byte(place, place.kernel.zero + place.kernel.added)
+
+
+def _byte(place: Place, value: int) -> Expr:
+    return tirx.Broadcast(tirx.const(value % 256, "uint8"), place.segment.width)
 
 
 def _bytes(place: Place, t: int, col: Expr, interior: bool) -> Expr:
-    """The block's channels in row t of those that the task reads, as bytes that are not negative."""
+    """The block's channels in row t of those that the task reads, as bytes that can be multiplied."""
     kernel, channels = place.kernel, place.segment.width
     conv, fill = kernel.plan.conv, _fill(place)
     row = place.h * conv.strides[0] + t - conv.padding[0]
     value = kernel.x.vload([place.n, row, col, place.first_channel], f"{kernel.dtype}x{channels}")
     if kernel.dtype == "int8":
-        value = tirx.reinterpret(f"uint8x{channels}", value) + fill
+        value = tirx.reinterpret(f"uint8x{channels}", value)
+    if kernel.added:
+        value = value + _byte(place, kernel.added)
     return value if interior else tirx.if_then_else(tirx.all(row >= 0, row < conv.height), value, fill)
 
 
@@ -234,6 +241,8 @@ def _dot(plan: ColumnsPlan, acc: Expr, terms: list[tuple[Expr, Expr]]) -> Expr:
     width, dwords = plan.dot.width, f"int32x{plan.lanes}"
     columns = [tirx.reinterpret(f"int8x{width}", column) for column, _ in terms]
     weights = [weight for _, weight in terms]
+    if plan.dot.signed:
+        return llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", dwords, acc, *columns, *weights)
     if not plan.dot.chain:
         return llvm(f"llvm.x86.avx512.vpdpbusd.{width * 8}", dwords, acc, *columns, *weights)
     pairs = f"int16x{width // 2}"
@@ -247,6 +256,8 @@ def _requantized(place: Place, acc: Expr, j: int) -> Expr:
     lanes = place.kernel.plan.lanes
     real = f"float32x{lanes}"
     multiplier, shift = (tirx.reinterpret(real, get(place.constants, [i, j])) for i in (1, 2))
+    if place.kernel.plan.dot.signed:
+        return llvm("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32x4", acc.astype(real) * multiplier)
     if not place.kernel.small:
         return rint(acc.astype(real) * multiplier, lanes)
     # acc - 2^23 (exact for acc >= 0, and negative below) times the multiplier, rounded once

@@ -14,10 +14,10 @@ from eq_tvm.preprocess import Preprocess
 
 DATA = {
     "resnet20_cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
-    "mobilenet_v1_075": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
+    "mobilenetv2_tiny_cifar10": ("cifar10/calib.npz", "cifar10/eval.npz"),
     "squeezenet1_1": ("imagenet/calib_labels.csv", "imagenet/eval_labels.csv"),
 }
-AGREES = {"resnet20_cifar10": 0.95, "mobilenet_v1_075": 1.0, "squeezenet1_1": 0.95}
+AGREES = {"resnet20_cifar10": 0.95, "mobilenetv2_tiny_cifar10": 0.95, "squeezenet1_1": 0.95}
 IMAGES = 20
 
 
@@ -91,7 +91,11 @@ def test_what_can_not_be_written(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scheme": "w8a12"}, {"scheme": "int8", "keep": {"/residual1/conv2/conv2.0/Conv": "w8a12"}}]
+    "options",
+    [
+        pytest.param({"scheme": "w8a12"}, marks=pytest.mark.exhaustive),
+        {"scheme": "int8", "keep": {"/residual1/conv2/conv2.0/Conv": "w8a12"}},
+    ],
 )
 def test_activations_of_12_bits(options, tmp_path):
     """All of them, and some beside those of 8."""

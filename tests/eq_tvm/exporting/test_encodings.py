@@ -79,7 +79,7 @@ def exported(bundle, tmp_path):
     return network, encodings
 
 
-@pytest.mark.parametrize("options", [{"scheme": "int8"}, {"scheme": "int7"}, {"activation_range": "symmetric"}])
+@pytest.mark.parametrize("options", [{"scheme": "int8"}, {"scheme": "int7", "activation_range": "symmetric"}])
 def test_they_give_the_quantized_network(options, tmp_path):
     how = {"calibration": example.CALIBRATION, "preprocess": example.PREPROCESS, "images": 8, **options}
     bundle = eq_tvm.compile(example.MODEL, output=tmp_path / "e.eqtvm", **how)

@@ -18,6 +18,7 @@ from eq_tvm.schedules.depthwise.depthwise_columns import depthwise_columns
 from eq_tvm.schedules.depthwise.depthwise_columns_plan import (
     ColumnsPlan,
     Dot,
+    added,
     choose,
     fits,
     is_small,
@@ -26,7 +27,7 @@ from eq_tvm.schedules.depthwise.depthwise_columns_plan import (
 )
 
 UNSIGNED = Epilogue("uint8", 0, 127)
-BYTES = pytest.mark.parametrize("family", ["pmaddubsw", "vpdpbusd-256", "vpdpbusd-512"], indirect=True)
+BYTES = pytest.mark.parametrize("family", ["pmaddubsw", "vpdpbusd-256", "vpdpbusd-512", "sdot"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,19 @@ class Case:
         bias = rng.integers(-9_000, 9_000, conv.out_channels, dtype="int32")
         acc = accumulators(conv, x, w, bias)
         multiplier = self.epilogue.stored_multipliers(self.epilogue.multipliers(rng, acc, (conv.out_channels,)))
-        worst, offset = worst_accumulators(w, bias, (low, high)), max(0, -low)
+        worst, offset = worst_accumulators(w, bias, (low, high)), added(family.features, self.activations.dtype, low)
         output = replace(self.epilogue.output, bounded=is_bounded(worst, multiplier))
         dot = choose(family.features, (low + offset, high + offset), self.weight_limit)
         if dot is None or not fits(conv, output):
             return None
-        small = output.dtype == "uint8" and is_small(worst)
+        small = output.dtype == "uint8" and not dot.signed and is_small(worst)
         arguments = [
             x,
             pack_weights(conv, dot, w),
             pack_constants(conv, dot, folded_bias(w, bias, (low, high), offset), multiplier, small),
             self.epilogue.limits(),
         ]
-        function = depthwise_columns(conv, self.activations.dtype, dot, offset, output, small)
+        function = depthwise_columns(conv, self.activations.dtype, dot, 0, offset, output, small)
         return function, arguments, self.epilogue.expected(acc, multiplier, None)
 
 
@@ -104,7 +105,7 @@ def test_equals_the_integer_program(family, folder, drawn):
         check(family, folder, list(jobs), list(jobs.values()))
 
 
-@given(convolutions(), st.sampled_from([Dot(32), Dot(64)]))
+@given(convolutions(), st.sampled_from([Dot(16), Dot(32), Dot(64)]))
 def test_every_channel_has_a_place(conv, dot):
     """And a task's rows reach into no more groups of input rows than one does."""
     plan = ColumnsPlan(conv, dot)
