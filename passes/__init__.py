@@ -20,8 +20,8 @@ from .canonical.fold_padding import FoldPadding
 from .canonical.join_products import JoinProducts
 from .canonical.lift_to_2d import LiftTo2D
 from .canonical.normalize_shapes import NormalizeShapes
-from .canonical.recover_clip import RecoverClip
-from .canonical.recover_operators import RecoverOperators
+from .canonical.recover.recover_clip import RecoverClip
+from .canonical.recover.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
