@@ -114,7 +114,8 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             [
                 passes.CenterSources(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.05)),
                 passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.05, 0.1)),
-                passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
+                passes.EqualizeHeads(**how.quantization, progress=passes.part_of(how.progress, 0.1, 0.13)),
+                passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.13, _PREPARED)),
             ]
             if how.refined
             else []

@@ -5,6 +5,7 @@ import tvm
 from .expand_transposed import ExpandTransposed
 from .flatten_depth import FlattenDepth
 from .flatten_matmul import FlattenMatmul
+from .fold_attention_scale import FoldAttentionScale
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
@@ -49,4 +50,5 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),
+        FoldAttentionScale(),
     ]

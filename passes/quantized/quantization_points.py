@@ -70,8 +70,9 @@ def quantization_points(
     What one of the nodes in `kept` reads is of that node's scheme. INT8 at least is what only pointwise functions and
     products read (and the average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost
     no more than 7. 12 bits have what only sums and operators on rows (softmax, layer normalization) read, as these
-    compute in 32 bits anyway: the stream of a transformer, for one. And an input of the network that only layers read,
-    but for "symmetric": pixels have 8 bits, what they lose no later layer can make up for, and it is but one layer that
+    compute in 32 bits anyway: the stream of a transformer, for one. So have results of softmax as the first operand of
+    a product: most are small beside the largest. And an input of the network that only layers read, but for
+    "symmetric": pixels have 8 bits, what they lose no later layer can make up for, and it is but one layer that
     computes with shorter chains. The second operand of a product of matrices takes the place of int8 weights.
     """
     kept = kept or {}
@@ -106,7 +107,8 @@ def quantization_points(
         positive = all(non_negative[i] for i in producers)
         shifts = not positive and activation_range != "symmetric" and _may_shift(net, producers, consumers)
         schemes = {scheme, *(kept[u] for u in consumers if u in kept), *(["int8"] if free or pixels else [])}
-        if fine:
+        shares = read_by == {"matmul"} and all(net.nodes[i].op == "softmax" for i in producers)
+        if fine or shares:
             schemes.add(WIDE)
         if not can_widen(net, nodes, consumers):
             schemes = schemes - {WIDE} or {"int8"}
@@ -124,9 +126,17 @@ def can_widen(net: Network, nodes: Collection[int], consumers: Collection[int]) 
     They can't where they take the place of weights, as a product's second operand, nor where a reader's accumulator
     might overflow, whatever scales its weights get.
     """
-    products = (net.nodes[u] for u in consumers if net.nodes[u].op == "matmul")
+    products = [net.nodes[u] for u in consumers if net.nodes[u].op == "matmul"]
     layers = (net.nodes[u] for u in consumers if net.nodes[u].op in _LAYERS)
-    return not any(node.inputs[1] in nodes for node in products) and all(map(_has_room, layers))
+    if any(node.inputs[1] in nodes or not _sums_fit(net.nodes[node.inputs[0]].shape[-1]) for node in products):
+        return False
+    return all(map(_has_room, layers))
+
+
+def _sums_fit(depth: int) -> bool:
+    """Whether 32 bits hold the sums of a product of matrices whose first operand has 12 bits."""
+    greatest = activation_range_of(WIDE, "unsigned", True).hi
+    return depth * greatest * WEIGHT_LIMITS[WIDE] < 2**31
 
 
 def _has_room(layer: Node) -> bool:
