@@ -3,6 +3,7 @@
 import functools
 
 import aarch64 as emulation
+import c_programs
 import numpy as np
 import pytest
 import tvm
@@ -60,3 +61,29 @@ def test_on_a_board(request, tmp_path, target, machine):
         built, _ = pipeline.build(annotated, get_target(target))
         result = board.run_vm(emulation.export(built, tmp_path / f"{scheme}.so"), [x])
         np.testing.assert_array_equal(result[0] if isinstance(result, list) else result, expected[0])
+
+
+@pytest.mark.parametrize("target, cpu", [("x86", None), ("rpi4", "cortex-a72"), ("rpi2-32", "cortex-a7")])
+def test_standalone(request, tmp_path, target, cpu):
+    if cpu is not None:
+        request.getfixturevalue("armv7" if target.endswith("32") else "aarch64")
+    annotated, x, expected = calibrated("int8")
+    library = c_programs.write(annotated, target, tmp_path / "library")
+    results, _ = c_programs.run(library, get_target(target), [x], threads=2, cpu=cpu)
+    np.testing.assert_array_equal(results[0], expected[0], strict=True)
+
+
+@pytest.mark.parametrize("kind", ["a_shares", "positions"])
+def test_kept_float(kind):
+    """Where nothing else reads the same integers: those of a stream are there in any case."""
+    module = build(transformer, SHAPE)
+    images = {"x": random(6, *SHAPE[1:])}
+    annotated, _ = pipeline.calibrate(module, images, scheme="int8", method="minmax", kept={kind: "float"})
+    lowered, _ = pipeline.lower(annotated, get_target("x86"))
+    operator = {"a_shares": "softmax", "positions": "add"}[kind]
+    assert [name for name in float_calls(lowered) if operator in name]
+    executable, _ = pipeline.build(annotated, get_target("native"))
+    x = random(*SHAPE, seed=9)
+    result = tvm.relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()
+    (exact,) = run_annotated(annotated, {"x": x})
+    np.testing.assert_allclose(result, exact, atol=0.05 * np.abs(exact).max())
