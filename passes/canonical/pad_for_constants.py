@@ -40,7 +40,8 @@ def _padded(call: relax.Call) -> relax.Expr | None:
     widths = [0] * (2 * len(shape(call)))
     widths[2 * axis], widths[2 * axis + 1] = sum(extents[:at]), sum(extents[at + 1 :])
     parts = [np.zeros(shape(fields[at]), "float32") if constant is None else constant for constant in constants]
-    return relax.op.add(relax.op.nn.pad(fields[at], widths), relax.const(np.concatenate(parts, axis)))
+    padded, constant = relax.op.nn.pad(fields[at], widths), np.concatenate(parts, axis)
+    return relax.op.add(padded, relax.const(constant)) if constant.any() else padded
 
 
 def _added(graph: Graph, call: relax.Call) -> relax.Expr | None:

@@ -1,5 +1,6 @@
 """What is joined with constants is padded, and the constants are added."""
 
+import numpy as np
 from rewriting import apply, const, module
 from tvm import relax
 from tvm.relax import op
@@ -19,6 +20,11 @@ def test_a_class_token_and_positions_become_one_constant():
 def test_constants_on_both_sides():
     mod = module(lambda x: op.concat([const(2, 3), x, const(1, 3, seed=1)], 0), (4, 3))
     assert apply(mod, PadForConstants()) == ["nn.pad", "add"]
+
+
+def test_zeros_are_padding():
+    mod = module(lambda x: _joined(x, relax.const(np.zeros((1, 1, 6), "float32"))), (1, 4, 6))
+    assert apply(mod, PadForConstants()) == ["nn.pad"]
 
 
 def test_two_tensors_stay_joined():
