@@ -17,7 +17,7 @@ from eq_tvm import passes
 from eq_tvm.errors import system_errors
 from eq_tvm.files.whole_file import write_whole
 from eq_tvm.methods import DEFAULT, LAYERS, REFINED
-from eq_tvm.passes.graph.legalize import extremes
+from eq_tvm.passes.graph.legalize import legalizations
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
 
@@ -114,7 +114,8 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             [
                 passes.CenterSources(**how.quantization, progress=passes.part_of(how.progress, 0.0, 0.05)),
                 passes.CenterChannels(**how.quantization, progress=passes.part_of(how.progress, 0.05, 0.1)),
-                passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.1, _PREPARED)),
+                passes.EqualizeHeads(**how.quantization, progress=passes.part_of(how.progress, 0.1, 0.13)),
+                passes.EqualizeChannels(**how.quantization, progress=passes.part_of(how.progress, 0.13, _PREPARED)),
             ]
             if how.refined
             else []
@@ -143,7 +144,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
     "4-integer": lambda how: [passes.LowerToInteger(how.machine, how.choose, how.optimize)],
     # what is still a float operator becomes loop nests, fused
     "5-fused": lambda how: [
-        relax.transform.LegalizeOps(extremes()),
+        relax.transform.LegalizeOps(legalizations()),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FuseOps(),
         relax.transform.FuseTIR(),

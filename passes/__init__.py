@@ -14,14 +14,17 @@ from .canonical.canonical_passes import canonical_passes
 from .canonical.expand_transposed import ExpandTransposed
 from .canonical.flatten_depth import FlattenDepth
 from .canonical.flatten_matmul import FlattenMatmul
+from .canonical.fold_attention_scale import FoldAttentionScale
 from .canonical.fold_batch_norm import FoldBatchNorm
 from .canonical.fold_constants import FoldConstants
 from .canonical.fold_padding import FoldPadding
 from .canonical.join_products import JoinProducts
 from .canonical.lift_to_2d import LiftTo2D
 from .canonical.normalize_shapes import NormalizeShapes
-from .canonical.recover_clip import RecoverClip
-from .canonical.recover_operators import RecoverOperators
+from .canonical.pad_for_constants import PadForConstants
+from .canonical.recover.recover_clip import RecoverClip
+from .canonical.recover.recover_layer_norm import RecoverLayerNorm
+from .canonical.recover.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
@@ -39,6 +42,7 @@ from .prepare.center_channels import CenterChannels
 from .prepare.center_sources import CenterSources
 from .prepare.duplicate_functions import DuplicateFunctions
 from .prepare.equalize_channels import EqualizeChannels
+from .prepare.equalize_heads import EqualizeHeads
 from .quantized.calibration_images import affordable_images
 from .quantized.layer_record import LayerRecord
 from .quantized.progress import Progress, no_progress, part_of
@@ -56,9 +60,11 @@ __all__ = [
     "DuplicateFunctions",
     "EasyQuantCalibrate",
     "EqualizeChannels",
+    "EqualizeHeads",
     "ExpandTransposed",
     "FlattenDepth",
     "FlattenMatmul",
+    "FoldAttentionScale",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPadding",
@@ -73,9 +79,11 @@ __all__ = [
     "MinMaxCalibrate",
     "NarrowRanges",
     "NormalizeShapes",
+    "PadForConstants",
     "PercentileCalibrate",
     "Progress",
     "RecoverClip",
+    "RecoverLayerNorm",
     "RecoverOperators",
     "RemoveIdentities",
     "RoundWeights",

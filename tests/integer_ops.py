@@ -124,6 +124,40 @@ def add_terms(t1, t2, f: int, lo: int, hi: int) -> np.ndarray:
     return np.clip(int32(t1.astype("int64") + t2 + (1 << (f - 1))) >> f, lo, hi)
 
 
+def constant_term(values, scale, f: int) -> np.ndarray:
+    """Fixed-point value of a constant's float32 numbers, in steps of the float32 scale."""
+    return np.rint(np.clip(np.asarray(values, F64) / F64(scale) * 2.0**f, -(2**29), 2**29)).astype("int32")
+
+
+def softmax_terms(q, scale, lo: int, hi: int) -> np.ndarray:
+    """Of rows of activations in [lo, hi], along the last axis: exponentials of what is left to the largest, int32."""
+    table = np.rint(np.exp(-F64(scale) * np.arange(hi - lo + 1)) * 2.0**15).astype("int32")
+    return table[q.max(-1, keepdims=True) - q]
+
+
+def softmax(terms, scale, lo: int, hi: int) -> np.ndarray:
+    """Each term's share of its row's sum, in steps of the float32 scale, in [lo, hi]."""
+    total = int32(terms.sum(-1, keepdims=True, dtype="int64"))
+    return requantize(terms, F32(1 / F64(scale)) / total.astype(F32), lo, hi)
+
+
+def deviations(q, scale, epsilon: float) -> np.ndarray:
+    """Of rows of activations, along the last axis: less their mean, in parts of their standard deviation; float32."""
+    n = q.shape[-1]
+    total, squares = (x.sum(-1, keepdims=True) for x in (q.astype("int64"), q.astype("int64") ** 2))
+    least = np.clip(np.rint(F64(F32(epsilon)) * (n * n) / (F64(scale) * F64(scale))), 1, 2**52)
+    spread = (n * squares - total**2).astype(F64) + least
+    return int32(n * q.astype("int64") - total).astype(F32) * (1 / np.sqrt(spread)).astype(F32)
+
+
+def layer_norm(deviations, gamma, beta, scale, lo: int, hi: int) -> np.ndarray:
+    """Deviations times gamma (C,) plus beta (C,), in steps of the float32 scale, in [lo, hi]."""
+    f, _ = fixed_point([(np.abs(beta).max().astype(F64) / F64(scale), 1)], max(-lo, hi))
+    factor = F32(gamma.astype(F64) / F64(scale) * 2.0**f)
+    term = np.rint(np.clip(deviations * factor, -(2**29), 2**29)).astype("int32")
+    return add_terms(term, constant_term(beta, scale, f), f, lo, hi)
+
+
 def fixed_point(ratios: list[tuple[float, int]], room: int = 0) -> tuple[int, list[int]]:
     """f and each r for the raw terms of a residual add, given (float64(s) / float64(s_y), max|q|) of each.
 

@@ -5,10 +5,23 @@ The values of docs/integer-program.md; each knows how it is quantized, and how i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from integer_ops import acc_term, add_terms, fixed_point, raw_term, requantize, requantize_real
+from integer_ops import (
+    acc_term,
+    add_terms,
+    constant_term,
+    deviations,
+    fixed_point,
+    layer_norm,
+    raw_term,
+    requantize,
+    requantize_real,
+    softmax,
+    softmax_terms,
+)
 
 F32, F64 = np.float32, np.float64
 
@@ -89,10 +102,20 @@ class Acc:
 
 
 @dataclass(frozen=True)
-class Sum:
-    """Residual add of two Raw, or of a Raw and an Acc."""
+class Offset:
+    """A constant tensor that is added: float32."""
 
-    terms: list[Raw | Acc]
+    values: np.ndarray
+
+    def leave(self):
+        return self.values
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Residual add of two Raw, or of a Raw and an Acc, or of a Raw and a constant tensor."""
+
+    terms: list[Raw | Acc | Offset]
 
     def quantize(self, scale, lo, hi):
         raws = [term for term in self.terms if isinstance(term, Raw)]
@@ -100,6 +123,7 @@ class Sum:
         f, factors = fixed_point([(F64(raw.scale) / F64(scale), max(-raw.lo, raw.hi)) for raw in raws], room)
         parts = [raw_term(raw.q, r) for raw, r in zip(raws, factors, strict=True)]
         parts += [acc_term(t.acc, t.multiplier(scale, 2.0**f)) for t in self.terms if isinstance(t, Acc)]
+        parts += [constant_term(t.values, scale, f) for t in self.terms if isinstance(t, Offset)]
         return add_terms(*parts, f, lo, hi)
 
     def leave(self):
@@ -124,7 +148,7 @@ class Concat:
 class Bounded:
     """One of the above after relu and clip: at least low, at most high (real units)."""
 
-    value: Raw | Acc | Sum | Product | Rectified
+    value: Raw | Acc | Sum | Product | Rectified | Softmax | Normalized
     low: float
     high: float
 
@@ -178,6 +202,37 @@ class Rectified:
 
 
 @dataclass(frozen=True)
+class Softmax:
+    """Softmax over the last axis of a Raw; `real` is the float operator."""
+
+    raw: Raw
+    real: Callable[[np.ndarray], np.ndarray]
+
+    def quantize(self, scale, lo, hi):
+        return softmax(softmax_terms(self.raw.q, self.raw.scale, self.raw.lo, self.raw.hi), scale, lo, hi)
+
+    def leave(self):
+        return self.real(self.raw.leave())
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """Layer normalization over the last axis of a Raw: gamma and beta float32 (C,); `real` is the float operator."""
+
+    raw: Raw
+    gamma: np.ndarray
+    beta: np.ndarray
+    epsilon: float
+    real: Callable[[np.ndarray], np.ndarray]
+
+    def quantize(self, scale, lo, hi):
+        return layer_norm(deviations(self.raw.q, self.raw.scale, self.epsilon), self.gamma, self.beta, scale, lo, hi)
+
+    def leave(self):
+        return self.real(self.raw.leave())
+
+
+@dataclass(frozen=True)
 class Mapped:
     """Functions of the elements of a Raw: float64 results, in the shape of the Raw."""
 
@@ -209,7 +264,7 @@ def mapped(value) -> Mapped | None:
 
 def quantize(value, scale, lo: int, hi: int) -> np.ndarray:
     """Integers in [lo, hi] of `value` at the float32 `scale`."""
-    if isinstance(value, Raw | Acc | Sum | Product | Concat | Bounded | Rectified | Mapped):
+    if hasattr(value, "quantize"):
         return np.clip(value.quantize(scale, lo, hi), lo, hi).astype("int32")
     return np.clip(np.rint(leave(value) / scale), lo, hi).astype("int32")
 

@@ -19,9 +19,12 @@ from integer_values import (
     Const,
     Integers,
     Mapped,
+    Normalized,
+    Offset,
     Product,
     Raw,
     Rectified,
+    Softmax,
     Sum,
     leave,
     mapped,
@@ -56,7 +59,7 @@ def run_annotated(mod: tvm.IRModule, feeds: dict[str, np.ndarray]) -> list[np.nd
 
 def _call(mod: tvm.IRModule, call: relax.Call, args: list):
     name = getattr(call.op, "name", "")
-    result = INTEGER[name](call, *args) if name in INTEGER else None
+    result = INTEGER[name](call, *args) if name in INTEGER else ROWS[name](mod, call, *args) if name in ROWS else None
     if result is None and name in MOVES:
         move = functools.partial(MOVES[name], call)
         result = replace(args[0], q=move(args[0].q)) if isinstance(args[0], Raw) else move(leave(args[0]))
@@ -90,7 +93,7 @@ def _bounded(x, low, high):
             return Bounded(x.value, *np.clip([x.low, x.high], low, high))
         case Concat():
             return replace(x, parts=[_bounded(part, low, high) for part in x.parts])
-        case Raw() | Acc() | Sum() | Product() | Rectified():
+        case Raw() | Acc() | Sum() | Product() | Rectified() | Softmax() | Normalized():
             return Bounded(x, low, high)
         case Mapped():
             return replace(x, results=np.clip(x.results, F32(low), F32(high)))
@@ -121,7 +124,38 @@ def _add(call, a, b):
             return replace(a, acc=int32(a.acc.astype("int64") + b.q))
         case (Raw(), Raw() | Acc()) | (Acc(), Raw()) if a.shape == b.shape:
             return Sum([a, b])
-    return _pointwise(np.add, a, b)
+    mapped = _pointwise(np.add, a, b)
+    if mapped is None:
+        for raw, constant in ((a, b), (b, a)):
+            if (
+                isinstance(raw, Raw)
+                and _is_offset(constant)
+                and np.broadcast_shapes(raw.shape, constant.shape) == raw.shape
+            ):
+                return Sum([raw, Offset(constant)])
+    return mapped
+
+
+def _is_offset(constant):
+    return isinstance(constant, np.ndarray) and constant.dtype == "float32" and np.isfinite(constant).all()
+
+
+def _softmax(mod, call, x):
+    if isinstance(x, Raw) and call.attrs.axis % len(x.shape) == len(x.shape) - 1 and x.shape[-1] <= 65535:
+        return Softmax(x, lambda real: _float_operator(mod, call, [real]))
+
+
+def _layer_norm(mod, call, x, gamma, beta):
+    last = [int(axis) % len(x.shape) for axis in call.attrs.axes] == [len(x.shape) - 1]
+    if (
+        isinstance(x, Raw)
+        and last
+        and x.shape[-1] * max(-x.lo, x.hi) < 2**26
+        and _is_offset(gamma)
+        and _is_offset(beta)
+    ):
+        real = lambda leaving: _float_operator(mod, call, [leaving, gamma, beta])  # noqa: E731
+        return Normalized(x, gamma, beta, float(call.attrs.epsilon), real)
 
 
 def _pointwise(function, *operands):
@@ -234,6 +268,8 @@ INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) 
     "relax.nn.pad": _pad,
     "relax.image.resize2d": _resize2d,
 }
+
+ROWS = {"relax.nn.softmax": _softmax, "relax.nn.layer_norm": _layer_norm}
 
 MOVES = {  # functions of the array alone: of Raw they give Raw
     "relax.reshape": lambda call, x: x.reshape([int(dim) for dim in call.ty.shape]),

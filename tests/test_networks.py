@@ -32,6 +32,7 @@ LARGE = {
     "squeezenet1_1": "imagenet/calib_labels.csv",
     "mobilenet_v1_075": "imagenet/calib_labels.csv",
     "ultraface_rfb_320": "faces/calib_files.csv",
+    "vit_cifar10": "cifar10/calib.npz",
 }
 W8A12 = ("w8a12", "unsigned")
 SCHEMES = [("int7", "unsigned"), ("int7", "symmetric"), ("int8", "unsigned"), ("int8", "symmetric")]

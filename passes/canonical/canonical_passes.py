@@ -5,14 +5,17 @@ import tvm
 from .expand_transposed import ExpandTransposed
 from .flatten_depth import FlattenDepth
 from .flatten_matmul import FlattenMatmul
+from .fold_attention_scale import FoldAttentionScale
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_padding import FoldPadding
 from .join_products import JoinProducts
 from .lift_to_2d import LiftTo2D
 from .normalize_shapes import NormalizeShapes
-from .recover_clip import RecoverClip
-from .recover_operators import RecoverOperators
+from .pad_for_constants import PadForConstants
+from .recover.recover_clip import RecoverClip
+from .recover.recover_layer_norm import RecoverLayerNorm
+from .recover.recover_operators import RecoverOperators
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -35,6 +38,8 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RemoveIdentities(),
         NormalizeShapes(),
         RecoverClip(),
+        RecoverLayerNorm(),
+        PadForConstants(),
         LiftTo2D(),
         FlattenDepth(),
         ExpandTransposed(),
@@ -45,4 +50,5 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),
+        FoldAttentionScale(),
     ]

@@ -25,8 +25,8 @@ class SinkReshapes:
 
     Of one operand, or of several that are moved alike; constants are moved the other way, as long as that leaves them
     small. Scales, shifts and bounds then follow the layer that a reshape stood behind, and can be folded into it. So do
-    those behind a ``concat`` of layers that nothing else reads. Means over the one axis that is left of an image come
-    before the reshape, too, and adjacent transposes become one.
+    those behind a ``concat`` of layers that nothing else reads, and sums behind dense layers. Means over the one axis
+    that is left of an image come before the reshape, too, and adjacent transposes become one.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -103,6 +103,21 @@ def _moved(graph: Graph, expr: relax.Expr) -> relax.Call | None:
     """The move that an operand is the result of, and that others will not miss."""
     sole = graph.sole_call(expr, *_MOVES)
     return _row(graph, expr) if sole is None else sole
+
+
+def _beside_layer(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """The sum of a tensor and a dense layer's reshaped result, done where the layer's result is: a residual of it."""
+    if call.op.name != "relax.add" or any(not isinstance(arg, relax.Var) for arg in call.args):
+        return None
+    for layer, other in (list(call.args)[::-1], list(call.args)):
+        reshaped = graph.sole_call(layer, "relax.reshape")
+        if reshaped is None or shape(other) != shape(call) or shape(layer) != shape(call):
+            continue
+        inner = reshaped.args[0]
+        unpadded = [extent for extent in shape(call) if extent > 1]
+        if len(shape(inner)) == 2 and unpadded == [e for e in shape(inner) if e > 1] and _is_layer(graph, inner):
+            return relax.op.reshape(relax.op.add(relax.op.reshape(other, shape(inner)), inner), shape(call))
+    return None
 
 
 def _row(graph: Graph, expr: relax.Expr) -> relax.Call | None:
@@ -220,7 +235,7 @@ def _part(constant: np.ndarray, axis: int, part: slice) -> np.ndarray:
 
 _MOVES = ("relax.reshape", "relax.permute_dims", "relax.strided_slice")
 _Rules = tuple[Callable[[Graph, relax.Call], relax.Expr | None], ...]
-_ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat)
+_ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat, _beside_layer)
 _RULES: dict[str | None, _Rules] = {
     "relax.permute_dims": (_one_transpose,),
     "relax.mean": (_image_mean,),

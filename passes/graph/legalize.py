@@ -1,7 +1,8 @@
-"""What TVM makes wrong loops of: its maximum of nothing but -infinity is the smallest finite number."""
+"""What TVM makes wrong loops of, or such as no schedule knows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,9 +10,37 @@ from typing import Any
 from tvm import relax, te, tirx, topi
 
 
-def extremes() -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
-    """For ``relax.transform.LegalizeOps``: maxima and minima of floats along axes, that start from infinity."""
-    return {"relax.max": _legalizer(tirx.max, "-inf", topi.max), "relax.min": _legalizer(tirx.min, "inf", topi.min)}
+def legalizations() -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
+    """For ``relax.transform.LegalizeOps``.
+
+    Maxima and minima of floats along axes, that start from infinity: TVM's of nothing but -infinity is the smallest
+    finite number. Layer normalization with one reduction for the mean and one for the spread: TVM's has both at once.
+    """
+    return {
+        "relax.max": _legalizer(tirx.max, "-inf", topi.max),
+        "relax.min": _legalizer(tirx.min, "inf", topi.min),
+        "relax.nn.layer_norm": _layer_norm,
+    }
+
+
+def _layer_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    rank = len(call.ty.shape)
+    axes = sorted(int(axis) % rank for axis in call.attrs.axes)
+    count = math.prod(int(call.ty.shape[axis]) for axis in axes)
+    epsilon = float(call.attrs.epsilon)
+
+    def normalized(x: te.Tensor, gamma: te.Tensor, beta: te.Tensor) -> te.Tensor:
+        def spread(values: te.Tensor) -> te.Tensor:
+            return topi.multiply(topi.sum(values, axes, keepdims=True), 1.0 / count)
+
+        def of_axes(values: te.Tensor) -> te.Tensor:
+            return topi.reshape(values, [x.shape[axis] if axis in axes else 1 for axis in range(rank)])
+
+        centred = topi.subtract(x, spread(x))
+        root = topi.sqrt(topi.add(spread(topi.multiply(centred, centred)), epsilon))
+        return topi.add(topi.multiply(topi.divide(centred, root), of_axes(gamma)), of_axes(beta))
+
+    return builder.call_te(normalized, *call.args, primfunc_name_hint="layer_norm")
 
 
 def _legalizer(

@@ -23,8 +23,13 @@ _OPERATORS = {
 }
 _LAYOUTS = {"data_layout": "NCHW", "kernel_layout": "OIHW", "layout": "NCHW", "out_layout": "NCHW"}
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
-QUANTIZED_OPS = {"conv2d", "dense", "matmul", "add", "multiply", "prelu", "avg_pool2d", "mean"}
-IN_BETWEEN = {"multiply", "prelu"}  # of these, those that both come from and go to other integers
+ROW_OPS = {"softmax", "layer_norm"}
+IN_BETWEEN = {
+    "multiply",
+    "prelu",
+    "offset",
+} | ROW_OPS  # what is quantized where it both comes from and goes to integers
+QUANTIZED_OPS = {"conv2d", "dense", "matmul", "add", "avg_pool2d", "mean"} | IN_BETWEEN
 BOUNDS = {"relu", "clip"}
 _NO_CONSTANT = np.empty(0, np.float32)
 
@@ -40,7 +45,8 @@ class Node:
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "matmul" (of two
-        activations), "prelu" (with a slope for each channel, of what integer operators make), "relu", "clip",
+        activations), "prelu" (with a slope for each channel), "offset" (the addition of a constant tensor), "softmax"
+        and "layer_norm" (over the last axis), the last four of what integer operators make, "relu", "clip",
         "minimum" (with an upper bound for each channel, of a relu that nothing else reads), "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
@@ -293,7 +299,29 @@ def _in_between(node: Node) -> str:
         return "multiply" if product_order(*map(shape, node.expr.args)) is not None else ""
     if name == "relax.nn.prelu" and len(node.constant) and node.expr.attrs.axis == 1 and len(node.shape) in (2, 4):
         return "prelu"  # of several slopes: else it is pointwise
+    if name == "relax.add" and len(node.inputs) == 1:
+        return "offset" if node.op == "float" and not node.left_float and is_offset(node.expr) else ""
+    if name in ("relax.nn.softmax", "relax.nn.layer_norm") and len(node.inputs) == 1 and is_of_rows(node.expr):
+        return name.removeprefix("relax.nn.")
     return ""
+
+
+def is_offset(call: relax.Call) -> bool:
+    """Whether an ``add`` is that of a finite constant of no more axes to a tensor of the result's shape."""
+    tensors = [arg for arg in call.args if array(arg) is None]
+    constants = [c for arg in call.args if (c := array(arg)) is not None and c.dtype == np.float32]
+    if len(tensors) != 1 or len(constants) != 1 or shape(tensors[0]) != shape(call):
+        return False
+    return bool(np.isfinite(constants[0]).all())
+
+
+def is_of_rows(call: relax.Call) -> bool:
+    """Whether a ``softmax`` or ``layer_norm`` is one over the last axis, the latter with constants that are finite."""
+    rank, attrs = len(shape(call)), call.attrs
+    axes = [attrs.axis] if call.op.name == "relax.nn.softmax" else attrs.axes
+    constants = [array(arg) for arg in call.args[1:]]
+    finite = all(c is not None and c.dtype == np.float32 and np.isfinite(c).all() for c in constants)
+    return finite and [int(axis) % rank for axis in axes] == [rank - 1]
 
 
 def product_order(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int] | None:

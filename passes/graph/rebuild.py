@@ -46,13 +46,18 @@ def rebuild(
     return rebuilt
 
 
-def replace_constants(mod: tvm.IRModule, net: Network, constants: dict[int, np.ndarray]) -> tvm.IRModule:
-    """The module with these weights and biases, by the conv2d, dense or bias_add node."""
+Constants = np.ndarray | tuple[np.ndarray, ...]
+
+
+def replace_constants(mod: tvm.IRModule, net: Network, constants: Mapping[int, Constants]) -> tvm.IRModule:
+    """The module with these weights and biases, by the conv2d, dense or bias_add node; all that others have."""
 
     def bind(builder: relax.BlockBuilder, i: int, expr: relax.Expr) -> relax.Expr:
         if i in constants:
-            constant = relax.const(constants[i].astype(np.float32))
-            expr = relax.Call(expr.op, [expr.args[0], constant], expr.attrs)
+            given = constants[i]
+            found = given if isinstance(given, tuple) else (given,)
+            replaced = [relax.const(constant.astype(np.float32)) for constant in found]
+            expr = relax.Call(expr.op, [expr.args[0], *replaced], expr.attrs)
         return expr if net.nodes[i].op == "input" else emit_named(builder, expr, net.nodes[i].name)
 
     return rebuild(mod, net, bind)

@@ -201,6 +201,36 @@ class Kernels:
         result = self._called(kernel.function, args, plan.conv.out_shape, output.dtype)
         return self.reshape(result, (rows, pairs, columns))
 
+    def add_constant(self, source: Tensor, values: np.ndarray, output: Output, limits: np.ndarray) -> relax.Var:
+        """A quantized tensor and int32 `values` of its rank, in the fixed point of `output`."""
+        function = named_kernels.add_constant(source.shape, values.shape, source.dtype, output, source.zero)
+        return self.call(function, [source.expr, values, limits], source.shape, output.dtype)
+
+    def softmax(
+        self, source: Tensor, count: int, table: np.ndarray, inverse: np.float32, output: Output, limits: np.ndarray
+    ) -> relax.Var:
+        """Of each `count` elements of a tensor as they are stored."""
+        shape = (math.prod(source.shape) // count, count)
+        function = named_kernels.softmax(shape, source.dtype, len(table), self.float_lanes, output)
+        args = [self.reshape(source.expr, shape), table, _one(inverse), limits]
+        return self.reshape(self.call(function, args, shape, output.dtype), source.shape)
+
+    def layer_norm(
+        self,
+        source: Tensor,
+        least: np.float64,
+        factors: np.ndarray,
+        summands: np.ndarray,
+        output: Output,
+        limits: np.ndarray,
+    ) -> relax.Var:
+        """Of as many elements of a tensor, as they are stored, as there are factors."""
+        shape = (math.prod(source.shape) // len(factors), len(factors))
+        magnitude = max(-source.low, source.high)
+        function = named_kernels.layer_norm(shape, source.dtype, magnitude, self.float_lanes, output, source.zero)
+        args = [self.reshape(source.expr, shape), np.array([least], "float64"), factors, summands, limits]
+        return self.reshape(self.call(function, args, shape, output.dtype), source.shape)
+
     def rectified(
         self, source: Tensor, output: Output, multiplier: np.float32, slopes: np.ndarray, limits: np.ndarray
     ) -> relax.Var:
@@ -281,7 +311,7 @@ class Kernels:
     def _called(
         self, function: tirx.PrimFunc, args: Sequence[relax.Expr | np.ndarray], shape: Sequence[int], dtype: str
     ) -> relax.Var:
-        args = [relax.const(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+        args = [relax.const(arg, str(arg.dtype)) if isinstance(arg, np.ndarray) else arg for arg in args]
         return self.builder.emit(
             relax.call_tir(self._added(function), relax.Tuple(args), out_ty=relax.TensorType(shape, dtype))
         )

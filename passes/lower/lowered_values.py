@@ -258,6 +258,51 @@ class Rectified:
 
 
 @dataclass(frozen=True)
+class Offset:
+    """A quantized tensor and a constant tensor that is added, not emitted yet.
+
+    Parameters
+    ----------
+    call : relax.Call
+        The addition, in the annotated module.
+    source : Tensor
+    values : numpy.ndarray
+        float32, of the source's rank and axes as stored, broadcast to it.
+    bounds : Bounds
+    """
+
+    call: relax.Call
+    source: Tensor
+    values: np.ndarray
+    bounds: Bounds = UNBOUNDED
+
+
+@dataclass(frozen=True)
+class OfRows:
+    """A softmax or a layer normalization of a quantized tensor, not emitted yet.
+
+    Parameters
+    ----------
+    call : relax.Call
+        In the annotated module.
+    source : Tensor
+        Whose elements of a row are stored side by side.
+    factors, axes
+        How the annotated module sees what is stored like the source: see `Rearranged`.
+    count : int
+        Elements of a row.
+    bounds : Bounds
+    """
+
+    call: relax.Call
+    source: Tensor
+    factors: tuple[int, ...]
+    axes: tuple[tuple[int, ...], ...]
+    count: int
+    bounds: Bounds = UNBOUNDED
+
+
+@dataclass(frozen=True)
 class Bounded:
     """A quantized tensor behind an activation, not emitted yet."""
 
@@ -309,8 +354,10 @@ class Quantizing:
 
 Scale = np.float32 | float
 Accumulated = Linear | Average
-Elementwise = Sum | Product | Rectified | Bounded | Mapped
-Activation = Tensor | Accumulated | MatrixProduct | Elementwise | Joined  # can become a tensor, quantized or float
+Elementwise = Sum | Offset | Product | Rectified | Bounded | Mapped
+Activation = (
+    Tensor | Accumulated | MatrixProduct | OfRows | Elementwise | Joined
+)  # can become a tensor, quantized or float
 Value = Activation | Weights | Quantizing | relax.Expr  # expressions stand for themselves: constants, shapes, tuples
 
 

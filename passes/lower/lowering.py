@@ -18,6 +18,8 @@ from .lowered_values import (
     Bounds,
     Joined,
     MatrixProduct,
+    Offset,
+    OfRows,
     Quantizing,
     Sum,
     Tensor,
@@ -190,6 +192,8 @@ class Lowering:
                 return self.emit.join(parts, value.axis)
             exprs = [self.plain(part).expr for part in value.parts]
             return Tensor(self.builder.emit(relax.op.concat(exprs, value.axis)))
+        if isinstance(value, Offset | OfRows):  # nobody quantizes it
+            return self._real_bounded(self.generic(value.call), value.bounds)
         # A sum that nobody quantizes: in float, as the annotated module says.
         if isinstance(value, Sum):
             return self._real_sum(value.first, value.second, value.bounds)
@@ -200,10 +204,14 @@ class Lowering:
     def _real_sum(self, first: Activation, second: Tensor, bounds: Bounds) -> Tensor:
         left = self.real(first)
         right = self.layout(self.real(second), left.nhwc)
-        total = self.builder.emit(relax.op.add(left.expr, right.expr))
-        if np.isfinite(bounds).any():
-            total = self.builder.emit(relax.op.clip(total, *(float(bound) for bound in bounds)))
-        return Tensor(total, left.nhwc)
+        total = Tensor(self.builder.emit(relax.op.add(left.expr, right.expr)), left.nhwc)
+        return self._real_bounded(total, bounds)
+
+    def _real_bounded(self, tensor: Value, bounds: Bounds) -> Tensor:
+        assert isinstance(tensor, Tensor)
+        if not np.isfinite(bounds).any():
+            return tensor
+        return replace(tensor, expr=self.builder.emit(relax.op.clip(tensor.expr, *(float(bound) for bound in bounds))))
 
     def _keeps_nhwc(self, call: relax.Call) -> bool:
         """Whether a float operator works element by element, and on a whole tensor that is stored as NHWC."""
@@ -254,4 +262,6 @@ def _as_nhwc(constant: np.ndarray) -> np.ndarray:
 
 def _as_annotated(value: Activation, tensor: Tensor) -> Rearranged:
     """What a value became, with the axes of the annotated module."""
+    if isinstance(value, OfRows):
+        return Rearranged(tensor, value.factors, value.axes)
     return product_view(value, tensor) if isinstance(value, MatrixProduct) else Rearranged.of(tensor)

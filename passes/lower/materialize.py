@@ -10,7 +10,9 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules.common.epilogue import ACC_LIMIT, Output
+from eq_tvm.schedules.rows.softmax import TABLE_BITS
 
+from ..graph.rewrite import array, operator_name
 from .kernels import Kernels
 from .lowered_values import (
     NHWC_OF_NCHW,
@@ -24,6 +26,8 @@ from .lowered_values import (
     Linear,
     Mapped,
     MatrixProduct,
+    Offset,
+    OfRows,
     Product,
     Rectified,
     Scale,
@@ -51,6 +55,8 @@ class Materializer:
             Linear: self._quantized_accumulator,
             Average: self._quantized_accumulator,
             Sum: self._quantized_sum,
+            Offset: self._quantized_offset,
+            OfRows: self._quantized_rows,
             Product: self._quantized_product,
             MatrixProduct: self._quantized_matrices,
             Rectified: self._quantized_rectified,
@@ -86,7 +92,7 @@ class Materializer:
         Raises
         ------
         TypeError
-            For a `Sum` and a `Joined`: the lowering makes these of the float forms of their parts.
+            For a `Sum`, `Offset`, `OfRows` and `Joined`: the lowering makes these of the float forms of their parts.
         """
         if isinstance(value, Tensor):
             if not value.quantized:
@@ -165,6 +171,29 @@ class Materializer:
         output = replace(to.output, fraction=bits)
         return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), to.limits())
 
+    def _quantized_offset(self, value: Offset, to: _Integers) -> relax.Expr:
+        bits, (factor,) = _fixed_point([_term(value.source, to.scale)], to.limit)
+        output = replace(to.output, fraction=bits)
+        return self.kernels.add_constant(value.source, _fixed(value.values, to.scale, bits), output, to.limits(factor))
+
+    def _quantized_rows(self, value: OfRows, to: _Integers) -> relax.Expr:
+        source, count = value.source, value.count
+        if operator_name(value.call) == "relax.nn.softmax":
+            steps = np.arange(source.high - source.low + 1)
+            table = np.rint(np.exp(-source.unit * steps) * 2.0**TABLE_BITS).astype("int32")
+            return self.kernels.softmax(
+                source, count, table, np.float32(1 / np.float64(to.scale)), to.output, to.limits()
+            )
+        gamma, beta = (array(arg) for arg in value.call.args[1:])
+        assert gamma is not None and beta is not None, "the rule has seen to it"
+        largest = np.abs(beta).max().astype("float64") / np.float64(to.scale)
+        bits, _ = _fixed_point([(largest, 1)], to.limit)
+        factors = (gamma.astype("float64") / np.float64(to.scale) * 2.0**bits).astype("float32")
+        epsilon = np.float64(np.float32(value.call.attrs.epsilon))
+        least = np.clip(np.rint(epsilon * count**2 / (source.unit * source.unit)), 1, 2.0**52)
+        summands, output = _fixed(beta, to.scale, bits), replace(to.output, fraction=bits)
+        return self.kernels.layer_norm(source, least, factors, summands, output, to.limits())
+
     def _quantized_product(self, value: Product, to: _Integers) -> relax.Expr:
         return self.kernels.product(value.first, value.second, to.output, value.multiplier(to.scale), to.limits())
 
@@ -210,7 +239,7 @@ class _Integers(NamedTuple):
         return _limits(self.output, self.low, self.high, factor)
 
 
-def _first(value: Accumulated | Sum | Product | MatrixProduct | Rectified | Bounded) -> Tensor:
+def _first(value: Accumulated | Sum | Offset | OfRows | Product | MatrixProduct | Rectified | Bounded) -> Tensor:
     """Whose layout the result has."""
     return value.first if isinstance(value, Sum | Product | MatrixProduct) else value.source
 
@@ -234,6 +263,12 @@ def _fixed_point(terms: Sequence[tuple[np.float64, int]], room: int = 0) -> tupl
         "a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
         f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}"
     )
+
+
+def _fixed(values: np.ndarray, scale: np.float32, bits: int) -> np.ndarray:
+    """A constant as int32, in fixed point."""
+    steps = values.astype("float64") / np.float64(scale) * 2.0**bits
+    return np.rint(np.clip(steps, -ACC_LIMIT, ACC_LIMIT)).astype("int32")
 
 
 def _term(tensor: Tensor, scale: np.float32) -> tuple[np.float64, int]:

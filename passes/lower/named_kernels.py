@@ -25,6 +25,8 @@ from eq_tvm.schedules.operators import rectify as rectify_kernel
 from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.products import operand
 from eq_tvm.schedules.products import product as product_kernel
+from eq_tvm.schedules.rows import layer_norm as layer_norm_kernel
+from eq_tvm.schedules.rows import softmax as softmax_kernel
 
 from ..graph.states import SCHEDULED
 from .join_in_place import BY_ROW, JOINS
@@ -122,6 +124,9 @@ matmul = _kernel(
     lambda batch, rows, depth, columns, *_: f"matmul_{batch}x{rows}x{depth}x{columns}",
 )
 add = _kernel(elementwise.add, _shape_name("add"))
+add_constant = _kernel(elementwise.add_constant, _shape_name("add_constant"))
+softmax = _kernel(softmax_kernel.softmax, _shape_name("softmax"))
+layer_norm = _kernel(layer_norm_kernel.layer_norm, _shape_name("layer_norm"))
 product = _kernel(product_kernel.product, _shape_name("multiply"))
 pack_operand = _kernel(operand.pack_operand, lambda plan, *_: f"pack_{plan.group_in}x{plan.group_out}")
 operand_bias = _kernel(operand.operand_bias, lambda plan, _offset: f"sums_{plan.group_in}x{plan.group_out}")

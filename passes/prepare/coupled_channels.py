@@ -11,7 +11,8 @@ _SAME = {"bias_add", "relu", "max_pool2d", "avg_pool2d", "mean", "minimum", "pre
 class CoupledChannels:
     """Channels of activations, in classes that one factor can scale: positive factors commute with what is between.
 
-    A convolution or dense layer separates its input's channels from its output's: its weights take up both factors.
+    A convolution or dense layer separates its input's channels from its output's: its weights take up both factors. So
+    does layer normalization, whose gamma and beta take up those of its output; its input's are 1.
     Additions couple channels, from operand to operand and through whole stages of a residual network, as the literature
     on pruning calls it.
 
@@ -36,6 +37,9 @@ class CoupledChannels:
             if scaling(node) is not None:
                 frozen += inputs
                 found = self._fresh(node.shape[1]) if node.op == "float" else self._fresh(1).repeat(node.shape[1])
+            elif node.op == "layer_norm" and len(node.shape) == 2:  # its gamma and beta take the factor of the result
+                frozen += inputs
+                found = self._fresh(node.shape[1])
             elif found is None:
                 frozen += inputs
                 if node.is_tensor and len(node.shape) in (2, 4):

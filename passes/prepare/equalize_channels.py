@@ -4,8 +4,9 @@ import numpy as np
 import tvm
 
 from ..graph.network import PASS_THROUGH, Network, read_network
-from ..graph.rebuild import replace_constants
+from ..graph.rebuild import Constants, replace_constants
 from ..graph.relax_pass import relax_pass
+from ..graph.rewrite import array
 from ..graph.step_notes import with_step
 from ..quantized.layer_matrices import read_channels
 from ..quantized.parallel import single_threaded_blas
@@ -43,7 +44,8 @@ class EqualizeChannels(Preparation):
 
     Each channel is multiplied by a factor where a layer makes it, and what the layers that read it multiply it by is
     divided by that (Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.1); coupled channels
-    (`CoupledChannels`), as in residual networks, have one factor. As each output channel of weights has a scale of its
+    (`CoupledChannels`), as in residual networks, have one factor. Layer normalization makes channels as a layer does
+    (Li et al., RepQ-ViT, arXiv 2212.08254). As each output channel of weights has a scale of its
     own, it costs nothing where depthwise layers read the channel. Elsewhere it moves error from activations to weights.
     And the nearer channels come to the end of the range, the more of them saturate in images other than those seen: one
     half of the images (every second one) tells how far they go beyond the other.
@@ -207,13 +209,16 @@ def _unseen_factors(
     return found
 
 
-def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict[int, np.ndarray]:
+def _scaled(net: Network, coupled: CoupledChannels, factors: np.ndarray) -> dict[int, Constants]:
     """The network's constants with factors taken up."""
-    constants = {}
+    constants: dict[int, Constants] = {}
     for i, node in enumerate(net.nodes):
         constant = node.constant if node.op == "bias_add" else scaling(node)
         if constant is not None and i in coupled.classes:
             constants[i] = constant * factors[coupled.classes[i]].reshape(constant.shape)
+        elif node.op == "layer_norm" and i in coupled.classes:
+            given = [found for arg in node.expr.args[1:] if (found := array(arg)) is not None]
+            constants[i] = tuple(each * factors[coupled.classes[i]] for each in given)
         elif node.op in ("conv2d", "dense"):
             made, read = (factors[coupled.classes[j]] if j in coupled.classes else None for j in (i, node.inputs[0]))
             out = (-1, 1, 1, 1) if node.op == "conv2d" else (1, -1)

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph.network import BOUNDS, IN_BETWEEN, PASS_THROUGH, QUANTIZED_OPS, Network, Node
+from ..graph.network import BOUNDS, IN_BETWEEN, PASS_THROUGH, QUANTIZED_OPS, ROW_OPS, Network, Node
 from ..graph.pointwise import NEVER_NEGATIVE
 from ..graph.rewrite import operator_name
 from .quantizers import NARROWEST_FIRST, TINY, WEIGHT_LIMITS, WIDE, Range, activation_range_of
 
 _READS_INTEGERS = QUANTIZED_OPS | {"pointwise"}
 _FREE = {"pointwise", "mean"} | IN_BETWEEN
+_FINE = ROW_OPS | {"offset"}  # 12 bits cost them no more than 8
+_SUMS = _FINE | {"add"}
 _LAYERS = {"conv2d", "dense"}
 _MULTIPLY = _LAYERS | {"matmul"}
 _UNEVEN = {"pointwise", "multiply"}
@@ -67,9 +69,11 @@ def quantization_points(
 
     What one of the nodes in `kept` reads is of that node's scheme. INT8 at least is what only pointwise functions and
     products read (and the average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost
-    no more than 7. And an input of the network that only layers read, but for "symmetric": pixels have 8 bits, what
-    they lose no later layer can make up for, and it is but one layer that computes with shorter chains. The second
-    operand of a product of matrices takes the place of weights, which are int8.
+    no more than 7. 12 bits have what only sums and operators on rows (softmax, layer normalization) read, as these
+    compute in 32 bits anyway: the stream of a transformer, for one. So have results of softmax as the first operand of
+    a product: most are small beside the largest. And an input of the network that only layers read, but for
+    "symmetric": pixels have 8 bits, what they lose no later layer can make up for, and it is but one layer that
+    computes with shorter chains. The second operand of a product of matrices takes the place of int8 weights.
     """
     kept = kept or {}
     quantized = _quantized(net)
@@ -99,9 +103,13 @@ def quantization_points(
         free = read_by <= _FREE and read_by != {"mean"} and bool(read_by)
         pixels = read_by <= _LAYERS and all(net.nodes[i].op == "input" for i in producers)
         pixels = pixels and activation_range != "symmetric"
+        fine = read_by <= _SUMS and bool(read_by & _FINE)
         positive = all(non_negative[i] for i in producers)
         shifts = not positive and activation_range != "symmetric" and _may_shift(net, producers, consumers)
         schemes = {scheme, *(kept[u] for u in consumers if u in kept), *(["int8"] if free or pixels else [])}
+        shares = read_by == {"matmul"} and all(net.nodes[i].op == "softmax" for i in producers)
+        if fine or shares:
+            schemes.add(WIDE)
         if not can_widen(net, nodes, consumers):
             schemes = schemes - {WIDE} or {"int8"}
         range_ = activation_range_of(max(schemes, key=NARROWEST_FIRST.index), activation_range, positive or shifts)
@@ -118,9 +126,17 @@ def can_widen(net: Network, nodes: Collection[int], consumers: Collection[int]) 
     They can't where they take the place of weights, as a product's second operand, nor where a reader's accumulator
     might overflow, whatever scales its weights get.
     """
-    products = (net.nodes[u] for u in consumers if net.nodes[u].op == "matmul")
+    products = [net.nodes[u] for u in consumers if net.nodes[u].op == "matmul"]
     layers = (net.nodes[u] for u in consumers if net.nodes[u].op in _LAYERS)
-    return not any(node.inputs[1] in nodes for node in products) and all(map(_has_room, layers))
+    if any(node.inputs[1] in nodes or not _sums_fit(net.nodes[node.inputs[0]].shape[-1]) for node in products):
+        return False
+    return all(map(_has_room, layers))
+
+
+def _sums_fit(depth: int) -> bool:
+    """Whether 32 bits hold the sums of a product of matrices whose first operand has 12 bits."""
+    greatest = activation_range_of(WIDE, "unsigned", True).hi
+    return depth * greatest * WEIGHT_LIMITS[WIDE] < 2**31
 
 
 def _has_room(layer: Node) -> bool:

@@ -11,7 +11,7 @@ from tvm.tirx import Expr
 
 from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint, value_of
 from ..common.loops import loops
-from ..common.sizes import innermost_width
+from ..common.sizes import PARALLEL_FROM, innermost_width
 
 
 def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.PrimFunc:
@@ -140,6 +140,45 @@ def add(
         return output.narrow(output.shifted(fixed_point(total, output.fraction)), limits)
 
     return flat(te.create_prim_func([a, b, scales, limits, te.compute(shape, value, "out")]))
+
+
+def add_constant(
+    shape: Sequence[int], constant: Sequence[int], dtype: str, output: Output, zero: int = 0
+) -> tirx.PrimFunc:
+    """Addition of a constant in fixed point: clip((q * R + constant + half) >> fraction), R being `limits[2]`.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of q and of the result.
+    constant : sequence of int
+        The constant's, which is broadcast to that: of as many axes.
+    dtype : str
+        Of q.
+    output : Output
+        Its dtype and fraction.
+    zero : int
+        What was added to store q.
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: q, constant int32, limits, result.
+    """
+    q, values = te.placeholder(shape, dtype, "q"), te.placeholder(constant, "int32", "values")
+    limits = output.limits()
+
+    def value(*at: Expr) -> Expr:
+        place = [0 if extent == 1 else index for extent, index in zip(constant, at, strict=True)]
+        total = value_of(q[at], zero) * limits[2] + values[tuple(place)]
+        return output.narrow(output.shifted(fixed_point(total, output.fraction)), limits)
+
+    sch = s_tir.Schedule(te.create_prim_func([q, values, limits, te.compute(shape, value, "out")]))
+    *outer, inner = sch.get_loops(sch.get_sblock("out"))
+    sch.vectorize(sch.split(inner, [None, innermost_width(shape[-1], 16)])[1])
+    if outer and math.prod(shape) >= PARALLEL_FROM:
+        sch.parallel(sch.fuse(*outer))
+    return sch.mod["main"]
 
 
 def flat(func: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -89,7 +89,8 @@ static void read_argument(argument *into)
         const char *name;
         DLDataType type;
     } types[] = {{"int8", {kDLInt, 8, 1}},   {"uint8", {kDLUInt, 8, 1}},      {"int16", {kDLInt, 16, 1}},
-                 {"int32", {kDLInt, 32, 1}}, {"float32", {kDLFloat, 32, 1}}, {"bool", {kDLBool, 8, 1}}};
+                 {"int32", {kDLInt, 32, 1}}, {"float32", {kDLFloat, 32, 1}}, {"float64", {kDLFloat, 64, 1}},
+                 {"bool", {kDLBool, 8, 1}}};
     char line[LINE], *word;
 
     if (!fgets(into->header, LINE, stdin))

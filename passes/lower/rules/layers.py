@@ -8,14 +8,16 @@ from tvm import relax
 
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 
-from ...graph.network import product_order
+from ...graph.network import is_offset, product_order
 from ...graph.rewrite import array, ints, shape
 from ..lowered_values import (
+    NHWC_OF_NCHW,
     Accumulated,
     Activation,
     Joined,
     Linear,
     MatrixProduct,
+    Offset,
     Product,
     Sum,
     Tensor,
@@ -66,6 +68,20 @@ def add(low: Lowering, call: relax.Call) -> Value | None:
     if isinstance(first, Tensor) and first.quantized and isinstance(second, Tensor) and second.quantized:
         return Sum(first, low.layout(second, first.nhwc))
     return _with_residual(low, first, second)
+
+
+def offset(low: Lowering, call: relax.Call) -> Offset | None:
+    """The addition of a constant tensor to a quantized one."""
+    if not is_offset(call):
+        return None
+    data, constant = call.args if array(call.args[0]) is None else reversed(call.args)
+    source, values = low.tensor(data), array(constant)
+    if source is None or not source.quantized or values is None:
+        return None
+    values = values.reshape((1,) * (len(source.shape) - values.ndim) + values.shape)
+    if source.nhwc:
+        values = np.ascontiguousarray(values.transpose(NHWC_OF_NCHW))
+    return Offset(call, source, values)
 
 
 def multiply(low: Lowering, call: relax.Call) -> Product | None:

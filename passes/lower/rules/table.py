@@ -12,9 +12,10 @@ from ..lowered_values import MOST, Activation, Quantizing, Tensor, Value, Weight
 from ..lowering import Lowering
 from ..rearranged import Rearranged
 from . import moves
-from .layers import add, conv2d, matmul, multiply
+from .layers import add, conv2d, matmul, multiply, offset
 from .pointwise import pointwise, prelu
 from .pooling import avg_pool2d, max_pool2d, mean
+from .rows import of_rows
 
 Rule = Callable[[Lowering, relax.Call], Value | Rearranged | None]
 
@@ -78,7 +79,9 @@ RULES: dict[str | None, Rule] = {
     "relax.matmul": matmul,
     "relax.nn.prelu": lambda low, call: pointwise(low, call) or prelu(low, call),
     "relax.multiply": lambda low, call: pointwise(low, call) or multiply(low, call),
-    "relax.add": lambda low, call: add(low, call) or pointwise(low, call),
+    "relax.add": lambda low, call: add(low, call) or pointwise(low, call) or offset(low, call),
+    "relax.nn.softmax": of_rows,
+    "relax.nn.layer_norm": of_rows,
     "relax.mean": mean,
     "relax.nn.avg_pool2d": avg_pool2d,
     "relax.nn.max_pool2d": max_pool2d,

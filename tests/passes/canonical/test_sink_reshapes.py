@@ -118,3 +118,12 @@ def test_a_tensor_that_others_read_stays():
         return relax.Tuple([y, relu(y)])
 
     assert apply(module(make, (1, 4, 6, 5)), SinkReshapes()) == ["reshape", "nn.relu"]
+
+
+def test_a_sum_goes_beside_its_dense_layer():
+    def make(x, y):
+        layer = relax.op.add(relax.op.matmul(x, const(6, 8)), const(8, seed=1))
+        return relax.op.add(y, relax.op.reshape(layer, (1, 5, 8)))
+
+    found = apply(module(make, (5, 6), (1, 5, 8)), SinkReshapes())
+    assert found == ["matmul", "add", "reshape", "add", "reshape"]

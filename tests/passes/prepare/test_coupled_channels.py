@@ -1,10 +1,13 @@
 """Which channels are coupled, and which can't be scaled."""
 
 import numpy as np
-from small_networks import build, conv, random, relu
+from small_networks import bindings, build, conv, random, relu, run_all
+from small_transformer import SHAPE, WIDTH, transformer
 from tvm import relax
 
+from eq_tvm.passes import EqualizeChannels
 from eq_tvm.passes.graph.network import read_network
+from eq_tvm.passes.graph.rewrite import array, operator_name
 from eq_tvm.passes.prepare.coupled_channels import CoupledChannels
 
 
@@ -71,3 +74,25 @@ def test_what_no_factor_commutes_with_is_frozen():
     coupled, classes = coupled_of(make)
     for name in ("a", "bb", "c", "d", "curved", "eeeee", "mirrored"):
         assert not free(coupled, classes[name])
+
+
+def test_layer_normalization_takes_the_factors_of_its_result():
+    net = read_network(build(transformer, SHAPE))
+    coupled = CoupledChannels(net)
+    classes = {node.name: coupled.classes.get(i) for i, node in enumerate(net.nodes)}
+    assert free(coupled, classes["a_norm"]) and len(set(classes["a_norm"])) == WIDTH
+    assert not free(coupled, classes["stream"])
+
+
+def test_what_layer_normalization_makes_is_equalized():
+    """With gamma and beta: the network computes the same."""
+    before = build(transformer, SHAPE)
+    after = EqualizeChannels({"x": random(6, *SHAPE[1:])}, scheme="int8")(before)
+    norms = [
+        [value for value in bindings(mod).values() if operator_name(value) == "relax.nn.layer_norm"]
+        for mod in (before, after)
+    ]
+    assert any(not np.allclose(*(array(norm.args[1]) for norm in pair)) for pair in zip(*norms, strict=True))
+    images = random(2, *SHAPE[1:], seed=7)
+    for expected, result in zip(run_all(before, images), run_all(after, images), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)

@@ -112,6 +112,26 @@ def test_add(cpu, folder, drawn):
     _check(cpu, folder, drawn, jobs, expected)
 
 
+@given(
+    st.lists(st.tuples(SHAPES, activations(), RATIOS, integer_outputs(), st.booleans(), SEEDS), min_size=1, max_size=8)
+)
+@example([((1, 28, 28, 32), Activations(-2047, 2047, "int16"), 1.0, ("int16", -2047, 2047), True, 0)])
+@few(4)
+def test_add_constant(cpu, folder, drawn):
+    """One for each element, or broadcast along some axes."""
+    jobs, expected = [], []
+    for shape, source, ratio, (dtype, low, high), whole, seed in drawn:
+        rng = np.random.default_rng(seed)
+        extents = tuple(n if whole or rng.random() < 0.5 else 1 for n in shape)
+        f, (r,) = ops.fixed_point([(ratio, max(abs(source.low), abs(source.high)))], max(-low, high))
+        q, scale = source.array(rng, shape), np.float32(0.1)
+        values = ops.constant_term(rng.normal(0, high / 10, extents).astype("float32"), scale, f)
+        func = elementwise.add_constant(shape, extents, source.dtype, Output(dtype, fraction=f))
+        jobs.append((func, [q, values, np.array([low, high, r], "int32")]))
+        expected.append(ops.add_terms(ops.raw_term(q, r), values, f, low, high).astype(dtype))
+    _check(cpu, folder, drawn, jobs, expected)
+
+
 def _check(cpu, folder, drawn, jobs, expected):
     for case, got, want in zip(drawn, cpu.run(folder, jobs), expected, strict=True):
         np.testing.assert_array_equal(got, want, strict=True, err_msg=repr(case))

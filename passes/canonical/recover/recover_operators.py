@@ -8,8 +8,8 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
 
-from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
+from ...graph.relax_pass import relax_pass
+from ...graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
 
 
 @relax_pass

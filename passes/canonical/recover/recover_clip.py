@@ -5,8 +5,8 @@ import math
 import tvm
 from tvm import relax
 
-from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
+from ...graph.relax_pass import relax_pass
+from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
 @relax_pass

@@ -1,0 +1,27 @@
+"""The lowering rule of softmax and layer normalization: pending, where the rows are stored side by side."""
+
+from tvm import relax
+
+from eq_tvm.schedules.rows.layer_norm import WIDEST
+from eq_tvm.schedules.rows.softmax import LONGEST
+
+from ...graph.network import is_of_rows
+from ...graph.rewrite import operator_name
+from ..lowered_values import OfRows
+from ..lowering import Lowering
+from ..rearranged import Rearranged
+
+
+def of_rows(low: Lowering, call: relax.Call) -> OfRows | None:
+    """`nn.softmax` or `nn.layer_norm` over the last axis of a quantized tensor."""
+    view = low.view(call.args[0])
+    if view is None or not view.source.quantized or not is_of_rows(call):
+        return None
+    count = view.shape[-1]
+    most = count if operator_name(call) == "relax.nn.softmax" else count * view.source.limit
+    if most >= (LONGEST + 1 if operator_name(call) == "relax.nn.softmax" else WIDEST):
+        return None
+    row = view.axes[-1]
+    if row != tuple(range(len(view.factors) - len(row), len(view.factors))):
+        view = Rearranged.of(low.layout(low.moved(view, plain=True), False))
+    return OfRows(call, view.source, view.factors, view.axes, count)

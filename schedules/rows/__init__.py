@@ -1,0 +1,1 @@
+"""Operators of the integer program on rows: what each element becomes depends on all of its row."""

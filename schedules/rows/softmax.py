@@ -1,0 +1,46 @@
+"""Softmax over rows of integers: exponentials from a table, their sum, and one rounding of each share."""
+
+from tvm import s_tir, te, tirx
+from tvm.tirx import Expr
+
+from ..common.epilogue import Output, rint
+from ..islands.rows import by_rows
+
+TABLE_BITS = 15  # the exponential of 0 is 2^15
+LONGEST = 2**16 - 1  # elements of a row: so their sum fits int32
+
+
+def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: Output) -> tirx.PrimFunc:
+    """Scheduled PrimFunc: clip(rint(t * (inverse / sum of t))), t = table[max(q) - q], of each row of q.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of q: rows, and elements of each.
+    dtype : str
+        Of q. What was added to store it makes no difference.
+    count : int
+        Entries of the table: the greatest difference, and one more.
+    lanes : int
+        int32 in a vector.
+    output : Output
+
+    Returns
+    -------
+    tvm.tirx.PrimFunc
+        Arguments: q, table int32 (count,), inverse float32 (1,), limits, result.
+    """
+    rows, columns = shape
+    q, table = te.placeholder(shape, dtype, "q"), te.placeholder((count,), "int32", "table")
+    inverse, limits = te.placeholder((1,), "float32", "inverse"), output.limits()
+    k, j = te.reduce_axis((0, columns), "k"), te.reduce_axis((0, columns), "j")
+    largest = te.compute((rows,), lambda row: te.max(q[row, k].astype("int32"), axis=k), "largest")
+    term = te.compute(shape, lambda row, c: table[largest[row] - q[row, c].astype("int32")], "term")
+    total = te.compute((rows,), lambda row: te.sum(term[row, j], axis=j), "total")
+    share = te.compute((rows,), lambda row: inverse[0] / total[row].astype("float32"), "share")
+
+    def value(row: Expr, c: Expr) -> Expr:
+        return output.narrow(output.shifted(rint(term[row, c].astype("float32") * share[row])), limits)
+
+    out = te.compute(shape, value, "out")
+    return by_rows(s_tir.Schedule(te.create_prim_func([q, table, inverse, limits, out])), lanes)
