@@ -10,6 +10,7 @@ from eq_tvm.schedules.choice.counted import counted_cycles
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.islands.matmul import choose_tile
 from eq_tvm.schedules.operators.pooling import Pool2D
+from eq_tvm.schedules.operators.quotient import DIVISORS
 from eq_tvm.schedules.operators.table import pack_table
 from eq_tvm.schedules.processor.instructions import fma, vector_bits
 from eq_tvm.schedules.processor.machine import Machine
@@ -244,10 +245,12 @@ class Kernels:
     def quantize(self, source: Tensor, output: Output, scale: np.float32, limits: np.ndarray) -> relax.Var:
         """float32 to integers; a rank-4 tensor becomes NHWC."""
         transpose = len(source.shape) == 4 and not source.nhwc
-        function = named_kernels.quantize(source.shape, output, transpose)
+        fused = "vmlal" not in self.machine.instructions and DIVISORS[0] <= scale <= DIVISORS[1]
+        function = named_kernels.quantize(source.shape, output, transpose, fused)
+        divisor = np.array([scale, np.float32(1) / scale][: 1 + fused], "float32")
         n, *rest = source.shape
         shape = (n, rest[1], rest[2], rest[0]) if transpose else source.shape
-        return self.call(function, [source.expr, _one(scale), limits], shape, output.dtype)
+        return self.call(function, [source.expr, divisor, limits], shape, output.dtype)
 
     def dequantize(self, source: Tensor, limits: np.ndarray, transpose: bool) -> relax.Var:
         """Integers to float32; with `transpose` from NHWC to NCHW."""

@@ -12,9 +12,10 @@ from tvm.tirx import Expr
 from ..common.epilogue import ACC_LIMIT, Output, fixed_point, rint, value_of
 from ..common.loops import loops
 from ..common.sizes import PARALLEL_FROM, innermost_width
+from .quotient import MOST, quotient
 
 
-def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.PrimFunc:
+def quantize(shape: Sequence[int], output: Output, transpose: bool, fused: bool = False) -> tirx.PrimFunc:
     """float32 -> integer: clip(rint(x / scale)).
 
     Parameters
@@ -25,18 +26,26 @@ def quantize(shape: Sequence[int], output: Output, transpose: bool) -> tirx.Prim
         Its dtype.
     transpose : bool
         x is (N, C, H, W) and the result (N, H, W, C); else both have the `shape`.
+    fused : bool
+        Divide by `quotient`, on processors with fused multiply-adds.
 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: x, scale float32 (1,), limits, result.
+        Arguments: x, scale float32 (1,) or, if `fused`, with its reciprocal (2,), limits, result.
     """
     x = te.placeholder(shape, "float32", "x")
-    scale = te.placeholder((1,), "float32", "scale")
+    scale = te.placeholder((1 + fused,), "float32", "scale")
     limits = output.limits()
 
+    def divided(number: Expr) -> Expr:
+        if not fused:
+            return number / scale[0]
+        most = scale[0] * tirx.const(float(MOST), "float32")  # infinity has no remainder
+        return quotient(te.min(te.max(number, -most), most), scale[0], scale[1])
+
     def value(*at: Expr) -> Expr:
-        rounded = rint(te.min(te.max(x[at] / scale[0], -ACC_LIMIT), ACC_LIMIT))
+        rounded = rint(te.min(te.max(divided(x[at]), -ACC_LIMIT), ACC_LIMIT))
         return output.narrow(output.shifted(rounded), limits)
 
     names = list("nchw") if transpose else None

@@ -19,28 +19,37 @@ SHAPES = st.one_of(
 IMAGES = st.tuples(st.integers(1, 2), st.sampled_from([1, 3, 5, 8, 16, 20]), st.integers(1, 9), st.integers(1, 40))
 
 
-@given(st.lists(st.tuples(SHAPES | IMAGES, integer_outputs(), st.booleans(), SEEDS), min_size=1, max_size=8))
+SCALES = [0.5, 0.1, 3e-4, 700.0, 2.0**-90, 2.0**90]
+
+
+@given(
+    st.lists(st.tuples(SHAPES | IMAGES, integer_outputs(), st.booleans(), st.booleans(), SEEDS), min_size=1, max_size=8)
+)
 @example(
     [
-        ((1, 3, 64, 64), ("int8", -63, 63), True, 0),
-        ((1, 1, 3, 9), ("uint8", 0, 255), True, 1),
-        ((1, 1, 2, 1), ("int8", 0, 127), True, 2),
-        ((1, 8, 12, 27), ("int8", -63, 63), True, 3),  # eight channels of a width that no vector divides
+        ((1, 3, 64, 64), ("int8", -63, 63), True, True, 0),
+        ((1, 1, 3, 9), ("uint8", 0, 255), True, False, 1),
+        ((1, 1, 2, 1), ("int8", 0, 127), True, True, 2),
+        ((1, 8, 12, 27), ("int8", -63, 63), True, False, 3),  # eight channels of a width that no vector divides
+        ((40_000,), ("int16", -2047, 2047), False, True, 4),
     ]
 )
 @few(5)
 def test_quantize(cpu, folder, drawn):
-    """Ties go to the even number, and what is beyond the range, infinity too, to its end."""
+    """Ties go to the even number, and what is beyond the range, infinity too, to its end, divided or not."""
     jobs, expected = [], []
-    for shape, (dtype, low, high), transpose, seed in drawn:
+    for shape, (dtype, low, high), transpose, fused, seed in drawn:
         rng, transpose = np.random.default_rng(seed), transpose and len(shape) == 4
-        scale = np.float32(rng.choice([0.5, 0.1, 3e-4, 700.0]))
+        scale = np.float32(rng.choice([*SCALES, rng.uniform(0.5, 1)]))
         x = (rng.normal(0, high, shape) * scale).astype("float32")
         special = rng.random(shape) < 0.4
         halves = (rng.integers(low, high, shape) + 0.5) * rng.choice([1, 1, 1, 4, np.inf], shape)
         x[special] = np.float32(halves[special] * scale)
-        func = elementwise.quantize(shape, Output(dtype), transpose)
-        jobs.append((func, [x, np.array([scale]), np.array([low, high, 0], "int32")]))
+        beside = np.isfinite(x) & (rng.random(shape) < 0.5)  # the nearest numbers to those in the middle
+        x[beside] = np.nextafter(x[beside], np.float32(rng.choice([-np.inf, np.inf])))
+        func = elementwise.quantize(shape, Output(dtype), transpose, fused)
+        divisor = np.array([scale, np.float32(1) / scale][: 1 + fused])
+        jobs.append((func, [x, divisor, np.array([low, high, 0], "int32")]))
         want = np.clip(np.rint(x / scale), low, high).astype(dtype)
         expected.append(want.transpose(0, 2, 3, 1) if transpose else want)
     _check(cpu, folder, drawn, jobs, expected)
