@@ -85,7 +85,7 @@ def test_other_kernels(cpu, folder, channels):
         dot, oihw = Dot(lanes, 0 if cpu.bits == 512 else 1), w.astype("int8").T.reshape(channels, 1, 3, 3)
         kernels.append(
             (
-                depthwise_columns(conv, "int8", dot, 0, Output("uint8", bounded=True), False),
+                depthwise_columns(conv, "int8", dot, 0, 0, Output("uint8", bounded=True), False),
                 [x, column_weights(conv, dot, oihw), column_constants(conv, dot, bias, multiplier, False), limits],
             )
         )
