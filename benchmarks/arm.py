@@ -14,7 +14,7 @@ from emulated.arm_report import Cost, Result
 from emulated.emulation import Emulation, EmulationError
 from emulated.functions import Addresses, functions
 from peers import machine, models
-from peers.engines import ENGINES, USUAL, Engine
+from peers.engines import ENGINES, Engine
 
 NETWORKS = ("real-resnet20_cifar10", "real-squeezenet1_1", "real-mobilenet_v1_075", "resnet18")
 ENGINES_HERE = list(ENGINES)
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
         "--engines",
         **every,
         choices=ENGINES_HERE,
-        default=[name for name, engine in ENGINES.items() if name in USUAL or engine.half],
+        default=[name for name, engine in ENGINES.items() if engine.activation_range == "unsigned"],
         help=engines,
     )
     parser.add_argument("--targets-only", action="store_true", help="run eq_tvm only, for what the processors are")

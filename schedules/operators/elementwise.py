@@ -41,7 +41,7 @@ def quantize(shape: Sequence[int], output: Output, transpose: bool, fused: bool 
     def divided(number: Expr) -> Expr:
         if not fused:
             return number / scale[0]
-        most = scale[0] * tirx.const(float(MOST), "float32")  # infinity has no remainder
+        most = scale[0] * tirx.const(MOST, "float32")  # infinity has no remainder
         return quotient(te.min(te.max(number, -most), most), scale[0], scale[1])
 
     def value(*at: Expr) -> Expr:

@@ -18,8 +18,8 @@ def of_rows(low: Lowering, call: relax.Call) -> OfRows | None:
     if view is None or not view.source.quantized or not is_of_rows(call):
         return None
     count = view.shape[-1]
-    most = count if operator_name(call) == "relax.nn.softmax" else count * view.source.limit
-    if most >= (LONGEST + 1 if operator_name(call) == "relax.nn.softmax" else WIDEST):
+    softmax = operator_name(call) == "relax.nn.softmax"
+    if not (count <= LONGEST if softmax else count * view.source.limit < WIDEST):
         return None
     row = view.axes[-1]
     if row != tuple(range(len(view.factors) - len(row), len(view.factors))):
