@@ -3,8 +3,10 @@
 from tvm import tirx
 from tvm.tirx import Expr
 
+from ..common.epilogue import ACC_LIMIT
+
 DIVISORS = (2.0**-90, 2.0**90)  # least and greatest: the reciprocal is a normal number
-MOST = 2.0**13  # magnitude of a quotient: beyond all quantized integers, and far from infinity
+MOST = ACC_LIMIT  # magnitude of a quotient: no integer that is quantized is greater, and infinity is far
 
 
 def quotient(number: Expr, divisor: Expr, reciprocal: Expr) -> Expr:

@@ -32,6 +32,7 @@ SCALES = [0.5, 0.1, 3e-4, 700.0, 2.0**-90, 2.0**90]
         ((1, 1, 2, 1), ("int8", 0, 127), True, True, 2),
         ((1, 8, 12, 27), ("int8", -63, 63), True, False, 3),  # eight channels of a width that no vector divides
         ((40_000,), ("int16", -2047, 2047), False, True, 4),
+        ((2, 300), ("int16", -32768, 32767), False, True, 5),  # the pairs of a model that was quantized before
     ]
 )
 @few(5)
