@@ -9,12 +9,13 @@ from tvm import tirx
 from eq_tvm.schedules.choice import candidates
 from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common import overflow
-from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution import nibbles
 from eq_tvm.schedules.depthwise import depthwise, depthwise_columns_plan, depthwise_pairs
 from eq_tvm.schedules.depthwise.depthwise_large import LARGE
 from eq_tvm.schedules.processor.instructions import choose_int16, fma, vector_bits
 from eq_tvm.schedules.processor.machine import Machine
+from eq_tvm.schedules.processor.rounding import proven
 
 from . import named_kernels
 from .kernel_record import KernelRecord, kernel_record
@@ -53,7 +54,7 @@ def layer_kernel(
     ----------
     item : Linear
     output : Output
-        Whether accumulators are `bounded` is found here.
+        What is proven of accumulators is found here.
     multiplier : numpy.ndarray or None
         float32 (O,): of the accumulators, where the layer is quantized.
     machine : Machine
@@ -67,11 +68,11 @@ def layer_kernel(
     """
     if item.conv.is_column:  # tiles go along rows
         item = replace(item, conv=item.conv.transposed(), weight=np.swapaxes(item.weight, 2, 3))
+    if multiplier is not None:
+        output = proven(output, _worst(item), multiplier, machine.instructions.keys())
     if 1 < item.conv.groups == item.conv.in_channels == item.conv.out_channels:
         return _depthwise(item, output, multiplier, machine)
     found = []
-    if multiplier is not None:
-        output = replace(output, bounded=is_bounded(_worst(item), multiplier))
     for conv in dict.fromkeys([item.conv.flattened(), item.conv]):
         if multiplier is None:
             lanes = vector_bits(machine.instructions.keys()) // 32
@@ -149,11 +150,9 @@ def _depthwise_columns(item: Linear, output: Output, multiplier: np.ndarray, mac
     offset = item.source.zero + added  # of the bytes that are multiplied
     weight_max = int(np.abs(item.weight.astype("int32")).max())
     dot = depthwise_columns_plan.choose(machine.instructions, (low + offset, high + offset), weight_max)
-    worst = _worst(item)
-    output = replace(output, bounded=output.dtype != "float32" and is_bounded(worst, multiplier))
     if dot is None or not depthwise_columns_plan.fits(conv, output):
         return None
-    narrow = output.dtype == "uint8" and not dot.signed and depthwise_columns_plan.is_small(worst)
+    narrow = output.dtype == "uint8" and not dot.signed and depthwise_columns_plan.is_small(_worst(item))
     bias = overflow.folded_bias(item.weight, item.bias, (low, high), offset)
     constants = [
         depthwise_columns_plan.pack_weights(conv, dot, item.weight),

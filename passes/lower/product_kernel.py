@@ -1,14 +1,15 @@
 """Which kernel computes products of matrices that are both activations."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from eq_tvm.schedules.choice.candidates import Stored, product_candidates
-from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.direct_plan import DirectPlan
 from eq_tvm.schedules.processor.machine import Machine
+from eq_tvm.schedules.processor.rounding import proven
 from eq_tvm.schedules.products.operand import product_shape
 
 from . import named_kernels
@@ -46,7 +47,7 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
     ----------
     item : MatrixProduct
     output : Output
-        Whether the sums are `bounded` is found here.
+        What is proven of the sums is found here.
     multiplier : numpy.float32
         Of the sums.
     machine : Machine
@@ -59,7 +60,7 @@ def product_kernel(item: MatrixProduct, output: Output, multiplier: np.float32, 
     pairs, rows, depth, columns = item.sizes
     conv = product_shape(pairs, rows, depth, columns)
     largest = depth * _largest(item.first) * _largest(item.second)
-    output = replace(output, bounded=is_bounded(np.array([largest]), np.array([multiplier])))
+    output = proven(output, np.array([largest]), np.array([multiplier]), machine.instructions.keys())
     found = product_candidates(conv, _stored(item.first), _stored(item.second), output, machine)
     best = found[0]
     plan, offset, *_ = best.make.args  # type: ignore[attr-defined]  # functools.partial of direct_conv

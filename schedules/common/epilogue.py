@@ -1,10 +1,7 @@
 """What follows the accumulation: requantize, residual add, or the way out to float32 (docs/integer-program.md)."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tvm import te, tirx
 from tvm.tirx import Expr
 
@@ -24,7 +21,9 @@ class Output:
     fraction : int
         Fractional bits of the fixed-point sum, where there is a residual.
     bounded : bool
-        It is proven that no scaled accumulator is beyond `ACC_LIMIT`: see `is_bounded`.
+        It is proven that no scaled accumulator is beyond `ACC_LIMIT`.
+    int16 : bool
+        It is proven that results fit int16 before they are clipped, and they are clipped there.
     zero, residual_zero : int
         What the result, and the residual, are stored as for 0: is added to all their integers.
     """
@@ -33,6 +32,7 @@ class Output:
     residual: str | None = None
     fraction: int = 0
     bounded: bool = False
+    int16: bool = False
     zero: int = 0
     residual_zero: int = 0
 
@@ -76,6 +76,9 @@ class Output:
 
     def narrow(self, value: Expr, limits: te.Tensor) -> Expr:
         """An int32 result clipped and converted."""
+        if self.int16:
+            low, high = (limits[end].astype("int16") for end in (0, 1))
+            return te.min(te.max(value.astype("int16"), low), high).astype(self.dtype)
         return self.clip(self.saturate(value), limits)
 
     def saturate(self, value: Expr) -> Expr:
@@ -92,11 +95,6 @@ def value_of(stored: Expr, zero: int) -> Expr:
     """The integer, as int32, that is stored with `zero` added."""
     wide = stored.astype("int32")
     return wide - zero if zero else wide
-
-
-def is_bounded(worst: NDArray[Any], multiplier: NDArray[Any]) -> bool:
-    """Whether accumulators up to `worst`, scaled by `multiplier` (both per channel), stay within `ACC_LIMIT`."""
-    return bool((worst.astype("float64") * np.abs(multiplier.astype("float64"))).max(initial=0) < ACC_LIMIT)
 
 
 def rint(value: Expr, lanes: int = 1) -> Expr:

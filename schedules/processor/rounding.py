@@ -6,24 +6,43 @@ and LLVM calls lrintf for each number.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import tvm_ffi
+from numpy.typing import NDArray
 from tvm import tirx
 from tvm.ir import Call
 from tvm.target.codegen import llvm_lookup_intrinsic_id
 
-from ..common.epilogue import ACC_LIMIT
+from ..common.epilogue import ACC_LIMIT, Output
 from .instructions import vector_bits
 from .intrinsics import Expr, llvm
 
 _TWO_23 = 2.0**23
 
 
+def proven(output: Output, worst: NDArray[Any], multiplier: NDArray[Any], features: Collection[str]) -> Output:
+    """An output with what holds of accumulators up to `worst`, scaled by `multiplier`, both per channel.
+
+    Processors with longer vectors saturate bytes as they pack them: to them int16 is of no use.
+    """
+    largest = (worst.astype("float64") * np.abs(multiplier.astype("float64"))).max(initial=0)
+    quantized = output.dtype != "float32"
+    single = quantized and output.residual is None and vector_bits(features) <= 128
+    return replace(
+        output,
+        bounded=bool(quantized and largest < ACC_LIMIT),
+        int16=bool(single and largest + abs(output.zero) < 2**15 - 1),
+    )
+
+
 def rounded(func: tirx.PrimFunc, features: Collection[str]) -> tirx.PrimFunc:
     """A function before vectorization as a processor with these features (see `instructions.choose`) rounds."""
     if vector_bits(features) > 128:
         return func
-    func = tvm_ffi.structural_map(func, [(tirx.Min, _narrowed)], order="pre")
+    func = tvm_ffi.structural_map(func, [(tirx.Min, _narrowed), (tirx.Cast, _to_int16)], order="pre")
     if "vmlal" not in features:
         return func
     return tvm_ffi.structural_map(func, [(Call, _without_call)], order="pre")
@@ -44,7 +63,19 @@ def _narrowed(expr: Expr) -> Expr:
     if not _is_rint(result):
         return tirx.Min(tirx.Max(result, low), high).astype(str(expr.ty))
     value = _between(result.args[-1], low.astype("float32"), high.astype("float32"))
-    return tirx.reinterpret("int32", value + tirx.const(1.5 * _TWO_23, "float32")).astype(str(expr.ty))
+    return _nearest(value).astype(str(expr.ty))
+
+
+def _to_int16(expr: Expr) -> Expr:
+    """An `Output.int16` result: what keeps the product and the sum that rounds apart is no instruction."""
+    if str(expr.ty) != "int16" or not _is_rint(expr.value):
+        return expr
+    return _nearest(llvm("llvm.arithmetic.fence", "float32", expr.value.args[-1])).astype("int16")
+
+
+def _nearest(value: Expr) -> Expr:
+    """int32: its low 16 bits are those of the integer next to a float32 number that fits int16."""
+    return tirx.reinterpret("int32", value + tirx.const(1.5 * _TWO_23, "float32"))
 
 
 def _without_call(expr: Expr) -> Expr:

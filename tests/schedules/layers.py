@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import integer_ops as ops
 import numpy as np
 from cases import INT7, PLAIN, Activations, Epilogue, extent, weights
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import INT32_MAX, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.processor.rounding import proven
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Layer:
     def span(self) -> tuple[int, int]:
         return self.activations.low, self.activations.high
 
-    def numbers(self) -> Numbers:
+    def numbers(self, features: Collection[str] = ()) -> Numbers:
+        """With what is proven of the result on a processor with these features."""
         rng, conv, (low, high) = np.random.default_rng(self.seed), self.conv, self.span
         x = self.activations.array(rng, (conv.batch, conv.height, conv.width, conv.in_channels))
         w = weights(rng, weight_shape(conv), self.weight_limit, self.values == "extreme", self.values == "small")
@@ -53,15 +56,16 @@ class Layer:
             ends = [w.astype("int64") * end for end in (low, high)]
             least, greatest = np.minimum(*ends).sum((1, 2, 3)), np.maximum(*ends).sum((1, 2, 3))
             bias = np.where(bias < 0, -INT32_MAX - least, INT32_MAX - greatest)
-        return self.with_numbers(x, w, bias.astype("int32"))
+        return self.with_numbers(x, w, bias.astype("int32"), features)
 
-    def with_numbers(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> Numbers:
+    def with_numbers(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray, features: Collection[str] = ()) -> Numbers:
         rng, acc = np.random.default_rng(self.seed), accumulators(self.conv, x, w, bias)
         m = self.epilogue.multipliers(rng, acc, (self.conv.out_channels,))
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
         multiplier = self.epilogue.stored_multipliers(m)
-        bounded = not self.unproven and is_bounded(worst_accumulators(w, bias, self.span), multiplier)
-        output = replace(self.epilogue.output, bounded=bounded)
+        output = self.epilogue.output
+        if not self.unproven:
+            output = proven(output, worst_accumulators(w, bias, self.span), multiplier, features)
         return Numbers(x, w, bias, multiplier, raw, self.epilogue.expected(acc, m, raw), output, self.epilogue.limits())
 
 

@@ -37,7 +37,7 @@ LAYERS = [
 )
 def test_every_candidate_gives_the_same_integers(family, folder, layer):
     """At least one of each way to compute the layer, the fastest ones, and some of the rest."""
-    numbers, found = layer.numbers(), _candidates(layer, family.machine)
+    numbers, found = layer.numbers(family.features), _candidates(layer, family.machine)
     _check_costs(found, family.machine)
     kinds = {(*each.name.split()[:2], each.name.endswith("ordered")): each for each in reversed(found)}
     chosen = [*kinds.values(), *found[1 :: max(1, len(found) // 4)]]

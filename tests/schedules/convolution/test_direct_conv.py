@@ -92,7 +92,7 @@ class Case(Layer):
 
     def job(self, family, plain=False):
         """The kernel for the family, its arguments, and the expected result."""
-        conv, numbers = self.conv, self.numbers()
+        conv, numbers = self.conv, self.numbers(family.features)
         plan, offset = self.plan(family, numbers)
         arguments = numbers.arguments(
             conv.out_shape,

@@ -83,7 +83,7 @@ class Case(Layer):
 
     def job(self, family, numbers=None):
         """The kernel for the family, its arguments, and the expected result."""
-        numbers = numbers or self.numbers()
+        numbers = numbers or self.numbers(family.features)
         instruction = choose_int16(family.features)
         tilings = list(winograd_tilings(self.conv, self.form, instruction))
         plan = WinogradPlan(self.conv, self.form, instruction, numbers.output, tilings[self.tiling % len(tilings)])

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from tvm import te
 
 from eq_tvm.schedules.common.epilogue import Output
-from eq_tvm.schedules.common.overflow import folded_bias
+from eq_tvm.schedules.common.overflow import folded_bias, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.depthwise.depthwise import (
     byte_multiply,
@@ -37,6 +37,7 @@ from eq_tvm.schedules.depthwise.depthwise import (
     pack_depthwise,
     textbook,
 )
+from eq_tvm.schedules.processor.rounding import proven
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Case:
     extreme: bool = False
     epilogue: Epilogue = PLAIN
     seed: int = 0
+    unproven: bool = False
 
     def job(self, family, more=0):
         """The kernel for a family, its arguments, and the expected result; `more` products in a chain than fit."""
@@ -60,14 +62,16 @@ class Case:
         m = self.epilogue.multipliers(rng, acc, (conv.out_channels,))
         raw = self.epilogue.residual and self.epilogue.residual.array(rng, acc.shape)
         multiply = byte_multiply(family.features) if self.activations.dtype != "int16" else None
-        func = depthwise_conv(
-            conv, self.activations.dtype, chain, family.bits // 16, self.epilogue.output, multiply=multiply
-        )
+        multiplier = self.epilogue.stored_multipliers(m)
+        output = self.epilogue.output
+        if not self.unproven:
+            output = proven(output, worst_accumulators(w, bias, span), multiplier, family.features)
+        func = depthwise_conv(conv, self.activations.dtype, chain, family.bits // 16, output, multiply=multiply)
         arguments = [
             x,
             pack_depthwise(w, "int8" if multiply else "int16"),
             folded_bias(w, bias, span, 0),
-            self.epilogue.stored_multipliers(m),
+            multiplier,
             self.epilogue.limits(),
             *([] if raw is None else [raw]),
         ]
@@ -100,7 +104,14 @@ def convolutions(draw, channels=CHANNELS) -> Conv2D:
 
 
 CASES = st.builds(
-    Case, convolutions(), activations(), st.sampled_from(WEIGHT_LIMITS), st.booleans(), epilogues(), SEEDS
+    Case,
+    convolutions(),
+    activations(),
+    st.sampled_from(WEIGHT_LIMITS),
+    st.booleans(),
+    epilogues(),
+    SEEDS,
+    st.booleans(),
 )
 USUAL = [
     Case(Conv2D(1, 14, 14, 96, 96, (3, 3), (1, 1), (1, 1, 1, 1), groups=96), epilogue=Epilogue("int8", 0, 127)),
@@ -169,6 +180,22 @@ def test_one_product_more_would_overflow(cpu, folder, inputs, limit):
     func, arguments, expected = case.job(cpu, more=1)
     (got,) = cpu.run(folder, [(func, arguments)])
     assert (got != expected).all()
+
+
+@pytest.mark.parametrize("unproven", [False, True])
+def test_products_are_rounded_to_float32_first(cpu, folder, unproven):
+    """A fused multiplication and addition would round once, and find no tie where the product is rounded to one."""
+    rng, conv = np.random.default_rng(0), Conv2D(1, 1, 1, 64, 64, (1, 1), groups=64)
+    acc = rng.integers(8_000, 12_000, 16_000_000, dtype="int32")
+    multiplier = rng.uniform(0.008, 0.01, len(acc)).astype("float32")
+    product = acc.astype("float32") * multiplier
+    ties = np.flatnonzero((product % 1 == 0.5) & (acc * multiplier.astype("float64") % 1 != 0.5))[:64]
+    acc, multiplier, weight = acc[ties], multiplier[ties], np.ones((64, 1, 1, 1), "int8")
+    output = Output("int8") if unproven else proven(Output("int8"), acc, multiplier, cpu.features)
+    func = depthwise_conv(conv, "int8", 4, cpu.bits // 16, output)
+    arguments = [pack_depthwise(weight), acc, multiplier, np.array([-127, 127, 0], "int32")]
+    (got,) = cpu.run(folder, [(func, [np.zeros((1, 1, 1, 64), "int8"), *arguments])])
+    np.testing.assert_array_equal(got.ravel(), np.rint(product[ties]))
 
 
 def _check(cpu, folder, drawn):

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import accumulators, check
 
-from eq_tvm.schedules.common.epilogue import Output, is_bounded
+from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import folded_bias, worst_accumulators
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.depthwise.depthwise_columns import depthwise_columns
@@ -25,6 +25,7 @@ from eq_tvm.schedules.depthwise.depthwise_columns_plan import (
     pack_constants,
     pack_weights,
 )
+from eq_tvm.schedules.processor.rounding import proven
 
 UNSIGNED = Epilogue("uint8", 0, 127)
 BYTES = pytest.mark.parametrize("family", ["pmaddubsw", "vpdpbusd-256", "vpdpbusd-512", "sdot"], indirect=True)
@@ -51,7 +52,7 @@ class Case:
         acc = accumulators(conv, x, w, bias)
         multiplier = self.epilogue.stored_multipliers(self.epilogue.multipliers(rng, acc, (conv.out_channels,)))
         worst, offset = worst_accumulators(w, bias, (low, high)), added(family.features, self.activations.dtype, low)
-        output = replace(self.epilogue.output, bounded=is_bounded(worst, multiplier))
+        output = proven(self.epilogue.output, worst, multiplier, family.features)
         dot = choose(family.features, (low + offset, high + offset), self.weight_limit)
         if dot is None or not fits(conv, output):
             return None
