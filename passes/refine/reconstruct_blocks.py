@@ -1,6 +1,7 @@
 """Rounding of weights learned block by block, by the error of each block's output."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,8 +133,9 @@ class _BlockData:
         coarse = any(sim.weight_limit(i) <= _COARSE for i in block.nodes if i in sim.scales.weights)
         found = [BlockConstants(sim, block, self.learned, size, steps, start) for start in _STARTS[: 1 + coarse]]
         before = self._error(found[0].start(), held)
-        for constants in found:
-            self._descend(constants, others, steps, np.random.default_rng(sim.net.place(block.nodes[0])))
+        seed = sim.net.place(block.nodes[0])
+        with ThreadPoolExecutor(len(found)) as descents:  # each takes up the cores that others leave between steps
+            list(descents.map(lambda each: self._descend(each, others, steps, np.random.default_rng(seed)), found))
         errors = [self._error(constants.rounded(), held) for constants in found]
 
         after = min(errors)
