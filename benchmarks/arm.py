@@ -6,6 +6,7 @@ import argparse
 import datetime
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from emulated import arm_report, cycles
@@ -80,6 +81,7 @@ def _options() -> argparse.Namespace:
         default="speed",
         help="what eq_tvm compiles for; size: without Winograd",
     )
+    parser.add_argument("--caches", action="store_true", help="a second estimate, with a model of the caches")
     parser.add_argument("--functions", type=int, metavar="N", default=0, help="list N functions of eq_tvm's bundles")
     parser.add_argument("--inferences", type=int, metavar="N", default=1, help="how many are counted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
@@ -113,6 +115,8 @@ def _estimate(
         estimate = cycles.estimate(blocks, cpu.name)
         figures = estimate.instructions, estimate.cycles, estimate.least
         cost = Cost(*(figure / options.inferences for figure in figures))
+        if options.caches:
+            _add_lines(cost, emulation.lines(engine, prepared, cpu, options.inferences), cpu, options.inferences)
         if engine.library == "eq_tvm":
             addresses = Addresses(counts.maps.read_text())
             cost.functions = functions(blocks, estimate, addresses, prepared, options.inferences)
@@ -123,6 +127,13 @@ def _estimate(
         _say(f"{result.network}, {cpu.title}: no {engine.title}: {result.failed[engine.name]}")
     else:
         result.engines[engine.name] = cost
+
+
+def _add_lines(cost: Cost, lines: Sequence[tuple[int, int]], cpu: Cpu, inferences: int) -> None:
+    cost.lines = [(came / inferences, foreseen / inferences) for came, foreseen in lines]
+    cost.cached = cost.cycles
+    for (came, foreseen), cache in zip(cost.lines, cpu.caches, strict=True):
+        cost.cached += foreseen * cache.transfer + (came - foreseen) * cache.wait
 
 
 def _print(results: list[Result], context: dict, count: int) -> None:

@@ -10,6 +10,26 @@ CORES = 4
 
 
 @dataclass(frozen=True)
+class Cache:
+    """A cache of data, and what one of its lines of 64 bytes takes to come from behind it.
+
+    Attributes
+    ----------
+    kib, ways : int
+        Its size, and in how many places of it a line can be.
+    wait : int
+        Cycles until a line is there that was not foreseen. Round assumptions, as the next ones: no board was measured.
+    transfer : int
+        Cycles for each of many that were.
+    """
+
+    kib: int
+    ways: int
+    wait: int
+    transfer: int
+
+
+@dataclass(frozen=True)
 class Cpu:
     """A processor.
 
@@ -26,8 +46,8 @@ class Cpu:
         The register by which the processor identifies itself.
     features : str
         What Linux lists as its features.
-    l1, l2, l3 : int
-        Data caches in KiB (L3 0: none). Engines may choose the sizes of their tiles by them.
+    caches : tuple of Cache
+        From the first to the last. Engines may choose the sizes of their tiles by them.
     """
 
     name: str
@@ -36,9 +56,7 @@ class Cpu:
     qemu: str
     midr: int
     features: str
-    l1: int
-    l2: int
-    l3: int = 0
+    caches: tuple[Cache, ...]
 
     @property
     def half(self) -> bool:
@@ -51,14 +69,20 @@ _FEATURES_8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp
 _FEATURES_8_4 = f"{_FEATURES_8_2} sha3 sm3 sm4 sha512 asimdfhm dit uscat ilrcpc flagm ssbs i8mm bf16 dgh rng"
 _V1 = "max,sve=off,sme=off"  # qemu 7.2 has no V1, and no SVE without SVE2, which the V1 lacks
 
+# Sizes and ways are those of Arm's reference manuals, and the boards'.
+_A53 = Cache(32, 4, 15, 8), Cache(512, 16, 180, 40)
+_A72 = Cache(32, 2, 20, 4), Cache(1024, 16, 200, 24)
+_A76 = Cache(64, 4, 10, 2), Cache(512, 8, 30, 4), Cache(2048, 16, 260, 16)
+_V1_CACHES = Cache(64, 4, 10, 2), Cache(1024, 8, 60, 4), Cache(32768, 16, 260, 8)
+
 # LLVM has no cost model of its own for the A76; the Neoverse N1 is the same core for servers.
 CPUS = {
     cpu.name: cpu
     for cpu in (
-        Cpu("cortex-a53", "Cortex-A53 (Pi 3)", "rpi3", "cortex-a53", 0x410FD034, _FEATURES, 32, 512),
-        Cpu("cortex-a72", "Cortex-A72 (Pi 4)", "rpi4", "cortex-a72", 0x410FD083, _FEATURES, 32, 1024),
-        Cpu("neoverse-n1", "Cortex-A76 (Pi 5)", "rpi5", "cortex-a76", 0x414FD0B1, _FEATURES_8_2, 64, 512, 2048),
-        Cpu("neoverse-v1", "Neoverse V1 (Graviton3)", "graviton3", _V1, 0x411FD401, _FEATURES_8_4, 64, 1024, 32768),
+        Cpu("cortex-a53", "Cortex-A53 (Pi 3)", "rpi3", "cortex-a53", 0x410FD034, _FEATURES, _A53),
+        Cpu("cortex-a72", "Cortex-A72 (Pi 4)", "rpi4", "cortex-a72", 0x410FD083, _FEATURES, _A72),
+        Cpu("neoverse-n1", "Cortex-A76 (Pi 5)", "rpi5", "cortex-a76", 0x414FD0B1, _FEATURES_8_2, _A76),
+        Cpu("neoverse-v1", "Neoverse V1 (Graviton3)", "graviton3", _V1, 0x411FD401, _FEATURES_8_4, _V1_CACHES),
     )
 }
 
@@ -107,8 +131,9 @@ def files(cpu: Cpu) -> dict[str, str]:
             f"{own}/cpufreq/cpuinfo_min_freq": "600000\n",
             f"{own}/regs/identification/midr_el1": f"{cpu.midr:#018x}\n",
         }
-        caches = [(1, "Data", cpu.l1), (1, "Instruction", cpu.l1), (2, "Unified", cpu.l2), (3, "Unified", cpu.l3)]
-        for index, (level, kind, size) in enumerate(cache for cache in caches if cache[2]):
+        first, *others = (cache.kib for cache in cpu.caches)
+        unified = [(level, "Unified", kib) for level, kib in enumerate(others, 2)]
+        for index, (level, kind, size) in enumerate([(1, "Data", first), (1, "Instruction", first), *unified]):
             cache = f"{own}/cache/index{index}"
             shared = f"{core}\n" if level == 1 else f"{every}\n"
             texts |= {f"{cache}/level": f"{level}\n", f"{cache}/type": f"{kind}\n", f"{cache}/size": f"{size}K\n"}

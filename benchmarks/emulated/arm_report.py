@@ -15,18 +15,25 @@ from peers.engines import ENGINES
 BASELINE = "eq_tvm-int7"
 # The fastest of them is what a person would use instead.
 PEERS = [name for name, engine in ENGINES.items() if engine.library != "eq_tvm"]
-FIGURES = ("cycles", "least")  # of `Cost`, that engines are compared by
+# Figures of `Cost` that engines are compared by, as tables call them.
+FIGURES = {"cycles": "10^6 cycles", "least": "without waiting", "cached": "with caches"}
 NOTE = "Executed instructions are counted; cycles are estimates by llvm-mca, without caches and branch prediction."
+CACHES = "The last figure is with what comes from behind the first cache, as if nothing else went on meanwhile."
 
 
 @dataclass
 class Cost:
-    """One inference, in instructions and estimated cycles; `least` is without waiting for results."""
+    """One inference, in instructions and estimated cycles.
+
+    `least` is without waiting for results, `cached` with what `lines` of data take: see `Emulation.lines`.
+    """
 
     instructions: float
     cycles: float
     least: float
     functions: list[Function] = field(default_factory=list)
+    cached: float | None = None
+    lines: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass
@@ -48,38 +55,41 @@ class Result:
 
     def best_peer(self, figure: str = "cycles") -> str | None:
         """The engine of `PEERS` that takes the fewest cycles, or has the least of another figure of `Cost`."""
-        present = [name for name in PEERS if name in self.engines]
-        return min(present, key=lambda name: getattr(self.engines[name], figure), default=None)
+        present = {name: getattr(self.engines[name], figure) for name in PEERS if name in self.engines}
+        return min((name for name in present if present[name] is not None), key=present.__getitem__, default=None)
 
     def ratio(self, engine: str, figure: str = "cycles") -> float | None:
         """Cycles of an engine in those of eq_tvm INT7, or another figure of `Cost`."""
-        if BASELINE not in self.engines or engine not in self.engines:
-            return None
-        return getattr(self.engines[engine], figure) / getattr(self.engines[BASELINE], figure)
+        figures = [getattr(self.engines.get(name), figure, None) for name in (engine, BASELINE)]
+        return None if None in figures else figures[0] / figures[1]
 
 
 def summary(results: Sequence[Result]) -> str:
-    """By network and processor: the cycles of the best peer in those of eq_tvm INT7, and the same without waiting."""
+    """By network and processor: the cycles of the best peer in those of eq_tvm INT7, by each of the figures."""
     cpus = list(dict.fromkeys(result.cpu for result in results))
     rows = [["network", *(CPUS[cpu].title for cpu in cpus)]]
     for network in dict.fromkeys(result.network for result in results):
         cells = {result.cpu: _best(result) for result in results if result.network == network}
         rows.append([network, *(cells.get(cpu, "") for cpu in cpus)])
     title = f"## Cycles of the best peer, divided by those of {ENGINES[BASELINE].title}"
-    return "\n".join([title, "", NOTE, "The second figure is without waiting for results.", "", markdown(rows)])
+    notes = [NOTE, "The second figure is without waiting for results.", *[CACHES] * ("cached" in _figures(results))]
+    return "\n".join([title, "", *notes, "", markdown(rows)])
 
 
 def details(results: Sequence[Result], cpu: str) -> str:
     """All engines on one processor."""
     times = f"times {ENGINES[BASELINE].title}"
-    rows = [["network", "engine", "10^6 instructions", "10^6 cycles", times, "without waiting", times]]
+    columns = _figures(results)
+    rows = [
+        ["network", "engine", "10^6 instructions", *(cell for figure in columns for cell in (FIGURES[figure], times))]
+    ]
     for result in results:
         if result.cpu == cpu:
             for name, cost in result.engines.items():
                 figures = [f"{cost.instructions / 1e6:.2f}"]
-                for figure in FIGURES:
-                    ratio = result.ratio(name, figure)
-                    figures += [f"{getattr(cost, figure) / 1e6:.2f}", f"{ratio:.2f}" if ratio else ""]
+                for figure in columns:
+                    ratio, value = result.ratio(name, figure), getattr(cost, figure)
+                    figures += ["" if value is None else f"{value / 1e6:.2f}", f"{ratio:.2f}" if ratio else ""]
                 rows.append([result.network, ENGINES[name].title, *figures])
     return "\n".join([f"## {CPUS[cpu].title}", "", markdown(rows)])
 
@@ -125,6 +135,12 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
+
+
+def _figures(results: Sequence[Result]) -> list[str]:
+    """Those that are known of an engine."""
+    costs = [cost for result in results for cost in result.engines.values()]
+    return [figure for figure in FIGURES if any(getattr(cost, figure) is not None for cost in costs)]
 
 
 def _best(result: Result) -> str:

@@ -26,7 +26,7 @@ from aarch64 import Unavailable
 HERE = Path(__file__).resolve().parent
 # Their wheels for aarch64 have the versions that are installed here.
 PEERS = ("onnxruntime", "ncnn", "openvino", "ai-edge-litert", "MNN")
-PLUGIN = HERE / "blockcount.c"
+PLUGIN, CACHES = HERE / "blockcount.c", HERE / "caches.c"
 
 
 class EmulationError(Exception):
@@ -35,12 +35,12 @@ class EmulationError(Exception):
 
 @dataclass(frozen=True)
 class Counts:
-    """What `counted.py` and the plugin wrote.
+    """What `counted.py` and a plugin wrote.
 
     Attributes
     ----------
     blocks : Path
-        How often each block of instructions ran.
+        The plugin: how often each block of instructions ran.
     maps : Path
         Which file is mapped where, as in /proc/self/maps.
     inferences : int
@@ -71,10 +71,28 @@ class Emulation:
         source = model.with_name(f"{model.name}.key").read_text()
         given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), inferences, _packages())
         key = key_of(source, *given, files=[PLUGIN, HERE / "counted.py"])
-        cached(folder, key, lambda: self._run(engine, model, cpu, counts))
+        library = plugin(self._folder)
+        cached(folder, key, lambda: self._run(engine, model, cpu, f"{library},out=", counts))
         return counts
 
-    def _run(self, engine: Engine, model: Path, cpu: Cpu, counts: Counts) -> None:
+    def lines(self, engine: Engine, model: Path, cpu: Cpu, inferences: int) -> list[tuple[int, int]]:
+        """Lines of 64 bytes that came from behind each of a processor's caches, and how many of them were foreseen.
+
+        Raises
+        ------
+        EmulationError
+        """
+        folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}-lines"
+        counts = Counts(folder / "lines", folder / "maps", inferences)
+        source = model.with_name(f"{model.name}.key").read_text()
+        caches = "/".join(f"{cache.kib}:{cache.ways}" for cache in cpu.caches)
+        given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), caches, inferences, _packages())
+        key = key_of(source, *given, files=[CACHES, HERE / "counted.py"])
+        library = plugin(self._folder, CACHES)
+        cached(folder, key, lambda: self._run(engine, model, cpu, f"{library},caches={caches},out=", counts))
+        return read_lines(counts.blocks)
+
+    def _run(self, engine: Engine, model: Path, cpu: Cpu, watched: str, counts: Counts) -> None:
         home, python = _python()
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
             system = arm_cpus.write_system(cpu, home / "root", Path(temporary, "system"))
@@ -82,7 +100,7 @@ class Emulation:
             made = Path(temporary, "counts")
             made.mkdir()
             command = ["qemu-aarch64", "-cpu", cpu.qemu, "-L", str(system)]
-            command += ["-plugin", f"{plugin(self._folder)},out={made / counts.blocks.name}", str(python)]
+            command += ["-plugin", f"{watched}{made / counts.blocks.name}", str(python)]
             command += [str(HERE / "counted.py"), engine.name, str(model.resolve()), str(counts.inferences)]
             environment = {"PYTHONPATH": f"{modules}:{home}/site:{HERE.parent}", "TVM_USE_RUNTIME_LIB": "1"}
             environment |= dict.fromkeys(THREAD_VARIABLES, "1")
@@ -95,8 +113,14 @@ class Emulation:
             made.rename(counts.blocks.parent)
 
 
-def plugin(folder: Path) -> Path:
-    """The plugin for qemu that counts, compiled into a folder unless it is there.
+def read_lines(path: Path) -> list[tuple[int, int]]:
+    """What the plugin `caches.c` wrote."""
+    rows = (line.split() for line in path.read_text().splitlines())
+    return [(int(came), int(foreseen)) for came, foreseen in rows]
+
+
+def plugin(folder: Path, source: Path = PLUGIN) -> Path:
+    """A plugin for qemu, compiled into a folder unless it is there.
 
     Raises
     ------
@@ -104,9 +128,9 @@ def plugin(folder: Path) -> Path:
     """
     if shutil.which("gcc") is None:
         raise EmulationError("gcc is missing: apt-get install gcc")
-    library = folder / "blockcount.so"
-    command = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", str(PLUGIN), "-o", str(library)]
-    return cached(library, key_of(files=[PLUGIN]), lambda: subprocess.run(command, check=True))
+    library = folder / f"{source.stem}.so"
+    command = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", str(source), "-o", str(library)]
+    return cached(library, key_of(files=[source]), lambda: subprocess.run(command, check=True))
 
 
 @functools.cache

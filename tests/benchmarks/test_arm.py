@@ -109,6 +109,11 @@ def test_summary_names_the_best_peer():
     assert result.best_peer() == "litert-int8"
     assert "without caches" in summary([result])
     assert Result("net", "cortex-a72").best_peer() is None
+    assert "with what comes from behind" not in summary([result])
+    result.engines["eq_tvm-int7"].cached, result.engines["ncnn-float32"].cached = 20.0, 25.0
+    assert result.best_peer("cached") == "ncnn-float32"
+    assert "/ 0.50 (ncnn float32) / 1.25 (ncnn float32)" in summary([result])
+    assert "with what comes from behind" in summary([result])
 
 
 def test_json_holds_everything(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from emulated import cycles
 from emulated.arm_cpus import CPUS
 from emulated.cycles import Block
-from emulated.emulation import plugin
+from emulated.emulation import CACHES, plugin, read_lines
 from emulated.loops import multiply_cycles
 
 COMPILER = "aarch64-linux-gnu-gcc"
@@ -35,6 +35,35 @@ _start:
     turns
     call 4242, 2
     call 93, 0
+"""
+
+# One load for each so many bytes of 64 KiB: before the marks, and between them.
+WALK = """
+.globl _start
+.macro call number, argument
+    mov x8, \\number
+    mov x0, \\argument
+    svc 0
+.endm
+.macro walk
+    adrp x1, buffer
+    add x1, x1, :lo12:buffer
+    mov x2, 65536
+    mov x4, STEP
+1:  ldr x3, [x1]
+    add x1, x1, x4
+    subs x2, x2, x4
+    b.gt 1b
+.endm
+_start:
+    walk
+    call 4242, 1
+    walk
+    call 4242, 2
+    call 93, 0
+.bss
+.balign 65536
+buffer: .skip 65536
 """
 
 
@@ -70,6 +99,32 @@ def test_estimate(blocks, cpu):
     assert sum(taken for _, taken in estimate.of_block) == pytest.approx(
         estimate.cycles * looked_at / estimate.instructions
     )
+
+
+@pytest.mark.parametrize(
+    "caches, step, expected",
+    [
+        ("32:2/1024:16", 8, [(1024, 1023), (0, 0)]),  # each line once, one behind the other
+        ("32:2/1024:16", 256, [(256, 254), (0, 0)]),  # two steps are seen before the third is foreseen
+        ("32:2/1024:16", 8192, [(8, 0), (0, 0)]),  # all in one set of two ways, too far for a prefetcher
+        ("64:8/1024:16", 8192, [(0, 0), (0, 0)]),
+        ("64:4/64:4", 8, [(0, 0), (0, 0)]),
+        ("16:2/32:4", 64, [(1024, 1023), (1024, 1023)]),  # a cache that is too small keeps nothing of what goes round
+    ],
+)
+def test_lines_of_a_model_of_caches(tmp_path, caches, step, expected):
+    _need("qemu-aarch64", COMPILER, "gcc")
+    (tmp_path / "walk.s").write_text(WALK.replace("STEP", str(step)))
+    subprocess.run([COMPILER, "-nostdlib", "-static", "walk.s", "-o", "walk"], cwd=tmp_path, check=True)
+    watched = f"{plugin(tmp_path, CACHES)},caches={caches},out={tmp_path / 'lines'}"
+    subprocess.run(["qemu-aarch64", "-plugin", watched, tmp_path / "walk"], check=True)
+    assert read_lines(tmp_path / "lines") == expected
+
+
+def test_caches_that_are_none_are_refused(tmp_path):
+    _need("qemu-aarch64", "gcc")
+    refused = subprocess.run(["qemu-aarch64", "-plugin", f"{plugin(tmp_path, CACHES)},caches=32", "true"])
+    assert refused.returncode
 
 
 def test_hottest_blocks():
