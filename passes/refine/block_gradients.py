@@ -9,6 +9,7 @@ from ..graph.network import PASS_THROUGH, Network
 from ..quantized.float_executor import FloatExecutor
 from ..quantized.gradients.gradients import Pullback, pullback, summed
 from ..quantized.gradients.products import conv2d, dense
+from ..quantized.gradients.straight_through import quantized
 from ..quantized.quantization_points import QuantizationPoints
 from ..quantized.quantizers import Range
 from .blocks import Block
@@ -166,35 +167,19 @@ class _Operator(_Step):
 
 
 class _Quantization(_Step):
-    """Rounding and saturation of an activation: what saturates passes nothing back.
-
-    The scale's gradient is that of Esser et al., Learned Step Size Quantization (arXiv 1902.08153).
-    """
+    """Rounding and saturation of an activation: what saturates passes nothing back."""
 
     def __init__(self, i: int, group: int, scale: np.float32, range_: Range) -> None:
         self.node, self.inputs, self._group, self._scale, self._range = i, (i,), group, scale, range_
 
     def run(self, x: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        steps = x / self._scale
-        q = np.rint(steps)
-        np.clip(q, self._range.lo, self._range.hi, out=q)
-        self._inside = (steps >= self._range.lo) & (steps <= self._range.hi)
-        self._missed = np.where(self._inside, q - steps, q)
-        q *= self._scale
-        if rng is None:
-            self._left = None
-            return q
-        bits = np.unpackbits(rng.integers(0, 256, -(-x.size // 8), np.uint8), count=x.size)
-        self._left = bits.view(bool).reshape(x.shape)
-        return np.where(self._left, x, q)
+        left = None if rng is None else np.unpackbits(rng.integers(0, 256, -(-x.size // 8), np.uint8), count=x.size)
+        result, self._missed, self._passed = quantized(x, self._scale, self._range.lo, self._range.hi, left)
+        return result
 
     def back(self, gradient: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self._left is None:
-            self._of_scale = np.einsum("i,i->", gradient.reshape(-1), self._missed.reshape(-1))
-            return (gradient * self._inside,)
-        quantized = np.where(self._left, np.float32(0), gradient)
-        self._of_scale = np.einsum("i,i->", quantized.reshape(-1), self._missed.reshape(-1))
-        return (gradient * (self._left | self._inside),)
+        self._of_scale = np.dot(gradient.reshape(-1), self._missed.reshape(-1))
+        return (gradient * self._passed,)
 
     def keep(self, found: Constants) -> None:
         found.scales[self._group] = found.scales.get(self._group, np.float32(0)) + self._of_scale

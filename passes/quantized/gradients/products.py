@@ -8,6 +8,7 @@ import numpy as np
 from ...graph.network import Node
 from ..float_operators.borders import pad_border
 from ..float_operators.convolution import Geometry
+from .depthwise import depthwise, depthwise_back
 
 # Of the gradient of a result, those of the input and of the weight.
 Back = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -80,22 +81,14 @@ def _grouped(
 def _depthwise(
     geometry: Geometry, x: np.ndarray, weight: np.ndarray, extents: tuple[int, int]
 ) -> tuple[np.ndarray, Back]:
-    """Tap by tap."""
-    whole = pad_border(x, geometry.padding, 0)
-    matrix = weight.reshape(len(weight), -1, 1, 1)
-    result = np.zeros((*x.shape[:2], *extents), np.float32)
-    for k, seen in enumerate(_taps(geometry, whole, extents)):
-        result += seen * matrix[:, k]
+    whole = np.ascontiguousarray(pad_border(x, geometry.padding, 0))
+    kernels = np.require(weight[:, 0], np.float32, ["C", "W"])
 
     def back(gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        of_input, of_weight = np.zeros_like(whole), np.empty((len(weight), matrix.shape[1]), np.float32)
-        places = zip(_taps(geometry, whole, extents), _taps(geometry, of_input, extents), strict=True)
-        for k, (seen, part) in enumerate(places):
-            of_weight[:, k] = np.einsum("nchw,nchw->c", seen, gradient)
-            part += gradient * matrix[:, k]
+        of_input, of_weight = depthwise_back(geometry, whole, kernels, np.ascontiguousarray(gradient))
         return _unpadded(geometry, of_input, x.shape[2:]), of_weight.reshape(weight.shape)
 
-    return result, back
+    return depthwise(geometry, whole, kernels, extents), back
 
 
 def _summed_products(gradients: np.ndarray, columns: np.ndarray) -> np.ndarray:
