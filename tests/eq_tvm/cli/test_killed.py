@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -68,11 +69,13 @@ def test_killed_at_any_moment(tmp_path, name, times):
     write_network(tmp_path)
     old_bundle = (*COMPILE, "--scheme", "int8")
     finish(tmp_path, old_bundle)
+    before = shutil.copytree(here / "b", tmp_path / "before")
     begun = time.monotonic()
     finish(tmp_path, command)
     takes = time.monotonic() - begun
     new = outputs(here)
-    finish(tmp_path, old_bundle)
+    shutil.rmtree(here / "b")
+    before.rename(here / "b")
     for file in ("a.json", "x.onnx", "t.json"):
         if file in new:
             (here / file).write_text("{}")
