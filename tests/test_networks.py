@@ -60,24 +60,13 @@ def _name(how):
     return how if isinstance(how, str) else "-".join(map(str, how))
 
 
-def combinations(targets, schemes):
-    """Parametrizes a test by network, scheme and target.
-
-    Each network goes through every scheme, and all of them together through every target; on request, through all.
-    """
-    found = []
-    for (i, network), (j, scheme), (k, target) in itertools.product(*map(enumerate, (SMALL, schemes, targets))):
-        marks, name = usual((i + j + k) % len(targets) == 0), f"{network}-{'-'.join(scheme)}-{target}"
-        found.append(pytest.param(network, scheme, target, id=name, marks=marks))
-    return pytest.mark.parametrize("files, scheme, target", found, indirect=["files"])
-
-
 EXAMPLE_OR_MORE = pytest.mark.parametrize(
     "files", [pytest.param(name, marks=usual(name == "example")) for name in SMALL], indirect=True
 )
 
 
-@combinations(["x86", "x86-vnni"], [*SCHEMES, INT6])
+@pytest.mark.parametrize("target", ["x86", "x86-vnni"])
+@pytest.mark.parametrize("files, scheme", covering(SMALL, [*SCHEMES, INT6]), ids=_name, indirect=["files"])
 def test_x86_computes_the_integer_program(files, scheme, target):
     if target == "x86-vnni" and host.missing_features(["vpdpbusd-512"]):
         pytest.skip("this processor has no AVX-512 VNNI")
@@ -87,7 +76,9 @@ def test_x86_computes_the_integer_program(files, scheme, target):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result[0], strict=True)
 
 
-@combinations(["module", "library"], SCHEMES[:3])
+@pytest.mark.parametrize(
+    "files, scheme, target", covering(SMALL, SCHEMES[:3], ["module", "library"]), ids=_name, indirect=["files"]
+)
 def test_amx_computes_the_integer_program(files, scheme, target, tmp_path, tiles):
     """By its own instructions, emulated where the processor lacks them; a library asks for the permission, too."""
     annotated, images, expected = _program(files, *scheme)
@@ -105,7 +96,9 @@ def test_amx_computes_the_integer_program(files, scheme, target, tmp_path, tiles
         np.testing.assert_array_equal(got, result[0], strict=True)
 
 
-@combinations(EMULATED, [*SCHEMES[:3], INT6])
+@pytest.mark.parametrize(
+    "files, scheme, target", covering(SMALL, [*SCHEMES[:3], INT6], [*EMULATED]), ids=_name, indirect=["files"]
+)
 def test_arm_computes_the_integer_program(files, scheme, target, tmp_path, aarch64):
     del aarch64  # skips, or fails in CI, where nothing can be emulated
     annotated, images, expected = _program(files, *scheme)

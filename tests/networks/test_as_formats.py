@@ -24,7 +24,7 @@ def images():
 
 
 def compiled(network, folder, scheme, **options):
-    calibration = {} if scheme == "float32" else {"calibration": example.CALIBRATION}
+    calibration = {} if scheme == "float32" else {"calibration": example.CALIBRATION, "images": 16}
     return eq_tvm.compile(
         network, preprocess=example.PREPROCESS, scheme=scheme, output=folder / "b.eqtvm", **calibration, **options
     )

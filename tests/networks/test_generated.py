@@ -19,7 +19,7 @@ COSINE = {"float32": 0.99999, "int8": 0.995, "int7": 0.99}
 ROWS = {"yolo": [4]}  # where the output is cut: boxes in pixels, then scores up to 1
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 USUAL = [("squeezenet", "int8")]  # of the light models, in every run of the tests
-FLOAT = {"yolo", "attention", "mobilenet_v3"}  # networks that every run also has in float32
+FLOAT = {"attention", "mobilenet_v3"}  # networks that every run also has in float32
 
 
 @pytest.mark.parametrize(
