@@ -58,7 +58,7 @@ def outputs(folder):
     return {name: readers[name](folder / name) for name in names}
 
 
-SOME = [("compile", 2), ("tune", 1)]
+SOME = [("compile", 3)]
 ALL = [pytest.param(name, 20, marks=pytest.mark.exhaustive) for name in COMMANDS]
 
 
