@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from covering import usual
 
 from eq_tvm import compiler
 from eq_tvm.evaluate import evaluate
@@ -15,7 +16,7 @@ CIFAR10 = "cifar10/calib.npz", "cifar10/eval.npz"
 
 @pytest.mark.parametrize(
     "entry",
-    ENTRIES,
+    [pytest.param(entry, marks=usual(not entry.get("exhaustive"))) for entry in ENTRIES],
     ids=lambda entry: "-".join(map(str, [entry["network"], entry["scheme"], *entry.get("options", {}).values()])),
 )
 def test_conformance(entry, shared_data, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from peers.node_tests import Outcome, names_of_operators, node_tests, run_case
 
-EACH = 32  # all of them take minutes: benchmarks/operators.py
+EACH = 64  # all of them take minutes: benchmarks/operators.py
 
 
 @pytest.mark.parametrize("start", range(2))

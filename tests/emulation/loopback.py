@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rpc_servers import NO_TORCH
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 # Makes environments that are this Python, as installing TVM anew for each test would take minutes.
 PYTHON = """case "$1 $2" in "-m venv") mkdir -p "$3/bin" && cp {programs}/venv-python "$3/bin/python"; exit;; esac
-exec {python} "$@" """
+exec env PYTHONPATH={no_torch} {python} "$@" """
 VENV_PYTHON = """case "$1 $2" in "-m pip") exit 0;; esac
-exec {python} "$@" """
+exec env PYTHONPATH={no_torch} {python} "$@" """
 # What the shell's parent is: the process of sshd that serves this connection.
 SESSION = "$(cut -d' ' -f4 /proc/$PPID/stat)"
 
@@ -49,7 +50,7 @@ class Board:
             file.unlink()
         shutil.rmtree(self.home, ignore_errors=True)
         for name, script in (("python3", PYTHON), ("venv-python", VENV_PYTHON)):
-            self.program(name, script.format(programs=self.programs, python=sys.executable))
+            self.program(name, script.format(programs=self.programs, no_torch=NO_TORCH, python=sys.executable))
 
     def kill(self, pid: int) -> None:
         """A process of this sshd, which may be stopped."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from tvm import rpc
 from tvm.rpc import base
 
+NO_TORCH = Path(__file__).with_name("no_torch")  # boards have none; here TVM would import it, in each process
 START = 300  # seconds, on a loaded machine under qemu
 
 
@@ -34,7 +35,8 @@ class Server:
         self.address = f"127.0.0.1:{self.port}"
         ports = ("--port", str(self.port), "--port-end", str(self.port + 1))
         command = [*python, "-m", f"tvm.exec.{module}", "--host", "127.0.0.1", *ports, *arguments]
-        environment = os.environ | {"TVM_USE_RUNTIME_LIB": "1", "TVM_NUM_THREADS": "1"} | (environment or {})
+        variables = {"TVM_USE_RUNTIME_LIB": "1", "TVM_NUM_THREADS": "1", "PYTHONPATH": str(NO_TORCH)}
+        environment = os.environ | variables | (environment or {})
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True

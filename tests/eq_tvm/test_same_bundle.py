@@ -40,7 +40,7 @@ def check_same(tmp_path, processes, *arguments):
 
 
 def test_the_example(tmp_path):
-    check_same(tmp_path, PROCESSES[:2], "--images", "16")
+    check_same(tmp_path, PROCESSES[:2], "--images", "8", "--scheme", "int7")
 
 
 TRAINED = [

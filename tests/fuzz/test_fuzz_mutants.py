@@ -11,7 +11,7 @@ from worker import Worker
 from eq_tvm import example
 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
-FEW = settings(max_examples=25, deadline=None, database=None, derandomize=False, suppress_health_check=[*HealthCheck])
+FEW = settings(max_examples=12, deadline=None, database=None, derandomize=False, suppress_health_check=[*HealthCheck])
 PARTS, MANY = 10, settings(FEW, max_examples=200)
 SHARED = ["resnet20_cifar10", "mobilenetv2_tiny_cifar10", "vit_cifar10", "ultraface_rfb_320", "squeezenet1_1"]
 

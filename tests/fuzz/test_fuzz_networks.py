@@ -14,7 +14,7 @@ from networks import networks
 from worker import Worker
 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
-FEW = settings(max_examples=8, deadline=None, database=None, derandomize=False, suppress_health_check=[*HealthCheck])
+FEW = settings(max_examples=4, deadline=None, database=None, derandomize=False, suppress_health_check=[*HealthCheck])
 PARTS, MANY = 20, settings(FEW, max_examples=25)
 METHODS = st.sampled_from(["minmax", "minmax", "mse+"])
 

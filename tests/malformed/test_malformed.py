@@ -1,6 +1,6 @@
 """Inputs that are wrong in every way that a generator finds: each is one line, or does what it says.
 
-``FUZZ_SEED`` gives other ones; ``-m exhaustive`` tries 11 times as many.
+``FUZZ_SEED`` gives other ones; ``-m exhaustive`` tries 19 times as many.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tflite_files import SAME, T, const, write
 from eq_tvm.boards.tuner import processor
 
 SEED = int(os.environ.get("FUZZ_SEED", "17"))
-ROUNDS = [pytest.param(range(5), id="some"), pytest.param(range(5, 60), id="many", marks=pytest.mark.exhaustive)]
+ROUNDS = [pytest.param(range(3), id="some"), pytest.param(range(3, 60), id="many", marks=pytest.mark.exhaustive)]
 COMPILE = ["compile", "net.onnx", "--calibration", "random", "--output", "out"]
 
 

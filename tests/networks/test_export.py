@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from covering import covering
 from onnx_models import random, write_model
 
 import eq_tvm
@@ -26,8 +27,7 @@ def results(bundle, images):
     return np.concatenate([next(iter(model.run(image).values())) for image in images])
 
 
-@pytest.mark.parametrize("network", DATA)
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
+@pytest.mark.parametrize("scheme, network", covering(["int7", "int8"], [*DATA]))
 def test_there_and_back(network, scheme, shared_data, tmp_path):
     model, (calibration, others) = shared_data.models[network], (shared_data.path / file for file in DATA[network])
     preprocess = model.with_suffix(".preprocess.yaml")
@@ -116,7 +116,7 @@ def test_activations_of_12_bits(options, tmp_path):
 
 def test_bundles_run_without_it(tmp_path, capsys):
     """Boards need not have it; it may not be altered."""
-    bundle = eq_tvm.compile(example.MODEL, calibration="random", output=tmp_path / "e.eqtvm")
+    bundle = eq_tvm.compile(example.MODEL, calibration="random", scheme="int7", output=tmp_path / "e.eqtvm")
     network = bundle.path / bundles.NETWORK
     network.write_bytes(network.read_bytes()[:-1])
     assert cli.main(["export", str(bundle.path), str(tmp_path / "e.onnx")]) == 2

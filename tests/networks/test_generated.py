@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from covering import usual
 from generated import NETWORKS, write
 from onnx import helper, numpy_helper
 
@@ -18,14 +19,15 @@ COSINE = {"float32": 0.99999, "int8": 0.995, "int7": 0.99}
 ROWS = {"yolo": [4]}  # where the output is cut: boxes in pixels, then scores up to 1
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 USUAL = [("squeezenet", "int8")]  # of the light models, in every run of the tests
+FLOAT = {"attention", "mobilenet_v3"}  # networks that every run also has in float32
 
 
 @pytest.mark.parametrize(
     "name, scheme",
     [
-        pytest.param(name, scheme, marks=[pytest.mark.exhaustive] * ((number + other) % len(COSINE) == 0))
+        pytest.param(name, scheme, marks=usual(scheme == ("int8", "int7")[number % 2] or name in FLOAT))
         for number, name in enumerate(NETWORKS)
-        for other, scheme in enumerate(COSINE)
+        for scheme in COSINE
     ],
 )
 def test_generated(name, scheme, tmp_path):
@@ -42,7 +44,7 @@ def test_generated(name, scheme, tmp_path):
 @pytest.mark.parametrize(
     "name, scheme",
     [
-        pytest.param(name, scheme, marks=[pytest.mark.exhaustive] * ((name, scheme) not in USUAL))
+        pytest.param(name, scheme, marks=usual((name, scheme) in USUAL))
         for name in sorted(path.stem.removeprefix("light_") for path in LIGHT.glob("*.onnx"))
         for scheme in COSINE
     ],

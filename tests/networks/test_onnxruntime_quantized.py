@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from aarch64 import machine
+from covering import usual
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 import eq_tvm
@@ -96,11 +97,14 @@ def test_what_onnxruntime_quantized(network, how, shared_data, tmp_path):
     np.testing.assert_array_equal(results.argmax(1), expected.argmax(1))
 
 
-def test_on_boards(shared_data, tmp_path, aarch64):
+BOARDS = {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}
+
+
+@pytest.mark.parametrize("target", [pytest.param(name, marks=usual(name == "rpi5")) for name in BOARDS])
+def test_on_boards(target, shared_data, tmp_path, aarch64):
     del aarch64
     path = quantized(shared_data, "resnet20_cifar10", tmp_path / "q.onnx", activation_type=SIGNED, per_channel=True)
     (image,) = inputs(shared_data, "resnet20_cifar10", 1, 1)
     here = next(iter(eq_tvm.load(eq_tvm.compile(path, output=tmp_path / "here.eqtvm")).run(image).values()))
-    for target, cpu in {"rpi3": "cortex-a53", "rpi4": "cortex-a72", "rpi5": "cortex-a76"}.items():
-        bundle = eq_tvm.compile(path, target=target, output=tmp_path / f"{target}.eqtvm")
-        np.testing.assert_array_equal(machine(cpu).run_vm(bundle.library, [image])[0], here)
+    bundle = eq_tvm.compile(path, target=target, output=tmp_path / "there.eqtvm")
+    np.testing.assert_array_equal(machine(BOARDS[target]).run_vm(bundle.library, [image])[0], here)

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tvm
+from covering import covering
 from interpreter import run_annotated
 from onnx_models import canonical, random, write_model
 from tvm import relax
@@ -136,8 +137,9 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("networks")
 
 
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
-@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make, scheme", covering(NETWORKS, ["int8", "int7"]), ids=lambda value: getattr(value, "__name__", value)
+)
 def test_equal_to_the_interpreter_and_close_to_onnx_runtime(folder, make, scheme):
     path, images, module = annotated(make, folder, scheme)
     function = relax.VirtualMachine(pipeline.build(module, get_target("native"))[0], tvm.cpu())["main"]

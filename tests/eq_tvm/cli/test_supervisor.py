@@ -13,6 +13,7 @@ COMMAND = [sys.executable, "-m", "eq_tvm"]
 # A command whose work is replaced, to end as libraries sometimes do
 FATED = """
 import ctypes, os, signal, sys, time
+sys.modules["torch"] = None  # as `run` does
 sys.argv = ["eq_tvm", "compile"]
 import eq_tvm.compiler
 def compile(progress, **options):

@@ -17,7 +17,7 @@ from eq_tvm.running.check_bundle import check_bundle
 def compiled(tmp_path_factory):
     return {
         target: eq_tvm.compile(
-            target=target, scheme="int8", output=tmp_path_factory.mktemp("bundles") / f"{target}.eqtvm"
+            target=target, scheme="int8", images=8, output=tmp_path_factory.mktemp("bundles") / f"{target}.eqtvm"
         ).path
         for target in ("native", "rpi4")
     }
@@ -74,7 +74,7 @@ def test_a_file_too_many(bundle):
 
 
 def test_the_shared_object_of_another_network(bundle, tmp_path):
-    path = eq_tvm.compile(scheme="int7", output=tmp_path / "other.eqtvm").path
+    path = eq_tvm.compile(scheme="int7", images=8, output=tmp_path / "other.eqtvm").path
     rewrite(bundle, model_so=(path / "model.so").read_bytes())
     with pytest.raises(UserError, match=r"lacks \d+ of the \d+ constants that its network has"):
         list(check_bundle(bundle))

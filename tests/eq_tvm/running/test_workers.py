@@ -31,6 +31,7 @@ def threads(request, monkeypatch):
 
 FORKS = """
 import os, sys, threading
+sys.modules["torch"] = None  # TVM would import it
 import numpy as np
 import eq_tvm
 
@@ -80,6 +81,7 @@ print("done")
 
 PROCESSES = """
 import multiprocessing, sys
+sys.modules["torch"] = None  # TVM would import it
 import numpy as np
 import eq_tvm
 

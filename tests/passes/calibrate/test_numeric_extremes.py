@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import tvm
+from covering import covering
 from interpreter import run_annotated
 from small_networks import build, random
 from tvm import relax
@@ -105,8 +106,7 @@ def check(case, scheme, method):
         assert lost <= (1 - cosine) * (1 if scheme == "int8" else 4)
 
 
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case, scheme", covering([*CASES], ["int7", "int8"]))
 def test_extremes(case, scheme):
     check(CASES[case], scheme, "mse+")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 from aarch64 import export, machine
+from covering import covering
 from interpreter import run_annotated
 from small_networks import build, conv, random, relu
 from tvm import relax
@@ -125,7 +126,13 @@ NETWORKS = {
     _not_by_rows: 2,
     _dense_layers: 0,
 }
-EACH = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__.strip("_"))
+
+
+def _name(value):
+    return value if isinstance(value, str) else value.__name__.strip("_")
+
+
+EACH = pytest.mark.parametrize("make", NETWORKS, ids=_name)
 
 
 @EACH
@@ -134,8 +141,7 @@ def test_what_is_copied(make):
     assert sum(_copied(module, call) for call in _calls(module)) == NETWORKS[make]
 
 
-@EACH
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
+@pytest.mark.parametrize("make, scheme", covering([*NETWORKS], ["int7", "int8"]), ids=_name)
 def test_equals_the_interpreter(make, scheme):
     annotated, expected = _program((make,), scheme)
     _check(_run(pipeline.build(annotated, get_target("x86"))[0]), expected)
@@ -153,7 +159,7 @@ def test_all_at_once(target):
         _check(_run(executable), expected)
 
 
-@pytest.mark.parametrize("target", ["rpi3", "rpi5"])
+@pytest.mark.parametrize("target", [pytest.param("rpi3", marks=pytest.mark.exhaustive), "rpi5"])
 def test_all_at_once_on_arm(target, aarch64, tmp_path):
     del aarch64  # skips, or fails in CI, where nothing can be emulated
     annotated, expected = _program(tuple(NETWORKS), "int7")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tvm
+from covering import covering
 from interpreter import run_annotated
 from small_networks import build, conv, random, relu
 from tvm import relax
@@ -194,8 +195,11 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["int7", "int8"])
-@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__.strip("_"))
+def _name(value):
+    return value if isinstance(value, str) else value.__name__.strip("_")
+
+
+@pytest.mark.parametrize("make, scheme", covering(NETWORKS, ["int7", "int8"]), ids=_name)
 def test_equals_the_interpreter(make, scheme):
     module, images = build(make), random(6, 3, 8, 8)
     annotated = passes.MinMaxCalibrate({"x": images}, scheme=scheme)(module)

@@ -7,6 +7,7 @@ import c_programs
 import numpy as np
 import pytest
 import tvm
+from covering import covering
 from interpreter import run_annotated
 from small_networks import build, pairs, random
 from small_transformer import SHAPE, transformer
@@ -44,8 +45,7 @@ def test_no_float_operator_is_left(target):
     assert calls == {}
 
 
-@pytest.mark.parametrize("target", ["native", "x86"])
-@pytest.mark.parametrize("scheme", ["int8", "int7", "int6", "w8a12"])
+@pytest.mark.parametrize("scheme, target", covering(["int8", "int7", "int6", "w8a12"], ["native", "x86"]))
 def test_x86_computes_the_integer_program(scheme, target):
     annotated, x, expected = calibrated(scheme)
     executable, _ = pipeline.build(annotated, get_target(target))

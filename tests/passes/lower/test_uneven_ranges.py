@@ -6,6 +6,7 @@ import aarch64 as emulation
 import numpy as np
 import pytest
 import tvm
+from covering import covering
 from interpreter import run_annotated
 from small_networks import build, conv, pairs, random
 from tvm import relax
@@ -14,6 +15,8 @@ from eq_tvm import pipeline
 from eq_tvm.targets import get_target
 
 SHAPE = (1, 3, 13, 12)
+SCHEMES = ["int7", "w8a12", "int8"]
+BOARDS = {"rpi3": "aarch64", "rpi4": "aarch64", "rpi5": "aarch64_dotprod", "graviton3": "aarch64_i8mm"}
 
 
 def network(emit, x):
@@ -68,29 +71,24 @@ def test_ranges():
     assert dtype == "int8" and -64 <= low < 0 and high - low == 127
 
 
-@pytest.mark.parametrize("target", ["native", "x86"])
-@pytest.mark.parametrize("scheme", ["int7", "int8", "w8a12"])
+@pytest.mark.parametrize("scheme, target", covering(SCHEMES, ["native", "x86"]))
 def test_equals_the_interpreter(scheme, target):
     annotated, x, expected = calibrated(scheme)
-    for seed in range(3):
+    for seed in range(2):
         built, _ = pipeline.build(annotated, get_target(target), choose=another(seed))
         results = relax.VirtualMachine(built, tvm.cpu())["main"](tvm.runtime.tensor(x))
         for result, wanted in zip(results, expected, strict=True):
             np.testing.assert_array_equal(result.numpy(), wanted)
 
 
-@pytest.mark.parametrize(
-    "target, machine",
-    [("rpi3", "aarch64"), ("rpi4", "aarch64"), ("rpi5", "aarch64_dotprod"), ("graviton3", "aarch64_i8mm")],
-)
-def test_on_a_board(request, tmp_path, target, machine):
-    board = request.getfixturevalue(machine)
-    for scheme in ("int7", "int8", "w8a12"):
-        annotated, x, expected = calibrated(scheme)
-        built, _ = pipeline.build(annotated, get_target(target), choose=another(0))
-        results = board.run_vm(emulation.export(built, tmp_path / f"{scheme}.so"), [x])
-        for result, wanted in zip(results, expected, strict=True):
-            np.testing.assert_array_equal(result, wanted)
+@pytest.mark.parametrize("target, scheme", covering([*BOARDS], SCHEMES))
+def test_on_a_board(request, tmp_path, target, scheme):
+    board = request.getfixturevalue(BOARDS[target])
+    annotated, x, expected = calibrated(scheme)
+    built, _ = pipeline.build(annotated, get_target(target), choose=another(0))
+    results = board.run_vm(emulation.export(built, tmp_path / "network.so"), [x])
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, wanted)
 
 
 def test_zero_points_of_others():

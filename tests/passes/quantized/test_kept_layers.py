@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import tvm
+from covering import covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import run_annotated
@@ -137,8 +138,7 @@ def squeeze_and_excite(emit, x):
     return [conv(emit, emit(relax.op.multiply(swish, emit(relax.op.sigmoid(squeezed), "gate")), "product"), "c")]
 
 
-@pytest.mark.parametrize("kind", ["int8", "float"])
-@pytest.mark.parametrize("layer", ["a", "mean", "bb", "product", "c"])
+@pytest.mark.parametrize("layer, kind", covering(["a", "mean", "bb", "product", "c"], ["int8", "float"]))
 def test_products_and_functions(layer, kind):
     mod, image = build(squeeze_and_excite), images()["x"][:1]
     annotated = MinMaxCalibrate(images(), kept={layer: kind})(mod)

@@ -3,6 +3,7 @@
 import integer_ops as ops
 import numpy as np
 import pytest
+from covering import covering
 
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
@@ -25,8 +26,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("small_integers", [True, False])
+@pytest.mark.parametrize("small_integers, residual", covering([True, False], [False, True]))
 def test_float(cpu, folder, small_integers, residual):
     rng = np.random.default_rng(0)
 

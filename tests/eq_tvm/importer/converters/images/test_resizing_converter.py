@@ -1,7 +1,10 @@
 """Resize in all its modes, against ONNX Runtime."""
 
+import itertools
+
 import numpy as np
 import pytest
+from covering import covering
 from onnx_models import check_against_onnxruntime, operators, write_model
 
 from eq_tvm.errors import UserError
@@ -16,10 +19,13 @@ def check(path, shape, scales=None, sizes=None, **attributes):
     return check_against_onnxruntime(path / "m.onnx")
 
 
-@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
-@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric"])
-@pytest.mark.parametrize("scales", [(2, 2), (0.7, 0.45), (1.3, 2.7), (0.2, 1)])
-def test_scales(tmp_path, mode, coordinates, scales):
+COORDINATES = ["half_pixel", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric"]
+KINDS = [*itertools.product(COORDINATES, ["nearest", "linear", "cubic"])]
+
+
+@pytest.mark.parametrize("kind, scales", covering(KINDS, [(2, 2), (0.7, 0.45), (1.3, 2.7), (0.2, 1)]))
+def test_scales(tmp_path, kind, scales):
+    coordinates, mode = kind
     check(tmp_path, (1, 2, 5, 7), [1, 1, *scales], mode=mode, coordinate_transformation_mode=coordinates)
 
 
