@@ -18,9 +18,9 @@ class RecoverLayerNorm:
 
     That is ``(x - mean(x)) / sqrt(variance + epsilon)``; ``1 / sqrt`` and ``rsqrt`` as a factor, too. The variance is
     the mean of ``(x - mean(x))^2``, or that of ``x^2`` less the square of the mean. Constants that multiply the result,
-    or are added to it, along that axis become its gamma and beta. So does what TensorFlow writes, ``x * factor + (beta -
-    mean(x) * factor)`` with the factor ``gamma / sqrt(variance + epsilon)``. An axis that is not the last one is, between
-    two transposes.
+    or are added to it, along that axis become its gamma and beta. So does what TensorFlow writes, ``x * factor +
+    (beta - mean(x) * factor)`` with the factor ``gamma / sqrt(variance + epsilon)``. An axis that is not the last one
+    is made the last one by a transpose, and the result is transposed back.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
