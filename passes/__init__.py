@@ -24,6 +24,7 @@ from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.pad_for_constants import PadForConstants
 from .canonical.recover.recover_clip import RecoverClip
 from .canonical.recover.recover_layer_norm import RecoverLayerNorm
+from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
@@ -84,6 +85,7 @@ __all__ = [
     "Progress",
     "RecoverClip",
     "RecoverLayerNorm",
+    "RecoverMasks",
     "RecoverOperators",
     "RemoveIdentities",
     "RoundWeights",

@@ -15,6 +15,7 @@ from .normalize_shapes import NormalizeShapes
 from .pad_for_constants import PadForConstants
 from .recover.recover_clip import RecoverClip
 from .recover.recover_layer_norm import RecoverLayerNorm
+from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
@@ -39,6 +40,7 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         RecoverClip(),
         RecoverLayerNorm(),
+        RecoverMasks(),
         PadForConstants(),
         LiftTo2D(),
         FlattenDepth(),

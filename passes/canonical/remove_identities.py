@@ -4,12 +4,15 @@ import tvm
 from tvm import relax
 
 from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 
 @relax_pass
 class RemoveIdentities:
-    """Remove dropout, and reshapes, broadcasts, slices, pads, casts, ... that change nothing."""
+    """Remove dropout, and reshapes, broadcasts, slices, pads, casts, ... that change nothing.
+
+    A choice by a constant that is true or false everywhere is what it chooses.
+    """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``main``."""
@@ -35,6 +38,11 @@ def _remove(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None
     if name == "relax.concat":
         fields = list(value.args[0].fields) if isinstance(value.args[0], relax.Tuple) else []
         return {var: fields[0]} if len(fields) == 1 else None
+    if name == "relax.where":
+        chosen = array(value.args[0])
+        one = chosen is not None and chosen.size > 0 and chosen.min() == chosen.max()
+        data = value.args[1 if one and chosen.flat[0] else 2] if one else None
+        return {var: data} if data is not None and shape(data) == shape(value) else None
     if name == "relax.permute_dims":
         axes = value.attrs.axes
         identity = axes is not None and [int(axis) for axis in axes] == list(range(len(axes)))

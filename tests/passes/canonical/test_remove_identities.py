@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from rewriting import apply, module
 from tvm import relax
@@ -15,8 +16,11 @@ IDENTITIES = {
     "pad": lambda x: relax.op.nn.pad(x, [0] * 8),
     "concat": lambda x: relax.op.concat([x], axis=1),
     "astype": lambda x: relax.op.astype(x, "float32"),
+    "where": lambda x: relax.op.where(relax.const(np.ones((5, 1), bool)), x, relax.const(np.float32(0))),
+    "where not": lambda x: relax.op.where(relax.const(np.zeros(4, bool)), relax.const(np.float32(0)), x),
 }
 NO_IDENTITIES = {
+    "where": lambda x: relax.op.where(relax.const(np.arange(4) < 3), x, relax.const(np.float32(0))),
     "reverse": lambda x: relax.op.strided_slice(x, [2], [4], [-99], [-1]),
     "transpose": lambda x: relax.op.permute_dims(x, [0, 1, 3, 2]),
     "transpose of a square": lambda x: relax.op.permute_dims(relax.op.strided_slice(x, [2], [0], [4]), [0, 1, 3, 2]),
