@@ -26,6 +26,7 @@ from .canonical.recover.recover_clip import RecoverClip
 from .canonical.recover.recover_layer_norm import RecoverLayerNorm
 from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
+from .canonical.recover.recover_pooling_mixer import RecoverPoolingMixer
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
@@ -87,6 +88,7 @@ __all__ = [
     "RecoverLayerNorm",
     "RecoverMasks",
     "RecoverOperators",
+    "RecoverPoolingMixer",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

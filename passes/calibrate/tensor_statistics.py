@@ -5,8 +5,8 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from ..graph.network import Network, Node, read_by_softmax
-from ..graph.saturation import saturated
+from ..graph.network import Network, Node
+from ..graph.saturation import counted, saturated
 from ..quantized.float_executor import Value
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
@@ -14,10 +14,6 @@ from ..quantized.quantization_points import ScaleGroup
 from ..quantized.quantizers import TINY, Range
 
 Statistic = TypeVar("Statistic", bound="Extremes")
-
-# Scores so far below the largest of their row have no share: exp(-11.1) is half a unit of softmax's table. The rest is
-# for images whose largest scores are lower
-_NO_SHARE = 16.0
 
 
 class Extremes:
@@ -119,13 +115,10 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
     net, points = problem.net, problem.points
     statistics = [statistic() for _ in points.scale_groups]
     producers = {i: g for g, group in enumerate(points.scale_groups) for i in group.producers}
-    scores = {i for i in producers if read_by_softmax(net, i)}
 
     def measure(i: int, value: Value) -> tuple[np.ndarray, float, float] | None:
         if i in producers:
-            value = saturated(value, problem.ends.get(i))
-            if i in scores:
-                value = np.maximum(value, value.max(axis=-1, keepdims=True) - _NO_SHARE)
+            value = counted(net, i, saturated(value, problem.ends.get(i)))
             return _sampled(value, statistic.sampled, net.place(i)), *_finite_extremes(net, i, value)
         if net.nodes[i].op in ("conv2d", "dense"):
             _finite_extremes(net, i, value)

@@ -17,6 +17,7 @@ from .recover.recover_clip import RecoverClip
 from .recover.recover_layer_norm import RecoverLayerNorm
 from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
+from .recover.recover_pooling_mixer import RecoverPoolingMixer
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -41,6 +42,7 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RecoverClip(),
         RecoverLayerNorm(),
         RecoverMasks(),
+        RecoverPoolingMixer(),
         PadForConstants(),
         LiftTo2D(),
         FlattenDepth(),
