@@ -43,9 +43,13 @@ def _scaled(graph: Graph, call: relax.Call) -> relax.Expr | None:
         total, factors = graph.call(data, "relax.add"), array(other)
         if total is None or factors is None or shape(call) != shape(data) or factors.ndim > 4:
             continue
-        is_mixer = graph.call(total.args[0], "relax.nn.avg_pool2d") and graph.call(total.args[1], "relax.negative")
+        if (
+            graph.call(total.args[0], "relax.nn.avg_pool2d") is None
+            or graph.call(total.args[1], "relax.negative") is None
+        ):
+            continue
         channels = shape(data)[1]
-        if is_mixer and factors.size == channels == factors.reshape((1,) * (4 - factors.ndim) + factors.shape).shape[1]:
+        if factors.size == channels == factors.reshape((1,) * (4 - factors.ndim) + factors.shape).shape[1]:
             weight = relax.const(np.ascontiguousarray(factors.reshape(channels, 1, 1, 1)))
             return relax.op.nn.conv2d(data, weight, groups=channels)
     return None
