@@ -93,7 +93,7 @@ def _affine(graph: Graph, var: relax.Var, value: relax.Expr | None) -> _Affine |
         norm = graph.call(value.tuple_value, "relax.nn.batch_norm")
         return _batch_norm(norm, var) if norm is not None and value.index == 0 else None
     name = operator_name(value)
-    if name not in ("relax.add", "relax.subtract", "relax.multiply", "relax.divide"):
+    if value is None or name not in ("relax.add", "relax.subtract", "relax.multiply", "relax.divide"):
         return None
     data, operand = value.args
     if array(data) is not None and name in ("relax.add", "relax.multiply"):
