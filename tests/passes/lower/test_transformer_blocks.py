@@ -73,7 +73,7 @@ def test_standalone(request, tmp_path, target, cpu):
     np.testing.assert_array_equal(results[0], expected[0], strict=True)
 
 
-KEPT = {"a_shares": "softmax", "positions": "add", "a_norm": "layer_norm", "a_scores": "matmul"}
+KEPT = {"a_shares": "softmax", "positions": "add", "a_norm": "layer_norm"}
 
 
 @pytest.mark.parametrize("kept", KEPT)
