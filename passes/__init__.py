@@ -24,7 +24,9 @@ from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.pad_for_constants import PadForConstants
 from .canonical.recover.recover_clip import RecoverClip
 from .canonical.recover.recover_layer_norm import RecoverLayerNorm
+from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
+from .canonical.recover.recover_pooling_mixer import RecoverPoolingMixer
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .given.lift_dequantize import LiftDequantize
@@ -84,7 +86,9 @@ __all__ = [
     "Progress",
     "RecoverClip",
     "RecoverLayerNorm",
+    "RecoverMasks",
     "RecoverOperators",
+    "RecoverPoolingMixer",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

@@ -9,6 +9,7 @@ import tvm
 
 from ..calibrate.minmax_calibrate import max_abs_scales
 from ..graph.network import BOUNDS, QUANTIZED_OPS, Network
+from ..graph.saturation import counted
 from ..quantized.annotate import Scales
 from ..quantized.calibration_images import calibration_inputs
 from ..quantized.closeness import mean_cosine
@@ -143,8 +144,10 @@ class _Layer:
 
     def add(self, sim: Simulation, i: int, outputs: dict[int, list[np.ndarray]]) -> None:
         """Take the images of a walk that is at this layer, and the network's float outputs for them (or nothing)."""
-        expected, alone = sim.float(i), sim.alone(i)
-        self.accumulated.add(expected, sim.unquantized(i))
+        expected, alone, unquantized = (
+            counted(sim.net, i, x) for x in (sim.float(i), sim.alone(i), sim.unquantized(i))
+        )
+        self.accumulated.add(expected, unquantized)
         self.alone.add(expected, alone)
         errors = _by_channel(alone.astype(np.float64) - expected)
         self.shifts = self.shifts + errors.sum(axis=(0, 2))
@@ -156,9 +159,13 @@ class _Layer:
         for j in dict.fromkeys(self.node.inputs):
             if j not in sim.points.scale_group_of:
                 continue
-            x, q, range_ = sim.float(j), sim.quantized(j), sim.scales.ranges[sim.points.scale_group_of[j]]
+            x, q, range_ = (
+                counted(sim.net, j, sim.float(j)),
+                sim.quantized(j),
+                sim.scales.ranges[sim.points.scale_group_of[j]],
+            )
             self.largest[j] = np.maximum(self.largest.get(j, 0), _by_channel(np.abs(x)).max(axis=(0, 2)))
-            at_end = (q == range_.hi) | (q == range_.lo if range_.lo < 0 else False)
+            at_end = ((q == range_.hi) | (q == range_.lo if range_.lo < 0 else False)) & (x == sim.float(j))
             self.saturated.setdefault(j, []).append(float(at_end.mean()))
         if outputs:
             changed = sim.float_outputs(i, alone)

@@ -6,7 +6,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from ..graph.network import Network, Node
-from ..graph.saturation import saturated
+from ..graph.saturation import counted, saturated
 from ..quantized.float_executor import Value
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress
@@ -104,6 +104,8 @@ class Histogram(Extremes):
 def collect(problem: Problem, statistic: type[Statistic], progress: Progress) -> list[Statistic]:
     """One such statistic for each scale group, over all images: of the largest magnitudes, and of sampled elements.
 
+    Scores that softmax makes nothing of, those behind masks for one, count as the least that it makes nothing of.
+
     Raises
     ------
     ValueError
@@ -116,7 +118,7 @@ def collect(problem: Problem, statistic: type[Statistic], progress: Progress) ->
 
     def measure(i: int, value: Value) -> tuple[np.ndarray, float, float] | None:
         if i in producers:
-            value = saturated(value, problem.ends.get(i))
+            value = counted(net, i, saturated(value, problem.ends.get(i)))
             return _sampled(value, statistic.sampled, net.place(i)), *_finite_extremes(net, i, value)
         if net.nodes[i].op in ("conv2d", "dense"):
             _finite_extremes(net, i, value)

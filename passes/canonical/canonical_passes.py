@@ -15,7 +15,9 @@ from .normalize_shapes import NormalizeShapes
 from .pad_for_constants import PadForConstants
 from .recover.recover_clip import RecoverClip
 from .recover.recover_layer_norm import RecoverLayerNorm
+from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
+from .recover.recover_pooling_mixer import RecoverPoolingMixer
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -39,6 +41,8 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         RecoverClip(),
         RecoverLayerNorm(),
+        RecoverMasks(),
+        RecoverPoolingMixer(),
         PadForConstants(),
         LiftTo2D(),
         FlattenDepth(),

@@ -17,7 +17,8 @@ class FoldBatchNorm:
     Behind a ``conv2d`` or ``matmul`` with constant weights whose output nothing else uses, ``batch_norm`` and
     ``multiply``, ``divide``, ``add``, ``subtract`` by a constant per channel are folded, in float64. The bias gets the
     shape (1, C, 1, 1), or (N,) behind a matmul. A ``batch_norm`` elsewhere becomes ``multiply`` and ``add``; the rest
-    stays as it is. A scalar that multiplies the input of a matmul (alpha of ONNX's Gemm) goes into its weights.
+    stays as it is. A scalar that multiplies the input of a matmul (alpha of ONNX's Gemm) goes into its weights, and so
+    do factors of the input's columns, with what is added behind them, where no layer is in front of them.
 
     Raises
     ------
@@ -40,7 +41,7 @@ class _Affine(NamedTuple):
 
 def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if operator_name(value) == "relax.matmul":
-        return _fold_input_scale(graph, var, value)
+        return _fold_input_scale(graph, var, value) or _fold_input(graph, var, value)
     affine = _affine(graph, var, value)
     if affine is None:
         return None
@@ -86,13 +87,13 @@ def _weights(conv: relax.Call) -> np.ndarray | None:
     return weights.astype("float64") if (conv.attrs.data_layout, conv.attrs.kernel_layout) == ("NCHW", "OIHW") else None
 
 
-def _affine(graph: Graph, var: relax.Var, value: relax.Expr) -> _Affine | None:
+def _affine(graph: Graph, var: relax.Var, value: relax.Expr | None) -> _Affine | None:
     """What ``value`` does, if that is to scale and shift the channels of a tensor; None otherwise."""
     if isinstance(value, relax.TupleGetItem):
         norm = graph.call(value.tuple_value, "relax.nn.batch_norm")
         return _batch_norm(norm, var) if norm is not None and value.index == 0 else None
     name = operator_name(value)
-    if name not in ("relax.add", "relax.subtract", "relax.multiply", "relax.divide"):
+    if value is None or name not in ("relax.add", "relax.subtract", "relax.multiply", "relax.divide"):
         return None
     data, operand = value.args
     if array(data) is not None and name in ("relax.add", "relax.multiply"):
@@ -156,3 +157,20 @@ def _fold_input_scale(graph: Graph, var: relax.Var, matmul: relax.Call) -> NewVa
     if multiply is None or weights is None or factor is None or factor.size != 1:
         return None
     return {var: relax.op.matmul(multiply.args[0], relax.const(_float32(weights * factor.item())))}
+
+
+def _fold_input(graph: Graph, var: relax.Var, matmul: relax.Call) -> NewValues | None:
+    """Factors of a matmul's columns, and summands behind them: a batch norm between an average and a classifier."""
+    weights, data = _weights(matmul), matmul.args[0]
+    shift = _affine(graph, var, graph.sole_call(data, "relax.add", "relax.subtract"))
+    scale = _affine(
+        graph, var, graph.sole_call(data if shift is None else shift.data, "relax.multiply", "relax.divide")
+    )
+    if weights is None or scale is None:
+        return None
+    layer, _ = _layer_and_bias(graph, scale.data)
+    if graph.call(layer, "relax.nn.conv2d", "relax.matmul") is not None:
+        return None
+    scaled = relax.const(_float32(weights * scale.scale[:, None]))
+    product = relax.op.matmul(scale.data, scaled)
+    return {var: product if shift is None else relax.op.add(product, relax.const(_float32(shift.shift @ weights)))}

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, variables
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
@@ -19,6 +19,7 @@ class NormalizeShapes:
     - ``split``, and ``take`` of constant places at one distance, become ``strided_slice``; begin and end lie within the
       shape, and slices of different axes become one (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
+    - ``softmax`` over an axis that is not the last one, of what a product of matrices reads, is between transposes;
     - ``max`` over height and width of float32 is ``max_pool2d``;
     - the exponent of a ``power``, if it is one number, has no axes: kernels then know it, and multiply.
     """
@@ -57,6 +58,28 @@ def _max(_graph: Graph, call: relax.Call) -> relax.Expr | None:
         return None
     pool = relax.op.nn.max_pool2d(call.args[0], shape(call.args[0])[2:])
     return pool if call.attrs.keepdims else relax.op.reshape(pool, shape(call))
+
+
+def _softmax(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """Attention whose rows are not stored side by side. Of classes for each pixel, which stay float, it would cost."""
+    rank = len(shape(call))
+    axis = int(call.attrs.axis) % rank
+    if axis == rank - 1 or not _multiplied(graph, call):
+        return None
+    order = [*(other for other in range(rank) if other != axis), axis]
+    rows = relax.op.nn.softmax(relax.op.permute_dims(call.args[0], order), -1)
+    return relax.op.permute_dims(rows, [order.index(i) for i in range(rank)])
+
+
+def _multiplied(graph: Graph, call: relax.Call) -> bool:
+    """Whether a product of matrices reads the result, perhaps transposed or reshaped."""
+    result = next(var for var, value in graph.values.items() if value.same_as(call))
+    readers = [value for value in graph.values.values() if isinstance(value, relax.Call) and result in variables(value)]
+    return any(
+        operator_name(reader) == "relax.matmul"
+        or (operator_name(reader) in ("relax.permute_dims", *_RESHAPES) and _multiplied(graph, reader))
+        for reader in readers
+    )
 
 
 def _image_axes(call: relax.Call) -> list[int] | None:
@@ -149,6 +172,7 @@ _RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
     **dict.fromkeys(_RESHAPES, _reshape),
     "relax.mean": _mean,
     "relax.max": _max,
+    "relax.nn.softmax": _softmax,
     "relax.power": _power,
     "relax.strided_slice": _strided_slice,
     "relax.take": _take,

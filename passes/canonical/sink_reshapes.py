@@ -10,7 +10,7 @@ from tvm import relax
 
 from ..graph.pointwise import FUNCTIONS
 from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes, variables
 
 _ELEMENTWISE = {*FUNCTIONS, "relax.clip", "relax.nn.relu"}
 _LAYERS = {"relax.nn.conv2d", "relax.matmul"}
@@ -26,7 +26,8 @@ class SinkReshapes:
     Of one operand, or of several that are moved alike; constants are moved the other way, as long as that leaves them
     small. Scales, shifts and bounds then follow the layer that a reshape stood behind, and can be folded into it. So do
     those behind a ``concat`` of layers that nothing else reads, and sums behind dense layers. Means over the one axis
-    that is left of an image come before the reshape, too, and adjacent transposes become one.
+    that is left of an image come before the reshape, too, means over tokens or the pixels of NHWC become such of NCHW,
+    and adjacent transposes become one.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -219,6 +220,32 @@ def _image_mean(graph: Graph, call: relax.Call) -> relax.Expr | None:
     return relax.op.reshape(relax.op.mean(source.args[0], [2, 3], keepdims=True), shape(call))
 
 
+def _tokens_mean(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """The mean over tokens, (N, T, C), or over the pixels of NHWC: over height and width of the NCHW that these are."""
+    extents = shape(call.args[0])
+    rank = len(extents)
+    if rank not in (3, 4) or sorted(int(axis) % rank for axis in call.attrs.axis or ()) != [*range(1, rank - 1)]:
+        return None
+    if not _follows_layer(graph, call.args[0]):
+        return None
+    moved = relax.op.permute_dims(call.args[0], [0, rank - 1, *range(1, rank - 1)])
+    image = moved if rank == 4 else relax.op.reshape(moved, (extents[0], extents[2], extents[1], 1))
+    return relax.op.reshape(relax.op.mean(image, [2, 3], keepdims=True), shape(call))
+
+
+def _follows_layer(graph: Graph, expr: relax.Expr) -> bool:
+    """Whether there is a layer somewhere before it: what no layer feeds stays float, and need not move."""
+    pending, seen = [expr], set[relax.Var]()
+    while pending:
+        found = variables(pending.pop()) - seen
+        seen |= found
+        values = [graph.values[var] for var in found if var in graph.values]
+        if any(operator_name(value) in _LAYERS for value in values):
+            return True
+        pending += values
+    return False
+
+
 def _without_repetition(values: np.ndarray) -> np.ndarray:
     """With an extent of 1 along each axis along which nothing changes."""
     for axis in range(values.ndim):
@@ -238,6 +265,6 @@ _Rules = tuple[Callable[[Graph, relax.Call], relax.Expr | None], ...]
 _ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat, _beside_layer)
 _RULES: dict[str | None, _Rules] = {
     "relax.permute_dims": (_one_transpose,),
-    "relax.mean": (_image_mean,),
+    "relax.mean": (_image_mean, _tokens_mean),
     **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_of_images,)),
 }

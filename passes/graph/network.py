@@ -258,7 +258,7 @@ def _mark_pointwise(net: Network, left_float: Collection[str]) -> None:
         elif found and _may_be_pointwise(node):
             node.op, node.source = "pointwise", min(found)
             found = {i, *found}
-        elif (between := _in_between(node)) and all(functions_of[j] for j in node.inputs):
+        elif (between := _in_between(net, i)) and all(functions_of[j] for j in node.inputs):
             if node.name in left_float:
                 node.left_float, found = between, set()
             else:
@@ -292,27 +292,45 @@ def _leave_islands(net: Network) -> None:
         fed_by_float.append(operands and node.op in _CARRIERS | {"float"})
 
 
-def _in_between(node: Node) -> str:
+def _in_between(net: Network, i: int) -> str:
     """Which of `IN_BETWEEN` a node may be; empty for none."""
+    node = net.nodes[i]
     name = operator_name(node.expr)
     if name == "relax.multiply" and len(node.inputs) == 2:
         return "multiply" if product_order(*map(shape, node.expr.args)) is not None else ""
     if name == "relax.nn.prelu" and len(node.constant) and node.expr.attrs.axis == 1 and len(node.shape) in (2, 4):
         return "prelu"  # of several slopes: else it is pointwise
     if name == "relax.add" and len(node.inputs) == 1:
-        return "offset" if node.op == "float" and not node.left_float and is_offset(node.expr) else ""
+        known = node.op == "float" and not node.left_float and is_offset(node.expr)
+        return "offset" if known and (np.isfinite(node.constant).all() or read_by_softmax(net, i)) else ""
     if name in ("relax.nn.softmax", "relax.nn.layer_norm") and len(node.inputs) == 1 and is_of_rows(node.expr):
         return name.removeprefix("relax.nn.")
     return ""
 
 
 def is_offset(call: relax.Call) -> bool:
-    """Whether an ``add`` is that of a finite constant of no more axes to a tensor of the result's shape."""
+    """Whether an ``add`` is that of a constant of no more axes to a tensor of the result's shape.
+
+    The constant is finite, or -infinity, as masks of attention are.
+    """
     tensors = [arg for arg in call.args if array(arg) is None]
     constants = [c for arg in call.args if (c := array(arg)) is not None and c.dtype == np.float32]
     if len(tensors) != 1 or len(constants) != 1 or shape(tensors[0]) != shape(call):
         return False
-    return bool(np.isfinite(constants[0]).all())
+    return bool((constants[0] < np.inf).all())
+
+
+def read_by_softmax(net: Network, i: int) -> bool:
+    """Whether softmax over the last axis alone reads a node, perhaps behind reshapes that leave this axis as it is."""
+    users = net.users[i]
+    return bool(users) and i not in net.outputs and all(_reads_rows(net, i, user) for user in users)
+
+
+def _reads_rows(net: Network, i: int, user: int) -> bool:
+    node = net.nodes[user]
+    if operator_name(node.expr) == "relax.nn.softmax":
+        return is_of_rows(node.expr)
+    return node.op == "reshape" and node.shape[-1:] == net.nodes[i].shape[-1:] and read_by_softmax(net, user)
 
 
 def is_of_rows(call: relax.Call) -> bool:

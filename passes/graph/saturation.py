@@ -5,9 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import tvm
 
+from .network import Network, read_by_softmax
 from .notes import note, with_note
 
 _NOTE = "saturation"
+# Scores so far below the largest of their row have no share: exp(-11.1) is half a unit of softmax's table. The rest is
+# for images whose largest scores are lower
+_NO_SHARE = 16.0
 
 Ends = tuple[float, float]  # infinite where there is none
 
@@ -28,3 +32,13 @@ def saturation(mod: tvm.IRModule) -> dict[str, Ends]:
 def saturated(value: np.ndarray, ends: Ends | None) -> np.ndarray:
     """A node's result as calibration is to see it."""
     return value if ends is None else np.clip(value, np.float32(ends[0]), np.float32(ends[1]))
+
+
+def counted(net: Network, i: int, value: np.ndarray) -> np.ndarray:
+    """A node's result (N, ...): scores that softmax makes nothing of as the least that it makes nothing of.
+
+    Those behind masks, for one, which may be -infinity.
+    """
+    if not read_by_softmax(net, i):
+        return value
+    return np.maximum(value, value.max(axis=-1, keepdims=True) - np.float32(_NO_SHARE))

@@ -7,7 +7,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..graph.network import Network, Node
+from ..graph.network import Network, Node, substitute
 from ..graph.notes import without_notes
 from ..graph.rebuild import rebuild
 from ..graph.rewrite import emit_named
@@ -56,6 +56,7 @@ def annotate(
 
     Everything that reads a quantized activation reads the dequantized one, network outputs and float operators too; but
     of the network's inputs `QuantizationPoints.float_readers` and outputs read what was given.
+    A cast to float32 stands before operators without weights that are kept float: so they read no integers.
     Upper bounds of channels are left out where a range ends within all of them: see `is_implied`.
     `weight_limit` gives the greatest magnitude of a layer's quantized weights.
     """
@@ -81,10 +82,26 @@ def annotate(
             axis = 1 if quantized.ndim == 4 else 0
             bias = _dequantized(builder, quantized, scale, axis, f"{net.nodes[layer].name}_bias_dq")
             expr = relax.Call(expr.op, [expr.args[0], bias], expr.attrs)
+        elif node.left_float and node.left_float not in ("conv2d", "dense"):
+            expr = _of_floats(builder, net, points, i, expr)
         var = expr if node.op == "input" else emit_named(builder, expr, node.name)
         return quantized_as(builder, i, var) if i in producers else var
 
     return without_notes(rebuild(mod, net, bind, points.float_readers))
+
+
+def _of_floats(
+    builder: relax.BlockBuilder, net: Network, points: QuantizationPoints, i: int, expr: relax.Expr
+) -> relax.Expr:
+    """An operator that is kept float on what has left the integers: its result may be quantized, too."""
+    left: dict[relax.Var, relax.Var] = {}
+
+    def leave(var: relax.Var) -> relax.Var:
+        if var not in left:
+            left[var] = emit_named(builder, relax.op.astype(var, "float32"), f"{net.nodes[i].name}_float{len(left)}")
+        return left[var]
+
+    return substitute(expr, leave) if any(j in points.scale_group_of for j in net.nodes[i].inputs) else expr
 
 
 def is_implied(node: Node, scale: np.float32, range_: Range) -> bool:

@@ -5,6 +5,7 @@ One file per family of operators; `CONVERTERS` is the table of them all, which t
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
 from eq_tvm.importer.converters.division import DIVISION
+from eq_tvm.importer.converters.einsum import einsum
 from eq_tvm.importer.converters.elementwise import ELEMENTWISE
 from eq_tvm.importer.converters.float8 import cast
 from eq_tvm.importer.converters.fourier import FOURIER
@@ -28,6 +29,7 @@ CONVERTERS: dict[str, Converter] = {
     "Cast": cast,
     "Col2Im": col2im,
     "DeformConv": deformable_convolution,
+    "Einsum": einsum,
     "GridSample": grid_sample,
     "LpPool": lp_pool,
     "MaxPool": max_pool,

@@ -1,6 +1,7 @@
 """Layer normalization, written as means, differences and a root, becomes one operator."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
@@ -8,15 +9,18 @@ from tvm import relax
 
 from ...graph.pointwise import number
 from ...graph.relax_pass import relax_pass
-from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
+from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
 
 
 @relax_pass
 class RecoverLayerNorm:
-    """Write normalization over the last axis as ``nn.layer_norm`` (arXiv 1607.06450), its factors and summands inside.
+    """Write normalization over one axis as ``nn.layer_norm`` (arXiv 1607.06450), its factors and summands inside.
 
-    That is ``(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon)``; ``1 / sqrt`` and ``rsqrt`` as a factor, too.
-    Constants that multiply the result, or are added to it, along the last axis become its gamma and beta.
+    That is ``(x - mean(x)) / sqrt(variance + epsilon)``; ``1 / sqrt`` and ``rsqrt`` as a factor, too. The variance is
+    the mean of ``(x - mean(x))^2``, or that of ``x^2`` less the square of the mean. Constants that multiply the result,
+    or are added to it, along that axis become its gamma and beta. So does what TensorFlow writes, ``x * factor +
+    (beta - mean(x) * factor)`` with the factor ``gamma / sqrt(variance + epsilon)``. An axis that is not the last one
+    is made the last one by a transpose, and the result is transposed back.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -25,86 +29,195 @@ class RecoverLayerNorm:
 
 
 def _recover(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
-    name = operator_name(value)
-    if name not in ("relax.divide", "relax.multiply", "relax.add"):
-        return None
-    found = None if name == "relax.add" else _normalization(graph, value)
-    found = _scaled(graph, value) if found is None and name != "relax.divide" else found
-    return None if found is None else {var: found}
+    rules = _RULES.get(operator_name(value) or "", ())
+    return next(({var: found} for rule in rules if (found := rule(graph, value)) is not None), None)
+
+
+@dataclass(frozen=True)
+class _Centered:
+    """A tensor less its means along an axis; or what depends on these alone, such as its variance."""
+
+    source: relax.Var
+    axis: int
+
+    def normalized(self, gamma: np.ndarray, beta: np.ndarray, epsilon: float) -> relax.Expr:
+        """Layer normalization; gamma and beta (C,)."""
+        constants, rank = (relax.const(gamma), relax.const(beta)), len(shape(self.source))
+        if self.axis == rank - 1:
+            return relax.op.nn.layer_norm(self.source, *constants, axes=[-1], epsilon=epsilon)
+        order = [*(axis for axis in range(rank) if axis != self.axis), self.axis]
+        last = relax.op.nn.layer_norm(relax.op.permute_dims(self.source, order), *constants, axes=[-1], epsilon=epsilon)
+        return relax.op.permute_dims(last, [int(axis) for axis in np.argsort(order)])
+
+    @property
+    def count(self) -> int:
+        """Extent of the axis."""
+        return shape(self.source)[self.axis]
+
+    def along(self, constant: np.ndarray) -> np.ndarray | None:
+        """(C,) of a constant that is broadcast to the source, and differs along the axis alone; else None."""
+        rank = len(shape(self.source))
+        if constant.dtype != np.float32 or constant.ndim > rank:
+            return None
+        whole = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
+        only = [extent if axis == self.axis else 1 for axis, extent in enumerate(whole.shape)]
+        return (
+            np.broadcast_to(whole, only).ravel() * np.ones(self.count, "float32") if whole.size == max(only) else None
+        )
+
+
+_Factor = tuple[_Centered, np.ndarray, float]  # whose variance, gamma, epsilon
 
 
 def _normalization(graph: Graph, call: relax.Call) -> relax.Expr | None:
-    operands = list(call.args)
-    for deviation, other in (operands, operands[::-1])[: 1 if call.op.name == "relax.divide" else 2]:
-        spread = _spread(graph, other, call.op.name == "relax.divide")
-        source = _deviation(graph, deviation)
-        if spread is None or source is None:
-            continue
-        square, epsilon = spread
-        if _square(graph, square) == source:
-            count = shape(source)[-1]
-            ones, zeros = relax.const(np.ones(count, "float32")), relax.const(np.zeros(count, "float32"))
-            return relax.op.nn.layer_norm(source, ones, zeros, axes=[-1], epsilon=epsilon)
+    """Deviations over, or times, what is made of their root mean square."""
+    divides = call.op.name == "relax.divide"
+    for deviation, other in (list(call.args), list(call.args)[::-1])[: 1 if divides else 2]:
+        of = _deviation(graph, deviation)
+        found = _root(graph, other) if divides else _inverse(graph, other)
+        if of is not None and found is not None and found[0] == of:
+            return of.normalized(np.ones(of.count, "float32"), np.zeros(of.count, "float32"), found[1])
     return None
+
+
+def _affine(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """``x * factor + (beta - mean(x) * factor)``; without beta ``x * factor - mean(x) * factor``."""
+    pairs = (list(call.args), list(call.args)[::-1])[: 1 if call.op.name == "relax.subtract" else 2]
+    for product, rest in pairs:
+        if (scaled := graph.call(product, "relax.multiply")) is None:
+            continue
+        for x, factor in (list(scaled.args), list(scaled.args)[::-1]):
+            found = _factor(graph, factor)
+            if found is None or found[0].source != x:
+                continue
+            of, gamma, epsilon = found
+            beta = _without_mean(graph, call, rest, of, factor)
+            if beta is not None:
+                return of.normalized(gamma, beta, epsilon)
+    return None
+
+
+def _factor(graph: Graph, expr: relax.Expr) -> _Factor | None:
+    """``gamma / sqrt(variance + epsilon)``, or without gamma."""
+    if (found := _inverse(graph, expr)) is not None:
+        return found[0], np.ones(found[0].count, "float32"), found[1]
+    product = graph.call(expr, "relax.multiply")
+    for root, other in () if product is None else (list(product.args), list(product.args)[::-1]):
+        found, constant = _inverse(graph, root), array(other)
+        if found is not None and constant is not None and (gamma := found[0].along(constant)) is not None:
+            return found[0], gamma, found[1]
+    return None
+
+
+def _without_mean(
+    graph: Graph, call: relax.Call, rest: relax.Expr, of: _Centered, factor: relax.Expr
+) -> np.ndarray | None:
+    """Beta of ``beta - mean(x) * factor``, which is added, or zeros of ``mean(x) * factor``, which is subtracted."""
+    beta: np.ndarray | None = np.zeros(of.count, "float32")
+    if call.op.name == "relax.add":
+        difference = graph.call(rest, "relax.subtract")
+        constant = None if difference is None else array(difference.args[0])
+        if difference is None or constant is None:
+            return None
+        beta, rest = of.along(constant), difference.args[1]
+    product = graph.call(rest, "relax.multiply")
+    for mean, other in () if product is None else (list(product.args), list(product.args)[::-1]):
+        if _mean(graph, mean) == of and (other == factor or _is_same(_factor(graph, other), _factor(graph, factor))):
+            return beta
+    return None
+
+
+def _is_same(first: _Factor | None, second: _Factor | None) -> bool:
+    if first is None or second is None:
+        return False
+    return first[::2] == second[::2] and np.array_equal(first[1], second[1])
 
 
 def _scaled(graph: Graph, call: relax.Call) -> relax.Expr | None:
-    """A constant along the last axis, as a factor or summand of a normalization that nothing else reads."""
+    """A constant along its axis, as a factor or summand of a normalization that nothing else reads."""
     for operand, other in (list(call.args), list(call.args)[::-1]):
-        norm, constant = graph.sole_call(operand, "relax.nn.layer_norm"), array(other)
-        if norm is None or constant is None or constant.dtype != np.float32 or shape(call) != shape(norm):
+        moved, constant = graph.sole_call(operand, "relax.permute_dims"), array(other)
+        norm = graph.sole_call(operand if moved is None else moved.args[0], "relax.nn.layer_norm")
+        if norm is None or constant is None or shape(call) != shape(operand):
             continue
+        rank = len(shape(norm))
         gamma, beta = (array(arg) for arg in norm.args[1:])
-        if [int(axis) for axis in norm.attrs.axes] not in ([-1], [len(shape(norm)) - 1]) or gamma is None:
+        if [int(axis) % rank for axis in norm.attrs.axes] != [rank - 1] or gamma is None or beta is None:
             continue
-        if constant.size not in (1, len(gamma)) or (constant.size > 1 and constant.shape[-1] != len(gamma)):
+        axes = range(rank) if moved is None else transposed_axes(moved)
+        values = _Centered(operand, list(axes).index(rank - 1)).along(constant)
+        if values is None:
             continue
-        of_channel = np.broadcast_to(constant.reshape(-1), gamma.shape)
-        multiplies = call.op.name == "relax.multiply"
-        gamma, beta = (gamma * of_channel, beta * of_channel) if multiplies else (gamma, beta + of_channel)
+        gamma, beta = (gamma * values, beta * values) if call.op.name == "relax.multiply" else (gamma, beta + values)
         args = [norm.args[0], relax.const(gamma), relax.const(beta)]
-        return relax.op.nn.layer_norm(*args, axes=[-1], epsilon=float(norm.attrs.epsilon))
+        scaled = relax.op.nn.layer_norm(*args, axes=[-1], epsilon=float(norm.attrs.epsilon))
+        return scaled if moved is None else relax.op.permute_dims(scaled, list(axes))
     return None
 
 
-def _deviation(graph: Graph, expr: relax.Expr) -> relax.Var | None:
-    """``x`` of ``x - mean(x)``."""
+def _mean(graph: Graph, expr: relax.Expr) -> _Centered | None:
+    """Of ``mean(x)`` along one axis, which stays."""
+    mean = graph.call(expr, "relax.mean")
+    axes = [] if mean is None else [int(axis) % len(shape(mean.args[0])) for axis in mean.attrs.axis or ()]
+    if mean is None or len(axes) != 1 or not mean.attrs.keepdims or not isinstance(mean.args[0], relax.Var):
+        return None
+    return _Centered(mean.args[0], axes[0])
+
+
+def _deviation(graph: Graph, expr: relax.Expr) -> _Centered | None:
+    """Of ``x - mean(x)``."""
+    difference = graph.call(expr, "relax.subtract")
+    of = None if difference is None else _mean(graph, difference.args[1])
+    return of if difference is not None and of is not None and of.source == difference.args[0] else None
+
+
+def _variance(graph: Graph, expr: relax.Expr) -> _Centered | None:
+    """Of ``mean((x - mean(x))^2)`` or ``mean(x^2) - mean(x)^2``."""
+    if (mean := _mean(graph, expr)) is not None:
+        base = _squared(graph, mean.source)
+        of = None if base is None else _deviation(graph, base)
+        return of if of is not None and of.axis == mean.axis else None
     difference = graph.call(expr, "relax.subtract")
     if difference is None:
         return None
-    mean = graph.call(difference.args[1], "relax.mean")
-    if mean is None or not _is_of_last_axis(mean) or mean.args[0] != difference.args[0]:
+    of_squares, squared = _mean(graph, difference.args[0]), _squared(graph, difference.args[1])
+    of = None if squared is None else _mean(graph, squared)
+    if of is None or of_squares is None or of_squares.axis != of.axis:
         return None
-    return mean.args[0]
+    return of if _squared(graph, of_squares.source) == of.source else None
 
 
-def _square(graph: Graph, expr: relax.Expr) -> relax.Var | None:
-    """``x`` of ``(x - mean(x))^2``."""
-    call = graph.call(expr, "relax.multiply", "relax.power")
-    if call is None:
-        return None
+def _squared(graph: Graph, expr: relax.Expr) -> relax.Expr | None:
+    """``x`` of ``x * x`` or ``x ^ 2``."""
+    call = graph.call(expr, "relax.multiply", "relax.power", "relax.square")
+    if call is None or call.op.name == "relax.square":
+        return None if call is None else call.args[0]
     base, other = call.args
-    twice = number(other) == 2 if call.op.name == "relax.power" else other == base
-    return _deviation(graph, base) if twice else None
+    return base if (number(other) == 2 if call.op.name == "relax.power" else other == base) else None
 
 
-def _spread(graph: Graph, expr: relax.Expr, divides: bool) -> tuple[relax.Expr, float] | None:
-    """``y`` and ``epsilon`` of ``sqrt(mean(y) + epsilon)``; of what divides 1 by it, or multiplies, otherwise."""
-    root = graph.call(expr, "relax.sqrt") if divides else graph.call(expr, "relax.rsqrt")
-    if root is None and not divides:
-        inverse = graph.call(expr, "relax.divide")
-        if inverse is not None and number(inverse.args[0]) == 1:
-            root = graph.call(inverse.args[1], "relax.sqrt")
+def _root(graph: Graph, expr: relax.Expr, operator: str = "relax.sqrt") -> tuple[_Centered, float] | None:
+    """Whose variance, and epsilon, of ``sqrt(variance + epsilon)``."""
+    root = graph.call(expr, operator)
     total = None if root is None else graph.call(root.args[0], "relax.add")
-    if total is None:
-        return None
-    for operand, other in (list(total.args), list(total.args)[::-1]):
-        mean, epsilon = graph.call(operand, "relax.mean"), number(other)
-        if mean is not None and epsilon is not None and _is_of_last_axis(mean) and 0 <= epsilon < math.inf:
-            return mean.args[0], float(epsilon)
+    for operand, other in () if total is None else (list(total.args), list(total.args)[::-1]):
+        of, epsilon = _variance(graph, operand), number(other)
+        if of is not None and epsilon is not None and 0 <= epsilon < math.inf:
+            return of, float(epsilon)
     return None
 
 
-def _is_of_last_axis(mean: relax.Call) -> bool:
-    rank = len(shape(mean.args[0]))
-    return bool(mean.attrs.keepdims) and [int(axis) % rank for axis in mean.attrs.axis or ()] == [rank - 1]
+def _inverse(graph: Graph, expr: relax.Expr) -> tuple[_Centered, float] | None:
+    """The same of what is 1 over that root."""
+    inverse = graph.call(expr, "relax.divide")
+    if inverse is not None and number(inverse.args[0]) == 1:
+        return _root(graph, inverse.args[1])
+    return _root(graph, expr, "relax.rsqrt")
+
+
+_RULES = {
+    "relax.divide": (_normalization,),
+    "relax.multiply": (_normalization, _scaled),
+    "relax.add": (_affine, _scaled),
+    "relax.subtract": (_affine,),
+}

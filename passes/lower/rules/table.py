@@ -55,6 +55,12 @@ def _dequantize(low: Lowering, call: relax.Call) -> Weights | Tensor | Rearrange
     return low.quantized_view(value.value, value.scale, value.low, value.high)
 
 
+def _astype(low: Lowering, call: relax.Call) -> Tensor | None:
+    """A cast of a quantized value to float32 is where it leaves the integers."""
+    value = low.value(call.args[0])
+    return low.real(value) if str(call.attrs.dtype) == "float32" and isinstance(value, Activation) else None
+
+
 def _clip(low: Lowering, call: relax.Call) -> Value | None:
     value = low.value(call.args[0])
     least, greatest = (float(arg.value) for arg in call.args[1:])
@@ -73,6 +79,7 @@ RULES: dict[str | None, Rule] = {
     **dict.fromkeys(FUNCTIONS, pointwise),
     "relax.quantize": _quantize,
     "relax.dequantize": _dequantize,
+    "relax.astype": _astype,
     "relax.clip": _clip,
     "relax.nn.relu": _relu,
     "relax.nn.conv2d": conv2d,

@@ -165,3 +165,21 @@ def test_weights_beyond_float32_name_the_layer():
 def test_batch_norm_in_training_mode_stays():
     mod = module(lambda x: batch_norm(conv(x), training=True), SHAPE)
     assert apply(mod, FoldBatchNorm()) == ["nn.conv2d", "nn.batch_norm"]
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_batch_norm_in_front_of_a_dense_layer(shifted):
+    def make(x):
+        y = relax.op.multiply(relax.op.nn.relu(x), const(1, 6, seed=1))
+        y = relax.op.add(y, const(1, 6, seed=2)) if shifted else y
+        return relax.op.add(relax.op.matmul(y, const(6, 5)), const(5, seed=3))
+
+    assert apply(module(make, (3, 6)), FoldBatchNorm(), tolerance=1e-4) == ["nn.relu", "matmul", "add"]
+
+
+def test_what_others_read_is_not_folded_into_a_dense_layer():
+    def make(x):
+        y = relax.op.multiply(relax.op.nn.relu(x), const(1, 6, seed=1))
+        return relax.Tuple([relax.op.matmul(y, const(6, 5)), y])
+
+    assert apply(module(make, (3, 6)), FoldBatchNorm()) == ["nn.relu", "multiply", "matmul"]

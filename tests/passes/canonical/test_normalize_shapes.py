@@ -98,3 +98,18 @@ def test_slices_lie_within_the_shape(axes, bounds):
     for value in Graph(NormalizeShapes()(mod)).values.values():
         for axis, b, e, _ in zip(*([int(v) for v in arg] for arg in value.args[1:]), strict=True):
             assert axis >= 0 and 0 <= b < e <= SHAPE[axis]
+
+
+def test_softmax_in_front_of_a_product_is_over_the_last_axis():
+    """As in factorized attention: of keys, over the tokens."""
+
+    def make(x, y):
+        shares = relax.op.nn.softmax(x, 2)
+        return relax.op.matmul(relax.op.permute_dims(shares, [0, 1, 3, 2]), y)
+
+    found = apply(module(make, SHAPE, (1, 4, 6, 3)), NormalizeShapes())
+    assert found == ["permute_dims", "nn.softmax", "permute_dims", "permute_dims", "matmul"]
+
+
+def test_softmax_that_is_a_result_keeps_its_axis():
+    assert apply(module(lambda x: relax.op.nn.softmax(x, 1), SHAPE), NormalizeShapes()) == ["nn.softmax"]

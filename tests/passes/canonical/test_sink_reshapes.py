@@ -3,6 +3,7 @@ from rewriting import apply, const, module
 from tvm import relax
 
 from eq_tvm.passes import SinkReshapes
+from eq_tvm.passes.graph.rewrite import Graph, operator_name, shape
 
 relu, add, multiply = relax.op.nn.relu, relax.op.add, relax.op.multiply
 turn = [0, 2, 3, 1]
@@ -127,3 +128,22 @@ def test_a_sum_goes_beside_its_dense_layer():
 
     found = apply(module(make, (5, 6), (1, 5, 8)), SinkReshapes())
     assert found == ["matmul", "add", "reshape", "add", "reshape"]
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axes", [[1], [1, 2]])
+def test_means_over_tokens_are_those_of_an_image(axes, keepdims):
+    def make(x):
+        layer = relax.op.matmul(x, const(6, 8))
+        shaped = relax.op.reshape(layer, (1, 12, 8) if axes == [1] else (1, 3, 4, 8))
+        return relax.op.mean(shaped, axes, keepdims=keepdims)
+
+    mod = SinkReshapes()(module(make, (12, 6)))
+    (mean,) = [value for value in Graph(mod).values.values() if operator_name(value) == "relax.mean"]
+    assert [int(axis) for axis in mean.attrs.axis] == [2, 3]
+    assert shape(mean) == (1, 8, 1, 1)
+    apply(module(make, (12, 6)), SinkReshapes())
+
+
+def test_means_of_what_no_layer_feeds_stay():
+    assert apply(module(lambda x: relax.op.mean(relu(x), [1]), (1, 12, 8)), SinkReshapes()) == ["nn.relu", "mean"]

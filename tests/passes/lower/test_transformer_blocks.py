@@ -73,15 +73,17 @@ def test_standalone(request, tmp_path, target, cpu):
     np.testing.assert_array_equal(results[0], expected[0], strict=True)
 
 
-@pytest.mark.parametrize("kind", ["a_shares", "positions"])
-def test_kept_float(kind):
-    """Where nothing else reads the same integers: those of a stream are there in any case."""
+KEPT = {"a_shares": "softmax", "positions": "add", "a_norm": "layer_norm"}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_kept_float(kept):
+    """Whether something else reads the same integers or not."""
     module = build(transformer, SHAPE)
     images = {"x": random(6, *SHAPE[1:])}
-    annotated, _ = pipeline.calibrate(module, images, scheme="int8", method="minmax", kept={kind: "float"})
+    annotated, _ = pipeline.calibrate(module, images, scheme="int8", method="minmax", kept={kept: "float"})
     lowered, _ = pipeline.lower(annotated, get_target("x86"))
-    operator = {"a_shares": "softmax", "positions": "add"}[kind]
-    assert [name for name in float_calls(lowered) if operator in name]
+    assert [name for name in float_calls(lowered) if KEPT[kept] in name]
     executable, _ = pipeline.build(annotated, get_target("native"))
     x = random(*SHAPE, seed=9)
     result = tvm.relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()

@@ -25,6 +25,31 @@ def _by_inverse(x):
     return op.multiply(op.divide(relax.const(1.0), op.sqrt(spread)), centred)
 
 
+def _variance(x, axis, by_squares=False):
+    mean = op.mean(x, [axis], keepdims=True)
+    if by_squares:
+        return op.subtract(op.mean(op.multiply(x, x), [axis], keepdims=True), op.multiply(mean, mean))
+    return op.mean(op.square(op.subtract(x, mean)), [axis], keepdims=True)
+
+
+def _tensorflow(x, axis=-1, gamma=None, beta=None, by_squares=False):
+    """As TensorFlow writes it: the mean is subtracted behind the multiplication."""
+    mean = op.mean(x, [axis], keepdims=True)
+    factor = op.divide(relax.const(1.0), op.sqrt(op.add(_variance(x, axis, by_squares), relax.const(1e-5))))
+    factor = factor if gamma is None else op.multiply(factor, gamma)
+    shifted = op.multiply(mean, factor)
+    if beta is None:
+        return op.subtract(op.multiply(x, factor), shifted)
+    return op.add(op.multiply(x, factor), op.subtract(beta, shifted))
+
+
+def _of_channels(x):
+    """As ConvNeXt's authors write it for NCHW."""
+    deviation = op.subtract(x, op.mean(x, [1], keepdims=True))
+    normal = op.divide(deviation, op.sqrt(op.add(_variance(x, 1), relax.const(1e-6))))
+    return op.add(op.multiply(const(5, 1, seed=1), normal), const(5, 1, seed=2))
+
+
 FORMS = {
     "divided": _divided,
     "squared by power": lambda x: _divided(x, "power"),
@@ -32,6 +57,9 @@ FORMS = {
     "by rsqrt": lambda x: op.multiply(*(lambda c, s: (c, op.rsqrt(s)))(*_parts(x, "multiply"))),
     "scaled": lambda x: op.add(op.multiply(_divided(x), const(8)), const(1, 1, 8, seed=1)),
     "scaled from the left": lambda x: op.add(const(8), op.multiply(const(8, seed=2), _divided(x))),
+    "TensorFlow's": lambda x: _tensorflow(x, gamma=const(8), beta=const(8, seed=1)),
+    "TensorFlow's without gamma": lambda x: _tensorflow(x, beta=const(8, seed=1)),
+    "TensorFlow's without both": lambda x: _tensorflow(x, by_squares=True),
     "scaled by a number": lambda x: op.multiply(_divided(x), relax.const(0.5)),
 }
 
@@ -42,7 +70,31 @@ def test_forms(form):
     assert found == ["nn.layer_norm"]
 
 
+TRANSPOSED = {
+    "of channels": _of_channels,
+    "of channels without both": lambda x: op.divide(
+        op.subtract(x, op.mean(x, [1], keepdims=True)), op.sqrt(op.add(_variance(x, 1), relax.const(1e-6)))
+    ),
+    "TensorFlow's": lambda x: _tensorflow(x, 1, const(1, 5, 1), const(5, 1, seed=1)),
+}
+
+
+@pytest.mark.parametrize("form", TRANSPOSED)
+def test_another_axis(form):
+    found = apply(module(TRANSPOSED[form], (2, 5, 8)), RecoverLayerNorm())
+    assert found == ["permute_dims", "nn.layer_norm", "permute_dims"]
+
+
 OTHERS = {
+    "TensorFlow's with another mean": lambda x, y: op.subtract(
+        op.multiply(x, op.rsqrt(_parts(x, "multiply")[1])),
+        op.multiply(op.mean(y, [-1], keepdims=True), op.rsqrt(_parts(x, "multiply")[1])),
+    ),
+    "TensorFlow's with another factor": lambda x, y: op.subtract(
+        op.multiply(x, op.rsqrt(_parts(x, "multiply")[1])),
+        op.multiply(op.mean(x, [-1], keepdims=True), op.rsqrt(_parts(y, "multiply")[1])),
+    ),
+    "TensorFlow's with beta along another axis": lambda x, y: _tensorflow(x, beta=const(5, 1)),
     "another mean": lambda x, y: op.divide(
         op.subtract(x, op.mean(y, [-1], keepdims=True)), op.sqrt(_parts(x, "multiply")[1])
     ),

@@ -1,0 +1,154 @@
+"""Networks that mix convolutions and attention, small and with random weights: ONNX nodes as exporters write them."""
+
+import numpy as np
+from attention_graphs import Writer
+
+SIZE, CHANNELS, HEADS = 8, 16, 2  # of the image behind the stem
+PIXELS, HEAD = SIZE * SIZE, CHANNELS // HEADS
+
+
+def network(*blocks):
+    """A stem, blocks from (1, C, 8, 8) to the same, and a classifier."""
+
+    def write(path):
+        w = Writer(18)
+        x = w("Relu", w.conv("image", 3, CHANNELS, 3, strides=[2, 2]))
+        for block in blocks:
+            x = block(w, x)
+        x = w("Flatten", w("GlobalAveragePool", x))
+        w.save(path, w("Gemm", x, w.weight(CHANNELS, 10), w.random(10)))
+
+    return write
+
+
+def attention(w, x, batch, count, bias=None):
+    """Of (batch, count, C); `bias(scores)` adds to (batch, heads, count, count)."""
+    fused = w.reshaped(w.dense(x, CHANNELS, 3 * CHANNELS), batch, count, 3, HEADS, HEAD)
+    q, k, v = (w("Gather", w.transposed(fused, 2, 0, 3, 1, 4), i, axis=0) for i in range(3))
+    scores = w("MatMul", w("Mul", q, float(HEAD**-0.5)), w.transposed(k, 0, 1, 3, 2))
+    shares = w("Softmax", scores if bias is None else bias(scores), axis=-1)
+    mixed = w.reshaped(w.transposed(w("MatMul", shares, v), 0, 2, 1, 3), batch, count, CHANNELS)
+    return w.dense(mixed, CHANNELS, CHANNELS)
+
+
+def transformer(w, x, batch, count, bias=None):
+    """A block with layer norms before, and residuals around, attention and two dense layers."""
+    x = w("Add", x, attention(w, w.norm(x, CHANNELS), batch, count, bias))
+    hidden = w.gelu(w.dense(w.norm(x, CHANNELS), CHANNELS, 2 * CHANNELS))
+    return w("Add", x, w.dense(hidden, 2 * CHANNELS, CHANNELS))
+
+
+def silu(w, x):
+    return w("Mul", x, w("Sigmoid", x))
+
+
+def mobilevit(w, x):
+    """Pixels at one place of each 2x2 patch attend to one another (arXiv 2110.02178)."""
+    half = SIZE // 2
+    y = silu(w, w.conv(silu(w, w.conv(x, CHANNELS, CHANNELS, 3)), CHANNELS, CHANNELS))
+    y = w.transposed(w.reshaped(y, CHANNELS * half, 2, half, 2), 0, 2, 1, 3)
+    y = w.transposed(w.reshaped(y, 1, CHANNELS, PIXELS // 4, 4), 0, 3, 2, 1)
+    y = transformer(w, w.reshaped(y, 4, PIXELS // 4, CHANNELS), 4, PIXELS // 4)
+    y = w.transposed(w.reshaped(y, 1, 4, PIXELS // 4, CHANNELS), 0, 3, 2, 1)
+    y = w.transposed(w.reshaped(y, CHANNELS * half, half, 2, 2), 0, 2, 1, 3)
+    y = silu(w, w.conv(w.reshaped(y, 1, CHANNELS, SIZE, SIZE), CHANNELS, CHANNELS))
+    return silu(w, w.conv(w("Concat", x, y, axis=1), 2 * CHANNELS, CHANNELS, 3))
+
+
+def channel_norm(w, x):
+    """Over axis 1 of NCHW, as ConvNeXt's authors have it."""
+    mean = w("ReduceMean", x, [1], keepdims=1)
+    centered = w("Sub", x, mean)
+    variance = w("ReduceMean", w("Pow", w("Sub", x, mean), 2.0), [1], keepdims=1)
+    normal = w("Div", centered, w("Sqrt", w("Add", variance, 1e-6)))
+    scaled = w("Mul", w.random(CHANNELS, 1, 1, spread=0.2) + np.float32(1), normal)
+    return w("Add", scaled, w.random(CHANNELS, 1, 1, spread=0.2))
+
+
+def transposed_norm(w, x):
+    """The same between transposes."""
+    return w.transposed(w.norm(w.transposed(x, 0, 2, 3, 1), CHANNELS), 0, 3, 1, 2)
+
+
+def convnext(norm, dense):
+    """Depthwise 7x7, norm, two pointwise layers (convolutions, or dense ones of NHWC), scaled (arXiv 2201.03545)."""
+
+    def block(w, x):
+        y = norm(w, w.conv(x, CHANNELS, CHANNELS, 7, group=CHANNELS))
+        if dense:
+            y = w.gelu(w.dense(w.transposed(y, 0, 2, 3, 1), CHANNELS, 4 * CHANNELS))
+            y = w("Mul", w.dense(y, 4 * CHANNELS, CHANNELS), w.random(CHANNELS))
+            y = w.transposed(y, 0, 3, 1, 2)
+        else:
+            y = w.conv(w.gelu(w.conv(y, CHANNELS, 4 * CHANNELS)), 4 * CHANNELS, CHANNELS)
+            y = w("Mul", y, w.random(1, CHANNELS, 1, 1))
+        return w("Add", x, y)
+
+    return block
+
+
+def swin(w, x):
+    """Windows of 4x4, shifted by two: rolled, biased by relative positions, masked where pixels did not touch."""
+    parts, count = SIZE // 4, 16
+
+    def rolled(y, by):
+        for axis in (1, 2):
+            head, tail = w("Slice", y, [by], [SIZE], [axis]), w("Slice", y, [0], [by], [axis])
+            y = w("Concat", head, tail, axis=axis)
+        return y
+
+    def bias(scores):
+        scores = w("Add", scores, w.random(1, HEADS, count, count))
+        mask = np.where(w.random(1, parts**2, 1, count, count) > 0.5, np.float32(-100), np.float32(0))
+        mask[..., range(count), range(count)] = 0  # a pixel sees itself
+        scores = w("Add", w.reshaped(scores, 1, parts**2, HEADS, count, count), mask)
+        return w.reshaped(scores, parts**2, HEADS, count, count)
+
+    y = rolled(w.norm(w.transposed(x, 0, 2, 3, 1), CHANNELS), 2)
+    y = w.transposed(w.reshaped(y, 1, parts, 4, parts, 4, CHANNELS), 0, 1, 3, 2, 4, 5)
+    y = attention(w, w.reshaped(y, parts**2, count, CHANNELS), parts**2, count, bias)
+    y = w.transposed(w.reshaped(y, 1, parts, parts, 4, 4, CHANNELS), 0, 1, 3, 2, 4, 5)
+    y = rolled(w.reshaped(y, 1, SIZE, SIZE, CHANNELS), SIZE - 2)
+    return w("Add", x, w.transposed(y, 0, 3, 1, 2))
+
+
+def pooling(w, x):
+    """Pooling in place of attention, less what it pools (PoolFormer, EfficientFormer: arXiv 2206.01191)."""
+    pool = w("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=0)
+    mixed = w("Mul", w("Sub", pool, x), w.random(1, CHANNELS, 1, 1))
+    return w("Add", x, mixed)
+
+
+def tokens(w, x):
+    """From four axes to three and back, as EfficientFormer's last stage."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    y = transformer(w, y, 1, PIXELS)
+    return w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE)
+
+
+def projections(w, x):
+    """Queries, keys and values by depthwise convolutions, keys and values at half the size (CvT, arXiv 2103.15808)."""
+
+    def projected(stride):
+        y = w.conv(x, CHANNELS, CHANNELS, 3, group=CHANNELS, strides=[stride, stride])
+        y = w.transposed(w.reshaped(y, 1, CHANNELS, -1), 0, 2, 1)
+        y = w.reshaped(w.dense(y, CHANNELS, CHANNELS), 1, -1, HEADS, HEAD)
+        return w.transposed(y, 0, 2, 1, 3)
+
+    q, k, v = projected(1), projected(2), projected(2)
+    scores = w("Mul", w("MatMul", q, w.transposed(k, 0, 1, 3, 2)), float(CHANNELS**-0.5))
+    mixed = w("MatMul", w("Softmax", scores, axis=-1), v)
+    y = w.dense(w.reshaped(w.transposed(mixed, 0, 2, 1, 3), 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def distilled(path):
+    """A class token and one of distillation, whose heads' scores are averaged (DeiT, arXiv 2012.12877)."""
+    w = Writer(18)
+    x = w.reshaped(w.conv("image", 3, CHANNELS, 4, strides=[4, 4], pads=[0] * 4), 1, CHANNELS, 16)
+    given = (w("Expand", w.random(1, 1, CHANNELS), [1, 1, CHANNELS]) for _ in range(2))
+    x = w("Concat", *given, w.transposed(x, 0, 2, 1), axis=1)
+    x = transformer(w, w("Add", x, w.random(1, 18, CHANNELS, spread=0.3)), 1, 18)
+    x = w.norm(x, CHANNELS)
+    scores = [w.dense(w("Gather", x, i, axis=1), CHANNELS, 10) for i in range(2)]
+    w.save(path, w("Div", w("Add", *scores), 2.0))
