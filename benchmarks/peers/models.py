@@ -6,8 +6,8 @@ import functools
 import importlib.util
 from pathlib import Path
 
-from converted import mnn_model, tflite_model
-from peers import ncnn_model, networks, nncf_model, qdq
+from converted import mnn_model, ncnn_model, nncf_model, tflite_model
+from peers import networks, qdq
 from peers.cache import cached, key_of
 from peers.engines import Engine
 from peers.machine import cpu
@@ -62,7 +62,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         return _bundle(engine, model, source, target, fresh, optimize)
     if engine.library == "ncnn":
         param = model.with_suffix(".param")
-        key = key_of(source, files=[HERE / "peers" / "ncnn_model.py"], packages=["onnxruntime"])
+        key = key_of(source, files=[Path(ncnn_model.__file__)], packages=["onnxruntime"])
         return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
     if engine.library == "litert":
         path = model.with_name(f"{model.stem}-{engine.scheme}.tflite")
