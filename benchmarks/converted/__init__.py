@@ -1,1 +1,1 @@
-"""Networks in the form of peers that bring a converter of their own: LiteRT and MNN."""
+"""Networks in the form of peers that take another than ONNX: LiteRT, MNN, ncnn, and OpenVINO for transformers."""

@@ -6,8 +6,8 @@ import functools
 import importlib.util
 from pathlib import Path
 
-from converted import mnn_model, tflite_model
-from peers import ncnn_model, networks, qdq
+from converted import mnn_model, ncnn_model, nncf_model, tflite_model
+from peers import networks, qdq
 from peers.cache import cached, key_of
 from peers.engines import Engine
 from peers.machine import cpu
@@ -29,7 +29,8 @@ def float_model(name: str, real: Path, work: Path) -> Path:
     """
     path = work / f"{name}.onnx"
     if name in networks.NETWORKS:
-        key = key_of(name, files=[HERE / "peers" / "networks.py"], packages=["onnx", "numpy"])
+        sources = [HERE / "peers" / source for source in ("networks.py", "transformers.py")]
+        key = key_of(name, files=sources, packages=["onnx", "numpy"])
         return cached(path, key, lambda: networks.write(name, path))
     source = real / f"{name.removeprefix('real-')}.onnx"
     if not source.is_file():
@@ -61,7 +62,7 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         return _bundle(engine, model, source, target, fresh, optimize)
     if engine.library == "ncnn":
         param = model.with_suffix(".param")
-        key = key_of(source, files=[HERE / "peers" / "ncnn_model.py"], packages=["onnxruntime"])
+        key = key_of(source, files=[Path(ncnn_model.__file__)], packages=["onnxruntime"])
         return cached(param, key, lambda: ncnn_model.convert(model, param, model.with_suffix(".bin")))
     if engine.library == "litert":
         path = model.with_name(f"{model.stem}-{engine.scheme}.tflite")
@@ -73,6 +74,10 @@ def prepare(engine: Engine, model: Path, target: str, fresh: bool = False, optim
         key = key_of(source, files=[Path(mnn_model.__file__)], packages=["MNN"])
         mnnconvert = model.parent / "mnn" / "bin" / "mnnconvert"
         return cached(path, key, lambda: mnn_model.convert(model, path, mnnconvert))
+    if engine.library == "openvino" and engine.scheme == "int8" and model.stem in networks.TRANSFORMERS:
+        path = model.with_name(f"{model.stem}_int8.xml")
+        key = key_of(source, files=[Path(nncf_model.__file__)], packages=["nncf", "openvino"])
+        return cached(path, key, lambda: nncf_model.quantize(model, path))
     if engine.scheme == "int8":
         path = model.with_name(f"{model.stem}_int8.onnx")
         key = key_of(source, files=[HERE / "peers" / "qdq.py"], packages=["onnxruntime"])

@@ -1,8 +1,8 @@
 """The networks that are timed, as ONNX files with fixed random weights.
 
 Their layers are those of torchvision's resnet18, resnet50, vgg16, mobilenet_v2, squeezenet1_1 and mobilenet_v3_large,
-and of EfficientNet-Lite0 (without squeeze-and-excitation, with ReLU6), for one 224x224 image and 1000 classes. Batch
-norms are folded already: each convolution has a bias, as an initializer.
+of EfficientNet-Lite0 (without squeeze-and-excitation, with ReLU6), and of DeiT-Tiny and DeiT-Small, for one 224x224
+image and 1000 classes. Batch norms are folded already: each convolution has a bias, as an initializer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from peers.transformers import deit
+
 IMAGE = (1, 3, 224, 224)
 OPSET = 17
 
 
 def write(name: str, path: Path) -> None:
     """Write one of `NETWORKS` to an ONNX file."""
-    graph = _Graph()
+    graph = Graph()
     output = NETWORKS[name](graph)
     model = helper.make_model(
         helper.make_graph(
@@ -39,7 +41,7 @@ def write(name: str, path: Path) -> None:
     temporary.replace(path)
 
 
-class _Graph:
+class Graph:
     """Nodes and weights so far. Each method adds a layer and returns the name of its output.
 
     Weights keep the size of the activations: their second moment is the same after each ReLU, and after each layer
@@ -50,7 +52,7 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.channels = {"input": IMAGE[1]}
-        self._random = np.random.default_rng(0)
+        self.random = np.random.default_rng(0)
 
     def conv(
         self,
@@ -66,7 +68,7 @@ class _Graph:
     ) -> str:
         """By default with the padding that keeps the image's size at stride 1; `gain` scales the weights."""
         padding = kernel // 2 if padding is None else padding
-        y = self._op(
+        y = self.op(
             "Conv",
             [x, *self._weights((channels, self.channels[x] // groups, kernel, kernel), activation, gain)],
             kernel_shape=[kernel] * 2,
@@ -79,58 +81,58 @@ class _Graph:
 
     def dense(self, x: str, inputs: int, outputs: int, activation: str | None = None) -> str:
         weights = self._weights((outputs, inputs), activation, 1.0)
-        return self._activation(self._op("Gemm", [x, *weights], transB=1), activation)
+        return self._activation(self.op("Gemm", [x, *weights], transB=1), activation)
 
     def max_pool(self, x: str, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> str:
-        return self._op(
+        return self.op(
             "MaxPool", [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4, ceil_mode=int(ceil)
         )
 
     def mean(self, x: str) -> str:
-        return self._op("GlobalAveragePool", [x])
+        return self.op("GlobalAveragePool", [x])
 
     def flatten(self, x: str) -> str:
-        return self._op("Flatten", [x], axis=1)
+        return self.op("Flatten", [x], axis=1)
 
     def add(self, x: str, y: str) -> str:
-        return self._op("Add", [x, y])
+        return self.op("Add", [x, y])
 
     def relu(self, x: str) -> str:
-        return self._op("Relu", [x])
+        return self.op("Relu", [x])
 
     def squeeze_and_excite(self, x: str) -> str:
         """Scale channels, by half on average, by what two layers make of their means."""
         squeezed = max(8, int(self.channels[x] / 4 + 4) // 8 * 8)
         scale = self.conv(self.conv(self.mean(x), squeezed, 1), self.channels[x], 1, activation=None)
-        return self._op("Mul", [x, self._op("HardSigmoid", [scale], alpha=1 / 6)])
+        return self.op("Mul", [x, self.op("HardSigmoid", [scale], alpha=1 / 6)])
 
     def concat(self, *parts: str) -> str:
-        y = self._op("Concat", parts, axis=1)
+        y = self.op("Concat", parts, axis=1)
         self.channels[y] = sum(self.channels[part] for part in parts)
         return y
 
     def _activation(self, x: str, kind: str | None) -> str:
         if kind == "Clip":
-            return self._op("Clip", [x, self._constant("zero", 0.0), self._constant("six", 6.0)])
-        return x if kind is None else self._op(kind, [x])
+            return self.op("Clip", [x, self._constant("zero", 0.0), self._constant("six", 6.0)])
+        return x if kind is None else self.op(kind, [x])
 
     def _weights(self, shape: tuple[int, ...], activation: str | None, gain: float) -> list[str]:
         deviation = gain * np.sqrt((1 if activation is None else 2) / np.prod(shape[1:]))
-        weight = self._random.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
-        bias = self._random.standard_normal(shape[0], dtype=np.float32) * np.float32(0.05)
+        weight = self.random.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+        bias = self.random.standard_normal(shape[0], dtype=np.float32) * np.float32(0.05)
         name = f"layer{len(self.initializers) // 2}"
-        return [self._initializer(f"{name}.weight", weight), self._initializer(f"{name}.bias", bias)]
+        return [self.initializer(f"{name}.weight", weight), self.initializer(f"{name}.bias", bias)]
 
     def _constant(self, name: str, value: float) -> str:
         if any(tensor.name == name for tensor in self.initializers):
             return name
-        return self._initializer(name, np.array(value, np.float32))
+        return self.initializer(name, np.array(value, np.float32))
 
-    def _initializer(self, name: str, value: np.ndarray) -> str:
+    def initializer(self, name: str, value: np.ndarray) -> str:
         self.initializers.append(numpy_helper.from_array(value, name))
         return name
 
-    def _op(self, kind: str, inputs: Sequence[str], **attributes) -> str:
+    def op(self, kind: str, inputs: Sequence[str], **attributes) -> str:
         output = f"{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         if inputs[0] in self.channels:
@@ -144,7 +146,7 @@ _BRANCH = 0.3
 _HARD_SWISH = 1.23
 
 
-def _resnet(g: _Graph, blocks: Sequence[int], block: Callable[[_Graph, str, int, int], str]) -> str:
+def _resnet(g: Graph, blocks: Sequence[int], block: Callable[[Graph, str, int, int], str]) -> str:
     x = g.max_pool(g.conv("input", 64, 7, stride=2), 3, 2, 1)
     for stage, count in enumerate(blocks):
         for i in range(count):
@@ -152,24 +154,24 @@ def _resnet(g: _Graph, blocks: Sequence[int], block: Callable[[_Graph, str, int,
     return g.dense(g.flatten(g.mean(x)), g.channels[x], 1000)
 
 
-def _basic_block(g: _Graph, x: str, width: int, stride: int) -> str:
+def _basic_block(g: Graph, x: str, width: int, stride: int) -> str:
     y = g.conv(g.conv(x, width, 3, stride=stride), width, 3, activation=None, gain=_BRANCH)
     return g.relu(g.add(y, _shortcut(g, x, width, stride)))
 
 
-def _bottleneck(g: _Graph, x: str, width: int, stride: int) -> str:
+def _bottleneck(g: Graph, x: str, width: int, stride: int) -> str:
     y = g.conv(g.conv(x, width, 1), width, 3, stride=stride)
     y = g.conv(y, 4 * width, 1, activation=None, gain=_BRANCH)
     return g.relu(g.add(y, _shortcut(g, x, 4 * width, stride)))
 
 
-def _shortcut(g: _Graph, x: str, channels: int, stride: int) -> str:
+def _shortcut(g: Graph, x: str, channels: int, stride: int) -> str:
     if g.channels[x] == channels and stride == 1:
         return x
     return g.conv(x, channels, 1, stride=stride, activation=None, gain=2**0.5)
 
 
-def _vgg16(g: _Graph) -> str:
+def _vgg16(g: Graph) -> str:
     x = "input"
     for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(count):
@@ -179,7 +181,7 @@ def _vgg16(g: _Graph) -> str:
     return g.dense(g.dense(x, 4096, 4096, "Relu"), 4096, 1000)
 
 
-def _mobilenet_v2(g: _Graph) -> str:
+def _mobilenet_v2(g: Graph) -> str:
     x = g.conv("input", 32, 3, stride=2, activation="Clip")
     stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
     for expansion, channels, count, stride in stages:
@@ -189,7 +191,7 @@ def _mobilenet_v2(g: _Graph) -> str:
     return g.dense(g.flatten(g.mean(x)), 1280, 1000)
 
 
-def _inverted_residual(g: _Graph, x: str, expansion: int, channels: int, stride: int, kernel: int = 3) -> str:
+def _inverted_residual(g: Graph, x: str, expansion: int, channels: int, stride: int, kernel: int = 3) -> str:
     residual = stride == 1 and g.channels[x] == channels
     width = expansion * g.channels[x]
     y = x if expansion == 1 else g.conv(x, width, 1, activation="Clip")
@@ -198,7 +200,7 @@ def _inverted_residual(g: _Graph, x: str, expansion: int, channels: int, stride:
     return g.add(x, y) if residual else y
 
 
-def _mobilenet_v3(g: _Graph) -> str:
+def _mobilenet_v3(g: Graph) -> str:
     x = g.conv("input", 16, 3, stride=2, activation="HardSwish", gain=_HARD_SWISH)
     for kernel, width, channels, excited, activation, stride in (
         (3, 16, 16, False, "Relu", 1),
@@ -229,7 +231,7 @@ def _mobilenet_v3(g: _Graph) -> str:
     return g.dense(g.dense(g.flatten(g.mean(x)), 960, 1280, "HardSwish"), 1280, 1000)
 
 
-def _efficientnet_lite0(g: _Graph) -> str:
+def _efficientnet_lite0(g: Graph) -> str:
     x = g.conv("input", 32, 3, stride=2, activation="Clip")
     for count, kernel, stride, expansion, channels in (
         (1, 3, 1, 1, 16),
@@ -246,7 +248,7 @@ def _efficientnet_lite0(g: _Graph) -> str:
     return g.dense(g.flatten(g.mean(x)), 1280, 1000)
 
 
-def _squeezenet1_1(g: _Graph) -> str:
+def _squeezenet1_1(g: Graph) -> str:
     x = g.max_pool(g.conv("input", 64, 3, stride=2, padding=0), 3, 2, ceil=True)
     for stage in (((16, 64), (16, 64)), ((32, 128), (32, 128)), ((48, 192), (48, 192), (64, 256), (64, 256))):
         if g.channels[x] != 64:
@@ -257,7 +259,11 @@ def _squeezenet1_1(g: _Graph) -> str:
     return g.flatten(g.mean(g.conv(x, 1000, 1)))
 
 
-NETWORKS: dict[str, Callable[[_Graph], str]] = {
+TRANSFORMERS: dict[str, Callable[[Graph], str]] = {
+    "deit_tiny": lambda g: deit(g, 192),
+    "deit_small": lambda g: deit(g, 384),
+}
+NETWORKS: dict[str, Callable[[Graph], str]] = {
     "resnet18": lambda g: _resnet(g, (2, 2, 2, 2), _basic_block),
     "resnet50": lambda g: _resnet(g, (3, 4, 6, 3), _bottleneck),
     "vgg16": _vgg16,
@@ -265,4 +271,5 @@ NETWORKS: dict[str, Callable[[_Graph], str]] = {
     "squeezenet1_1": _squeezenet1_1,
     "mobilenet_v3": _mobilenet_v3,
     "efficientnet_lite0": _efficientnet_lite0,
+    **TRANSFORMERS,
 }

@@ -179,7 +179,7 @@ class Materializer:
     def _quantized_rows(self, value: OfRows, to: _Integers) -> relax.Expr:
         source, count = value.source, value.count
         if operator_name(value.call) == "relax.nn.softmax":
-            steps = np.arange(source.high - source.low + 1)
+            steps = np.arange(source.high - source.low, -1, -1)
             table = np.rint(np.exp(-source.unit * steps) * 2.0**TABLE_BITS).astype("int32")
             return self.kernels.softmax(
                 source, count, table, np.float32(1 / np.float64(to.scale)), to.output, to.limits()

@@ -143,7 +143,8 @@ def _registers(v: int, tile: int, ins: Instruction) -> int:
         return 2 * products + 9 if ins.staged else products + v + 4 if ins.chain == 1 else products + tile + 4 * v
     # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
     # Beside them is what spreads an activation and, behind an int16 step, the ones that widen; chains hold int16 sums.
-    needed = products + v + 1 + ins.int16_step if ins.chain == 1 else 2 * products + 2
+    # An instruction that does not add its products takes one more for them.
+    needed = products + v + 1 + (not ins.fused) + ins.int16_step if ins.chain == 1 else 2 * products + 2
     return needed + (2 if ins.lanes == 16 and ins.chain > 1 else 0)
 
 

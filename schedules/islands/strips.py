@@ -15,6 +15,7 @@ from ..common.vectors import local
 
 FROM_VECTORS = 8  # of elements to be added up, from which on there are several vectors of sums
 INDEX = "int64"  # as Relax has it
+TOGETHER = 8  # elements that are looked up, written out
 SUMS = 4  # vectors: one alone would wait for itself
 
 _IDENTITIES: dict[type, float] = {tirx.Add: 0.0, tirx.Max: float("-inf"), tirx.Min: float("inf"), tirx.Mul: 1.0}
@@ -41,7 +42,7 @@ def in_vectors(stmt: tirx.Stmt, lanes: int) -> tirx.Stmt:
         if not isinstance(store, tirx.BufferStore):
             return part
         if any(part.loop_var in undefined_vars(index) for index in store.indices):
-            return _elements(part, lanes)
+            return _one_by_one(part) if _is_looked_up(store.value, part.loop_var) else _elements(part, lanes)
         return _reduction(part, store, lanes)
 
     return rebuilt(stmt, change)
@@ -73,6 +74,35 @@ def _with_reciprocals(loop: tirx.For) -> tirx.For:
 
 def _strip(loop: tirx.For, first: int, count: int, lanes: int) -> tirx.Stmt:
     return _loop("strip", count, lambda strip: _vector(lanes, lambda lane: _at(loop, first + strip * lanes + lane)))
+
+
+def _is_looked_up(value: Expr, variable: Var) -> bool:
+    """Whether what is loaded says where the rest is loaded from."""
+    places = [index for load in _loads(value) for index in load.indices]
+    return any(variable in undefined_vars(load) for index in places for load in _loads(index))
+
+
+def _loads(value: Expr) -> list[TensorLoad]:
+    found: list[TensorLoad] = []
+
+    def note(load: TensorLoad) -> TensorLoad:
+        found.append(load)
+        return load
+
+    tvm_ffi.structural_map(value, [(TensorLoad, note)], order="post")
+    return found
+
+
+def _one_by_one(loop: tirx.For) -> tirx.Stmt:
+    """Each element by itself, some written out: in vectors, places would be taken out and what is there put in."""
+    extent = int(loop.extent)
+    whole = extent // TOGETHER * TOGETHER
+
+    def some(first: Expr, count: int) -> tirx.Stmt:
+        return _seq([_at(loop, first + i) for i in range(count)])
+
+    strips = [_loop("strip", whole // TOGETHER, lambda strip: some(strip * TOGETHER, TOGETHER))] if whole else []
+    return _seq([*strips, *([some(tirx.const(whole, INDEX), extent - whole)] if whole < extent else [])])
 
 
 def _reduction(loop: tirx.For, store: tirx.BufferStore, lanes: int) -> tirx.Stmt:

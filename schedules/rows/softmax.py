@@ -11,7 +11,7 @@ LONGEST = 2**16 - 1  # elements of a row: so their sum fits int32
 
 
 def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: Output) -> tirx.PrimFunc:
-    """Scheduled PrimFunc: clip(rint(t * (inverse / sum of t))), t = table[max(q) - q], of each row of q.
+    """Scheduled PrimFunc: clip(rint(t * (inverse / sum of t))), t = table[q - max(q) + count - 1], of each row of q.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: 
     dtype : str
         Of q. What was added to store it makes no difference.
     count : int
-        Entries of the table: the greatest difference, and one more.
+        Entries of the table, the last for the row's largest: the greatest difference, and one more.
     lanes : int
         int32 in a vector.
     output : Output
@@ -35,7 +35,8 @@ def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: 
     inverse, limits = te.placeholder((1,), "float32", "inverse"), output.limits()
     k, j = te.reduce_axis((0, columns), "k"), te.reduce_axis((0, columns), "j")
     largest = te.compute((rows,), lambda row: te.max(q[row, k].astype("int32"), axis=k), "largest")
-    term = te.compute(shape, lambda row, c: table[largest[row] - q[row, c].astype("int32")], "term")
+    # the place as one number of the row and one of the element: an address, which a load adds up by itself
+    term = te.compute(shape, lambda row, c: table[q[row, c].astype("int32") + (count - 1 - largest[row])], "term")
     total = te.compute((rows,), lambda row: te.sum(term[row, j], axis=j), "total")
     share = te.compute((rows,), lambda row: inverse[0] / total[row].astype("float32"), "share")
 

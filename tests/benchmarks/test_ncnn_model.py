@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx_models import write_model
 
-from peers import ncnn_model
+from converted import ncnn_model
 
 
 def test_residual_of_every_other_pixel(tmp_path):

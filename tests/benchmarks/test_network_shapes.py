@@ -7,7 +7,7 @@ import pytest
 from peers import networks
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3", "efficientnet_lite0", "deit_tiny"])
 def test_outputs_keep_their_size(name, tmp_path):
     networks.write(name, tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")

@@ -21,6 +21,7 @@ from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, n
 BODY = Conv2D(1, 28, 28, 64, 64, (3, 3), (1, 1), (1, 1, 1, 1))
 POINTWISE = Conv2D(1, 1, 196, 512, 128)
 HEAD = Conv2D(1, 1, 1, 512, 1000)
+TOKENS = Conv2D(1, 1, 197, 192, 576)
 
 # What multiplies, and what must be there besides.
 EXPECTED = {
@@ -52,6 +53,15 @@ def test_direct_convolution(name, conv):
     # With 16 registers, a tile of seven is faster than one of six even if one of them is spilled.
     assert _stores(loop) <= (1 if name == "pmaddubsw" else 0)
     assert "AllocWorkspace" not in assembly or plan.needs_copy(instruction.activation, offset)
+
+
+def test_products_that_are_added_later_have_a_register():
+    """Three vectors by four pixels leave none for them, two by six do."""
+    family = FAMILIES["pmaddwd-256"]
+    instruction, offset = choose(family.features, (0, 127), 63)
+    plan = _cheapest(TOKENS, instruction, family)
+    loop = _busiest_loop(_assembly(family, direct_conv(plan, offset, "uint8")), EXPECTED["pmaddwd-256"][0])
+    assert plan.tiling.vectors * plan.tiling.tile > 11 and _stores(loop) == 0
 
 
 def test_matrices_of_two_pixels():

@@ -30,7 +30,7 @@ def test_softmax(cpu, folder, drawn):
         table = np.rint(np.exp(-np.float64(scale) * np.arange(source.high - source.low + 1)) * 2.0**TABLE_BITS)
         func = softmax(shape, source.dtype, len(table), cpu.bits // 32, Output(dtype))
         inverse, limits = np.float32([1 / np.float64(to)]), np.array([low, high, 0], "int32")
-        jobs.append((func, [q, table.astype("int32"), inverse, limits]))
+        jobs.append((func, [q, table[::-1].astype("int32"), inverse, limits]))
         terms = ops.softmax_terms(q.astype("int32"), scale, source.low, source.high)
         expected.append(ops.softmax(terms, to, low, high).astype(dtype))
     for case, got, want in zip(drawn, cpu.run(folder, jobs), expected, strict=True):
