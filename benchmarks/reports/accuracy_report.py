@@ -24,8 +24,22 @@ def table(results: Results) -> str:
 
 
 def write_table(document: Path, results: Results, made_with: str) -> None:
-    """Put the tables into a document, and what they were made with."""
-    put_between(document, _BEGIN, f"{made_with}\n\n{table(results)}")
+    """Put the tables into a document, and what they were made with; networks that were not measured keep theirs."""
+    before = document.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0].strip()
+    put_between(document, _BEGIN, _joined(before, f"{made_with}\n\n{table(results)}"))
+
+
+def _joined(before: str, after: str) -> str:
+    """The document's tables with those of some networks replaced, or appended."""
+    (head, *olds), (new_head, *news) = (text.split("\n\n### ") for text in (before, after))
+    if not olds:
+        return after
+    tables = {text.split(",")[0]: text for text in (*olds, *news)}
+    lines = {
+        line.split(" | ")[0]: line for text in (head, new_head) for line in text.splitlines() if line.startswith("|")
+    }
+    made_with = "\n\n".join(dict.fromkeys(text.split("\n\n|")[0] for text in (head, new_head)))
+    return "\n\n### ".join([f"{made_with}\n\n" + "\n".join(lines.values()), *tables.values()])
 
 
 def put_between(document: Path, begin: str, text: str) -> None:
