@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arithmetic.exact_product import sums_of_integers
+from ..arithmetic.exponential import exp
 from ..quantized.annotate import Scales
 from ..quantized.quantizers import Range
 from .correlation import Order, mean_correlation
@@ -99,13 +100,21 @@ class ProductReader:
     order: Order | None
 
     def closeness(self, scales: Scales, _weights: Weights) -> float:
-        """Correlation of its result, less what a wrong order counts."""
+        """Correlation of its result; of scores that of their softmax, less what a wrong order counts."""
         units = scales.activations[list(self.groups)]
         operands = zip((self.first, self.second), units, (scales.ranges[g] for g in self.groups), strict=True)
         a, b = (integers(*operand) for operand in operands)
         result = (product(a, b) * (units[0] * units[1])).astype(np.float32)
-        lost = self.order.loss(result, self.outputs) if self.order is not None else 0.0
-        return mean_correlation(result, self.outputs) - lost
+        if self.order is None:
+            return mean_correlation(result, self.outputs)
+        lost = self.order.loss(result, self.outputs)
+        return mean_correlation(_shares(result), _shares(self.outputs)) - lost
+
+
+def _shares(scores: np.ndarray) -> np.ndarray:
+    """What softmax makes of them: where a large score saturates, the scores themselves hardly tell."""
+    shares = exp(scores - scores.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
 
 
 Reader = TensorReader | LayerReader | ProductReader

@@ -17,7 +17,7 @@ from .readers import LayerReader, ProductReader, Reader, TensorReader
 _WORK = 2**23  # multiplications that one candidate takes in a layer
 _ROWS = (2, 64)  # of a layer, in an image
 _ELEMENTS = 2**16  # of these
-_MATRIX_ELEMENTS = 2**12  # of a product's operand
+_MATRIX_ELEMENTS = 2**13  # of a product's operand
 _MATRIX_ROWS = 16
 _TENSOR_ELEMENTS = 2048
 _PAIRS = 64
@@ -117,18 +117,24 @@ def _rows(problem: Problem, layer: int, x: np.ndarray, rng: np.random.Generator)
     groups, per_group, k = grouped_weight(node, node.constant).shape
     allowed = min(_WORK // (problem.count * groups * per_group * k), _ELEMENTS // (groups * k))
     count, rows = positions(node), int(np.clip(allowed, *_ROWS))
-    at = slice(None) if rows >= count else rng.choice(count, rows, replace=False)
+    if rows >= count:
+        return np.ascontiguousarray(columns(node, x, slice(None)).transpose(0, 2, 1))
+    at = rng.choice(count, rows, replace=False)
+    if node.op == "dense":  # the token that has the largest: such decide what saturates
+        at[0] = np.abs(x.reshape(count, -1)).max(axis=1).argmax()
     return np.ascontiguousarray(columns(node, x, at).transpose(0, 2, 1))
 
 
 def _matrices(value: np.ndarray, operand: int, rng: np.random.Generator) -> np.ndarray:
-    """Some of the matrices of each image, (N, B, M, K), of the first operand some rows."""
+    """Some of the matrices of each image, others in each, (N, B, M, K), and some rows of the first operand."""
     value = value.reshape(len(value), -1, *value.shape[-2:])
-    which, rows = rng.random(value.shape[1]).argsort(), rng.random(2**16)
-    count = max(1, _MATRIX_ELEMENTS // max(value[0, 0].size, 1))
-    value = value[:, which[:count]]
-    if operand == 0 and value.shape[2] > _MATRIX_ROWS:
-        value = value[:, :, rows[: value.shape[2]].argsort()[:_MATRIX_ROWS]]
+    images, matrices, rows, _ = value.shape
+    which = rng.random((images, matrices)).argsort(axis=1)
+    value = value[np.arange(images)[:, None], which[:, : max(1, _MATRIX_ELEMENTS // max(value[0, 0].size, 1))]]
+    if operand == 0 and rows > _MATRIX_ROWS:
+        at = rng.random((images, rows)).argsort(axis=1)[:, :_MATRIX_ROWS]
+        at[:, 0] = np.abs(value).max(axis=(1, 3)).argmax(axis=1)
+        value = np.take_along_axis(value, at[:, None, :, None], axis=2)
     return np.ascontiguousarray(value)
 
 

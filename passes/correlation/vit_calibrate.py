@@ -32,8 +32,9 @@ class ViTCalibrate(Calibration):
     without the order.
 
     Other than theirs: weights have a scale for each output channel; what several layers read has one scale, for the
-    mean of their correlations; each layer is searched for the inputs of the float network, sampled; and the order of
-    scores is a mean over sampled pairs, where theirs is the sum over all. Where refinement follows, it corrects biases.
+    mean of their correlations; scores are compared behind softmax; 12 bits, which what is float in the paper has here,
+    saturate nothing; each layer is searched for the inputs of the float network, sampled; and the order of scores is a
+    mean over sampled pairs, where theirs is the sum over all. Where refinement follows, it corrects biases.
 
     Parameters, record and errors are those of `Calibration`, and:
 
@@ -106,7 +107,7 @@ class ViTCalibrate(Calibration):
             tried.activations[group] = start.activations[group] * np.float32(factor)
             return sum(reader.closeness(tried, weights) for reader in readers)
 
-        if readers:
+        if start.ranges[group].narrow:  # finer steps of 12 bits gain nothing, and what saturates may matter
             best = self.factors[int(np.argmax(map_threads(correlation, self.factors)))]
             scales.activations[group] = start.activations[group] * np.float32(best)
         changed = bool(scales.activations[group] != before)
