@@ -30,16 +30,16 @@ def write_table(document: Path, results: Results, made_with: str) -> None:
 
 
 def _joined(before: str, after: str) -> str:
-    """The document's tables with those of some networks replaced, or appended."""
+    """The tables of a document with those of some networks replaced, or appended; each part says what made it."""
     (head, *olds), (new_head, *news) = (text.split("\n\n### ") for text in (before, after))
-    if not olds:
+    tables = [{text.split(",")[0]: text for text in texts} for texts in (olds, news)]
+    if tables[0].keys() <= tables[1].keys():
         return after
-    tables = {text.split(",")[0]: text for text in (*olds, *news)}
-    lines = {
-        line.split(" | ")[0]: line for text in (head, new_head) for line in text.splitlines() if line.startswith("|")
-    }
-    made_with = "\n\n".join(dict.fromkeys(text.split("\n\n|")[0] for text in (head, new_head)))
-    return "\n\n### ".join([f"{made_with}\n\n" + "\n".join(lines.values()), *tables.values()])
+    *made_with, summary = head.split("\n\n")
+    *new_made_with, new_summary = new_head.split("\n\n")
+    lines = {line.split(" | ")[0]: line for text in (summary, new_summary) for line in text.splitlines()}
+    head = "\n\n".join([*dict.fromkeys(made_with + new_made_with), "\n".join(lines.values())])
+    return "\n\n### ".join([head, *(tables[0] | tables[1]).values()])
 
 
 def put_between(document: Path, begin: str, text: str) -> None:

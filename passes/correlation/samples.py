@@ -152,9 +152,15 @@ def _product(problem: Problem, node: int, joined: dict[_Term, np.ndarray], order
     count = min(first.shape[1], second.shape[1])
     first, second = first[:, :count], second[:, :count]
     outputs = exact_product(first, second).astype(np.float32)
-    groups = tuple(problem.points.scale_group_of[j] for j in operands)
+    first_group, second_group = (problem.points.scale_group_of[j] for j in operands)
     ranked = order[0] > 0 and outputs.shape[-1] > 1 and _feeds_softmax(problem.net, node)
-    return ProductReader(groups, first, second, outputs, Order(_pairs(outputs.shape[-1]), *order) if ranked else None)
+    return ProductReader(
+        (first_group, second_group),
+        first,
+        second,
+        outputs,
+        Order(_pairs(outputs.shape[-1]), *order) if ranked else None,
+    )
 
 
 def _feeds_softmax(net: Network, node: int) -> bool:
