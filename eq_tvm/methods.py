@@ -9,6 +9,7 @@ SCALES = {
     "kl": "the least relative entropy of each activation, as TensorRT",
     "mse": "the least square error of each tensor",
     "lapq": "the least error of the network's outputs, of all scales together, in minutes (arXiv 1911.07190)",
+    "vit": "the largest correlation of layers' outputs, and the order of attention (arXiv 2106.14156)",
 }
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 LAYERS, BLOCKS = REFINEMENTS = ("layers", "blocks")  # by whose output weights are rounded then

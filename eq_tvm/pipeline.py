@@ -31,6 +31,7 @@ CALIBRATIONS: dict[str, Callable[..., Any]] = {
     "kl": passes.KLCalibrate,
     "mse": passes.MSECalibrate,
     "lapq": passes.LAPQCalibrate,
+    "vit": passes.ViTCalibrate,
 }
 
 REFINEMENTS: dict[str, Callable[..., Any]] = {"layers": passes.round_weights, "blocks": passes.reconstruct_blocks}

@@ -29,6 +29,7 @@ from .canonical.recover.recover_operators import RecoverOperators
 from .canonical.recover.recover_pooling_mixer import RecoverPoolingMixer
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
+from .correlation.vit_calibrate import ViTCalibrate
 from .given.lift_dequantize import LiftDequantize
 from .given.narrow_ranges import NarrowRanges
 from .given.store_signed import StoreSigned
@@ -96,6 +97,7 @@ __all__ = [
     "StoreSigned",
     "TakeScales",
     "UnifyScales",
+    "ViTCalibrate",
     "ViewOutputs",
     "affordable_images",
     "analyze_layers",

@@ -26,6 +26,7 @@ RANKS = {
                 "calibrate",
                 "refine",
                 "joint",
+                "correlation",
                 "islands",
                 "lower",
                 "analysis",

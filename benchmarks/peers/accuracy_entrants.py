@@ -108,8 +108,10 @@ def entrants(schemes: list[str], methods: list[str]) -> list[Entrant]:
     return [
         *(own(scheme, method) for scheme in schemes for method in methods),
         *(_onnxruntime(name) for name in _CALIBRATIONS),
+        _onnxruntime("MinMax", "minmax-s8s8", activation_type="QInt8"),
         _nncf("default"),
         _nncf("bias-correction", fast_bias_correction=False),
+        _nncf("transformer", model_type="transformer"),
     ]
 
 
@@ -220,11 +222,12 @@ def _nncf(method: str, **options: object) -> Entrant:
         import nncf
         import onnx
 
+        given = {key: nncf.ModelType(value) if key == "model_type" else value for key, value in options.items()}
         name = _input_name(task.model)
         images = [{name: image} for image in task.inputs()]
         start = time.process_time()
         with mock.patch.object(onnx.utils, "Extractor", _extractor()):
-            quantized = nncf.quantize(_prepared(task), nncf.Dataset(images), subset_size=len(images), **options)
+            quantized = nncf.quantize(_prepared(task), nncf.Dataset(images), subset_size=len(images), **given)
         onnx.save(quantized, path)
         return time.process_time() - start
 

@@ -24,8 +24,22 @@ def table(results: Results) -> str:
 
 
 def write_table(document: Path, results: Results, made_with: str) -> None:
-    """Put the tables into a document, and what they were made with."""
-    put_between(document, _BEGIN, f"{made_with}\n\n{table(results)}")
+    """Put the tables into a document, and what they were made with; networks that were not measured keep theirs."""
+    before = document.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0].strip()
+    put_between(document, _BEGIN, _joined(before, f"{made_with}\n\n{table(results)}"))
+
+
+def _joined(before: str, after: str) -> str:
+    """The tables of a document with those of some networks replaced, or appended; each part says what made it."""
+    (head, *olds), (new_head, *news) = (text.split("\n\n### ") for text in (before, after))
+    tables = [{text.split(",")[0]: text for text in texts} for texts in (olds, news)]
+    if tables[0].keys() <= tables[1].keys():
+        return after
+    *made_with, summary = head.split("\n\n")
+    *new_made_with, new_summary = new_head.split("\n\n")
+    lines = {line.split(" | ")[0]: line for text in (summary, new_summary) for line in text.splitlines()}
+    head = "\n\n".join([*dict.fromkeys(made_with + new_made_with), "\n".join(lines.values())])
+    return "\n\n### ".join([head, *(tables[0] | tables[1]).values()])
 
 
 def put_between(document: Path, begin: str, text: str) -> None:

@@ -26,6 +26,19 @@ def test_table_replaces_what_stands_between_the_marks(tmp_path):
     assert "### net, 10 images" in text and "a cpu; numpy 2" in text
 
 
+def test_networks_that_were_not_measured_keep_their_tables(tmp_path):
+    document = tmp_path / "accuracy.md"
+    document.write_text(f"{accuracy_report._BEGIN}\n{accuracy_report._END}\n")
+    accuracy_report.write_table(document, RESULTS, "a cpu")
+    for made_with in ("another cpu", "another cpu"):
+        accuracy_report.write_table(document, {"other": RESULTS["net"]}, made_with)
+    text = document.read_text()
+    assert [text.count(part) for part in ("### net,", "### other,", "| net |", "| other |", "\na cpu\n")] == [1] * 5
+    assert text.count("another cpu") == 1 and text.count("|---|") == text.count("|  | ")
+    accuracy_report.write_table(document, RESULTS | {"other": RESULTS["net"]}, "a third")
+    assert "cpu" not in document.read_text()
+
+
 def test_networks_are_compiled_scored_and_kept(data, monkeypatch, capsys):
     arguments = ["accuracy.py", "--data", str(data), "--work", str(data / "work"), "--limit", "30", "--images", "8"]
     arguments += ["--methods", "minmax", "--schemes", "int8", "--peers", "onnxruntime"]
@@ -35,7 +48,7 @@ def test_networks_are_compiled_scored_and_kept(data, monkeypatch, capsys):
     assert set(rows) == {
         "float32",
         "eq_tvm-int8-minmax",
-        *(f"onnxruntime-int8-{m}" for m in ("minmax", "entropy", "percentile")),
+        *(f"onnxruntime-int8-{m}" for m in ("minmax", "entropy", "percentile", "minmax-s8s8")),
     }
     assert all(row["n"] == 30 and row["agreement"] > 0.9 and row["cosine"] > 0.99 for row in rows.values())
     assert "| eq_tvm-int8-minmax |" in capsys.readouterr().out
