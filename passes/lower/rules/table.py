@@ -57,8 +57,10 @@ def _dequantize(low: Lowering, call: relax.Call) -> Weights | Tensor | Rearrange
 
 def _astype(low: Lowering, call: relax.Call) -> Tensor | None:
     """A cast of a quantized value to float32 is where it leaves the integers."""
+    if {str(call.attrs.dtype), str(call.args[0].ty.dtype)} != {"float32"}:
+        return None
     value = low.value(call.args[0])
-    return low.real(value) if str(call.attrs.dtype) == "float32" and isinstance(value, Activation) else None
+    return low.real(value) if isinstance(value, Activation) else None
 
 
 def _clip(low: Lowering, call: relax.Call) -> Value | None:
