@@ -51,7 +51,7 @@ def read_annotated(mod: tvm.IRModule, problem: Problem) -> Scales:
             producer[binding.var] = None
         elif name in _PAIR and (values := array(value.args[0])) is not None:
             constants[binding.var] = values, value.args[1].value.numpy()
-        elif name in _PAIR or isinstance(value, relax.Var):
+        elif name in _PAIR or isinstance(value, relax.Var) or _leaves_integers(value):
             producer[binding.var] = None
         else:
             node = _skip_left_out(net, node, name)
@@ -89,3 +89,8 @@ def _read_constant(scales: Scales, node: Node, i: int, values: np.ndarray, scale
         scales.weights[i] = scale
         real = values * scale.reshape([-1 if a == (node.op == "dense") else 1 for a in range(values.ndim)])
     scales.constants[i] = real.astype(np.float32).reshape(node.constant.shape)
+
+
+def _leaves_integers(value: relax.Expr) -> bool:
+    """Whether it is a cast that `annotate` puts before an operator that is kept float: of float32 to itself."""
+    return operator_name(value) == "relax.astype" and value.args[0].ty.dtype == value.ty.dtype
