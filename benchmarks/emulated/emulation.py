@@ -66,14 +66,7 @@ class Emulation:
         ------
         EmulationError
         """
-        folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}"
-        counts = Counts(folder / "blocks", folder / "maps", inferences)
-        source = model.with_name(f"{model.name}.key").read_text()
-        given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), inferences, _packages())
-        key = key_of(source, *given, files=[PLUGIN, HERE / "counted.py"])
-        library = plugin(self._folder)
-        cached(folder, key, lambda: self._run(engine, model, cpu, f"{library},out=", counts))
-        return counts
+        return self._watched(PLUGIN, "", engine, model, cpu, inferences)
 
     def lines(self, engine: Engine, model: Path, cpu: Cpu, inferences: int) -> list[tuple[int, int]]:
         """Lines of 64 bytes that came from behind each of a processor's caches, and how many of them were foreseen.
@@ -82,15 +75,18 @@ class Emulation:
         ------
         EmulationError
         """
-        folder = self._folder / f"{model.stem}-{engine.name}-{cpu.name}-lines"
-        counts = Counts(folder / "lines", folder / "maps", inferences)
-        source = model.with_name(f"{model.name}.key").read_text()
         caches = "/".join(f"{cache.kib}:{cache.ways}" for cache in cpu.caches)
-        given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), caches, inferences, _packages())
-        key = key_of(source, *given, files=[CACHES, HERE / "counted.py"])
-        library = plugin(self._folder, CACHES)
-        cached(folder, key, lambda: self._run(engine, model, cpu, f"{library},caches={caches},out=", counts))
-        return read_lines(counts.blocks)
+        return read_lines(self._watched(CACHES, f"caches={caches},", engine, model, cpu, inferences).blocks)
+
+    def _watched(self, source: Path, options: str, engine: Engine, model: Path, cpu: Cpu, inferences: int) -> Counts:
+        folder = self._folder / "-".join([model.stem, engine.name, cpu.name, *["lines"] * bool(options)])
+        counts = Counts(folder / "blocks", folder / "maps", inferences)
+        made = model.with_name(f"{model.name}.key").read_text()
+        given = (engine.name, how(engine), cpu.qemu, arm_cpus.files(cpu), *filter(None, [options]))
+        key = key_of(made, *given, inferences, _packages(), files=[source, HERE / "counted.py"])
+        watched = f"{plugin(self._folder, source)},{options}out="
+        cached(folder, key, lambda: self._run(engine, model, cpu, watched, counts))
+        return counts
 
     def _run(self, engine: Engine, model: Path, cpu: Cpu, watched: str, counts: Counts) -> None:
         home, python = _python()
