@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arithmetic.exact_product import exact_product
 from ..graph.network import PASS_THROUGH, Network
+from ..graph.rewrite import operator_name
 from ..graph.saturation import saturated
 from ..quantized.float_executor import Value
 from ..quantized.layer_matrices import columns, grouped_weight, positions
@@ -166,7 +167,7 @@ def _product(problem: Problem, node: int, joined: dict[_Term, np.ndarray], order
 def _feeds_softmax(net: Network, node: int) -> bool:
     """Whether results of a node are scores of attention, perhaps scaled or masked before."""
     for user in net.users[node]:
-        if net.nodes[user].computes == "softmax" or "softmax" in net.nodes[user].name:
+        if operator_name(net.nodes[user].expr) == "relax.nn.softmax":
             return True
         if net.nodes[user].op in PASS_THROUGH | {"pointwise", "offset"} and _feeds_softmax(net, user):
             return True
