@@ -142,7 +142,10 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         passes.TakeScales(requantize=how.requantize),
     ],
     # annotated, or canonical float -> integer: calls to scheduled kernels, float operators between them
-    "4-integer": lambda how: [passes.LowerToInteger(how.machine, how.choose, how.optimize)],
+    "4-integer": lambda how: [
+        passes.OrderChannels(how.machine),
+        passes.LowerToInteger(how.machine, how.choose, how.optimize),
+    ],
     # what is still a float operator becomes loop nests, fused
     "5-fused": lambda how: [
         relax.transform.LegalizeOps(legalizations()),
@@ -236,7 +239,7 @@ def lower(
         The kernel of each convolution and dense layer.
     """
     with target.tvm_target(), tvm.transform.PassContext(config={"relax.FuseOps.max_depth": _FUSED}):
-        mod, (to_integer, *_) = _run(mod, LOWERING, Settings(target=target, choose=choose, optimize=optimize), dump)
+        mod, (_, to_integer, *_) = _run(mod, LOWERING, Settings(target=target, choose=choose, optimize=optimize), dump)
     return mod, to_integer.record
 
 

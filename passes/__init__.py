@@ -41,6 +41,7 @@ from .islands.schedule_fallback import ScheduleFallback
 from .islands.view_outputs import ViewOutputs
 from .joint.lapq_calibrate import LAPQCalibrate
 from .lower.lower_to_integer import LowerToInteger
+from .order.order_channels import OrderChannels
 from .prepare.center_channels import CenterChannels
 from .prepare.center_sources import CenterSources
 from .prepare.duplicate_functions import DuplicateFunctions
@@ -82,6 +83,7 @@ __all__ = [
     "MinMaxCalibrate",
     "NarrowRanges",
     "NormalizeShapes",
+    "OrderChannels",
     "PadForConstants",
     "PercentileCalibrate",
     "Progress",

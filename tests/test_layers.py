@@ -28,6 +28,7 @@ RANKS = {
                 "joint",
                 "correlation",
                 "islands",
+                "order",
                 "lower",
                 "analysis",
                 "mixed",

@@ -74,7 +74,7 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
                 values.update(replacement)
         if not values:
             return mod
-        mod = _replace(mod, values)
+        mod = replace_values(mod, values)
 
 
 def _is_stale(graph: Graph, var: relax.Var, replacement: NewValues, values: NewValues) -> bool:
@@ -125,7 +125,8 @@ def variables(expr: relax.Expr) -> set[relax.Var]:
     return found
 
 
-def _replace(mod: tvm.IRModule, values: NewValues) -> tvm.IRModule:
+def replace_values(mod: tvm.IRModule, values: NewValues) -> tvm.IRModule:
+    """The module with new values of bindings, and without what nothing uses any more: see `rewrite`."""
     replaced = tvm.IRModule(mod.functions, attrs=mod.attrs)
     replaced["main"] = _Replacer(mod, values).visit_expr(mod["main"])
     return _remove_dead_code(relax.transform.CanonicalizeBindings()(replaced))

@@ -62,10 +62,20 @@ def chain_proofs(instruction: Instruction, runs: Runs, activation_range: tuple[i
     starts = np.cumsum([0, *lengths[:-1]])
     greatest, least = (
         np.add.reduceat(each.sum(-2, dtype="int32"), starts, axis=-2)
-        for each in _extremes(_by_lane(instruction, runs(instruction)), activation_range)
+        for each in extremes(_by_lane(instruction, runs(instruction)), activation_range)
     )
     reached = max(int(greatest.max(initial=0)), -int(least.min(initial=0)))
     return (Proof(f"sums of {max(lengths) * instruction.products} products in 16 bits", reached, INT16_MAX),)
+
+
+def added_together(instruction: Instruction, channels: int) -> npt.NDArray[np.intp]:
+    """Of each input channel of a run, (channels,): the int16 sum that its products are added to."""
+    places = np.arange(channels).reshape(-1, instruction.links, instruction.lanes_per_channel * instruction.pairs)
+    by_lane = _by_lane(instruction, places)
+    found = np.empty(channels, np.intp)
+    uses, _, _, lanes = by_lane.shape
+    found[by_lane] = np.arange(uses * lanes).reshape(uses, 1, 1, lanes)
+    return found
 
 
 def ordered(
@@ -131,7 +141,7 @@ def longest_chains(weights: Weights, activation_range: tuple[int, int], group: i
     none = np.zeros((1, *w.shape[1:-2], w.shape[-1]), "int32")
     greatest, least = (
         np.concatenate([none, np.cumsum(sums.sum(-2, dtype="int32"), 0, "int32")])
-        for sums in _extremes(w, activation_range)
+        for sums in extremes(w, activation_range)
     )
     # For the links before: chains, those of them that end within a group, their lengths.
     best: dict[int, tuple[int, int, list[int]]] = {0: (0, 0, [])}
@@ -154,7 +164,7 @@ def _by_lane(instruction: Instruction, weights: Weights) -> Weights:
     return weights.reshape(*shape, -1, instruction.products).swapaxes(-1, -2)
 
 
-def _extremes(weights: Weights, activation_range: tuple[int, int]) -> tuple[Weights, Weights]:
+def extremes(weights: Weights, activation_range: tuple[int, int]) -> tuple[Weights, Weights]:
     """The greatest and the least product of each weight, int32."""
     w = weights.astype("int32")
     low, high = (w * end for end in activation_range)
