@@ -6,17 +6,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import relax
 
 from eq_tvm.schedules.choice.chains import added_together, extremes, with_lengths
 from eq_tvm.schedules.processor import instructions
 from eq_tvm.schedules.processor.machine import Machine
 
-from ..graph.rewrite import array, operator_name, shape
-from .channel_arrays import ChannelArrays, Parts, makes
+from ..graph.rewrite import shape
+from .channel_arrays import ChannelArrays, Parts, makes, stored_range
 
 _LENGTHS = (2, 4, 8, 16)
-_SAME_RANGE = ("relax.nn.max_pool2d", "relax.reshape", "relax.concat")
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedL
     for var, call in arrays.values.items():
         if not makes(call) or math.prod(shape(call)) == shape(call)[1]:
             continue
-        weight, span = arrays.constant(call.args[1]), _range(arrays, call.args[0])
+        weight, span = arrays.constant(call.args[1]), stored_range(arrays.values, call.args[0])
         if span is None or weight is None or weight.dtype != np.int8:
             continue
         by_channel = weight if weight.ndim == 2 else np.moveaxis(weight, 1, 0).reshape(weight.shape[1], -1)
@@ -73,30 +71,3 @@ def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedL
             read_as = (span[0] + offset, span[1] + offset)
             found.append(QuantizedLayer(var.name, arrays.parts[call.args[0]], by_channel, read_as, sums))
     return found
-
-
-def _range(arrays: ChannelArrays, expr: relax.Expr) -> tuple[int, int] | None:
-    """The range of the integers that a tensor consists of, less their zero point; None for a float one."""
-    call = arrays.values.get(expr, expr)
-    name = operator_name(call)
-    if name == "relax.dequantize":
-        return _stored_range(arrays.values.get(call.args[0]), array(call.args[2]))
-    if name not in _SAME_RANGE:
-        return None
-    fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else call.args[:1]
-    ranges = [_range(arrays, field) for field in fields]
-    known = [each for each in ranges if each is not None]
-    return (min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(ranges) else None
-
-
-def _stored_range(integers: relax.Expr | None, zero: np.ndarray | None) -> tuple[int, int] | None:
-    if zero is None or zero.size > 1 or not isinstance(integers, relax.Call):
-        return None
-    if operator_name(integers) == "relax.clip":
-        low, high = (int(arg.value) for arg in integers.args[1:])
-    elif operator_name(integers) == "relax.quantize":
-        info = np.iinfo(str(integers.attrs.out_dtype))
-        low, high = int(info.min), int(info.max)
-    else:
-        return None
-    return low - int(zero.item()), high - int(zero.item())
