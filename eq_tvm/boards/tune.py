@@ -121,7 +121,7 @@ def candidates_of(module: tvm.IRModule, spec: TargetSpec, optimize: str) -> dict
     from tvm.ir.transform import Sequential
 
     with spec.tvm_target():
-        Sequential([passes.LowerToInteger(spec.machine, choose, optimize)])(module)
+        Sequential([passes.OrderChannels(spec.machine), passes.LowerToInteger(spec.machine, choose, optimize)])(module)
     return found
 
 

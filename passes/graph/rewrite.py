@@ -74,7 +74,7 @@ def rewrite(mod: tvm.IRModule, rule: Rule) -> tvm.IRModule:
                 values.update(replacement)
         if not values:
             return mod
-        mod = replace_values(mod, values)
+        mod = _remove_dead_code(relax.transform.CanonicalizeBindings()(replace_values(mod, values)))
 
 
 def _is_stale(graph: Graph, var: relax.Var, replacement: NewValues, values: NewValues) -> bool:
@@ -126,10 +126,10 @@ def variables(expr: relax.Expr) -> set[relax.Var]:
 
 
 def replace_values(mod: tvm.IRModule, values: NewValues) -> tvm.IRModule:
-    """The module with new values of bindings, and without what nothing uses any more: see `rewrite`."""
+    """The module with new values of bindings: see `rewrite`."""
     replaced = tvm.IRModule(mod.functions, attrs=mod.attrs)
     replaced["main"] = _Replacer(mod, values).visit_expr(mod["main"])
-    return _remove_dead_code(relax.transform.CanonicalizeBindings()(replaced))
+    return replaced
 
 
 def _remove_dead_code(mod: tvm.IRModule) -> tvm.IRModule:

@@ -12,6 +12,7 @@ from eq_tvm.schedules.processor.machine import Machine
 from ..calibrate.minmax_calibrate import MinMaxCalibrate
 from ..lower.lower_to_integer import LowerToInteger
 from ..lower.weight_size import Choose
+from ..order.order_channels import OrderChannels
 
 _IMAGES = 2  # the ranges that proofs need hardly depend on how many
 
@@ -68,7 +69,7 @@ def costs(
     for scheme in schemes:
         calibration = MinMaxCalibrate(few, scheme=scheme, activation_range=activation_range, kept=kept)
         lowering = LowerToInteger(machine, choose, optimize)
-        Sequential([calibration, lowering])(mod)
+        Sequential([calibration, OrderChannels(machine), lowering])(mod)
         for name, cycles in lowering.cycles.items():
             layers.setdefault(name, {})[scheme] = cycles
         others = max(others, lowering.other_cycles)

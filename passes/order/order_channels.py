@@ -79,7 +79,7 @@ def _exchanged(mod: tvm.IRModule, arrays: ChannelArrays, orders: Mapping[int, np
             if changed:
                 args[i] = _taken(arrays, args[i], changed)
                 values[var] = relax.Call(value.op, args, value.attrs, value.ty_args)
-    return replace_values(mod, values)
+    return relax.transform.DeadCodeElimination(["main"])(replace_values(mod, values))
 
 
 def _taken(arrays: ChannelArrays, arg: relax.Expr, orders: Mapping[int, np.ndarray]) -> relax.Expr:
