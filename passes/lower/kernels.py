@@ -12,7 +12,7 @@ from eq_tvm.schedules.islands.matmul import choose_tile
 from eq_tvm.schedules.operators.pooling import Pool2D
 from eq_tvm.schedules.operators.quotient import DIVISORS
 from eq_tvm.schedules.operators.table import pack_table
-from eq_tvm.schedules.processor.instructions import fma, vector_bits
+from eq_tvm.schedules.processor.instructions import fma, vector_bits, zero
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
 
@@ -61,16 +61,8 @@ class Kernels:
         self._functions: dict[tirx.PrimFunc, relax.GlobalVar] = {}
 
     def zero(self, low: int, high: int) -> int:
-        """What is added to integers of a range to store them: nothing where they are even around 0, or not negative.
-
-        Others become what the multiply instruction wants: bytes without a sign on x86; on ARM signed ones. What bytes
-        don't hold is stored as it is.
-        """
-        if low >= 0 or -low in (high, high + 1) or high - low > _BYTE:
-            return 0
-        if self.vector_bits > 128:
-            return -low
-        return 0 if low >= -128 and high <= 127 else -128 - low
+        """What is added to integers of a range to store them: see `eq_tvm.schedules.processor.instructions.zero`."""
+        return zero(low, high, self.vector_bits)
 
     @property
     def uneven_dtype(self) -> str:

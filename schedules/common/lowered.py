@@ -59,13 +59,18 @@ def cropped(func: tirx.PrimFunc, shape: Sequence[int]) -> tirx.PrimFunc:
         if store is None:
             return stmt
         store = tirx.BufferStore(target, store.value, store.indices)
-        inside = [without(store.indices[axis], vector) < shape[axis] for axis in edge]
+        inside = [without(_first(store.indices[axis]), vector) < shape[axis] for axis in edge]
         if vector is not None:
             store = tirx.For(vector, stmt.min, stmt.extent, stmt.kind, store)
         return tirx.IfThenElse(tirx.all(*inside), store, None)
 
     body = rebuilt(func.body, crop, lambda stmt: _vector_store(stmt, out)[1] is not None)
     return tirx.PrimFunc([*func.params[:-1], target], body, func.ret_type, attrs=func.attrs)
+
+
+def _first(index: tirx.Expr) -> tirx.Expr:
+    """Of a vector of places the first one."""
+    return index.base if isinstance(index, tirx.Ramp) else index
 
 
 def _vector_store(stmt: tirx.Stmt, out: tirx.Buffer) -> tuple[tirx.Var | None, tirx.BufferStore | None]:

@@ -30,6 +30,7 @@ from . import matrix_calls, nibbles
 from .direct_nest import Nest, copy_by_vectors, hold_accumulators, share_among_threads, share_copy
 from .direct_plan import DirectPlan
 from .direct_store import WIDEST, add_parts, order_by_pixels, store
+from .packed_stores import packed_stores
 
 
 def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False) -> tirx.PrimFunc:
@@ -63,9 +64,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         copy_by_vectors(sch, plan)
-    func = parted(
-        lowered(sch.mod["main"], aligned=not plan.instruction.neon), math.gcd(plan.block, plan.group_out, WIDEST)
-    )
+    func = packed_stores(lowered(sch.mod["main"], aligned=not plan.instruction.neon), plan.instruction)
+    func = parted(func, math.gcd(plan.block, plan.group_out, WIDEST))
     return (matrix_calls.plain if plain else matrix_calls.called)(func) if plan.instruction.matrix else func
 
 

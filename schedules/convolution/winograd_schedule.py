@@ -22,6 +22,7 @@ from ..common.prefetch import prefetch
 from ..common.sizes import innermost_width
 from ..processor.neon import load_ahead
 from ..processor.ordered_int16 import product_function, product_intrinsic
+from .packed_stores import packed_stores
 from .winograd_plan import WinogradPlan
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
@@ -41,7 +42,7 @@ def scheduled(func: tirx.PrimFunc, plan: WinogradPlan) -> tirx.PrimFunc:
         _multiply_in_assembly(sch, plan, write_back)
     else:
         _multiply_by_instruction(sch, plan, write_back)
-    return lowered(sch.mod["main"], aligned=not plan.instruction.neon)
+    return packed_stores(lowered(sch.mod["main"], aligned=not plan.instruction.neon), plan.instruction)
 
 
 def _order_output(sch: s_tir.Schedule, plan: WinogradPlan) -> tuple[LoopRV, LoopRV, LoopRV, LoopRV]:

@@ -156,6 +156,19 @@ def vector_bits(features: Collection[str]) -> int:
     return 32 * max(lanes, default=8)
 
 
+def zero(low: int, high: int, bits: int) -> int:
+    """What is added to integers of a range to store them: nothing where they are even around 0, or not negative.
+
+    Others become what the multiply instruction wants: bytes without a sign on x86, whose vectors have more than 128
+    bits; on ARM signed ones. What bytes don't hold is stored as it is.
+    """
+    if low >= 0 or -low in (high, high + 1) or high - low >= 2**8:
+        return 0
+    if bits > 128:
+        return -low
+    return 0 if low >= -128 and high <= 127 else -128 - low
+
+
 def _offset(dtype: str, activation_range: tuple[int, int]) -> int | None:
     """The least offset that makes the range fit the operand's dtype, or None where none does."""
     low, high = activation_range
