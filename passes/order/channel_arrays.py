@@ -135,7 +135,8 @@ class ChannelArrays:
 
     def _read(self, var: relax.Var, value: relax.Expr) -> None:
         read = [arg for arg in _arguments(value) if self.constant(arg) is None]
-        found = self._of(var, value, read) if read and all(self.parts.get(arg) for arg in read) else None
+        known = bool(read) and _has_channels(value) and all(self.parts.get(arg) for arg in read)
+        found = self._of(var, value, read) if known else None
         if found is None:
             for arg in read:
                 self._freeze(self.parts.get(arg, ()))
@@ -201,7 +202,7 @@ class ChannelArrays:
         return first
 
     def _fresh(self, expr: relax.Expr) -> Parts:
-        if not isinstance(expr.ty, relax.TensorType) or len(shape(expr)) not in (2, 3, 4):
+        if not _has_channels(expr):
             return ()
         self.sizes.append(_channels(expr))
         self._parent.append(len(self._parent))
@@ -260,6 +261,10 @@ def _range(integers: relax.Expr | None, zero: np.ndarray | None) -> tuple[int, i
     else:
         return None
     return low - int(zero.item()), high - int(zero.item())
+
+
+def _has_channels(expr: relax.Expr) -> bool:
+    return isinstance(expr.ty, relax.TensorType) and len(shape(expr)) in (2, 3, 4)
 
 
 def _axis(rank: int) -> int:

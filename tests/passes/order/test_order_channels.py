@@ -139,6 +139,12 @@ def twice(emit, x):
     return [layer(emit, emit(relax.op.concat([a, a], axis=1), "both"), "b", uneven(4, 2 * CHANNELS))]
 
 
+def split(emit, x):
+    """Halves of the channels."""
+    halves = emit(relax.op.split(relu(emit, first(emit, x), "ra"), 2, axis=1), "halves")
+    return [layer(emit, emit(relax.TupleGetItem(halves, 0), "half"), "b", uneven(4, CHANNELS // 2))]
+
+
 def even(emit, x):
     return [layer(emit, relu(emit, first(emit, x), "ra"), "b", random(4, CHANNELS, 1, 1) ** 5)]
 
@@ -148,7 +154,7 @@ def of_the_image(emit, x):
 
 
 @pytest.mark.parametrize(
-    "make", [given_to_float, output_as_well, twice, even, of_the_image], ids=lambda make: make.__name__
+    "make", [given_to_float, output_as_well, twice, split, even, of_the_image], ids=lambda make: make.__name__
 )
 def test_what_stays(make):
     """Channels that something else reads in their order, and those of which nothing gets better."""
