@@ -3,6 +3,7 @@
 import numpy as np
 import tvm
 
+from ..quantized.calibration_images import enough_images
 from ..quantized.problem import Problem
 from ..quantized.progress import Progress, no_progress
 from ..quantized.quantizers import check_scheme
@@ -29,5 +30,6 @@ class Preparation:
         self.images, self.scheme, self.activation_range, self.progress = images, scheme, activation_range, progress
 
     def problem(self, mod: tvm.IRModule) -> Problem:
-        """What of a canonical module is to be quantized."""
-        return Problem.of(mod, self.images, self.scheme, self.activation_range)
+        """What of a canonical module is to be quantized, and as many of the images as are enough to move ranges."""
+        problem = Problem.of(mod, self.images, self.scheme, self.activation_range)
+        return problem.subset(enough_images(problem.net, problem.count))

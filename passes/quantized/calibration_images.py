@@ -22,6 +22,12 @@ def affordable_images(mod: tvm.IRModule) -> int:
     return max(_LEAST, int(_WORK / work(read_network(mod))))
 
 
+def enough_images(net: Network, count: int) -> np.ndarray:
+    """Which of so many images, evenly spaced, a pass takes that wants to know no more than ranges: half that work."""
+    enough = max(_LEAST, int(_WORK / 2 / work(net)))
+    return np.linspace(0, count - 1, min(enough, count)).round().astype(int)
+
+
 def work(net: Network) -> float:
     """Of one pass over an image, in elements computed; a hundred multiplications take as long as one."""
     return max(sum(map(_elements, net.nodes)) + _macs(net) / _MACS, 1)

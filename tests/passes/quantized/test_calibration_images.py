@@ -7,7 +7,7 @@ from small_networks import build, conv, random, relu
 from eq_tvm.passes import affordable_images
 from eq_tvm.passes.graph.network import read_network
 from eq_tvm.passes.quantized import calibration_images
-from eq_tvm.passes.quantized.calibration_images import images_at_once
+from eq_tvm.passes.quantized.calibration_images import enough_images, images_at_once
 from eq_tvm.passes.quantized.problem import Problem
 
 
@@ -47,3 +47,11 @@ def test_chunks_are_measured_in_order(count):
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts])[:, 0], images)
     assert told[0] == (0.0, "measuring")
     assert told[-1] == (1.0, "measuring")
+
+
+def test_ranges_take_fewer_of_large_images():
+    small, large = (read_network(network(size)) for size in (64, 4096))
+    assert enough_images(small, 50).tolist() == list(range(50))
+    taken = enough_images(large, 50)
+    assert len(taken) == 8 and taken[[0, -1]].tolist() == [0, 49] and np.diff(taken).min() >= 6
+    assert enough_images(large, 3).tolist() == [0, 1, 2]
