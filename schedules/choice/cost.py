@@ -29,7 +29,7 @@ ORDERED_START, ORDERED_LINK, ORDERED_TILE = 15.0, 0.9, 14.0
 
 # A tile, and its results.
 PER_TILE = 8.0  # cycles
-STORE, PACKED_STORE = {16: 6.0, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
+STORE, PACKED_STORE = {16: 4.5, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 7.0  # instructions for a vector of results
 
 # Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
