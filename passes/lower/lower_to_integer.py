@@ -65,6 +65,7 @@ class LowerToInteger:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace ``main``; kernels are added to the module."""
+        mod = relax.transform.DeadCodeElimination(["main"])(mod)  # a layer that nothing reads gets no kernel
         main = mod["main"]
         others = {var: func for var, func in mod.functions_items() if var.name_hint != "main"}
         builder = relax.BlockBuilder(tvm.IRModule(others))

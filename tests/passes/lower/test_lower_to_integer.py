@@ -216,6 +216,17 @@ def test_float_kernels_compute_the_network(make):
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-4)
 
 
+def test_a_layer_that_nothing_reads_gets_no_kernel():
+    def make(emit, x):
+        y = relu(emit, conv(emit, x, "a", out=8), "ra")
+        conv(emit, y, "unread")
+        return [conv(emit, y, "last")]
+
+    images, lower = random(4, 3, 8, 8), passes.LowerToInteger(get_target(X86).machine)
+    lower(passes.MinMaxCalibrate({"x": images})(build(make)))
+    assert [layer["layer"] for layer in lower.record] == ["a", "last"]
+
+
 def test_a_region_stays_integer_from_end_to_end():
     module, images = build(_concat_of_branches), random(4, 3, 8, 8)
     lowered = passes.LowerToInteger(Machine({"smlal": 8.0}))(passes.MinMaxCalibrate({"x": images})(module))
