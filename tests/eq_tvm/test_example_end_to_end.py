@@ -1,6 +1,7 @@
 """The embedded example from `python -m eq_tvm compile` to its results, on defaults alone."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def test_every_command_on_its_defaults(folder):
     for command, (arguments, beginning) in others.items():
         out = eq_tvm_in(folder, command, *arguments).stdout
         assert out.startswith(beginning), out
-    assert eq_tvm_in(folder, "analyze", bundle).stdout.startswith("digits, int")
+    assert re.match(r"digits, (int|w)\d", eq_tvm_in(folder, "analyze", bundle).stdout)  # by what layers cost here
     assert "top-1" in eq_tvm_in(folder, "evaluate", bundle).stdout
 
 
