@@ -137,7 +137,7 @@ class ChannelArrays:
         read = [arg for arg in _arguments(value) if self.constant(arg) is None]
         known = bool(read) and _has_channels(value) and all(self.parts.get(arg) for arg in read)
         found = self._of(var, value, read) if known else None
-        if found is None:
+        if found is None or sum(map(self.extent, found)) != _channels(value):  # constants may be among what is joined
             for arg in read:
                 self._freeze(self.parts.get(arg, ()))
             found = self._fresh(var)
@@ -172,6 +172,9 @@ class ChannelArrays:
         """Those of a function of each element, which is exact, or a table of integers."""
         name, size = operator_name(value), _channels(value)
         if name not in FUNCTIONS and name not in _EXACT:
+            return None
+        rank = len(shape(value))
+        if name == "relax.nn.prelu" and int(value.attrs.axis) % rank != _axis(rank):
             return None
         sources = {self._source.get(arg, arg) for arg in read}
         if len(sources) == 1 and operator_name(self.values.get(next(iter(sources)))) == "relax.dequantize":

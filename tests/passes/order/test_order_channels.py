@@ -139,6 +139,22 @@ def twice(emit, x):
     return [layer(emit, emit(relax.op.concat([a, a], axis=1), "both"), "b", uneven(4, 2 * CHANNELS))]
 
 
+def beside_a_constant(emit, x):
+    """Whose channels are before them."""
+    a = relu(emit, first(emit, x), "ra")
+    joined = emit(relax.op.concat([relax.const(random(1, CHANNELS, 8, 8)), a], axis=1), "joined")
+    return [layer(emit, joined, "b", uneven(4, 2 * CHANNELS, seed=22))]
+
+
+def slopes_of_rows(emit, x):
+    """Not of channels."""
+    pixels = emit(relax.op.reshape(emit(relax.op.permute_dims(first(emit, x), [0, 2, 3, 1]), "nhwc"), (64, 32)), "rows")
+    a = emit(relax.op.matmul(pixels, relax.const(random(CHANNELS, 64))), "p")
+    sloped = emit(relax.op.nn.prelu(emit(relax.op.reshape(a, (1, 64, 64)), "3d"), relax.const(random(64)), 1), "sloped")
+    b = uneven(CHANNELS, 64)[:, :, 0, 0].T.copy()
+    return [emit(relax.op.matmul(emit(relax.op.reshape(sloped, (64, 64)), "2d"), relax.const(b)), "b")]
+
+
 def split(emit, x):
     """Halves of the channels."""
     halves = emit(relax.op.split(relu(emit, first(emit, x), "ra"), 2, axis=1), "halves")
@@ -154,7 +170,9 @@ def of_the_image(emit, x):
 
 
 @pytest.mark.parametrize(
-    "make", [given_to_float, output_as_well, twice, split, even, of_the_image], ids=lambda make: make.__name__
+    "make",
+    [given_to_float, output_as_well, twice, beside_a_constant, slopes_of_rows, split, even, of_the_image],
+    ids=lambda make: make.__name__,
 )
 def test_what_stays(make):
     """Channels that something else reads in their order, and those of which nothing gets better."""
