@@ -15,6 +15,7 @@ from ..graph.rewrite import shape
 from .channel_arrays import ChannelArrays, Parts, makes, stored_range
 
 _LENGTHS = (2, 4, 8, 16)
+_LARGEST = 2**22  # weights of a layer: a search holds several copies of their products
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,15 @@ class QuantizedLayer:
 
 
 def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedLayer]:
-    """All layers of several pixels (others wait for their weights) with an instruction whose sums may be longer."""
+    """Layers of several pixels (others wait for their weights) with an instruction whose sums may be longer."""
     found = []
     for var, call in arrays.values.items():
         if not makes(call) or math.prod(shape(call)) == shape(call)[1]:
             continue
         weight, span = arrays.constant(call.args[1]), stored_range(arrays.values, call.args[0])
         if span is None or weight is None or weight.dtype != np.int8 or span[1] - span[0] >= 2**8:
+            continue
+        if weight.size > _LARGEST:
             continue
         zero = instructions.zero(*span, instructions.vector_bits(machine.instructions))
         span = (span[0] + zero, span[1] + zero)  # as it is stored
