@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -90,7 +91,7 @@ def _taken(arrays: ChannelArrays, arg: relax.Expr, orders: Mapping[int, np.ndarr
     values, *by_channel = value.args
     order = orders.get(int(value.attrs.axis) % len(shape(values)))
     if order is not None:
-        by_channel = [each if len(shape(each)) == 0 else _take(each, {0: order}) for each in by_channel]
+        by_channel = [each if math.prod(shape(each)) == 1 else _take(each, {0: order}) for each in by_channel]
     return relax.Call(value.op, [_take(values, orders), *by_channel], value.attrs)
 
 

@@ -55,9 +55,9 @@ def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedL
         if not makes(call) or math.prod(shape(call)) == shape(call)[1]:
             continue
         weight, span = arrays.constant(call.args[1]), stored_range(arrays.values, call.args[0])
-        if span is None or weight is None or weight.dtype != np.int8 or span[1] - span[0] >= 2**8:
+        if span is None or weight is None or weight.dtype != np.int8:
             continue
-        if weight.size > _LARGEST:
+        if span[1] - span[0] >= 2**8 or weight.size > _LARGEST:
             continue
         zero = instructions.zero(*span, instructions.vector_bits(machine.instructions))
         span = (span[0] + zero, span[1] + zero)  # as it is stored
