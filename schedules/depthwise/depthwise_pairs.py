@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 from tvm.tirx import Expr
 
@@ -17,6 +16,7 @@ from ..common.epilogue import Output
 from ..convolution.conv2d import Conv2D
 from ..processor.instruction import Instruction
 from ..processor.intrinsics import llvm
+from ..processor.registered import registered
 from .depthwise_large import scheduled
 
 _NAMES = {  # of instructions that add two products of int16 to an int32, and of those that only multiply
@@ -113,10 +113,7 @@ def _paired(x: te.Tensor, conv: Conv2D, pairs: int) -> te.Tensor:
 
 def _intrinsic(multiply: str) -> str:
     """Name of the tensor intrinsic: both products of each lane, added to it."""
-    name = f"eq_tvm.pairs_{multiply}"
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *_definition(multiply))
-    return name
+    return registered(f"eq_tvm.pairs_{multiply}", _definition, multiply)
 
 
 def _definition(multiply: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:

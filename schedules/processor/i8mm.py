@@ -10,11 +10,11 @@ register. `sums_of_pixels` brings the sums into the order of pixels.
 """
 
 from tvm import tirx
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from .instruction import Definition, Instruction
 from .intrinsics import Expr, Pair, llvm, multiplying, shared, spread
+from .registered import registered
 
 REGISTERS = 32
 ROW, PIXELS = 8, 2
@@ -68,8 +68,7 @@ def _dot(name: str, chain: int = 1) -> Instruction:
 
 
 def _register(ins: Instruction) -> None:
-    if TensorIntrin.get(ins.intrinsic, allow_missing=True) is None:
-        TensorIntrin.register(ins.intrinsic, *(_chained(ins) if ins.chain > 1 else _single(ins)))
+    registered(ins.intrinsic, _chained if ins.chain > 1 else _single, ins)
 
 
 def _products(ins: Instruction, A: tirx.Buffer, B: tirx.Buffer, c: Expr) -> Expr:
@@ -142,10 +141,7 @@ def _chained(ins: Instruction) -> Pair:
 
 def sums_of_pixels() -> str:
     """Name of the tensor intrinsic C[p, 2 v + i] = A[4 v + 2 p + i]: two vectors of sums, as each pixel's channels."""
-    name = "eq_tvm.sums_of_pixels"
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *_sums_of_pixels())
-    return name
+    return registered("eq_tvm.sums_of_pixels", _sums_of_pixels)
 
 
 def _sums_of_pixels() -> Pair:

@@ -161,5 +161,5 @@ class Definition:
     """
 
     instruction: Instruction
-    register: Callable[[Instruction], None]
+    register: Callable[[Instruction], object]
     variants: tuple[Definition, ...] = ()

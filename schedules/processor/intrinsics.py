@@ -7,17 +7,17 @@ comes from where the instruction is defined.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from tvm import tirx
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from .instruction import Instruction
+from .registered import registered
 
 Expr: TypeAlias = tirx.Expr
-Register: TypeAlias = Callable[[Instruction], None]
+Register: TypeAlias = Callable[[Instruction], object]
 Pair: TypeAlias = tuple[tirx.PrimFunc, tirx.PrimFunc]  # description, implementation
 Body: TypeAlias = Callable[[tirx.Buffer, tirx.Buffer, Expr], Expr]  # of activations and weights, and what to add to
 Widen: TypeAlias = Callable[[Expr, Expr], Expr]  # of int16 sums, and what to add to
@@ -32,7 +32,7 @@ def multiplying(body: Body) -> Register:
         The new vector of int32 accumulators, with products of the buffers of activations (pairs,) and of weights
         (lanes, pairs) added to `c`.
     """
-    return lambda ins: _register(f"eq_tvm.{ins.base_name}", _multiply, ins, body)
+    return lambda ins: registered(f"eq_tvm.{ins.base_name}", _multiply, ins, body)
 
 
 def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) -> Register:
@@ -47,9 +47,9 @@ def chained(multiply: Callable[[tirx.Buffer, tirx.Buffer], Expr], widen: Widen) 
     """
 
     def register(ins: Instruction) -> None:
-        _register(ins.link, _link, ins, lambda A, B, c: c + multiply(A, B))
-        _register(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
-        _register(f"eq_tvm.{ins.base_name}", _multiply, ins, lambda A, B, c: widen(multiply(A, B), c))
+        registered(ins.link, _link, ins, lambda A, B, c: c + multiply(A, B))
+        registered(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
+        registered(f"eq_tvm.{ins.base_name}", _multiply, ins, lambda A, B, c: widen(multiply(A, B), c))
 
     return register
 
@@ -66,8 +66,8 @@ def parted(body: Body, widen: Widen) -> Register:
     """
 
     def register(ins: Instruction) -> None:
-        _register(ins.link, _link_of_parts, ins, body)
-        _register(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
+        registered(ins.link, _link_of_parts, ins, body)
+        registered(f"eq_tvm.{ins.base_name}_widen", _widen, ins, widen)
 
     return register
 
@@ -81,7 +81,7 @@ def shared(body: Body) -> Register:
         As for `multiplying`, with activations (chain * pairs,) and weights (chain, lanes, pairs), (chain, lanes) where
         there are no pairs.
     """
-    return lambda ins: _register(f"eq_tvm.{ins.base_name}", _shared if ins.pairs > 1 else _shared_single, ins, body)
+    return lambda ins: registered(f"eq_tvm.{ins.base_name}", _shared if ins.pairs > 1 else _shared_single, ins, body)
 
 
 def llvm(name: str, dtype: str, *args: Expr) -> Expr:
@@ -94,12 +94,6 @@ def spread(A: tirx.Buffer, at: int, count: int, dtype: str, times: int) -> Expr:
     size = np.dtype(dtype).itemsize
     group = T.reinterpret(A.vload([at], f"{dtype}x{count}"), dtype=f"int{8 * size * count}")
     return T.reinterpret(T.broadcast(group, times), dtype=f"int{8 * size}x{count * times}")
-
-
-def _register(name: str, make: Callable[[Instruction, Any], Pair], instruction: Instruction, body: Any) -> None:
-    """Once: what `make(instruction, body)` returns."""
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *make(instruction, body))
 
 
 # The accumulators' scope must be "local" in both halves: a "global" buffer above 1 KiB is put on the heap.

@@ -9,12 +9,12 @@ and `eq_tvm.host` what a processor needs to have for it.
 """
 
 from tvm import s_tir, tirx
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from .i8mm import smmla, usmmla
 from .instruction import Definition, Instruction
 from .intrinsics import Expr, Pair, chained, llvm, multiplying, parted, shared, spread
+from .registered import registered
 
 REGISTERS, REGISTERS_32 = 32, 16  # of 64-bit and of 32-bit ARM
 
@@ -156,10 +156,7 @@ def load_ahead(sch: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> None:
 
 def sum_of_parts() -> str:
     """Name of the tensor intrinsic C[i] = A[4 i] + ... + A[4 i + 3]: four channels' accumulators, four lanes each."""
-    name = "eq_tvm.sum_of_parts"
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *_sum_of_parts())
-    return name
+    return registered("eq_tvm.sum_of_parts", _sum_of_parts)
 
 
 def _sum_of_parts() -> Pair:

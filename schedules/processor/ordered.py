@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from ..common.inline_assembly import Load, addressed, llvm_function
 from .instruction import Instruction
 from .intrinsics import Pair
+from .registered import registered
 
 LINKS = 32  # at most, for the cache of instructions
 BASE_NAME = "smlal_ordered"
@@ -46,10 +46,8 @@ def ordered_intrinsic(instruction: Instruction, distance: int, flat: bool, alone
         Whether nothing is to be added to: the sums are 0 before, and need not be read.
     """
     name = f"{function_name(instruction, alone)}_{'flat' if flat else 'pixels'}_{distance}"
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        make = _flat if flat else _pixels
-        TensorIntrin.register(name, *make(function_name(instruction, alone), instruction.links, distance))
-    return name
+    make = _flat if flat else _pixels
+    return registered(name, make, function_name(instruction, alone), instruction.links, distance)
 
 
 def function_name(instruction: Instruction, alone: bool) -> str:

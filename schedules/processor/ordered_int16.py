@@ -1,10 +1,10 @@
 """Winograd's products by smlal in assembly, for ARM cores that keep the order of instructions: see `ordered`."""
 
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from ..common.inline_assembly import Load, addressed, llvm_function
 from .intrinsics import Pair
+from .registered import registered
 
 ELEMENTS = 8  # int16 in a register: input channels of a step, output channels of a vector
 _GROUP = 4  # registers that an instruction loads
@@ -72,10 +72,8 @@ def product_assembly(steps: int, tile: int, vectors: int, alone: bool) -> list[s
 
 def product_intrinsic(steps: int, tile: int, vectors: int, alone: bool) -> str:
     """Name of the tensor intrinsic; the operands as for `product_function`."""
-    name = f"{function_name(steps, tile, vectors, alone)}_intrinsic"
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *_product(function_name(steps, tile, vectors, alone), steps, tile, 8 * vectors))
-    return name
+    name = function_name(steps, tile, vectors, alone)
+    return registered(f"{name}_intrinsic", _product, name, steps, tile, 8 * vectors)
 
 
 def _product(name: str, steps: int, tile: int, block: int) -> Pair:

@@ -5,14 +5,13 @@ Packing leaves the values in an order of its own: vector j, lane 4 L + i of the 
 multiplier), so that the bytes come out in the natural one.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
-from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from .intrinsics import Expr, Pair, llvm
+from .registered import registered
 
 BLOCK = 64  # channels
 
@@ -27,18 +26,12 @@ def position(channel: Any) -> Any:
 
 def pack_intrinsic(dtype: str) -> str:
     """Name of the tensor intrinsic C[c] = saturate(A[position(c)]) for int32 A and `dtype` C, both (64,)."""
-    return _registered(f"eq_tvm.pack_{dtype}", lambda: _pack(dtype))
+    return registered(f"eq_tvm.pack_{dtype}", lambda: _pack(dtype))
 
 
 def unpack_intrinsic() -> str:
     """Name of the tensor intrinsic C[p] = A[position(p)] for uint8 A and int32 C, both (64,)."""
-    return _registered("eq_tvm.unpack_uint8", _unpack)
-
-
-def _registered(name: str, make: Callable[[], Pair]) -> str:
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *make())
-    return name
+    return registered("eq_tvm.unpack_uint8", _unpack)
 
 
 def _pack(dtype: str) -> Pair:
