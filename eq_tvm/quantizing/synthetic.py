@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,12 @@ def synthesize(
 
     progress(0.0, f"drawing {count} images")
     drawn = synthetic_inputs(inputs, preprocess, count)
+    if any(each.form.layout and each.bounds is None for each in drawn):
+        warnings.warn(
+            "synthetic images have about mean 0 and deviation 1, as nothing says what pixels become: say how the "
+            "network was trained by --preprocess FILE",
+            stacklevel=3,
+        )
     names = [param.name for param in module["main"].params]
     bounds = {name: each.bounds for name, each in zip(names, drawn, strict=True) if each.bounds is not None}
     images = dict(zip(names, (each.array for each in drawn), strict=True))

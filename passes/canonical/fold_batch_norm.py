@@ -78,7 +78,8 @@ def _fold(statistics: dict[str, Statistics], graph: Graph, var: relax.Var, value
     if affine is None:
         return None
     data, scale, shift = affine
-    if (found := _statistics_of(graph, value) or _moved(statistics.get(data.name), scale, shift)) is not None:
+    known = statistics.get(data.name) if isinstance(data, relax.Var) else None
+    if (found := _statistics_of(graph, value) or _moved(known, scale, shift)) is not None:
         statistics[var.name] = found
     is_batch_norm = isinstance(value, relax.TupleGetItem)
     layer, bias = _layer_and_bias(graph, data)
@@ -147,25 +148,36 @@ def _affine(graph: Graph, var: relax.Var, value: relax.Expr | None) -> _Affine |
 
 
 def _batch_norm(norm: relax.Call, var: relax.Var) -> _Affine | None:
-    parameters = [value.astype("float64") for arg in norm.args[1:5] if (value := array(arg)) is not None]
-    if norm.attrs.training or norm.attrs.axis != 1 or len(parameters) < 4:
+    parameters = _parameters(norm)
+    if norm.attrs.training or norm.attrs.axis != 1 or parameters is None:
         return None
     gamma, beta, mean, variance = parameters
-    variance += norm.attrs.epsilon
+    variance = variance + norm.attrs.epsilon
     if not (variance > 0).all():
         raise ValueError(f"batch norm '{var.name}': variance + epsilon is not positive")
-    scale = (gamma if norm.attrs.scale else 1.0) / np.sqrt(variance)
-    return _Affine(norm.args[0], scale, (beta if norm.attrs.center else 0.0) - mean * scale)
+    scale = gamma / np.sqrt(variance)
+    return _Affine(norm.args[0], scale, beta - mean * scale)
+
+
+def _parameters(norm: relax.Call) -> list[np.ndarray] | None:
+    """Gamma, beta, mean and variance, each float64 (C,), of those batch norms of which all are constant."""
+    parameters = [value.astype("float64") for arg in norm.args[1:5] if (value := array(arg)) is not None]
+    if len(parameters) < 4:
+        return None
+    gamma, beta, mean, variance = parameters
+    gamma = gamma if norm.attrs.scale else np.ones_like(gamma)
+    return [gamma, beta if norm.attrs.center else np.zeros_like(beta), mean, variance]
 
 
 def _statistics_of(graph: Graph, value: relax.Expr) -> Statistics | None:
     """Of a batch norm's result."""
-    if not isinstance(value, relax.TupleGetItem):
+    norm = graph.call(value.tuple_value, "relax.nn.batch_norm") if isinstance(value, relax.TupleGetItem) else None
+    parameters = None if norm is None else _parameters(norm)
+    if norm is None or parameters is None:
         return None
-    norm = graph.call(value.tuple_value, "relax.nn.batch_norm")
-    gamma, beta, _, variance = (array(arg).astype("float64") for arg in norm.args[1:5])
-    gamma, beta = gamma if norm.attrs.scale else np.ones_like(gamma), beta if norm.attrs.center else np.zeros_like(beta)
-    deviation = np.abs(gamma) * np.sqrt(np.maximum(variance, 0) / (variance + norm.attrs.epsilon))
+    gamma, beta, _, variance = parameters
+    of_result = variance / np.maximum(variance + norm.attrs.epsilon, np.finfo(np.float64).tiny)
+    deviation = np.abs(gamma) * np.sqrt(np.maximum(of_result, 0))
     return Statistics(_float32(beta), _float32(deviation))
 
 
