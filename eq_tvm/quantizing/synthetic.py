@@ -68,7 +68,7 @@ def images_said(calibration: Mapping[str, Any]) -> str:
         return f"{images} images of {calibration['source']}"
     made = f"{synthetic['images']} synthetic images"
     norms = synthetic["batch_norms"]
-    made += f", matched to {norms} batch norms" if norms else ", drawn without knowing the network's own"
+    made += f", matched to {norms} batch norms" if norms else ", as drawn, for there are no batch norms to match"
     if real := images - synthetic["images"]:
         return f"{real} images of {calibration['source']} and {made}"
     return f"{made}: {_EXPECTED[norms > 0]}"
