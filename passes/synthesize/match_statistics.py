@@ -18,7 +18,7 @@ from ..refine.adam import Adam
 Bounds = tuple[np.ndarray, np.ndarray]  # the least and the greatest number, as they are broadcast to an image
 
 _STEPS = 40  # at most,
-_WORK = 7e9  # for all images and steps, in elements as `work` counts them: two or three minutes on two cores
+_WORK = 1.6e10  # for all images and steps, in elements as `work` counts them: about two minutes on two cores
 _TOGETHER = 8  # images whose statistics are matched
 _STEP = 0.02  # of the range between bounds, or of the deviation where there are none
 _DEAD = 0.05  # of a layer's median deviation: channels of less are hardly ever anything but their mean
