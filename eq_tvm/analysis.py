@@ -20,6 +20,7 @@ from eq_tvm.quantizing.quantization import (
     read_images,
 )
 
+_SYNTHESIZED = 0.2  # where the images are there, if they are made from the network
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
 _IMAGES = 50
 
@@ -58,7 +59,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
     how = how.affordable(module, progress).with_ends(module)
-    arrays, held_out = read_images(how, inputs)
+    arrays, held_out = read_images(how, inputs, module, passes.part_of(progress, 0.0, _SYNTHESIZED))
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
     named = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
@@ -68,7 +69,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
             named,
             images_to_compare(held_out, named),
             how,
-            passes.part_of(progress, 0.0, _CALIBRATED),
+            passes.part_of(progress, _SYNTHESIZED * bool(how.synthesized), _CALIBRATED),
         )
         how = best.how
         analyzed_on = images_to_analyze(held_out, named, _IMAGES)

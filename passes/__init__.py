@@ -15,7 +15,7 @@ from .canonical.expand_transposed import ExpandTransposed
 from .canonical.flatten_depth import FlattenDepth
 from .canonical.flatten_matmul import FlattenMatmul
 from .canonical.fold_attention_scale import FoldAttentionScale
-from .canonical.fold_batch_norm import FoldBatchNorm
+from .canonical.fold_batch_norm import FoldBatchNorm, batch_statistics
 from .canonical.fold_constants import FoldConstants
 from .canonical.fold_padding import FoldPadding
 from .canonical.join_products import JoinProducts
@@ -53,6 +53,8 @@ from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
 from .refine.reconstruct_blocks import reconstruct_blocks
 from .refine.round_weights import RoundWeights, round_weights
+from .synthesize.match_statistics import match_statistics
+from .synthesize.procedural_images import procedural_images
 
 __all__ = [
     "COMPILE_CONFIG",
@@ -103,12 +105,15 @@ __all__ = [
     "ViewOutputs",
     "affordable_images",
     "analyze_layers",
+    "batch_statistics",
     "canonical_passes",
     "compare_outputs",
     "float_calls",
+    "match_statistics",
     "no_progress",
     "part_cosines",
     "part_of",
+    "procedural_images",
     "reconstruct_blocks",
     "round_weights",
 ]

@@ -25,6 +25,7 @@ RANKS = {
                 "prepare",
                 "calibrate",
                 "refine",
+                "synthesize",
                 "joint",
                 "correlation",
                 "islands",

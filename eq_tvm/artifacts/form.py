@@ -25,6 +25,7 @@ _CALIBRATION = {
     "method": str,
     "refine?": str,
     "images": int,
+    "synthetic?": (None, {"images": int, "batch_norms": int}),
     "source": str,
     "layers": [_LAYER],
     "kept?": (None, [{"kind": str, "layer": str, "reason": str}]),

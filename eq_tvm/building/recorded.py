@@ -15,6 +15,7 @@ from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
+from eq_tvm.quantizing import synthetic
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ def quantize(
     from eq_tvm.quantizing.max_drop import fastest, keep_worst
 
     how = how.affordable(module, progress).with_ends(module)
-    arrays, held_out = read_images(how, inputs)
+    synthesizing, progress = (
+        part_of(progress, 0.0, _SYNTHESIZED),
+        part_of(progress, _SYNTHESIZED * bool(how.synthesized), 1.0),
+    )
+    arrays, held_out = read_images(how, inputs, module, synthesizing)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
         _warn_of_few(arrays, how.calibration)
@@ -95,6 +100,7 @@ def quantize(
             "refine": how.refine,
             "activation_range": how.activation_range,
             "images": images_in(arrays, held_out),
+            "synthetic": synthetic.record(module, how.synthesized) if how.synthesized else None,
             "images_sha256": sha256(*arrays),
             "source": Path(how.calibration).name,
             "layers": [asdict(layer) for layer in layers],
@@ -108,7 +114,8 @@ def quantize(
     )
 
 
-_DECIDED = 0.5  # of the time that all takes
+_SYNTHESIZED = 0.5  # of the time that all takes
+_DECIDED = 0.5  # of what is left
 
 
 def take_scales(
@@ -124,6 +131,7 @@ def take_scales(
         "method": OWN,
         "activation_range": OWN,
         "images": 0,
+        "synthetic": None,
         "source": how.model.name,
         "layers": [asdict(layer) for layer in given.record],
         "kept": [],

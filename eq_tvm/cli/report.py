@@ -14,6 +14,7 @@ import numpy as np
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
+from eq_tvm.quantizing.synthetic import images_said
 from eq_tvm.quantizing.types_said import others_kept, types_row, types_table
 from eq_tvm.standalone import EXAMPLE, Standalone
 from eq_tvm.targets import TargetSpec, has_tvm
@@ -106,7 +107,7 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         return {"scales": said + f", new ones for the weights of {anew}" * bool(anew)} | _float_rows(record)
     rows = {
         "scheme": f"{AUTO if record.get('types') else network.scheme}, {record['activation_range']} activations",
-        "calibration": f"{record['method']} on {record['images']} images of {record['source']}",
+        "calibration": f"{record['method']} on {images_said(record)}",
     }
     if not record["calibrated"]:
         rows["calibration"] = "none: scales from random images, for measuring speed only"
@@ -191,7 +192,7 @@ def bundle_layers_report(bundle: Bundle) -> str:
     layers = sorted(record["layers"], key=lambda layer: layer["cosine_after"] if _compared(layer) else 1.0)
     width = max(5, *(len(layer["layer"]) for layer in layers), 5)
     lines = [
-        f"{bundle.model}, {bundle.scheme}, {record['method']} on {record['images']} images of {record['source']}",
+        f"{bundle.model}, {bundle.scheme}, {record['method']} on {images_said(record)}",
         "",
         f"{'layer':{width}}  {'op':8}{'scheme':8}{'cosine':>17} {'scale of the input':>26} {'of weights':>10}",
     ]

@@ -93,10 +93,18 @@ class QuantizeOptions:
     )
     _: KW_ONLY
     calibration: str | Path | None = option(
-        "Typical images, to find the scales: an .npz (images), a .csv (file,label) or a directory; all schemes but "
-        "float32 need them. Or the word random: scales for measuring speed only.",
+        "Typical images, to find the scales: an .npz (images), a .csv (file,label) or a directory. Or a word. "
+        "synthetic: images made from the network itself; random: scales for measuring speed only.",
         metavar="DATA",
+        unset="synthetic",
     )
+    synthesize: int | None = option(
+        "How many images to make from the network: with --calibration DATA beside those there.",
+        given_as=int,
+        metavar="N",
+        unset="50 where there are no others",
+    )
+    save_images: str | Path | None = option("Write the images made from the network there, as PNG.", metavar="DIR")
     preprocess: Preprocess | str | Path | None = option(
         "From pixels to the input: YAML with channels, mean, std, resize. The bundle keeps it.",
         metavar="FILE",

@@ -22,6 +22,7 @@ from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, OWN, REFINED
 from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.quantizing.synthetic import SYNTHETIC, synthesize
 
 if TYPE_CHECKING:
     import tvm
@@ -59,6 +60,10 @@ class Quantization:
         Of `kept`, first and last layers that nobody asked to keep: see `with_ends`.
     by_cost : tuple of str
         Of `kept`, those of another type than the scheme's where that was `auto`.
+    synthesized : int
+        How many images are made from the network, beside those of `calibration` if there are any.
+    save_images : path, optional
+        Where these are written to.
     """
 
     model: Path
@@ -75,6 +80,8 @@ class Quantization:
     is_open: bool = False
     ends: tuple[str, ...] = ()
     by_cost: tuple[str, ...] = ()
+    synthesized: int = 0
+    save_images: str | Path | None = None
 
     @classmethod
     def checked(cls, options: QuantizeOptions) -> Quantization:
@@ -91,16 +98,15 @@ class Quantization:
             raise UserError("an example input is for networks of PyTorch in memory: leave it out")
         model = Path(model)
         onnx_file(model)
-        random = str(calibration) == RANDOM
-        images = (4 if random else 50) if options.images is None else options.images
-        if not 1 <= images <= _MOST_IMAGES:
-            raise UserError(f"--images must be from 1 to {_MOST_IMAGES}, not {images}")
         scheme = _scheme(model, options)
         if scheme not in ("float32", OWN) and calibration is None:
-            raise UserError(
-                f"--scheme {scheme} needs --calibration DATA: about 50 typical images (.npz, .csv or directory); "
-                "or `random` to measure speed only"
-            )
+            calibration = SYNTHETIC
+        random = str(calibration) == RANDOM
+        images = (4 if random else 50) if options.images is None else options.images
+        for flag, number in (("--images", images), ("--synthesize", options.synthesize or 1)):
+            if not 1 <= number <= _MOST_IMAGES:
+                raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
+        synthesized = _synthesized(options, str(calibration), images)
         if options.refine == BLOCKS:
             _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
         if scheme == "float32" and options.keep:
@@ -113,10 +119,12 @@ class Quantization:
             method=options.method or ("minmax" if random else DEFAULT),
             activation_range=options.activation_range,
             refine=options.refine,
-            images=images,
+            images=synthesized if str(calibration) == SYNTHETIC else images,
             kept=dict(options.keep or {}),
-            as_affordable=options.images is None,
+            as_affordable=options.images is None and options.synthesize is None,
             is_open=options.method is None and not random,
+            synthesized=synthesized,
+            save_images=options.save_images,
         )
 
     def affordable(self, module: tvm.IRModule, progress: Progress) -> Quantization:
@@ -126,8 +134,9 @@ class Quantization:
         enough = affordable_images(module)
         if not self.as_affordable or enough >= self.images:
             return self
-        progress(0.0, f"calibrating with {enough} images, as they are large: --images takes more")
-        return replace(self, images=enough)
+        flag = "--synthesize" if self.is_synthetic else "--images"
+        progress(0.0, f"calibrating with {enough} images, as they are large: {flag} takes more")
+        return replace(self, images=enough, synthesized=enough if self.is_synthetic else 0)
 
     def with_ends(self, module: tvm.IRModule) -> Quantization:
         """With the first and the last layers kept at INT8 where others have fewer than 6 bits, unless they are named.
@@ -153,6 +162,11 @@ class Quantization:
     def is_random(self) -> bool:
         """Whether there is noise instead of images."""
         return str(self.calibration) == RANDOM
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether there are no images but those made from the network."""
+        return str(self.calibration) == SYNTHETIC
 
     def widened(self, layers: Iterable[LayerRecord]) -> list[str]:
         """Those of a calibration's layers to whose activations it gave 12 bits, though nobody asked for that."""
@@ -183,8 +197,22 @@ def _scheme(model: Path, options: QuantizeOptions) -> str:
 
 
 _CALIBRATING = {
-    *("calibration", "scheme", "method", "refine", "activation_range", "images", "keep", "min_cosine", "max_drop")
+    *("calibration", "scheme", "method", "refine", "activation_range", "images", "keep", "min_cosine", "max_drop"),
+    *("synthesize", "save_images"),
 }
+
+
+def _synthesized(options: QuantizeOptions, calibration: str, images: int) -> int:
+    """How many images are to be made from the network."""
+    if calibration != SYNTHETIC:
+        if options.synthesize and calibration in ("None", RANDOM):
+            raise UserError("--synthesize makes images to find scales with: leave it out, or --calibration random")
+        if options.save_images is not None and not options.synthesize:
+            raise UserError("--save-images writes synthetic images: add --synthesize N, or leave out --calibration")
+        return options.synthesize or 0
+    if options.images is not None and options.synthesize is not None:
+        raise UserError("--images and --synthesize both say how many synthetic images there are: leave one out")
+    return options.synthesize or images
 
 
 def _check_refined(scheme: str, method: str) -> None:
@@ -232,8 +260,21 @@ class HeldOut:
             yield _stacked(self.samples, self.indices[start : start + _BATCH])
 
 
-def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list[np.ndarray], HeldOut | None]:
+def read_images(
+    how: Quantization,
+    inputs: tuple[TensorInfo, ...],
+    module: tvm.IRModule | None = None,
+    progress: Progress = lambda done, message: None,
+) -> tuple[list[np.ndarray], HeldOut | None]:
     """The samples to find scales with, and those left over.
+
+    Parameters
+    ----------
+    how : Quantization
+    inputs : tuple of TensorInfo
+    module : tvm.IRModule, optional
+        Canonical: what synthetic images are made from. Without it there are none.
+    progress : callable (done 0..1, message)
 
     Returns
     -------
@@ -245,10 +286,17 @@ def read_images(how: Quantization, inputs: tuple[TensorInfo, ...]) -> tuple[list
     """
     if how.is_random:
         return _noise(how, inputs), None
+    made = []
+    if how.synthesized and module is not None:
+        made = synthesize(module, inputs, how.preprocess, how.synthesized, how.save_images, progress)
+    if how.is_synthetic:
+        return made or _noise(how, inputs), None
     samples = Samples.read(how.calibration, inputs, how.preprocess)
     chosen = _evenly(np.arange(len(samples)), max(1, how.images // samples.images_each))
     rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
-    return _stacked(samples, chosen), HeldOut(samples, rest)
+    found = _stacked(samples, chosen)
+    found = [np.concatenate(both) for both in zip(found, made, strict=True)] if made else found
+    return found, HeldOut(samples, rest)
 
 
 def images_in(arrays: list[np.ndarray], held_out: HeldOut | None) -> int:

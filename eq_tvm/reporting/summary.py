@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.quantizing.synthetic import images_said
 from eq_tvm.quantizing.types_said import types_row
 
 Rows = list[tuple[str, str]]
@@ -78,7 +79,8 @@ def _types(bundle: Bundle) -> Rows:
 def _calibration(record: Mapping[str, Any] | None) -> Rows:
     if record is None:
         return []
-    images = "random images, for speed only" if not record["calibrated"] else f"{record['images']} images"
+    images = f"{record['images']} images" if not record.get("synthetic") else images_said(record)
+    images = images if record["calibrated"] else "random images, for speed only"
     rows = [("calibration", f"{record['method']} on {images}")]
     compared = [layer for layer in record["layers"] if layer.get("cosine_after") is not None]
     if compared:

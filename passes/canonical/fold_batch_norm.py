@@ -1,11 +1,13 @@
 """Fold batch norms and other per-channel scales and shifts into the convolution or dense layer before them."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import tvm
 from tvm import relax
 
+from ..graph.notes import note, with_note
 from ..graph.relax_pass import relax_pass
 from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
@@ -28,7 +30,37 @@ class FoldBatchNorm:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``main``."""
-        return rewrite(mod, _fold)
+        statistics = batch_statistics(mod)
+        mod = rewrite(mod, partial(_fold, statistics))
+        return _with_statistics(mod, statistics) if statistics else mod
+
+
+class Statistics(NamedTuple):
+    """Mean and deviation of a tensor's channels over all training images, each float32 (C,)."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def batch_statistics(mod: tvm.IRModule) -> dict[str, Statistics]:
+    """What folded batch norms said of their results, by the names of the variables that these have in the module.
+
+    A batch norm makes channels of mean beta and deviation gamma (times sqrt(v / (v + epsilon)) for a variance v), in
+    front of an activation or of a layer; a scale or shift behind it is in the numbers.
+    """
+    return {
+        name: Statistics(*(np.array(numbers, np.float32) for numbers in found))
+        for name, found in note(mod, _NOTE).items()
+    }
+
+
+def _with_statistics(mod: tvm.IRModule, statistics: dict[str, Statistics]) -> tvm.IRModule:
+    names = {var.name for var in Graph(mod).values}
+    left = {name: [x.tolist() for x in found] for name, found in statistics.items() if name in names}
+    return with_note(mod, _NOTE, left)
+
+
+_NOTE = "batch_statistics"
 
 
 class _Affine(NamedTuple):
@@ -39,13 +71,16 @@ class _Affine(NamedTuple):
     shift: np.ndarray
 
 
-def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
+def _fold(statistics: dict[str, Statistics], graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if operator_name(value) == "relax.matmul":
         return _fold_input_scale(graph, var, value) or _fold_input(graph, var, value)
     affine = _affine(graph, var, value)
     if affine is None:
         return None
     data, scale, shift = affine
+    known = statistics.get(data.name) if isinstance(data, relax.Var) else None
+    if (found := _statistics_of(graph, value) or _moved(known, scale, shift)) is not None:
+        statistics[var.name] = found
     is_batch_norm = isinstance(value, relax.TupleGetItem)
     layer, bias = _layer_and_bias(graph, data)
     conv = graph.sole_call(layer, "relax.nn.conv2d", "relax.matmul")
@@ -113,15 +148,44 @@ def _affine(graph: Graph, var: relax.Var, value: relax.Expr | None) -> _Affine |
 
 
 def _batch_norm(norm: relax.Call, var: relax.Var) -> _Affine | None:
-    parameters = [value.astype("float64") for arg in norm.args[1:5] if (value := array(arg)) is not None]
-    if norm.attrs.training or norm.attrs.axis != 1 or len(parameters) < 4:
+    parameters = _parameters(norm)
+    if norm.attrs.training or norm.attrs.axis != 1 or parameters is None:
         return None
     gamma, beta, mean, variance = parameters
-    variance += norm.attrs.epsilon
+    variance = variance + norm.attrs.epsilon
     if not (variance > 0).all():
         raise ValueError(f"batch norm '{var.name}': variance + epsilon is not positive")
-    scale = (gamma if norm.attrs.scale else 1.0) / np.sqrt(variance)
-    return _Affine(norm.args[0], scale, (beta if norm.attrs.center else 0.0) - mean * scale)
+    scale = gamma / np.sqrt(variance)
+    return _Affine(norm.args[0], scale, beta - mean * scale)
+
+
+def _parameters(norm: relax.Call) -> list[np.ndarray] | None:
+    """Gamma, beta, mean and variance, each float64 (C,), of those batch norms of which all are constant."""
+    parameters = [value.astype("float64") for arg in norm.args[1:5] if (value := array(arg)) is not None]
+    if len(parameters) < 4:
+        return None
+    gamma, beta, mean, variance = parameters
+    gamma = gamma if norm.attrs.scale else np.ones_like(gamma)
+    return [gamma, beta if norm.attrs.center else np.zeros_like(beta), mean, variance]
+
+
+def _statistics_of(graph: Graph, value: relax.Expr) -> Statistics | None:
+    """Of a batch norm's result."""
+    norm = graph.call(value.tuple_value, "relax.nn.batch_norm") if isinstance(value, relax.TupleGetItem) else None
+    parameters = None if norm is None else _parameters(norm)
+    if norm is None or parameters is None:
+        return None
+    gamma, beta, _, variance = parameters
+    of_result = variance / np.maximum(variance + norm.attrs.epsilon, np.finfo(np.float64).tiny)
+    deviation = np.abs(gamma) * np.sqrt(np.maximum(of_result, 0))
+    return Statistics(_float32(beta), _float32(deviation))
+
+
+def _moved(statistics: Statistics | None, scale: np.ndarray, shift: np.ndarray) -> Statistics | None:
+    """Behind a scale and shift."""
+    if statistics is None:
+        return None
+    return Statistics(_float32(statistics.mean * scale + shift), _float32(statistics.deviation * np.abs(scale)))
 
 
 def _per_channel(operand: relax.Expr, call: relax.Call) -> np.ndarray | None:

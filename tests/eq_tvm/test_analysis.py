@@ -244,7 +244,6 @@ def test_bad_options(refused):
         1,
     )
     refused("--scheme float32 quantizes nothing", "analyze", "net.onnx", *common(), "--scheme", "float32")
-    refused("--scheme int7 needs --calibration DATA", "analyze", "net.onnx")
     refused(
         "none for the analysis.json does not exist", "analyze", "net.onnx", *common(), "--output", "none/analysis.json"
     )

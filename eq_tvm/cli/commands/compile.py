@@ -16,6 +16,7 @@ from eq_tvm.options.declared import CompileOptions
     epilog=examples(
         "compile --target arm",
         "compile net.onnx --calibration images/ --preprocess net.yaml --target rpi5 --output net-rpi5.eqtvm",
+        "compile net.onnx --preprocess net.yaml --save-images made/",
         "compile net.onnx --calibration random --input input=1,3,224,224",
     )
 )

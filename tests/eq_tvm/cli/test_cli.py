@@ -269,9 +269,26 @@ def test_bad_model_files(refused, folder):
         refused(name, "compile", name, *COMPILE[2:])
 
 
-def test_missing_calibration(refused):
-    refused("--scheme auto needs --calibration DATA", "compile", "net.onnx")
-    refused("--scheme int8 needs --calibration DATA", "compile", "net.onnx", "--scheme", "int8")
+def test_bad_synthetic(refused):
+    refused("--synthesize must be from 1 to 100000", "compile", "net.onnx", "--synthesize", -1)
+    refused("both say how many", "compile", "net.onnx", "--synthesize", 8, "--images", 8)
+    refused("--synthesize makes images", "compile", "net.onnx", "--calibration", "random", "--synthesize", 8)
+    refused("--save-images writes synthetic", "compile", "net.onnx", "--calibration", "random", "--save-images", "p")
+
+
+def test_without_images(cli, folder):
+    """Three synthetic images, the same in both runs, and written down; then beside those there are."""
+    common = ("compile", "net.onnx", *COMPILE[COMPILE.index("--preprocess") :][:2], "--no-verify")
+    for name in ("a", "b"):
+        code, out, _ = cli(*common, "--synthesize", 3, "--save-images", f"{name}-images", "--output", f"{name}.eqtvm")
+        assert code == 0 and "3 synthetic images" in out
+    first, second = (bundles.read(folder / f"{name}.eqtvm").calibration for name in "ab")
+    assert first["calibrated"] and first["images_sha256"] == second["images_sha256"]
+    assert first["synthetic"] == {"images": 3, "batch_norms": 0}
+    assert len(list((folder / "a-images").glob("*.png"))) == 3
+    code, out, _ = cli(*COMPILE, "--synthesize", 2, "--output", "c.eqtvm")
+    both = bundles.read(folder / "c.eqtvm").calibration
+    assert code == 0 and both["images"] == 8 + 2 and both["synthetic"]["images"] == 2
 
 
 def test_bad_calibration(refused, folder):

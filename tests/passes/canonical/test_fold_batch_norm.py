@@ -2,11 +2,11 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from onnx_models import random
+from onnx_models import random, run_float
 from rewriting import apply, const, module
 from tvm import relax
 
-from eq_tvm.passes import FoldBatchNorm
+from eq_tvm.passes import FoldBatchNorm, batch_statistics
 from eq_tvm.passes.graph.rewrite import Graph, array, operator_name, shape
 
 SHAPE = (1, 4, 7, 6)
@@ -183,3 +183,42 @@ def test_what_others_read_is_not_folded_into_a_dense_layer():
         return relax.Tuple([relax.op.matmul(y, const(6, 5)), y])
 
     assert apply(module(make, (3, 6)), FoldBatchNorm()) == ["nn.relu", "multiply", "matmul"]
+
+
+def standardized(channels=6, seed=10):
+    """A batch norm whose mean and variance are those of what it reads, with the statistics that it then makes."""
+    x = random(64, 4, 9, 9) * np.float32(2) + np.float32(0.5)
+    weight = random(channels, 4, 1, 1, seed=1)
+    y = np.einsum("oc,nchw->nohw", weight[:, :, 0, 0], x)
+    numbers = [random(channels, seed=seed), random(channels, seed=seed + 1), y.mean((0, 2, 3)), y.var((0, 2, 3))]
+    options = {"training": False, "axis": 1, "epsilon": 1e-3}
+    return x, weight, lambda e: relax.TupleGetItem(relax.op.nn.batch_norm(e, *map(relax.const, numbers), **options), 0)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["alone", "scaled and shifted behind"])
+def test_statistics_are_those_of_the_result(scaled):
+    """Of a batch norm that saw these very images."""
+    x, weight, norm = standardized()
+
+    def make(e):
+        y = norm(relax.op.nn.conv2d(e, relax.const(weight)))
+        return relax.op.add(relax.op.multiply(y, const(1, 6, 1, 1, seed=7)), const(1, 6, 1, 1, seed=8)) if scaled else y
+
+    mod = FoldBatchNorm()(module(make, (1, 4, 9, 9)))
+    ((name, found),) = batch_statistics(mod).items()
+    assert name == list(Graph(mod).values)[-1].name or operator_name(list(Graph(mod).values.values())[-1]) is None
+    results = np.concatenate([run_float(mod, image[None])[0] for image in x])
+    np.testing.assert_allclose(found.mean, results.mean((0, 2, 3)), atol=1e-3)
+    np.testing.assert_allclose(found.deviation, results.std((0, 2, 3)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("case", ["before a conv", "relu between", "alone"])
+def test_statistics_of_a_batch_norm_elsewhere(case):
+    mod = FoldBatchNorm()(module(CASES[case][0], SHAPE))
+    ((name, found),) = batch_statistics(mod).items()
+    (add,) = [var for var, value in Graph(mod).values.items() if operator_name(value) == "relax.add"][-1:]
+    assert name == add.name and len(found.mean) == shape(add)[1]
+
+
+def test_no_statistics_without_batch_norms():
+    assert not batch_statistics(FoldBatchNorm()(module(lambda x: bias(conv(x)), SHAPE)))

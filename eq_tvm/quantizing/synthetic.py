@@ -1,0 +1,81 @@
+"""Calibration images that are made from the network itself, where nobody has typical ones, or only a few."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.inputs.synthetic_inputs import save_images, synthetic_inputs
+from eq_tvm.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import tvm
+
+    from eq_tvm.passes import Progress
+
+SYNTHETIC = "synthetic"  # instead of images
+
+
+def synthesize(
+    module: tvm.IRModule,
+    inputs: Sequence[TensorInfo],
+    preprocess: Preprocess | None,
+    count: int,
+    folder: str | Path | None,
+    progress: Progress,
+) -> list[np.ndarray]:
+    """So many samples of each input, as `read_images` gives them; the same ones each time.
+
+    Drawn by a program, and then changed until the network sees in them what its batch norms saw in training, if it had
+    some. Written to a folder, if there is one, for people to look at.
+    """
+    from eq_tvm.passes import match_statistics
+
+    progress(0.0, f"drawing {count} images")
+    drawn = synthetic_inputs(inputs, preprocess, count)
+    if any(each.form.layout and each.bounds is None for each in drawn):
+        warnings.warn(
+            "synthetic images have about mean 0 and deviation 1, as nothing says what pixels become: say how the "
+            "network was trained by --preprocess FILE",
+            stacklevel=3,
+        )
+    names = [param.name for param in module["main"].params]
+    bounds = {name: each.bounds for name, each in zip(names, drawn, strict=True) if each.bounds is not None}
+    images = dict(zip(names, (each.array for each in drawn), strict=True))
+    matched = match_statistics(module, images, bounds, progress)
+    drawn = [each.with_array(matched[name]) for name, each in zip(names, drawn, strict=True)]
+    if folder is not None:
+        save_images(drawn, folder)
+    return [each.array for each in drawn]
+
+
+def record(module: tvm.IRModule, images: int) -> dict[str, int]:
+    """What a bundle says of them: how many they are, and how many batch norms they were matched to."""
+    from eq_tvm.passes import batch_statistics
+
+    return {"images": images, "batch_norms": len(batch_statistics(module))}
+
+
+def images_said(calibration: Mapping[str, Any]) -> str:
+    """In words on what images scales rest, of a bundle's record of calibration, and what to expect of them."""
+    images, synthetic = calibration["images"], calibration.get("synthetic")
+    if not synthetic:
+        return f"{images} images of {calibration['source']}"
+    made = f"{synthetic['images']} synthetic images"
+    norms = synthetic["batch_norms"]
+    made += f", matched to {norms} batch norms" if norms else ", as drawn, for there are no batch norms to match"
+    if real := images - synthetic["images"]:
+        return f"{real} images of {calibration['source']} and {made}"
+    return f"{made}: {_EXPECTED[norms > 0]}"
+
+
+# Points of agreement with float32, by docs/accuracy.md
+_EXPECTED = {
+    True: "expect about as much as of typical images",
+    False: "typical images may win 1 or 2 points of agreement",
+}

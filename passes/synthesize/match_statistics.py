@@ -1,0 +1,145 @@
+"""Images changed until the network sees in them what its batch norms saw in training."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tvm
+
+from ..canonical.fold_batch_norm import Statistics, batch_statistics
+from ..graph.network import Network, read_network
+from ..quantized.calibration_images import work
+from ..quantized.float_executor import FloatExecutor
+from ..quantized.gradients.gradients import Pullback, differentiable, pullback
+from ..quantized.layer_matrices import by_channel
+from ..quantized.parallel import map_threads, single_threaded_blas
+from ..quantized.progress import Progress, no_progress
+from ..refine.adam import Adam
+
+Bounds = tuple[np.ndarray, np.ndarray]  # the least and the greatest number, as they are broadcast to an image
+
+_STEPS = 40  # at most,
+_WORK = 1.6e10  # for all images and steps, in elements as `work` counts them: about two minutes on two cores
+_TOGETHER = 8  # images whose statistics are matched
+_STEP = 0.02  # of the range between bounds, or of the deviation where there are none
+_DEAD = 0.05  # of a layer's median deviation: channels of less are hardly ever anything but their mean
+
+
+@single_threaded_blas
+def match_statistics(
+    mod: tvm.IRModule,
+    images: Mapping[str, np.ndarray],
+    bounds: Mapping[str, Bounds],
+    progress: Progress = no_progress,
+) -> dict[str, np.ndarray]:
+    r"""Change images so that means and deviations of channels become those that batch norms had in training.
+
+    By steps of Adam, downhill on the squares of how far both are from there, in deviations (Cai et al., ZeroQ, arXiv
+    2001.00281, section 3.1, which starts from noise). As many steps as a few minutes have room for.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Canonical; without `batch_statistics` images stay as they are, and where an input's operators can't be
+        differentiated.
+    images : mapping of str to numpy.ndarray (N, ...)
+        As calibration takes them; those of float inputs change.
+    bounds : mapping of str to (numpy.ndarray, numpy.ndarray)
+        Of inputs, where their numbers end.
+    progress : callable (float, str) -> None
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        For each input float32 (N, ...), or as it was.
+    """
+    matched = _Matched(mod, read_network(mod))
+    count = len(next(iter(images.values())))
+    steps = min(_STEPS, int(_WORK / (work(matched.net) * count)))
+    if not matched.targets or not steps:
+        return dict(images)
+    done = [0]
+
+    def improve(start: int) -> dict[str, np.ndarray]:
+        some = {name: x[start : start + _TOGETHER].copy() for name, x in images.items()}
+        adams = {name: Adam() for name, x in some.items() if x.dtype == np.float32}
+        for step in range(steps):
+            gradients = matched.gradients(some)
+            for name, adam in adams.items():
+                if gradients.get(name) is None:
+                    continue
+                low, high = bounds.get(name, (-np.inf, np.inf))
+                size = np.where(np.isfinite(high - low), high - low, images[name].std())
+                rate = np.float32(_STEP * (1 + np.cos(np.pi * step / steps)) / 2) * size.astype(np.float32)
+                some[name] = np.clip(some[name] - rate * adam(gradients[name]), low, high).astype(np.float32)
+            done[0] += 1
+            progress(min(done[0] / steps / -(-count // _TOGETHER), 1.0), "matching images to the batch norms")
+        return some
+
+    parts = map_threads(improve, range(0, count, _TOGETHER))
+    return {name: np.concatenate([part[name] for part in parts]) for name in images}
+
+
+class _Matched:
+    """The part of a network in front of its last batch norm, as a function of images that can be differentiated."""
+
+    def __init__(self, mod: tvm.IRModule, net: Network) -> None:
+        self.net, self.executor = net, FloatExecutor(mod)
+        statistics = batch_statistics(mod)
+        self.moved = self._moved()
+        self.targets = {
+            i: statistics[node.name] for i, node in enumerate(net.nodes) if node.name in statistics and self.moved[i]
+        }
+        self.needed = self._needed()
+
+    def _moved(self) -> list[bool]:
+        """Of each node whether the gradient of what it makes gets to an input."""
+        moved: list[bool] = []
+        for node in self.net.nodes:
+            if node.op == "input":
+                moved.append(str(node.expr.ty.dtype) == "float32")
+            else:
+                moved.append(differentiable(node) and any(moved[j] for j in node.inputs))
+        return moved
+
+    def _needed(self) -> set[int]:
+        needed = set(self.targets)
+        for i in reversed(range(len(self.net.nodes))):
+            if i in needed:
+                needed.update(self.net.nodes[i].inputs)
+        return needed
+
+    def gradients(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the distance of some images from the statistics, by input."""
+        net, values, backs = self.net, dict[int, np.ndarray](), dict[int, Pullback]()
+        for i in sorted(self.needed):
+            node = net.nodes[i]
+            operands = [values[j] for j in node.inputs]
+            if node.op == "input":
+                x = images[node.name]
+                values[i] = x.reshape(len(x), *node.shape)
+            elif self.moved[i]:
+                values[i], backs[i] = pullback(self.executor, node, *operands)
+            else:
+                values[i] = self.executor.evaluate(node, *operands)
+        gradients: dict[int, np.ndarray] = {}
+        for i in sorted(self.needed, reverse=True):
+            value = values.pop(i)
+            if i in self.targets:
+                gradients[i] = _pull(value, self.targets[i]) + gradients.get(i, np.float32(0))
+            if i in backs and i in gradients:
+                for j, gradient in zip(net.nodes[i].inputs, backs.pop(i)(gradients.pop(i)), strict=True):
+                    gradients[j] = gradients[j] + gradient if j in gradients else gradient
+        return {net.nodes[i].name: x.reshape(images[net.nodes[i].name].shape) for i, x in gradients.items()}
+
+
+def _pull(value: np.ndarray, target: Statistics) -> np.ndarray:
+    """The gradient of the mean over channels of (m - m')^2 / d'^2 + (d - d')^2 / d'^2."""
+    x = by_channel(value)
+    mean, spread = (each.astype(np.float32) for each in (x.mean(axis=(0, 2)), x.std(axis=(0, 2))))
+    unit = np.maximum(target.deviation, _DEAD * np.median(target.deviation) + 1e-12)
+    count = x.size
+    of_mean = 2 * (mean - target.mean) / unit**2 / count
+    of_spread = 2 * (spread - target.deviation) / unit**2 / count / np.maximum(spread, _DEAD * unit)
+    per_channel = (1, 1, -1, *(1,) * (value.ndim - 3))
+    centered = value - mean.reshape(per_channel)
+    return np.asarray(of_mean.reshape(per_channel) + of_spread.reshape(per_channel) * centered, np.float32)

@@ -1,0 +1,88 @@
+"""Images get nearer to what batch norms saw, by the right gradients, and stay in their bounds."""
+
+import numpy as np
+import pytest
+from onnx_models import random
+from rewriting import module
+from tvm import relax
+
+from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics
+from eq_tvm.passes.graph.network import read_network
+from eq_tvm.passes.quantized.float_executor import FloatExecutor
+from eq_tvm.passes.quantized.layer_matrices import by_channel
+from eq_tvm.passes.synthesize.match_statistics import _Matched
+
+SHAPE = (1, 3, 12, 12)
+
+
+def block(x, seed, channels=8):
+    """Convolution and batch norm of an image."""
+    weight = random(channels, 3, 3, 3, seed=seed) * np.float32(0.3)
+    y = relax.op.nn.conv2d(x, relax.const(weight), padding=1)
+    gamma, beta = np.abs(random(channels, seed=seed + 1)) + np.float32(0.5), random(channels, seed=seed + 2)
+    mean, variance = random(channels, seed=seed + 3), np.abs(random(channels, seed=seed + 4)) + np.float32(0.5)
+    numbers = map(relax.const, (gamma, beta, mean, variance))
+    return relax.TupleGetItem(relax.op.nn.batch_norm(y, *numbers, axis=1, training=False), 0)
+
+
+@pytest.fixture(scope="module")
+def network():
+    def make(x):
+        first = relax.op.clip(block(x, 1), 0, 6)
+        weight = relax.const(random(8, 8, 1, 1, seed=50))
+        return relax.op.add(relax.op.nn.conv2d(first, weight), first)
+
+    return FoldBatchNorm()(module(make, SHAPE))
+
+
+def distance(mod, images):
+    """The mean square of how far means and deviations are from those of batch norms, in deviations."""
+    net, statistics, found = read_network(mod), batch_statistics(mod), []
+    name = net.nodes[0].name
+    for i, value in FloatExecutor(mod).run(net, {0: images.reshape(len(images), *net.nodes[0].shape)}):
+        if (target := statistics.get(net.nodes[i].name)) is not None:
+            x = by_channel(value).astype(np.float64)
+            unit = np.maximum(target.deviation, 0.05 * np.median(target.deviation) + 1e-12)
+            errors = (x.mean((0, 2)) - target.mean) / unit, (x.std((0, 2)) - target.deviation) / unit
+            found.append(sum(np.mean(e**2) for e in errors))
+    assert name and found
+    return float(sum(found))
+
+
+def test_nearer(network):
+    images = random(10, *SHAPE[1:], seed=3)
+    matched = match_statistics(network, {"x0": images}, {})["x0"]
+    assert matched.dtype == np.float32 and matched.shape == images.shape
+    assert distance(network, matched) < 0.75 * distance(network, images)
+    assert np.array_equal(matched, match_statistics(network, {"x0": images}, {})["x0"])
+
+
+def test_gradient(network):
+    """By differences."""
+    images = random(3, *SHAPE[1:], seed=4)
+    gradient = _Matched(network, read_network(network)).gradients({"x0": images})["x0"]
+    direction = random(*images.shape, seed=5)
+    step = 1e-2
+    ends = [distance(network, images + sign * np.float32(step) * direction) for sign in (1, -1)]
+    assert np.vdot(gradient, direction) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=0.05)
+
+
+def test_bounds(network):
+    low, high = np.float32([-0.5, -0.4, -0.3]).reshape(3, 1, 1), np.float32(0.5)
+    images = np.clip(random(4, *SHAPE[1:]), low, high)
+    matched = match_statistics(network, {"x0": images}, {"x0": (low, high)})["x0"]
+    assert (matched >= low).all() and (matched <= high).all() and not np.array_equal(matched, images)
+
+
+def test_without_batch_norms():
+    weight = relax.const(random(4, 3, 3, 3))
+    mod = module(lambda x: relax.op.nn.conv2d(x, weight), SHAPE)
+    images = random(2, *SHAPE[1:])
+    assert match_statistics(mod, {"x0": images}, {})["x0"] is images
+
+
+def test_behind_what_can_not_be_differentiated():
+    """Rounding passes nothing back: the images stay."""
+    mod = FoldBatchNorm()(module(lambda x: block(relax.op.round(x), 1), SHAPE))
+    images = random(2, *SHAPE[1:])
+    assert batch_statistics(mod) and match_statistics(mod, {"x0": images}, {})["x0"] is images
