@@ -44,6 +44,11 @@ class DropBits(nn.Module):
         """What is left when it is trained."""
         return self.quantizers[-1]  # type: ignore[return-value]
 
+    @property
+    def scale(self) -> Tensor:
+        """Of all bits."""
+        return self.widest.scale
+
     def forward(self, x: Tensor, least: Tensor | None = None) -> Tensor:
         """Quantized to a width that is drawn anew, and dequantized."""
         if not self.training:

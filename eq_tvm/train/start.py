@@ -71,7 +71,7 @@ def start(
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
     few = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
-    progress(0.2, "finding scales to start from")
+    progress(0.01, "finding scales to start from")
     with pass_errors():
         module = pipeline.prepare(module, few, method="mse+", **how.options)
         annotated, _ = pipeline.quantize(module, few, method="mse", kept=how.kept, **how.options)

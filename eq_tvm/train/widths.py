@@ -62,7 +62,7 @@ class LearnedWidths:
             [expected_price(p, self._gates(i)) for p, i in zip(self._prices, self._layers, strict=True)]
         ).sum()
         over = expected / self._budget - 1
-        self._multiplier = max(0.0, self._multiplier + _RISE * float(over))
+        self._multiplier = max(0.0, self._multiplier + _RISE * float(over.detach()))
         return self._multiplier * over
 
     def choose(self) -> list[int]:
