@@ -1,11 +1,10 @@
 """Gates that are open or closed at random, with probabilities that are learned: hard concrete distributions.
 
-Louizos et al., arXiv 1712.01312, section 2.2, with its constants.
+Louizos et al., arXiv 1712.01312, section 2.2, with its constants; what they sample is rounded, so that a gate is open or
+closed and not between.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +24,12 @@ class Gates(nn.Module):
 
     def __init__(self, probabilities: list[float]) -> None:
         super().__init__()
-        odds = torch.tensor(probabilities).logit()
-        self.log_alpha = nn.Parameter(odds + _BETA * math.log(-_GAMMA / _ZETA))
+        self.log_alpha = nn.Parameter(torch.tensor(probabilities).logit())
 
     @property
     def probabilities(self) -> Tensor:
         """(gates,) of being open, and all before it as well."""
-        return torch.sigmoid(self.log_alpha - _BETA * math.log(-_GAMMA / _ZETA)).cumprod(0)
+        return torch.sigmoid(self.log_alpha).cumprod(0)
 
     def sampled(self) -> Tensor:
         """(gates,) 1 where a gate and all before it are open, else 0; with the gradient of what was sampled."""
@@ -39,4 +37,4 @@ class Gates(nn.Module):
         concrete = torch.sigmoid((uniform.logit() + self.log_alpha) / _BETA)
         stretched = (concrete * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
         hard = (stretched > _OPEN).float()
-        return (hard + stretched - stretched.detach()).cumprod(0)
+        return (hard + (stretched - stretched.detach())).cumprod(0)

@@ -37,12 +37,19 @@ class TrainingImages:
         self._samples, self._names = samples, names
         self._random = np.random.default_rng(seed)
         self._augment = augment and samples.image_size is not None
+        if len(samples) < _PART:
+            raise UserError(f"{samples.source} has {len(samples)} images: training needs some hundreds")
         count = min(_HELD_OUT, len(samples) // _PART)
         self.held_out = np.linspace(0, len(samples) - 1, count).round().astype(int)
         self.trained = np.setdiff1d(np.arange(len(samples)), self.held_out)
         self.labels: Tensor | None = None
         if samples.labels(0) is not None:
             self.labels = torch.from_numpy(np.concatenate([samples.labels(i) for i in range(len(samples))]))
+
+    @property
+    def held_labels(self) -> Tensor | None:
+        """(N,) of those that are not trained on."""
+        return None if self.labels is None else self.labels[torch.from_numpy(self.held_out)]
 
     def epoch(self, batch: int) -> Iterator[tuple[list[Tensor], Tensor | None]]:
         """All that are trained on, once: inputs (N, ...) and labels (N,), if there are any."""
@@ -51,10 +58,10 @@ class TrainingImages:
             inputs, labels = self._read(order[start : start + batch])
             yield [self._moved(x) for x in inputs] if self._augment else inputs, labels
 
-    def held(self, batch: int) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+    def held(self, batch: int) -> Iterator[list[Tensor]]:
         """Those that are not trained on."""
         for start in range(0, len(self.held_out), batch):
-            yield self._read(self.held_out[start : start + batch])
+            yield self._read(self.held_out[start : start + batch])[0]
 
     def _read(self, indices: np.ndarray) -> tuple[list[Tensor], Tensor | None]:
         runs = [self._samples[i] for i in indices]

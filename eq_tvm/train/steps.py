@@ -14,8 +14,8 @@ from eq_tvm.train.network import TrainedNetwork
 
 # What the learning rate is multiplied by, for parameters whose names hold these words: those of logarithms and odds
 # are in other units than weights.
-_RATES = {"log_alpha": 60.0, "log_": 10.0}
-_WARM = 0.05  # of the steps: as many with a growing rate, at first
+_RATES = {"log_alpha": 150.0, "log_": 10.0}
+_WARM, _FIRST = 0.05, 0.005  # of the steps as many with a growing rate, which begins as in that part of all
 _BATCH = 256  # images that are only looked at, at a time
 
 Penalty = Callable[[], Tensor]
@@ -43,7 +43,7 @@ def descend(
         What is added to the loss.
     """
     optimizer = torch.optim.Adam(_groups(network, rate))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step / max(steps, 1)))
     network.train()
     for _, (inputs, labels) in zip(range(steps), batches, strict=False):
         with torch.no_grad():
@@ -56,20 +56,11 @@ def descend(
         yield loss.item()
 
 
-def compare(
-    network: TrainedNetwork, teacher: TrainedNetwork, images: TrainingImages
-) -> tuple[float, float | None]:
-    """Of the images that are not trained on, in how many both decide alike, and how many are right, if that is known."""
-    alike = right = count = 0
+def decisions(network: TrainedNetwork, images: TrainingImages) -> Tensor:
+    """(N,) the place of the highest score, for each of the images that are not trained on."""
     network.eval()
     with torch.no_grad():
-        for inputs, labels in images.held(_BATCH):
-            found, taught = (each(*inputs)[0].flatten(1).argmax(1) for each in (network, teacher))
-            alike += int((found == taught).sum())
-            right += 0 if labels is None else int((found == labels).sum())
-            count += len(found)
-    network.train()
-    return alike / max(count, 1), None if images.labels is None else right / max(count, 1)
+        return torch.cat([network(*inputs)[0].flatten(1).argmax(1) for inputs in images.held(_BATCH)])
 
 
 def _groups(network: nn.Module, rate: float) -> list[dict[str, object]]:
@@ -81,5 +72,6 @@ def _groups(network: nn.Module, rate: float) -> list[dict[str, object]]:
     ]
 
 
-def _course(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / (_WARM * steps + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def _course(done: float) -> float:
+    """The learning rate, in parts of its greatest, when that part of the steps is done."""
+    return min(1.0, (done + _FIRST) / _WARM) * 0.5 * (1 + math.cos(math.pi * done))

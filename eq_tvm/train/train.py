@@ -26,7 +26,7 @@ from eq_tvm.train.prices import prices
 from eq_tvm.train.quantizers import LSQ
 from eq_tvm.train.srq import SRQ
 from eq_tvm.train.start import Start, start
-from eq_tvm.train.steps import Penalty, compare, descend
+from eq_tvm.train.steps import Penalty, decisions, descend
 from eq_tvm.train.widths import WIDTHS, LearnedWidths
 from eq_tvm.train.written import annotated
 
@@ -148,6 +148,7 @@ class _Training:
         self.each = max(1, len(images.trained) // options.batch)  # steps of an epoch
         self.steps = max(1, round(options.epochs * self.each))
         self.done = 0
+        self.taught = decisions(teacher, images)
         self.reports: list[Report] = []
 
     def run(self) -> None:
@@ -160,7 +161,7 @@ class _Training:
             quantizer = _QUANTIZERS[self.options.quantizer]
             price = prices(self.begun, narrow, WIDTHS, spec)
             learned = LearnedWidths(self.network, narrow, price, self.options.mean_bits, quantizer)
-            self._descend(batches, round(_SEARCH * self.steps), learned.penalty)
+            self._descend(batches, max(1, round(_SEARCH * self.steps)), learned.penalty)
             learned.choose()
         elif self.options.quantizer == "srq":
             for i in self.begun.problem.net.layers():
@@ -199,7 +200,9 @@ class _Training:
                 losses.clear()
 
     def _report(self, loss: float, *, write: bool) -> None:
-        agreement, top1 = compare(self.network, self.teacher, self.images)
+        found, labels = decisions(self.network, self.images), self.images.held_labels
+        agreement = _share(found, self.taught)
+        top1 = None if labels is None else _share(found, labels)
         self.reports.append(Report(self.done / self.each, loss, agreement, top1))
         if write:
             mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
@@ -209,6 +212,10 @@ class _Training:
 
 
 _FEW = 4
+
+
+def _share(found: Tensor, right: Tensor) -> float:
+    return float((found == right).float().mean())
 
 
 def _bits(most: int) -> int:

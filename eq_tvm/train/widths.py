@@ -15,7 +15,7 @@ from eq_tvm.train.quantizers import LSQ, integers
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 _RISE = 0.05  # of the penalty's weight, per step and part of the budget that is exceeded
-_NEEDED, _MORE = 0.98, 0.5  # probabilities of the bits up to the mean, and of further ones, to start with
+_NEEDED, _MORE = 0.9, 0.5  # probabilities of the bits up to the mean, and of further ones, to start with
 
 
 class LearnedWidths:
