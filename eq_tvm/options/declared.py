@@ -33,6 +33,7 @@ ANALYZED = "int7"  # by default, where there is no target
 
 
 def kept_layers(texts: list[str]) -> dict[str, str]:
+    """From ``LAYER=int8`` to the layer and its type."""
     parts = [text.rpartition("=") for text in texts]
     for text, (layer, _, _) in zip(texts, parts, strict=True):
         if not layer:

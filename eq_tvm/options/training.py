@@ -45,9 +45,7 @@ class TrainOptions(TargetsOptions):
         parse=kept_layers,
     )
     epochs: float = option("How often each image is seen; 0.5: half of them once.", 3.0, given_as=float, metavar="N")
-    labels: bool = option(
-        "Learn from the images' labels as well as from the float network.", False, given_as=bool
-    )
+    labels: bool = option("Learn from the images' labels as well as from the float network.", False, given_as=bool)
     quantizer: str = option(
         "How weights learn through rounding. lsq: as if it were not there, with learned scales; srq: by the "
         "probability that a weight with noise is where it is rounded to.",
@@ -55,7 +53,9 @@ class TrainOptions(TargetsOptions):
         given_as=str,
         choices=QUANTIZERS,
     )
-    drop_bits: bool = option("Leave out the last bit of layers' weights at random while training.", False, given_as=bool)
+    drop_bits: bool = option(
+        "Leave out the last bit of layers' weights at random while training.", False, given_as=bool
+    )
     mean_bits: float | None = option(
         "Learn how many bits the weights of each layer have, from 2 to 8, for the price of so many everywhere.",
         given_as=float,

@@ -1,4 +1,4 @@
-"""DropBits (Lee et al., arXiv 1911.12990, sections 4 and 5): bits that training drops at random, and learns to do without."""
+"""DropBits (Lee et al., arXiv 1911.12990): bits that training drops at random, and learns to do without."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DropBits(nn.Module):
     @property
     def widest(self) -> LSQ:
         """What is left when it is trained."""
-        return self.quantizers[-1]  # type: ignore[return-value]
+        return self.quantizers[-1]
 
     @property
     def scale(self) -> Tensor:
@@ -52,7 +52,7 @@ class DropBits(nn.Module):
     def forward(self, x: Tensor, least: Tensor | None = None) -> Tensor:
         """Quantized to a width that is drawn anew, and dequantized."""
         if not self.training:
-            return self.widest(x, least)  # type: ignore[no-any-return]
+            return self.widest(x, least)
         results = [quantizer(x, least) for quantizer in self.quantizers]
         result = results[0]
         for is_open, narrow, wide in zip(self.gates.sampled(), results, results[1:], strict=False):

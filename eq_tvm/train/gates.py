@@ -1,7 +1,7 @@
 """Gates that are open or closed at random, with probabilities that are learned: hard concrete distributions.
 
-Louizos et al., arXiv 1712.01312, section 2.2, with its constants; what they sample is rounded, so that a gate is open or
-closed and not between.
+Louizos et al., arXiv 1712.01312, section 2.2, with its constants; what they sample is rounded, so that a gate is
+open or closed and not between.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class TrainingImages:
         dy, dx = height // _SHIFT, width // _SHIFT
         padded = F.pad(x, (dx, dx, dy, dy), mode="reflect")
         tops, lefts = self._random.integers(0, 2 * dy + 1, len(x)), self._random.integers(0, 2 * dx + 1, len(x))
-        mirrored = self._random.random(len(x)) < 0.5  # noqa: PLR2004
+        mirrored = self._random.random(len(x)) < 0.5
         moved = torch.stack(
             [
                 image[:, top : top + height, left : left + width].flip(-1 if mirror else ())

@@ -31,7 +31,7 @@ def distillation(outputs: Sequence[Tensor], taught: Sequence[Tensor], labels: Te
 
 
 def _distance(output: Tensor, target: Tensor) -> Tensor:
-    if output.ndim != 2:  # noqa: PLR2004
+    if output.ndim != 2:
         return F.mse_loss(output, target) / target.square().mean().clamp_min(1e-12)
     entropy = F.kl_div(
         F.log_softmax(output / _TEMPERATURE, 1),

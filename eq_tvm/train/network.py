@@ -103,9 +103,9 @@ class TrainedNetwork(nn.Module):
 
     def layer_bias(self, i: int) -> Tensor | None:
         """What it adds, in steps of its accumulator's scale."""
-        if str(i) not in self.biases or not self.quantized:
-            return self.biases[str(i)] if str(i) in self.biases else None
-        bias = self.biases[str(i)]
+        bias = self.biases.get(str(i))
+        if bias is None or not self.quantized:
+            return bias
         weight_scale = torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i)).reshape(-1)
         scale = (self._input_scale(i) * weight_scale).detach()
         return bias + ((bias / scale).round() * scale - bias).detach()
@@ -131,10 +131,12 @@ class TrainedNetwork(nn.Module):
             i = user
         if i not in self._group or self._of_group(i).lo != 0:
             return False
-        return node.op == "relu" or is_implied(node, np.float32(self._of_group(i).scale.item()), self._ranges[self._group[i]])
+        return node.op == "relu" or is_implied(
+            node, np.float32(self._of_group(i).scale.item()), self._ranges[self._group[i]]
+        )
 
     def _of_group(self, i: int) -> LSQ:
-        return self.of_activations[str(self._group[i])]  # type: ignore[return-value]
+        return self.of_activations[str(self._group[i])]
 
     def _quantized(self, i: int, value: Tensor) -> Tensor:
         return self._of_group(i)(value) if self.quantized and i in self._group else value
@@ -166,7 +168,7 @@ _SAME = 1e-3
 
 def _channels_last(x: Tensor) -> Tensor:
     """What convolutions compute fastest."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x  # noqa: PLR2004
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _parameter(values: np.ndarray) -> nn.Parameter:

@@ -37,7 +37,8 @@ def constant_operands(node: Node) -> list[Tensor | None]:
     """The operands of a node's call that are constants; None in the places of the others."""
     operands = node.expr.args[0].fields if isinstance(node.expr.args[0], relax.Tuple) else node.expr.args
     tensors = [arg for arg in operands if isinstance(arg, relax.Var) or array(arg) is not None]
-    return [None if array(arg) is None else torch.from_numpy(array(arg).copy()) for arg in tensors]
+    values = map(array, tensors)
+    return [None if value is None else torch.from_numpy(value.copy()) for value in values]
 
 
 _WITHOUT = "mse+ --refine blocks"
@@ -68,26 +69,26 @@ def _clip(node: Node) -> Operator:
     return lambda x: x.clamp(low, high)
 
 
-def _pool(node: Node) -> tuple[Callable[[Tensor, float], Tensor], dict[str, tuple[int, ...]]]:
-    """How to pad, as far as windows reach, and the windows."""
+def _pool(node: Node) -> tuple[Callable[[Tensor, float], Tensor], tuple[tuple[int, ...], ...]]:
+    """How to pad, as far as windows reach; their sizes and strides."""
     attrs = node.expr.attrs
     top, left, bottom, right = pool_padding(node, ints(node.expr.args[0].ty.shape)[2:])
-    windows = {"kernel_size": ints(attrs.pool_size), "stride": ints(attrs.strides)}
+    windows = ints(attrs.pool_size), ints(attrs.strides)
     return lambda x, fill: F.pad(x, (left, right, top, bottom), value=fill), windows
 
 
 def _max_pool2d(node: Node) -> Operator:
-    pad, windows = _pool(node)
+    pad, (size, stride) = _pool(node)
     dilation = ints(node.expr.attrs.dilation)
-    return lambda x: F.max_pool2d(pad(x, -torch.inf), **windows, dilation=dilation)
+    return lambda x: F.max_pool2d(pad(x, -torch.inf), size, stride, dilation=dilation)
 
 
 def _avg_pool2d(node: Node) -> Operator:
-    pad, windows = _pool(node)
+    pad, (size, stride) = _pool(node)
     if ints(node.expr.attrs.dilation) != (1, 1):
         raise UserError(f"node {node.name} (an average of dilated windows) can't be trained")
     counts = torch.from_numpy(window_sizes(node.expr.attrs, ints(node.expr.args[0].ty.shape)[2:], node.shape[2:]))
-    return lambda x: F.avg_pool2d(pad(x, 0.0), **windows, divisor_override=1) / counts.float()
+    return lambda x: F.avg_pool2d(pad(x, 0.0), size, stride, divisor_override=1) / counts.float()
 
 
 def _mean(node: Node) -> Operator:

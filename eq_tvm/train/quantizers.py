@@ -42,7 +42,7 @@ class LSQ(nn.Module):
 
 def rounded(x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:
     """`scale` times `clip(rint(x / scale), lo, hi)`, with LSQ's gradients of both."""
-    return _Rounded.apply(x, scale, lo, hi)  # type: ignore[no-any-return]
+    return _Rounded.apply(x, scale, lo, hi)
 
 
 class _Rounded(torch.autograd.Function):
@@ -81,7 +81,7 @@ def _fused(function: Callable[..., Any], x: Tensor) -> Callable[..., Any]:
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=True)  # type: ignore[no-any-return]
+    return torch.compile(function, dynamic=True)
 
 
 _LARGE = 2**16
@@ -95,7 +95,7 @@ class _Order(NamedTuple):
 
 
 def _in_memory(x: Tensor) -> _Order:
-    channels_last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)  # noqa: PLR2004
+    channels_last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return _Order(x.shape, (0, 2, 3, 1) if channels_last else tuple(range(x.ndim)))
 
 

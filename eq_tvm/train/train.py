@@ -226,7 +226,7 @@ def _check(options: TrainOptions) -> None:
     """UserError for options that say nothing, or not together."""
     check_values(options)
     if options.images is None:
-        raise UserError("training needs --images DATA: typical images (.npz, .csv or directory), some hundreds at least")
+        raise UserError("training needs --images DATA: some hundreds of typical ones (.npz, .csv or directory)")
     for name in ("epochs", "batch", "learning_rate"):
         if not getattr(options, name) > 0:
             raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(options, name):g}")

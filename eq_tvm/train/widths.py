@@ -74,7 +74,7 @@ class LearnedWidths:
         return [WIDTHS[place] for place in places]
 
     def _gates(self, i: int) -> Gates:
-        return self._network.of_weights[str(i)].gates  # type: ignore[return-value]
+        return self._network.of_weights[str(i)].gates
 
 
 def least_square_scale(weight: Tensor, like: Tensor, most: int) -> Tensor:

@@ -50,7 +50,9 @@ def test_training_lessens_the_loss(tmp_path):
 def test_learned_bits_cost_no_more(tmp_path):
     trained = train(example.MODEL, **IMAGES, epochs=2, batch=8, mean_bits=3.0, output=tmp_path / "net.onnx")
     sizes = {trained.network.problem.net.nodes[int(i)].name: w.numel() for i, w in trained.network.weights.items()}
-    narrow = {name: bits for name, bits in trained.bits.items() if name not in ("/stem/stem.0/Conv", "/classifier/Gemm")}
+    narrow = {
+        name: bits for name, bits in trained.bits.items() if name not in ("/stem/stem.0/Conv", "/classifier/Gemm")
+    }
     mean = sum(bits * sizes[name] for name, bits in narrow.items()) / sum(sizes[name] for name in narrow)
     assert 2.8 < mean <= 3.0
 
