@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def train(options: TrainOptions) -> Trained:
     """
     _check(options)
     torch.manual_seed(options.seed)
-    torch.set_num_threads(int(os.environ.get("TVM_NUM_THREADS", host.default_threads())))
+    torch.set_num_threads(host.default_threads())
     progress = options.progress or (lambda _done, _message: None)
     preprocess = options.preprocess
     preprocess = Preprocess.read(preprocess) if isinstance(preprocess, str | Path) else preprocess
