@@ -59,7 +59,7 @@ def test_learned_bits_cost_no_more(tmp_path):
 
 
 def test_bits_that_cost_nothing_are_kept(tmp_path):
-    """On a Cortex-A76 products of 8 bits are as fast as any, in some layers; the first and the last have them anyhow."""
+    """On a Cortex-A76 some layers take no longer with 8 bits; the first and the last have them anyhow."""
     trained = train(
         example.MODEL, **IMAGES, epochs=1, batch=16, mean_bits=2, target="rpi5", output=tmp_path / "net.onnx"
     )
