@@ -59,6 +59,7 @@ RANKS = {
         "eq_tvm.building": 4,
         "eq_tvm.running": 5,
         "eq_tvm.boards": 6,
+        "eq_tvm.train": 6,
         "eq_tvm.cli": 7,
     },
 }

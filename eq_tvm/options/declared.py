@@ -28,10 +28,12 @@ SCHEMES = (AUTO, "int4", "w4a8", "int5", "int6", "int7", "w8a7", "w7a8", "int8",
 DEFAULT_SCHEME = AUTO
 SEARCHES = ("knapsack", "greedy")
 SENSITIVITIES = ("outputs", "nuclear")
+LAYER_TYPES = "LAYER=int8|w8a12|...|float"
 ANALYZED = "int7"  # by default, where there is no target
 
 
-def _kept_layers(texts: list[str]) -> dict[str, str]:
+def kept_layers(texts: list[str]) -> dict[str, str]:
+    """From ``LAYER=int8`` to the layer and its type."""
     parts = [text.rpartition("=") for text in texts]
     for text, (layer, _, _) in zip(texts, parts, strict=True):
         if not layer:
@@ -146,8 +148,8 @@ class QuantizeOptions:
     keep: Mapping[str, str] | None = option(
         "Give a layer, as analyze names it, another type than the scheme's.",
         given_as=list,
-        metavar="LAYER=int8|w8a12|...|float",
-        parse=_kept_layers,
+        metavar=LAYER_TYPES,
+        parse=kept_layers,
     )
     input_shapes: Mapping[str, tuple[int, ...]] | None = option(
         "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",

@@ -60,6 +60,12 @@ COVERED = {
     "docs/using/command-line.md": {"": "tests/docs/test_command_line_docs.py"},
     "docs/using/deploy.md": {"": "tests/docs/test_deploy_docs.py"},
     "docs/using/tasks.md": {"": "tests/docs/test_tasks_docs.py"},
+    "docs/using/training.md": {  # hundreds of images
+        "python -m eq_tvm train": "tests/eq_tvm/train/test_train.py::test_on_the_command_line",
+        "python -m eq_tvm compile": "tests/eq_tvm/train/test_train.py::test_the_bundle_computes_what_was_trained",
+        "from eq_tvm.train.train import train": "tests/eq_tvm/train/test_train.py::test_a_network_of_pytorch",
+        "(cd benchmarks": "benchmarks/methods/training.py",
+    },
     "docs/using/lost-accuracy.md": {  # of trained networks
         "python -m eq_tvm analyze resnet20_cifar10.onnx": "tests/eq_tvm/test_analysis.py",
         "python -m eq_tvm compile mobilenetv2_tiny_cifar10.onnx": "tests/eq_tvm/test_analysis.py",

@@ -14,7 +14,7 @@ __all__ = ["NAMES", "app"]
 NAMES = (
     *("compile", "run", "evaluate", "bench"),
     *("analyze", "report", "compare", "verify"),
-    *("pack", "deploy", "export"),
+    *("pack", "deploy", "export", "train"),
     *("targets", "doctor"),
 )
 

@@ -1,0 +1,175 @@
+"""A canonical network as one that PyTorch trains, quantized where the integer program is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eq_tvm.errors import UserError
+from eq_tvm.passes.graph.network import Node
+from eq_tvm.passes.quantized.annotate import Scales, is_implied
+from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.train.operators import constant_operands, operator_of
+from eq_tvm.train.quantizers import LSQ
+
+_AXIS = {"conv2d": 0, "dense": 1}  # of output channels, in the weights
+_FINEST = 2.0**20  # steps of a bias: see `smallest_weight_scale`
+
+
+class TrainedNetwork(nn.Module):
+    """Nodes of a canonical network, with weights, biases and scales as parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+        The network, and which of its tensors have which integers.
+    scales : Scales
+        What training starts from.
+
+    Attributes
+    ----------
+    weights, biases : nn.ParameterDict
+        Of each layer by its number in the network, real numbers.
+    of_weights, of_activations : nn.ModuleDict
+        The quantizer of each layer's weights, and of each scale group.
+    quantized : bool
+        Whether it computes in integers, or as the float network that training started from was.
+    """
+
+    def __init__(self, problem: Problem, scales: Scales) -> None:
+        super().__init__()
+        self.problem, self.quantized = problem, True
+        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        self.of_weights, self.of_activations = nn.ModuleDict(), nn.ModuleDict()
+        for i in problem.net.layers():
+            node, limit = problem.net.nodes[i], problem.weight_limit(i)
+            self.weights[str(i)] = _parameter(node.constant)
+            if (bias := problem.net.bias_of(i)) is not None:
+                self.biases[str(i)] = _parameter(bias)
+            self.of_weights[str(i)] = LSQ(per_channel(node, scales.weights[i]), -limit, limit)
+        for g, range_ in enumerate(scales.ranges):
+            scale = torch.tensor(scales.activations[g].item())
+            self.of_activations[str(g)] = LSQ(scale, range_.lo, range_.hi)
+        self._ranges = scales.ranges
+        self._group = {i: g for g, group in enumerate(problem.points.scale_groups) for i in group.producers}
+        self._biased = {problem.net.bias_node(i): i for i in problem.net.layers()}
+        self._operators = {i: operator_of(node) for i, node in enumerate(problem.net.nodes) if node.op != "input"}
+        self._constants = {
+            i: constant_operands(problem.net.nodes[i])
+            for i in self._operators
+            if i not in self._biased and str(i) not in self.weights
+        }
+        self._last = problem.net.last_uses()
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        r"""Of each input images (N, \*shape without the batch axis), of each output (N, ...)."""
+        net = self.problem.net
+        given = iter(inputs)
+        raw: dict[int, Tensor] = {}
+        values: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
+        for i, node in enumerate(net.nodes):
+            if node.op == "input":
+                raw[i] = value = _channels_last(next(given))
+            elif i in self._biased:
+                value = values[node.inputs[0]]  # the layer has added it
+            else:
+                reads_raw = (i in self.problem.points.float_readers.get(j, ()) for j in node.inputs)
+                value = self._compute(
+                    i, [raw[j] if is_raw else values[j] for j, is_raw in zip(node.inputs, reads_raw, strict=True)]
+                )
+            values[i] = self._quantized(i, value)
+            if i in net.outputs:
+                outputs[i] = raw.get(i, values[i])
+            for j in (i, *node.inputs):
+                if self._last[j] <= i:
+                    values.pop(j, None)
+        return [outputs[i] for i in net.outputs]
+
+    def layer_weight(self, i: int) -> Tensor:
+        """The weights that a layer computes with."""
+        weight = self.weights[str(i)]
+        return self.of_weights[str(i)](weight, self.least_scale(i)) if self.quantized else weight
+
+    def least_scale(self, i: int) -> Tensor:
+        """Of a layer's weights, with which its bias fits: section 2 of the integer program."""
+        if str(i) not in self.biases:
+            return torch.zeros(())
+        least = self.biases[str(i)].detach().abs() / (self._input_scale(i).detach() * _FINEST)
+        return per_channel(self.problem.net.nodes[i], least)
+
+    def layer_bias(self, i: int) -> Tensor | None:
+        """What it adds, in steps of its accumulator's scale."""
+        bias = self.biases.get(str(i))
+        if bias is None or not self.quantized:
+            return bias
+        weight_scale = torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i)).reshape(-1)
+        scale = (self._input_scale(i) * weight_scale).detach()
+        return bias + ((bias / scale).round() * scale - bias).detach()
+
+    def _input_scale(self, i: int) -> Tensor:
+        group = self.problem.points.scale_group_of[self.problem.net.nodes[i].inputs[0]]
+        return self.of_activations[str(group)].scale
+
+    def _compute(self, i: int, operands: Sequence[Tensor]) -> Tensor:
+        if str(i) in self.weights:
+            return self._operators[i](operands[0], self.layer_weight(i), self.layer_bias(i))
+        if self._is_implied(i):
+            return operands[0]
+        left = iter(operands)
+        return self._operators[i](*(next(left) if each is None else each for each in self._constants[i]))
+
+    def _is_implied(self, i: int) -> bool:
+        """Whether it is a relu, or are bounds of channels, that quantizing the result to integers from 0 implies."""
+        node, user = self.problem.net.nodes[i], self.problem.net.sole_user(i)
+        if not self.quantized or node.op not in ("relu", "minimum"):
+            return False
+        if node.op == "relu" and user is not None and self.problem.net.nodes[user].op == "minimum":
+            i = user
+        if i not in self._group or self._of_group(i).lo != 0:
+            return False
+        return node.op == "relu" or is_implied(
+            node, np.float32(self._of_group(i).scale.item()), self._ranges[self._group[i]]
+        )
+
+    def _of_group(self, i: int) -> LSQ:
+        return self.of_activations[str(self._group[i])]
+
+    def _quantized(self, i: int, value: Tensor) -> Tensor:
+        return self._of_group(i)(value) if self.quantized and i in self._group else value
+
+
+def per_channel(node: Node, scale: np.ndarray | Tensor) -> Tensor:
+    """One number (O,) for each output channel, in a shape that weights can be divided by."""
+    scale = torch.as_tensor(scale)
+    return scale.reshape([-1 if axis == _AXIS[node.op] else 1 for axis in range(node.constant.ndim)])
+
+
+def check_same(network: TrainedNetwork, images: Sequence[np.ndarray]) -> None:
+    """UserError where PyTorch does not compute what the float network does; names an output."""
+    problem = network.problem
+    net, inputs = problem.net, dict(zip(problem.inputs, images, strict=True))
+    network.quantized = False
+    with torch.no_grad():
+        found = network(*(torch.from_numpy(x[:, 0]) for x in inputs.values()))
+    network.quantized = True
+    expected = {i: value for i, value in problem.executor.run(net, inputs) if i in net.outputs}
+    for i, result in zip(net.outputs, found, strict=True):
+        error = np.abs(result.numpy().reshape(expected[i].shape) - expected[i]).max()
+        if not error <= _SAME * np.abs(expected[i]).max():
+            raise UserError(f"output {net.nodes[i].name} can't be trained: PyTorch computes something else there")
+
+
+_SAME = 1e-3
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """What convolutions compute fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _parameter(values: np.ndarray) -> nn.Parameter:
+    return nn.Parameter(torch.from_numpy(np.ascontiguousarray(values, np.float32).copy()))

@@ -1,0 +1,170 @@
+"""The operators of a canonical network in PyTorch, for many images at once: axis 0 is the images'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tvm import relax
+
+from eq_tvm.errors import UserError
+from eq_tvm.passes.graph.network import Node
+from eq_tvm.passes.graph.rewrite import array, ints, operator_name, transposed_axes
+from eq_tvm.passes.quantized.float_operators.pooling import pool_padding, window_sizes
+
+Operator = Callable[..., Tensor]
+
+
+def operator_of(node: Node) -> Operator:
+    """What computes a node from its operands, constants included, in the order of the call.
+
+    Raises
+    ------
+    UserError
+        There is no such operator here; names the node.
+    """
+    made = _OPERATORS.get(operator_name(node.expr) or "")
+    if made is None or not node.is_tensor:
+        what = operator_name(node.expr) or type(node.expr).__name__
+        raise UserError(f"node {node.name} ({what}) can't be trained: --method {_WITHOUT} quantizes without training")
+    return made(node)
+
+
+def constant_operands(node: Node) -> list[Tensor | None]:
+    """The operands of a node's call that are constants; None in the places of the others."""
+    operands = node.expr.args[0].fields if isinstance(node.expr.args[0], relax.Tuple) else node.expr.args
+    tensors = [arg for arg in operands if isinstance(arg, relax.Var) or array(arg) is not None]
+    values = map(array, tensors)
+    return [None if value is None else torch.from_numpy(value.copy()) for value in values]
+
+
+_WITHOUT = "mse+ --refine blocks"
+
+
+def _conv2d(node: Node) -> Operator:
+    attrs = node.expr.attrs
+    (strides, padding), dilation = map(ints, (attrs.strides, attrs.padding)), ints(attrs.dilation)
+    top, left, bottom, right = padding
+    even = padding[:2] == padding[2:]
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = x if even else F.pad(x, (left, right, top, bottom))
+        return F.conv2d(x, weight, bias, strides, (top, left) if even else 0, dilation, int(attrs.groups))
+
+    return compute
+
+
+def _matmul(_node: Node) -> Operator:
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return torch.matmul(x, weight) if bias is None else torch.addmm(bias, x, weight)
+
+    return compute
+
+
+def _clip(node: Node) -> Operator:
+    low, high = (float(arg.value) for arg in node.expr.args[1:])
+    return lambda x: x.clamp(low, high)
+
+
+def _pool(node: Node) -> tuple[Callable[[Tensor, float], Tensor], tuple[tuple[int, ...], ...]]:
+    """How to pad, as far as windows reach; their sizes and strides."""
+    attrs = node.expr.attrs
+    top, left, bottom, right = pool_padding(node, ints(node.expr.args[0].ty.shape)[2:])
+    windows = ints(attrs.pool_size), ints(attrs.strides)
+    return lambda x, fill: F.pad(x, (left, right, top, bottom), value=fill), windows
+
+
+def _max_pool2d(node: Node) -> Operator:
+    pad, (size, stride) = _pool(node)
+    dilation = ints(node.expr.attrs.dilation)
+    return lambda x: F.max_pool2d(pad(x, -torch.inf), size, stride, dilation=dilation)
+
+
+def _avg_pool2d(node: Node) -> Operator:
+    pad, (size, stride) = _pool(node)
+    if ints(node.expr.attrs.dilation) != (1, 1):
+        raise UserError(f"node {node.name} (an average of dilated windows) can't be trained")
+    counts = torch.from_numpy(window_sizes(node.expr.attrs, ints(node.expr.args[0].ty.shape)[2:], node.shape[2:]))
+    return lambda x: F.avg_pool2d(pad(x, 0.0), size, stride, divisor_override=1) / counts.float()
+
+
+def _mean(node: Node) -> Operator:
+    axes, keepdims = ints(node.expr.attrs.axis), bool(node.expr.attrs.keepdims)
+    return lambda x: x.mean(axes, keepdims)
+
+
+def _strided_slice(node: Node) -> Operator:
+    axes, begin, end, *strides = ([int(v.value) for v in field.fields] for field in node.expr.args[1:])
+    index = [slice(None)] * len(node.shape)
+    for i, axis in enumerate(axes):
+        index[axis] = slice(begin[i], end[i], strides[0][i] if strides else 1)
+    return lambda x: x[tuple(index)]
+
+
+def _pad(node: Node) -> Operator:
+    widths = ints(node.expr.attrs.pad_width)
+    backwards = [w for pair in zip(widths[-2::-2], widths[::-2], strict=True) for w in pair]
+    return lambda x: F.pad(x, backwards)
+
+
+def _softmax(node: Node) -> Operator:
+    return lambda x: torch.softmax(x, int(node.expr.attrs.axis))
+
+
+def _layer_norm(node: Node) -> Operator:
+    sizes = tuple(node.shape[int(axis)] for axis in node.expr.attrs.axes)
+    return lambda x, gamma, beta: F.layer_norm(x, sizes, gamma, beta, float(node.expr.attrs.epsilon))
+
+
+def _prelu(node: Node) -> Operator:
+    axis, rank = int(node.expr.attrs.axis), len(node.shape)
+
+    def compute(x: Tensor, slope: Tensor) -> Tensor:
+        return torch.where(x < 0, x * slope.reshape([-1 if i == axis else 1 for i in range(rank)]), x)
+
+    return compute
+
+
+def _plain(function: Operator) -> Callable[[Node], Operator]:
+    return lambda _node: function
+
+
+_OPERATORS: dict[str, Callable[[Node], Any]] = {
+    "relax.nn.conv2d": _conv2d,
+    "relax.matmul": _matmul,
+    "relax.nn.relu": _plain(torch.relu),
+    "relax.clip": _clip,
+    "relax.nn.max_pool2d": _max_pool2d,
+    "relax.nn.avg_pool2d": _avg_pool2d,
+    "relax.mean": _mean,
+    "relax.strided_slice": _strided_slice,
+    "relax.nn.pad": _pad,
+    "relax.concat": lambda node: lambda *parts: torch.cat(parts, int(node.expr.attrs.axis)),
+    "relax.reshape": lambda node: lambda x: x.reshape(len(x), *node.shape[1:]),
+    "relax.permute_dims": lambda node: lambda x: x.permute(transposed_axes(node.expr)),
+    "relax.nn.softmax": _softmax,
+    "relax.nn.layer_norm": _layer_norm,
+    "relax.nn.prelu": _prelu,
+    "relax.nn.leakyrelu": lambda node: lambda x: F.leaky_relu(x, float(node.expr.attrs.alpha)),
+    "relax.nn.gelu": _plain(F.gelu),
+    "relax.nn.gelu_tanh": _plain(lambda x: F.gelu(x, approximate="tanh")),
+    "relax.nn.silu": _plain(F.silu),
+    "relax.sigmoid": _plain(torch.sigmoid),
+    "relax.tanh": _plain(torch.tanh),
+    "relax.exp": _plain(torch.exp),
+    "relax.log": _plain(torch.log),
+    "relax.sqrt": _plain(torch.sqrt),
+    "relax.erf": _plain(torch.erf),
+    "relax.abs": _plain(torch.abs),
+    "relax.negative": _plain(torch.neg),
+    "relax.add": _plain(torch.add),
+    "relax.subtract": _plain(torch.sub),
+    "relax.multiply": _plain(torch.mul),
+    "relax.divide": _plain(torch.div),
+    "relax.power": _plain(torch.pow),
+    "relax.maximum": _plain(torch.maximum),
+    "relax.minimum": _plain(lambda x, y: torch.clamp(x, max=y)),
+}

@@ -1,0 +1,113 @@
+"""Quantizers of the integer program as PyTorch computes and differentiates them: the plain baseline, LSQ.
+
+Learned Step Size Quantization (Esser et al., arXiv 1902.08153): scales are learned with the weights. The gradient of
+rounding is taken as 1 inside of the range, that of the scale follows equation 3.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class LSQ(nn.Module):
+    """Numbers rounded to `scale` times the integers in [lo, hi], half to even.
+
+    Parameters
+    ----------
+    scale : Tensor
+        float32, of a shape that numbers are divided by: one number, or one for each output channel. Its logarithm is
+        what is learned, so that it stays positive, and steps are in parts of it.
+    lo, hi : int
+    """
+
+    def __init__(self, scale: Tensor, lo: int, hi: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(scale.log())
+        self.lo, self.hi = lo, hi
+
+    @property
+    def scale(self) -> Tensor:
+        """As the integer program has it, float32."""
+        return self.log_scale.exp()
+
+    def forward(self, x: Tensor, least: Tensor | None = None) -> Tensor:
+        """Quantized and dequantized; scales are `least` at least."""
+        return rounded(x, self.scale if least is None else torch.maximum(self.scale, least), self.lo, self.hi)
+
+
+def rounded(x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:
+    """`scale` times `clip(rint(x / scale), lo, hi)`, with LSQ's gradients of both."""
+    return _Rounded.apply(x, scale, lo, hi)
+
+
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:
+        ends = torch.tensor(float(lo)), torch.tensor(float(hi))
+        ctx.order = _in_memory(x) if scale.ndim == 0 else None
+        flat = x if ctx.order is None else _flat(x, ctx.order)
+        result, steps = _fused(_forward, x)(flat, scale, *ends)
+        ctx.save_for_backward(steps, scale, *ends)
+        return result if ctx.order is None else _unflat(result, ctx.order)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        steps, scale, *ends = ctx.saved_tensors
+        flat = gradients[0] if ctx.order is None else _flat(gradients[0], ctx.order)
+        of_x, of_scale = _fused(_backward, steps)(flat, steps, scale, *ends)
+        return of_x if ctx.order is None else _unflat(of_x, ctx.order), of_scale, None, None
+
+
+def _forward(x: Tensor, scale: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    steps = x / scale
+    return steps.round().clamp(lo, hi) * scale, steps
+
+
+def _backward(gradient: Tensor, steps: Tensor, scale: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    inside = gradient * ((steps >= lo) & (steps <= hi))
+    of_scale = gradient * steps.round().clamp(lo, hi) - inside * steps
+    return inside, of_scale.sum() if scale.ndim == 0 else of_scale.sum_to_size(scale.shape)
+
+
+def _fused(function: Callable[..., Any], x: Tensor) -> Callable[..., Any]:
+    """One loop over memory instead of eight, where that is worth a compiler's run."""
+    return _compiled(function) if x.numel() >= _LARGE else function
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
+
+
+_LARGE = 2**16
+
+
+class _Order(NamedTuple):
+    """How elements follow each other in memory."""
+
+    shape: torch.Size
+    axes: tuple[int, ...]  # from the slowest to the fastest
+
+
+def _in_memory(x: Tensor) -> _Order:
+    channels_last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return _Order(x.shape, (0, 2, 3, 1) if channels_last else tuple(range(x.ndim)))
+
+
+def _flat(x: Tensor, order: _Order) -> Tensor:
+    return x.permute(order.axes).reshape(-1)
+
+
+def _unflat(x: Tensor, order: _Order) -> Tensor:
+    back = sorted(range(len(order.axes)), key=order.axes.__getitem__)
+    return x.reshape([order.shape[axis] for axis in order.axes]).permute(back)
+
+
+def integers(x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:
+    """What `rounded` multiplies by the scale."""
+    return (x / scale).round().clamp(lo, hi)

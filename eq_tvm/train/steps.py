@@ -1,0 +1,77 @@
+"""Gradient descent on batches of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from eq_tvm.train.images import TrainingImages
+from eq_tvm.train.losses import distillation
+from eq_tvm.train.network import TrainedNetwork
+
+# What the learning rate is multiplied by, for parameters whose names hold these words: those of logarithms and odds
+# are in other units than weights.
+_RATES = {"log_alpha": 150.0, "log_": 10.0}
+_WARM, _FIRST = 0.05, 0.005  # of the steps as many with a growing rate, which begins as in that part of all
+_BATCH = 256  # images that are only looked at, at a time
+
+Penalty = Callable[[], Tensor]
+
+
+def descend(
+    network: TrainedNetwork,
+    teacher: TrainedNetwork,
+    batches: Iterator[tuple[list[Tensor], Tensor | None]],
+    steps: int,
+    rate: float,
+    penalty: Penalty | None = None,
+) -> Iterator[float]:
+    """Train by Adam, with a learning rate that falls to 0 as a cosine; yields the loss of each step.
+
+    Parameters
+    ----------
+    network, teacher : TrainedNetwork
+        What is trained, and the float network that it learns from.
+    batches : iterator of (inputs, labels or None)
+    steps : int
+    rate : float
+        The learning rate of weights; scales and gates have greater ones.
+    penalty : callable, optional
+        What is added to the loss.
+    """
+    optimizer = torch.optim.Adam(_groups(network, rate))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step / max(steps, 1)))
+    network.train()
+    for _, (inputs, labels) in zip(range(steps), batches, strict=False):
+        with torch.no_grad():
+            taught = teacher(*inputs)
+        loss = distillation(network(*inputs), taught, labels)
+        optimizer.zero_grad()
+        (loss if penalty is None else loss + penalty()).backward()
+        optimizer.step()
+        schedule.step()
+        yield loss.item()
+
+
+def decisions(network: TrainedNetwork, images: TrainingImages) -> Tensor:
+    """(N,) the place of the highest score, for each of the images that are not trained on."""
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(*inputs)[0].flatten(1).argmax(1) for inputs in images.held(_BATCH)])
+
+
+def _groups(network: nn.Module, rate: float) -> list[dict[str, object]]:
+    named = dict(network.named_parameters())
+    factors = {name: next((f for word, f in _RATES.items() if word in name), 1.0) for name in named}
+    return [
+        {"params": [named[name] for name in named if factors[name] == factor], "lr": rate * factor}
+        for factor in sorted(set(factors.values()))
+    ]
+
+
+def _course(done: float) -> float:
+    """The learning rate, in parts of its greatest, when that part of the steps is done."""
+    return min(1.0, (done + _FIRST) / _WARM) * 0.5 * (1 + math.cos(math.pi * done))

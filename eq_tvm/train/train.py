@@ -1,0 +1,238 @@
+"""Quantization-aware training, from a float network to a file of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from eq_tvm import host
+from eq_tvm.errors import UserError, system_errors
+from eq_tvm.exporting.qdq import to_onnx
+from eq_tvm.files.whole_file import check_destination, write_whole
+from eq_tvm.inputs.samples import Samples
+from eq_tvm.options.option import check_values, keywords_of
+from eq_tvm.options.training import TrainOptions
+from eq_tvm.preprocess import Preprocess
+from eq_tvm.targets import get_target
+from eq_tvm.train.dropbits import DropBits
+from eq_tvm.train.images import TrainingImages
+from eq_tvm.train.network import TrainedNetwork, check_same
+from eq_tvm.train.prices import prices
+from eq_tvm.train.quantizers import LSQ
+from eq_tvm.train.srq import SRQ
+from eq_tvm.train.start import Start, start
+from eq_tvm.train.steps import Penalty, decisions, descend
+from eq_tvm.train.widths import WIDTHS, LearnedWidths
+from eq_tvm.train.written import annotated
+
+if TYPE_CHECKING:
+    from eq_tvm.passes import Progress
+
+_QUANTIZERS: dict[str, Callable[..., LSQ]] = {"lsq": LSQ, "srq": SRQ}
+_REPORTS = 10  # in all of training
+_SEARCH = 0.3  # of the steps: bits are learned
+_STARTED, _TRAINED = 0.05, 0.99  # on the progress bar
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far training is, at some step.
+
+    Attributes
+    ----------
+    epoch : float
+    loss : float
+        Of the steps since the report before, on average.
+    agreement : float
+        In how many of the images that are not trained on it decides as the float network does, from 0 to 1.
+    top1 : float, optional
+        In how many it is right, if labels are known.
+    """
+
+    epoch: float
+    loss: float
+    agreement: float
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training made.
+
+    Attributes
+    ----------
+    path : Path
+        A QDQ file: `eq_tvm.compile` makes a bundle of it that computes what was trained, integer by integer.
+    network : TrainedNetwork
+        The same in PyTorch.
+    bits : dict of str to int
+        Of each layer's weights, by its name.
+    reports : list of Report
+        The first one is of what training started from.
+    """
+
+    path: Path
+    network: TrainedNetwork
+    bits: dict[str, int]
+    reports: list[Report]
+
+
+@keywords_of(TrainOptions)
+def train(options: TrainOptions) -> Trained:
+    """Train a float network as the integers that it will compute in.
+
+    The file is written anew at each report, so what there is lasts if training is interrupted.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    UserError
+        Anything wrong with what was passed, or an operator that PyTorch has no form of here.
+    """
+    _check(options)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(host.default_threads())
+    progress = options.progress or (lambda _done, _message: None)
+    preprocess = options.preprocess
+    preprocess = Preprocess.read(preprocess) if isinstance(preprocess, str | Path) else preprocess
+    assert options.images is not None
+    begun = start(
+        options.model,
+        options.images,
+        preprocess=preprocess,
+        scheme=options.scheme,
+        keep=options.keep,
+        progress=progress,
+        example=options.example,
+    )
+    output = check_destination(options.output or f"{begun.name}.trained.onnx", endings=(".onnx",))
+    samples = Samples.read(options.images, begun.inputs, preprocess)
+    names = [info.name for info in begun.inputs]
+    images = TrainingImages(samples, names, seed=options.seed, augment=options.augment)
+    if options.labels and images.labels is None:
+        raise UserError(f"{options.images} has no labels to learn from: leave out --labels")
+    network = TrainedNetwork(begun.problem, begun.scales)
+    check_same(network, [x[:_FEW] for x in begun.problem.inputs.values()])
+    teacher = TrainedNetwork(begun.problem, begun.scales).requires_grad_(False)
+    teacher.quantized = False
+    training = _Training(options, begun, network, teacher, images, progress, output)
+    training.run()
+    layers = begun.problem.net.layers()
+    bits = {begun.problem.net.nodes[i].name: _bits(network.of_weights[str(i)].hi) for i in layers}
+    return Trained(output, network, bits, training.reports)
+
+
+class _Training:
+    """Steps, with a report and a file every now and then."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        begun: Start,
+        network: TrainedNetwork,
+        teacher: TrainedNetwork,
+        images: TrainingImages,
+        progress: Progress,
+        output: Path,
+    ) -> None:
+        self.options, self.begun, self.output = options, begun, output
+        self.network, self.teacher, self.images, self.progress = network, teacher, images, progress
+        self.each = max(1, len(images.trained) // options.batch)  # steps of an epoch
+        self.steps = max(1, round(options.epochs * self.each))
+        self.done = 0
+        self.taught = decisions(teacher, images)
+        self.reports: list[Report] = []
+
+    def run(self) -> None:
+        """All of it."""
+        narrow = self._narrow_layers()
+        batches = self._batches()
+        self._report(0.0, write=False)
+        if self.options.mean_bits is not None:
+            spec = get_target(self.options.target, self.options.targets_file) if self.options.target else None
+            quantizer = _QUANTIZERS[self.options.quantizer]
+            price = prices(self.begun, narrow, WIDTHS, spec)
+            learned = LearnedWidths(self.network, narrow, price, self.options.mean_bits, quantizer)
+            self._descend(batches, max(1, round(_SEARCH * self.steps)), learned.penalty)
+            learned.choose()
+        elif self.options.quantizer == "srq":
+            for i in self.begun.problem.net.layers():
+                old = self.network.of_weights[str(i)]
+                self.network.of_weights[str(i)] = SRQ(old.scale.detach(), old.lo, old.hi)
+        if self.options.drop_bits:
+            for i in narrow:
+                self.network.of_weights[str(i)] = DropBits.of_outer_points(self.network.of_weights[str(i)])
+        self._descend(batches, self.steps - self.done, None)
+        if self.options.drop_bits:
+            for i in narrow:
+                self.network.of_weights[str(i)] = self.network.of_weights[str(i)].widest
+        self._report(self.reports[-1].loss, write=True)
+
+    def _narrow_layers(self) -> list[int]:
+        """Those of the scheme: not the ones that are kept wider."""
+        schemes = self.begun.problem.schemes
+        return [i for i in self.begun.problem.net.layers() if schemes[i] == self.options.scheme]
+
+    def _batches(self) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+        while True:
+            for inputs, labels in self.images.epoch(self.options.batch):
+                yield inputs, labels if self.options.labels else None
+
+    def _descend(
+        self, batches: Iterator[tuple[list[Tensor], Tensor | None]], steps: int, penalty: Penalty | None
+    ) -> None:
+        losses: list[float] = []
+        for loss in descend(self.network, self.teacher, batches, steps, self.options.learning_rate, penalty):
+            losses.append(loss)
+            self.done += 1
+            part = _STARTED + (_TRAINED - _STARTED) * self.done / self.steps
+            self.progress(part, f"training: epoch {self.done / self.each:.2f}, loss {loss:.4f}")
+            if self.done * _REPORTS // self.steps > (self.done - 1) * _REPORTS // self.steps:
+                self._report(sum(losses) / len(losses), write=penalty is None and not self.options.drop_bits)
+                losses.clear()
+
+    def _report(self, loss: float, *, write: bool) -> None:
+        found, labels = decisions(self.network, self.images), self.images.held_labels
+        agreement = _share(found, self.taught)
+        top1 = None if labels is None else _share(found, labels)
+        self.reports.append(Report(self.done / self.each, loss, agreement, top1))
+        if write:
+            mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
+            model = to_onnx(mod, self.begun.name, self.begun.inputs, self.begun.outputs)
+            with system_errors(f"write {self.output}"):
+                write_whole(self.output, lambda file: file.write(model.SerializeToString()))
+
+
+_FEW = 4
+
+
+def _share(found: Tensor, right: Tensor) -> float:
+    return float((found == right).float().mean())
+
+
+def _bits(most: int) -> int:
+    return most.bit_length() + 1
+
+
+def _check(options: TrainOptions) -> None:
+    """UserError for options that say nothing, or not together."""
+    check_values(options)
+    if options.images is None:
+        raise UserError("training needs --images DATA: some hundreds of typical ones (.npz, .csv or directory)")
+    for name in ("epochs", "batch", "learning_rate"):
+        if not getattr(options, name) > 0:
+            raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(options, name):g}")
+    if options.target and options.mean_bits is None:
+        raise UserError("--target is what --mean-bits are paid on: leave it out, or pass both")
+    if options.mean_bits is not None and not WIDTHS[0] <= options.mean_bits <= WIDTHS[-1]:
+        raise UserError(f"--mean-bits must be from {WIDTHS[0]} to {WIDTHS[-1]}, not {options.mean_bits:g}")
+    if options.mean_bits is not None and options.drop_bits:
+        raise UserError("--mean-bits drops bits by itself: leave out --drop-bits")
