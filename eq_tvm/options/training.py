@@ -25,14 +25,18 @@ QUANTIZERS = ("lsq", "srq")
 class TrainOptions(TargetsOptions):
     """What `eq_tvm.train.train` takes."""
 
-    model: str | Path | Module | ExportedProgram = option(
-        "A float network: a file as compile takes.", flag="", metavar="MODEL", also=("Module", "ExportedProgram")
+    model: str | Path | Module | ExportedProgram | None = option(
+        "A float network: a file as compile takes.",
+        flag="",
+        metavar="MODEL",
+        also=("Module", "ExportedProgram"),
+        unset="an embedded example, with its own images and preprocessing",
     )
     _: KW_ONLY
     images: str | Path | None = option(
         "What to train on: an .npz (images), a .csv (file,label) or a directory. Labels are not needed.",
         metavar="DATA",
-        unset="an error: there is no training without images",
+        unset="an error, but for the example: there is no training without images",
     )
     preprocess: Preprocess | str | Path | None = option(
         "From pixels to the input: YAML with channels, mean, std, resize.", metavar="FILE", also=("Preprocess",)

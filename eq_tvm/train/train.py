@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from eq_tvm import host
+from eq_tvm import example, host
 from eq_tvm.errors import UserError, system_errors
 from eq_tvm.exporting.qdq import to_onnx
 from eq_tvm.files.whole_file import check_destination, write_whole
@@ -97,6 +97,13 @@ def train(options: TrainOptions) -> Trained:
     UserError
         Anything wrong with what was passed, or an operator that PyTorch has no form of here.
     """
+    if options.model is None:
+        options = replace(
+            options,
+            model=example.MODEL,
+            images=options.images or example.CALIBRATION,
+            preprocess=options.preprocess or example.PREPROCESS,
+        )
     _check(options)
     torch.manual_seed(options.seed)
     torch.set_num_threads(host.default_threads())
@@ -174,7 +181,7 @@ class _Training:
         if self.options.drop_bits:
             for i in narrow:
                 self.network.of_weights[str(i)] = self.network.of_weights[str(i)].widest
-        self._report(self.reports[-1].loss, write=True)
+        self._report(self.reports.pop().loss, write=True)  # of the same step, without dropped bits
 
     def _narrow_layers(self) -> list[int]:
         """Those of the scheme: not the ones that are kept wider."""

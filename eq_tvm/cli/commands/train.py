@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog=examples(
+        "train",
         "train net.onnx --images images/ --preprocess net.yaml --scheme int4 --epochs 5 --output trained.onnx",
         "train net.onnx --images labelled.csv --preprocess net.yaml --mean-bits 4 --target rpi4",
     )
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 def train(options: dict[str, Any], as_json: Json = False) -> None:
     """Train a network as the integers that it will compute in, for fewer bits than calibration can do with.
 
-    It learns from its own float form, and needs PyTorch (pip install 'eq-tvm[train]') but no labels. What is written is
-    ONNX with quantized weights (QDQ): compile makes a bundle of it.
+    It learns from its own float form, and needs PyTorch (the extra train) but no labels. What is written is ONNX with
+    quantized weights (QDQ): compile makes a bundle of it.
     """
     from eq_tvm.cli.progress import show_progress
 
