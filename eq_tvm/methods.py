@@ -17,7 +17,10 @@ DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 PLAINEST = "minmax"  # compared with it where nobody asked for a method
 OWN = "own"  # scheme and method of networks that come quantized, with scales of their own
 METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))
+FDDA = "fdda"  # short for the default by blocks, on synthetic images as well (after arXiv 2109.04186)
+CHOICES = (*METHODS, FDDA)
 HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
     f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error "
-    "of each layer."
+    f"of each layer. {FDDA}: {DEFAULT} with --refine {BLOCKS}, on as many synthetic images as there are others; for "
+    "4 bits."
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import open_file
-from eq_tvm.methods import DEFAULT, HELP, LAYERS, METHODS, REFINED, REFINEMENTS
+from eq_tvm.methods import CHOICES, DEFAULT, HELP, LAYERS, REFINED, REFINEMENTS
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class QuantizeOptions:
         f"How the scales are found. {HELP}",
         given_as=str,
         metavar="NAME",
-        choices=METHODS,
+        choices=CHOICES,
         unset=f"{DEFAULT}; random: minmax",
     )
     refine: str = option(

@@ -18,7 +18,7 @@ from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
-from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, OWN, REFINED
+from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED
 from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
@@ -106,6 +106,9 @@ class Quantization:
         for flag, number in (("--images", images), ("--synthesize", options.synthesize or 1)):
             if not 1 <= number <= _MOST_IMAGES:
                 raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
+        as_affordable = options.images is None and options.synthesize is None
+        if options.method == FDDA:
+            options = _as_fdda(options, str(calibration), images)
         synthesized = _synthesized(options, str(calibration), images)
         if options.refine == BLOCKS:
             _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
@@ -121,7 +124,7 @@ class Quantization:
             refine=options.refine,
             images=synthesized if str(calibration) == SYNTHETIC else images,
             kept=dict(options.keep or {}),
-            as_affordable=options.images is None and options.synthesize is None,
+            as_affordable=as_affordable,
             is_open=options.method is None and not random,
             synthesized=synthesized,
             save_images=options.save_images,
@@ -136,7 +139,7 @@ class Quantization:
             return self
         flag = "--synthesize" if self.is_synthetic else "--images"
         progress(0.0, f"calibrating with {enough} images, as they are large: {flag} takes more")
-        return replace(self, images=enough, synthesized=enough if self.is_synthetic else 0)
+        return replace(self, images=enough, synthesized=min(enough, self.synthesized))
 
     def with_ends(self, module: tvm.IRModule) -> Quantization:
         """With the first and the last layers kept at INT8 where others have fewer than 6 bits, unless they are named.
@@ -200,6 +203,14 @@ _CALIBRATING = {
     *("calibration", "scheme", "method", "refine", "activation_range", "images", "keep", "min_cosine", "max_drop"),
     *("synthesize", "save_images"),
 }
+
+
+def _as_fdda(options: QuantizeOptions, calibration: str, images: int) -> QuantizeOptions:
+    """What it is short for."""
+    if calibration == RANDOM:
+        raise UserError(f"--method {FDDA} learns from images: leave out --calibration {RANDOM}")
+    more = options.synthesize if calibration == SYNTHETIC else options.synthesize or images
+    return replace(options, method=DEFAULT, refine=BLOCKS, synthesize=more)
 
 
 def _synthesized(options: QuantizeOptions, calibration: str, images: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from eq_tvm import passes
 from eq_tvm.artifacts.bundle import TensorInfo
+from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
@@ -92,3 +93,28 @@ def test_fewer_images_where_they_are_large_unless_a_number_was_asked_for(how, mo
     assert told == ["calibrating with 3 images, as they are large: --images takes more"]
     monkeypatch.setattr(passes, "affordable_images", lambda module: 4)
     assert by_default.affordable(None, None) is by_default
+
+
+@pytest.mark.parametrize(
+    ("given", "images", "synthesized"),
+    [
+        ({"calibration": "d.npz"}, 50, 50),
+        ({"calibration": "d.npz", "images": 10}, 10, 10),
+        ({"calibration": "d.npz", "synthesize": 7}, 50, 7),
+        ({}, 50, 50),
+        ({"images": 8}, 8, 8),
+    ],
+    ids=str,
+)
+def test_fdda_is_the_default_by_blocks_on_synthetic_images_as_well(given, images, synthesized, tmp_path):
+    (tmp_path / "net.onnx").touch()
+    options = QuantizeOptions(tmp_path / "net.onnx", scheme="int4", method="fdda", **given)
+    how = Quantization.checked(options)
+    assert (how.method, how.refine, how.is_open) == ("mse+", "blocks", False)
+    assert (how.images, how.synthesized, how.is_synthetic) == (images, synthesized, "calibration" not in given)
+
+
+def test_fdda_learns_nothing_from_noise(tmp_path):
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(UserError, match="leave out --calibration random"):
+        Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", calibration="random", method="fdda"))
