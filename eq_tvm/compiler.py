@@ -71,7 +71,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     """
     start = time.monotonic()
     how = Quantization.checked(options)
-    _check_max_drop(options)
+    _check_max_drop(options, how)
     if options.requantize and how.scheme != OWN:
         raise UserError("--requantize is for networks that come quantized, with scales of their own: leave it out")
     how = replace(how, min_cosine=_min_cosine(options, how))
@@ -229,12 +229,16 @@ def _seconds(annotated: tvm.IRModule, inputs: tuple[TensorInfo, ...], spec: Targ
 _TIMED = 1.0  # seconds
 
 
-def _check_max_drop(options: CompileOptions) -> None:
+def _check_max_drop(options: CompileOptions, how: Quantization) -> None:
     drop = options.max_drop
     if drop is not None and options.scheme == "float32":
         raise UserError("--max-drop is for quantized networks: leave it out, or --scheme float32")
     if drop is not None and not 0 <= drop <= 100:
         raise UserError(f"--max-drop is in points that the network may lose, from 0 to 100, not {drop:g}")
+    if drop is not None and (how.is_random or how.is_synthetic):
+        raise UserError(
+            "--max-drop measures on calibration images that find no scales: pass typical ones by --calibration DATA"
+        )
 
 
 def _min_cosine(options: CompileOptions, how: Quantization) -> float | None:

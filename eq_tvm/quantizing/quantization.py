@@ -107,6 +107,8 @@ class Quantization:
             if not 1 <= number <= _MOST_IMAGES:
                 raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
         as_affordable = options.images is None and options.synthesize is None
+        if options.method == FDDA and scheme == "float32":
+            raise UserError(f"--method {FDDA} is for quantized networks: leave it out, or --scheme float32")
         if options.method == FDDA:
             options = _as_fdda(options, str(calibration), images)
         synthesized = _synthesized(options, str(calibration), images)

@@ -243,3 +243,7 @@ def _check(options: TrainOptions) -> None:
         raise UserError(f"--mean-bits must be from {WIDTHS[0]} to {WIDTHS[-1]}, not {options.mean_bits:g}")
     if options.mean_bits is not None and options.drop_bits:
         raise UserError("--mean-bits drops bits by itself: leave out --drop-bits")
+    if options.target:
+        get_target(options.target, options.targets_file)
+    if options.output:
+        check_destination(options.output, endings=(".onnx",))

@@ -235,7 +235,7 @@ def test_bad_options(refused):
         1,
     )
     refused(
-        "--max-drop measures on calibration images that find no scales",
+        "--max-drop measures on calibration images that find no scales: pass typical ones",
         "compile",
         "net.onnx",
         "--calibration",
@@ -243,6 +243,8 @@ def test_bad_options(refused):
         "--max-drop",
         1,
     )
+    refused("pass typical ones by --calibration DATA", "compile", "net.onnx", "--max-drop", 1)
+    refused("--method fdda is for quantized networks", "compile", "net.onnx", "--scheme", "float32", "--method", "fdda")
     refused("--scheme float32 quantizes nothing", "analyze", "net.onnx", *common(), "--scheme", "float32")
     refused(
         "none for the analysis.json does not exist", "analyze", "net.onnx", *common(), "--output", "none/analysis.json"
