@@ -14,7 +14,14 @@ from eq_tvm.train.train import train  # noqa: E402
 JUDGED = 1000  # images
 
 
-@pytest.mark.parametrize("way", [{}, {"quantizer": "srq"}, {"mean_bits": 4.0}], ids=["lsq", "srq", "learned bits"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param({}, id="lsq"),
+        pytest.param({"quantizer": "srq"}, id="srq", marks=pytest.mark.exhaustive),
+        pytest.param({"mean_bits": 4.0}, id="learned bits", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_few_images_take_back_much_of_what_4_bits_lose(shared_data, tmp_path, way):
     """Of what calibration loses at 4 bits, 500 images that are seen a few times take back a quarter at least."""
     model = shared_data.models["mobilenetv2_tiny_cifar10"]
