@@ -149,6 +149,12 @@ def test_packages_say_what_may_live_there(folder):
     assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or "") > 40
 
 
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by these alone, and leaves out a second one with an error."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_all_folders_are_installed():
     (listed,) = re.findall(
         r"^packages = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S
