@@ -11,10 +11,7 @@ from typing import Any
 
 from peers import machine
 from peers.trained import DATA
-from reports.accuracy_report import put_between, table_line
-
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "using" / "training.md"
-_BEGIN = "<!-- table: benchmarks/methods/training.py --write -->"
+from reports.accuracy_report import table_line
 
 WAYS: dict[str, dict[str, Any]] = {
     "lsq": {},
@@ -29,19 +26,16 @@ _COLUMNS = ("network", "way", "seed", "top-1 %", "float32 %", "simulated and com
 
 def main() -> int:
     options = _options()
-    lines = [table_line(*_COLUMNS), table_line(*["---"] * len(_COLUMNS))]
+    print(f"{options.scheme}, {options.epochs:g} epochs of {options.images.name}; {machine.made_with()}", "", sep="\n")
+    print(table_line(*_COLUMNS), table_line(*["---"] * len(_COLUMNS)), sep="\n", flush=True)
     curves = []
     for name in options.networks:
         for seed in options.seeds:
             for way in options.ways:
                 line, curve = _row(name, way, seed, options)
-                print(line, "", *curve, "", sep="\n", flush=True)
-                lines.append(line)
-                curves.append(f"{name}, {way}, seed {seed}: loss and agreement by epoch: " + ", ".join(curve))
-    how = f"{options.scheme}, {options.epochs:g} epochs of {options.images.name}; {machine.made_with()}"
-    text = "\n".join([how, "", *lines, "", *(f"- {curve}" for curve in curves)])
-    if options.write:
-        put_between(DOCUMENT, _BEGIN, text)
+                print(line, flush=True)
+                curves.append(f"- {name}, {way}, seed {seed}: loss and agreement by epoch: " + ", ".join(curve))
+    print("", *curves, sep="\n")
     return 0
 
 
@@ -56,7 +50,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--limit", type=int, default=6667, help="images that judge, at most")
     parser.add_argument("--data", type=Path, metavar="DIR", default=DATA)
-    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
     return parser.parse_args()
 
 

@@ -107,10 +107,8 @@ class Quantization:
             if not 1 <= number <= _MOST_IMAGES:
                 raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
         as_affordable = options.images is None and options.synthesize is None
-        if options.method == FDDA and scheme == "float32":
-            raise UserError(f"--method {FDDA} is for quantized networks: leave it out, or --scheme float32")
         if options.method == FDDA:
-            options = _as_fdda(options, str(calibration), images)
+            options = _as_fdda(options, scheme, str(calibration), images)
         synthesized = _synthesized(options, str(calibration), images)
         if options.refine == BLOCKS:
             _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
@@ -207,8 +205,10 @@ _CALIBRATING = {
 }
 
 
-def _as_fdda(options: QuantizeOptions, calibration: str, images: int) -> QuantizeOptions:
+def _as_fdda(options: QuantizeOptions, scheme: str, calibration: str, images: int) -> QuantizeOptions:
     """What it is short for."""
+    if scheme == "float32":
+        raise UserError(f"--method {FDDA} is for quantized networks: leave it out, or --scheme float32")
     if calibration == RANDOM:
         raise UserError(f"--method {FDDA} learns from images: leave out --calibration {RANDOM}")
     more = options.synthesize if calibration == SYNTHETIC else options.synthesize or images

@@ -11,8 +11,8 @@ from tvm.s_tir import TensorIntrin
 def registered(name: str, make: Callable[..., tuple[tirx.PrimFunc, tirx.PrimFunc]], *arguments: Any) -> str:
     """The name of a tensor intrinsic, which `make(*arguments)` describes and implements where it is not there yet.
 
-    It is made in a thread of its own: each `T.prim_func` looks at the source of all frames of the caller's stack, and
-    in a thread there are few (0.1 s less per intrinsic from the command line, more from tests).
+    It is made in a thread of its own: each `T.prim_func` looks at the source of all frames of the caller's stack, which
+    takes long where it is deep, and in a thread there are few.
     """
     if TensorIntrin.get(name, allow_missing=True) is None:
         with ThreadPoolExecutor(1) as thread:
