@@ -33,7 +33,7 @@ class Scores:
         """
         decisions = _decisions(outputs[0], images)
         if labels is not None and decisions.size == images:
-            _check_labels(labels, outputs[0].size // images)
+            check_labels(labels, outputs[0].size // images)
         self.count += images
         if labels is not None and decisions.size == images:
             self._correct += (decisions == labels).astype(float).tolist()
@@ -104,7 +104,8 @@ def _among_highest(output: np.ndarray, labels: np.ndarray | int, images: int, co
     return found
 
 
-def _check_labels(labels: np.ndarray | int, classes: int) -> None:
+def check_labels(labels: np.ndarray | int, classes: int) -> None:
+    """UserError where one is none of so many classes."""
     highest = np.max(labels)
     if highest >= classes > 1:  # outputs that are decisions do not say how many there are
         raise UserError(f"an image has the label {highest}, but the network has the classes 0 to {classes - 1}")

@@ -14,20 +14,24 @@ from eq_tvm.passes import canonical_passes
 from eq_tvm.passes.graph.rewrite import Graph, operator_name
 
 
-def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17) -> Path:
+def write_model(path, nodes, inputs, outputs, weights=None, *, opset=17, types=None) -> Path:
     """Write an ONNX file.
 
     nodes: (operator, inputs, outputs, attributes) with names separated by spaces (`-` is left out); they are
     called n0, n1, ...
-    inputs: dict of name to shape; outputs: names; weights: dict of name to array.
+    inputs: dict of name to shape; outputs: names; weights: dict of name to array; types: of inputs that are no
+    float32, by their names.
     """
+    types = types or {}
     made = [
         helper.make_node(
             kind, *([i.strip("-") for i in io.split()] for io in (ins, outs)), name=f"n{index}", **attributes
         )
         for index, (kind, ins, outs, attributes) in enumerate(nodes)
     ]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    values = [
+        helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), shape) for name, shape in inputs.items()
+    ]
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(made, "test", values, results, initializer=tensors)

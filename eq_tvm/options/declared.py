@@ -41,7 +41,8 @@ def kept_layers(texts: list[str]) -> dict[str, str]:
     return {layer: kind for layer, _, kind in parts}
 
 
-def _named_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+def named_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """From `NAME=1,3,224,224` each."""
     return dict(map(_named_shape, texts))
 
 
@@ -56,7 +57,8 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def _named_values(texts: list[str]) -> dict[str, Any]:
+def named_values(texts: list[str]) -> dict[str, Any]:
+    """From `NAME=VALUE` each, of numbers or the name of an .npy file."""
     return dict(map(_named_value, texts))
 
 
@@ -156,14 +158,14 @@ class QuantizeOptions:
         flag="--input",
         given_as=list,
         metavar="NAME=1,3,224,224",
-        parse=_named_shapes,
+        parse=named_shapes,
     )
     constants: Mapping[str, Any] | None = option(
         "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
         flag="--constant",
         given_as=list,
         metavar="NAME=VALUE",
-        parse=_named_values,
+        parse=named_values,
     )
     progress: Progress | None = None
     example: Any = None  # inputs of a torch.nn.Module: a tensor, or a tuple of what it takes

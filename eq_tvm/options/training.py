@@ -7,7 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eq_tvm.options.declared import LAYER_TYPES, SCHEMES, TargetsOptions, kept_layers
+from eq_tvm.options.declared import (
+    LAYER_TYPES,
+    SCHEMES,
+    TargetsOptions,
+    kept_layers,
+    named_shapes,
+    named_values,
+)
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -47,6 +54,20 @@ class TrainOptions(TargetsOptions):
         given_as=list,
         metavar=LAYER_TYPES,
         parse=kept_layers,
+    )
+    input_shapes: Mapping[str, tuple[int, ...]] | None = option(
+        "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",
+        flag="--input",
+        given_as=list,
+        metavar="NAME=1,3,224,224",
+        parse=named_shapes,
+    )
+    constants: Mapping[str, Any] | None = option(
+        "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
+        flag="--constant",
+        given_as=list,
+        metavar="NAME=VALUE",
+        parse=named_values,
     )
     epochs: float = option("How often each image is seen; 0.5: half of them once.", 3.0, given_as=float, metavar="N")
     labels: bool = option("Learn from the images' labels as well as from the float network.", False, given_as=bool)

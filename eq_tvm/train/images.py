@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from eq_tvm.errors import UserError
 from eq_tvm.inputs.samples import Samples
@@ -28,15 +27,27 @@ class TrainingImages:
         Of the network's inputs, in order.
     seed : int
     augment : bool
-        Shift each image by up to an eighth of its size, and mirror every second one.
+        Shift each image by up to an eighth of its size, and mirror every second one; of a sample with several images
+        all of them alike.
+
+    Raises
+    ------
+    UserError
+        There are fewer than ten samples, or the network takes several at a time.
     """
 
     def __init__(self, samples: Samples, names: Sequence[str], *, seed: int, augment: bool) -> None:
         if samples.images_each != 1:
             raise UserError(f"the network takes {samples.images_each} images at a time: train one with a batch of 1")
+        for form, _ in samples.parts:
+            if form.info.shape[:1] != (1,):
+                raise UserError(
+                    f"input {form.info.name} of the network has the shape {form.info.shape}: training needs an axis of "
+                    "1 in front, along which images can be put together"
+                )
         self._samples, self._names = samples, names
         self._random = np.random.default_rng(seed)
-        self._augment = augment and samples.image_size is not None
+        self._layouts = {form.info.name: form.layout for form, _ in samples.parts} if augment else {}
         if len(samples) < _PART:
             raise UserError(f"{samples.source} has {len(samples)} images: training needs some hundreds")
         count = min(_HELD_OUT, len(samples) // _PART)
@@ -53,10 +64,10 @@ class TrainingImages:
 
     def epoch(self, batch: int) -> Iterator[tuple[list[Tensor], Tensor | None]]:
         """All that are trained on, once: inputs (N, ...) and labels (N,), if there are any."""
-        order = self._random.permutation(self.trained)
+        order, batch = self._random.permutation(self.trained), min(batch, len(self.trained))
         for start in range(0, len(order) - batch // 2, batch):
             inputs, labels = self._read(order[start : start + batch])
-            yield [self._moved(x) for x in inputs] if self._augment else inputs, labels
+            yield self._moved(inputs), labels
 
     def held(self, batch: int) -> Iterator[list[Tensor]]:
         """Those that are not trained on."""
@@ -68,19 +79,28 @@ class TrainingImages:
         inputs = [torch.from_numpy(np.concatenate([run[name] for run in runs])) for name in self._names]
         return inputs, None if self.labels is None else self.labels[torch.from_numpy(indices)]
 
-    def _moved(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W), or (N, H, W, C): the axis of fewest elements is that of channels."""
-        last = x.ndim == 4 and x.shape[3] < x.shape[1]
-        x = x.permute(0, 3, 1, 2) if last else x
-        height, width = x.shape[2:]
-        dy, dx = height // _SHIFT, width // _SHIFT
-        padded = F.pad(x, (dx, dx, dy, dy), mode="reflect")
-        tops, lefts = self._random.integers(0, 2 * dy + 1, len(x)), self._random.integers(0, 2 * dx + 1, len(x))
-        mirrored = self._random.random(len(x)) < 0.5
-        moved = torch.stack(
-            [
-                image[:, top : top + height, left : left + width].flip(-1 if mirror else ())
-                for image, top, left, mirror in zip(padded, tops, lefts, mirrored, strict=True)
-            ]
-        )
-        return moved.permute(0, 2, 3, 1) if last else moved
+    def _moved(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Those that are images, (N, C, H, W) or (N, H, W, C), shifted and mirrored."""
+        places, mirrored = self._random.random((2, len(inputs[0]))), self._random.random(len(inputs[0])) < 0.5
+        return [
+            x if layout is None else _shifted(x, layout, places, mirrored)
+            for x, layout in zip(inputs, map(self._layouts.get, self._names), strict=True)
+        ]
+
+
+def _shifted(x: Tensor, layout: str, places: np.ndarray, mirrored: np.ndarray) -> Tensor:
+    """Images, each by parts (2, N) of the way from one end to the other; what comes in is a reflection."""
+    x = x if layout == "NCHW" else x.permute(0, 3, 1, 2)
+    moved = []
+    for image, (top, left), mirror in zip(x, places.T, mirrored, strict=True):
+        rows, columns = (_read_from(n, part) for n, part in zip(image.shape[1:], (top, left), strict=True))
+        moved.append(image[:, rows[:, None], columns.flip(0) if mirror else columns])
+    result = torch.stack(moved)
+    return result if layout == "NCHW" else result.permute(0, 2, 3, 1)
+
+
+def _read_from(size: int, part: float) -> Tensor:
+    """Of each row, or column, of a shifted image that of the image."""
+    most = size // _SHIFT
+    places = (torch.arange(size) + int(part * (2 * most + 1)) - most).abs()
+    return torch.minimum(places, 2 * (size - 1) - places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,28 +11,32 @@ from torch.nn import functional as F
 _TEMPERATURE = 2.0
 
 
-def distillation(outputs: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+def distillation(
+    outputs: Sequence[Tensor], taught: Sequence[Tensor], kinds: Sequence[str], labels: Tensor | None = None
+) -> Tensor:
     """The loss of a batch.
 
-    Scores (N, classes) by the relative entropy of softened probabilities (Hinton et al., arXiv 1503.02531), at a
-    temperature of 2; any other output by its mean square error, in parts of the teacher's mean square.
+    Scores (N, classes), or their softmax, by the relative entropy of softened probabilities (Hinton et al., arXiv
+    1503.02531), at a temperature of 2; any other output by its mean square error, in parts of the teacher's mean
+    square.
 
     Parameters
     ----------
     outputs, taught : sequence of Tensor
         Of the quantized network, and of the float network for the same images.
+    kinds : sequence of str
+        What each output is, a key of `DISTANCES`: see `TrainedNetwork.kinds`.
     labels : Tensor (N,), optional
-        The cross-entropy of the first output is added.
+        The cross-entropy of the first output is added, which must be scores or probabilities.
     """
-    losses = [_distance(output, target) for output, target in zip(outputs, taught, strict=True)]
+    losses = [DISTANCES[kind](*both) for kind, *both in zip(kinds, outputs, taught, strict=True)]
     if labels is not None:
-        losses.append(F.cross_entropy(outputs[0], labels))
+        scores = _logarithm(outputs[0]) if kinds[0] == PROBABILITIES else outputs[0]
+        losses.append(F.cross_entropy(scores, labels))
     return torch.stack(losses).sum()
 
 
-def _distance(output: Tensor, target: Tensor) -> Tensor:
-    if output.ndim != 2:
-        return F.mse_loss(output, target) / target.square().mean().clamp_min(1e-12)
+def _entropy(output: Tensor, target: Tensor) -> Tensor:
     entropy = F.kl_div(
         F.log_softmax(output / _TEMPERATURE, 1),
         F.log_softmax(target / _TEMPERATURE, 1),
@@ -40,3 +44,20 @@ def _distance(output: Tensor, target: Tensor) -> Tensor:
         log_target=True,
     )
     return entropy * _TEMPERATURE**2
+
+
+def _square(output: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(output, target) / target.square().mean().clamp_min(1e-12)
+
+
+def _logarithm(probabilities: Tensor) -> Tensor:
+    """Scores that have them as softmax."""
+    return probabilities.clamp_min(1e-12).log()
+
+
+SCORES, PROBABILITIES, NUMBERS = "scores", "probabilities", "numbers"
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    SCORES: _entropy,
+    PROBABILITIES: lambda output, target: _entropy(_logarithm(output), _logarithm(target)),
+    NUMBERS: _square,
+}

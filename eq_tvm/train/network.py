@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tvm import relax
 
-from eq_tvm.errors import UserError
-from eq_tvm.passes.graph.network import Node
+from eq_tvm.errors import UserError, first_line
+from eq_tvm.passes.graph.network import Network, Node
+from eq_tvm.passes.graph.rewrite import operator_name
 from eq_tvm.passes.quantized.annotate import Scales, is_implied
 from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.train.losses import NUMBERS, PROBABILITIES, SCORES
 from eq_tvm.train.operators import constant_operands, operator_of
 from eq_tvm.train.quantizers import LSQ
 
@@ -37,6 +40,14 @@ class TrainedNetwork(nn.Module):
         The quantizer of each layer's weights, and of each scale group.
     quantized : bool
         Whether it computes in integers, or as the float network that training started from was.
+    outputs : list of Node
+    kinds : list of str
+        What each of them is, for `distillation`: scores or probabilities of classes, or other numbers.
+
+    Raises
+    ------
+    UserError
+        Nothing in it has weights to train, or PyTorch has no form of an operator here.
     """
 
     def __init__(self, problem: Problem, scales: Scales) -> None:
@@ -44,6 +55,11 @@ class TrainedNetwork(nn.Module):
         self.problem, self.quantized = problem, True
         self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
         self.of_weights, self.of_activations = nn.ModuleDict(), nn.ModuleDict()
+        if not problem.net.layers():
+            raise UserError(
+                "there is nothing to train: the network has no convolution or dense layer, or --keep leaves all of "
+                "them in float32"
+            )
         for i in problem.net.layers():
             node, limit = problem.net.nodes[i], problem.weight_limit(i)
             self.weights[str(i)] = _parameter(node.constant)
@@ -56,7 +72,14 @@ class TrainedNetwork(nn.Module):
         self._ranges = scales.ranges
         self._group = {i: g for g, group in enumerate(problem.points.scale_groups) for i in group.producers}
         self._biased = {problem.net.bias_node(i): i for i in problem.net.layers()}
-        self._operators = {i: operator_of(node) for i, node in enumerate(problem.net.nodes) if node.op != "input"}
+        self._results = _results(problem.net)
+        self.outputs = [problem.net.nodes[i] for i in self._results]
+        self.kinds = [_kind(node) for node in self.outputs]
+        self._operators = {
+            i: operator_of(node)
+            for i, node in enumerate(problem.net.nodes)
+            if node.op != "input" and not _is_result(problem.net, i)
+        }
         self._constants = {
             i: constant_operands(problem.net.nodes[i])
             for i in self._operators
@@ -74,6 +97,8 @@ class TrainedNetwork(nn.Module):
         for i, node in enumerate(net.nodes):
             if node.op == "input":
                 raw[i] = value = _channels_last(next(given))
+            elif i not in self._operators:
+                continue
             elif i in self._biased:
                 value = values[node.inputs[0]]  # the layer has added it
             else:
@@ -82,12 +107,12 @@ class TrainedNetwork(nn.Module):
                     i, [raw[j] if is_raw else values[j] for j, is_raw in zip(node.inputs, reads_raw, strict=True)]
                 )
             values[i] = self._quantized(i, value)
-            if i in net.outputs:
+            if i in self._results:
                 outputs[i] = raw.get(i, values[i])
             for j in (i, *node.inputs):
                 if self._last[j] <= i:
                     values.pop(j, None)
-        return [outputs[i] for i in net.outputs]
+        return [outputs[i] for i in self._results]
 
     def layer_weight(self, i: int) -> Tensor:
         """The weights that a layer computes with."""
@@ -148,18 +173,43 @@ def per_channel(node: Node, scale: np.ndarray | Tensor) -> Tensor:
     return scale.reshape([-1 if axis == _AXIS[node.op] else 1 for axis in range(node.constant.ndim)])
 
 
+def _is_result(net: Network, i: int) -> bool:
+    """Whether a node does no more than to gather the network's outputs."""
+    return i in net.outputs and isinstance(net.nodes[i].expr, relax.Tuple)
+
+
+def _results(net: Network) -> list[int]:
+    """The nodes that compute the outputs, in their order."""
+    found = [net.nodes[i].inputs if _is_result(net, i) else (i,) for i in net.outputs]
+    return [i for nodes in found for i in nodes]
+
+
+def _kind(node: Node) -> str:
+    """What an output probably is: one row for an image is of scores, unless a function has bounded them."""
+    if len(node.shape) != 2 or node.shape[1] == 1:
+        return NUMBERS
+    return _BOUNDED.get(operator_name(node.expr) or "", SCORES)
+
+
+_BOUNDED = {"relax.nn.softmax": PROBABILITIES, "relax.sigmoid": NUMBERS, "relax.tanh": NUMBERS}
+
+
 def check_same(network: TrainedNetwork, images: Sequence[np.ndarray]) -> None:
     """UserError where PyTorch does not compute what the float network does; names an output."""
     problem = network.problem
     net, inputs = problem.net, dict(zip(problem.inputs, images, strict=True))
     network.quantized = False
-    with torch.no_grad():
-        found = network(*(torch.from_numpy(x[:, 0]) for x in inputs.values()))
+    results = _results(net)
+    expected = {i: value for i, value in problem.executor.run(net, inputs) if i in results}
+    try:
+        with torch.no_grad():
+            found = network(*(torch.from_numpy(x[:, 0]) for x in inputs.values()))
+    except RuntimeError as e:  # of shapes: something mixes the axis of images with others
+        raise UserError(f"the network can't be trained: several images at once don't fit: {first_line(e)}") from e
     network.quantized = True
-    expected = {i: value for i, value in problem.executor.run(net, inputs) if i in net.outputs}
-    for i, result in zip(net.outputs, found, strict=True):
-        error = np.abs(result.numpy().reshape(expected[i].shape) - expected[i]).max()
-        if not error <= _SAME * np.abs(expected[i]).max():
+    for i, result in zip(results, found, strict=True):
+        values, wanted = result.numpy().ravel(), expected[i].ravel()
+        if values.size != wanted.size or not np.abs(values - wanted).max() <= _SAME * np.abs(wanted).max():
             raise UserError(f"output {net.nodes[i].name} can't be trained: PyTorch computes something else there")
 
 

@@ -110,6 +110,17 @@ def _pad(node: Node) -> Operator:
     return lambda x: F.pad(x, backwards)
 
 
+def _reshape(node: Node) -> Operator:
+    """The images' axis may have gone into the first one, such as that of windows: it is the outermost in any case."""
+    before = ints(node.expr.args[0].ty.shape)[0]
+    return lambda x: x.reshape(len(x) // before * node.shape[0], *node.shape[1:])
+
+
+def _astype(node: Node) -> Operator:
+    dtype = getattr(torch, str(node.expr.ty.dtype))
+    return lambda x: x.to(dtype)
+
+
 def _softmax(node: Node) -> Operator:
     return lambda x: torch.softmax(x, int(node.expr.attrs.axis))
 
@@ -140,10 +151,11 @@ _OPERATORS: dict[str, Callable[[Node], Any]] = {
     "relax.nn.max_pool2d": _max_pool2d,
     "relax.nn.avg_pool2d": _avg_pool2d,
     "relax.mean": _mean,
+    "relax.astype": _astype,
     "relax.strided_slice": _strided_slice,
     "relax.nn.pad": _pad,
     "relax.concat": lambda node: lambda *parts: torch.cat(parts, int(node.expr.attrs.axis)),
-    "relax.reshape": lambda node: lambda x: x.reshape(len(x), *node.shape[1:]),
+    "relax.reshape": _reshape,
     "relax.permute_dims": lambda node: lambda x: x.permute(transposed_axes(node.expr)),
     "relax.nn.softmax": _softmax,
     "relax.nn.layer_norm": _layer_norm,

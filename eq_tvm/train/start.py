@@ -54,6 +54,8 @@ def start(
     keep: Mapping[str, str] | None,
     progress: Progress,
     example: Any = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> Start:
     """Import a network and find the scales that training starts from; the parameters are those of `train`."""
     from eq_tvm import pipeline
@@ -65,7 +67,7 @@ def start(
     )
     how = Quantization.checked(options)
     progress(0.0, f"importing {how.model.name}")
-    module, inputs, outputs = import_canonical(how.model)
+    module, inputs, outputs = import_canonical(how.model, input_shapes, constants=constants)
     how = how.affordable(module, progress).with_ends(module)
     arrays, held_out = read_images(how, inputs)
     if held_out is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from eq_tvm.errors import UserError
 from eq_tvm.train.images import TrainingImages
 from eq_tvm.train.losses import distillation
 from eq_tvm.train.network import TrainedNetwork
@@ -41,6 +42,11 @@ def descend(
         The learning rate of weights; scales and gates have greater ones.
     penalty : callable, optional
         What is added to the loss.
+
+    Raises
+    ------
+    UserError
+        The loss is not finite any more.
     """
     optimizer = torch.optim.Adam(_groups(network, rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step / max(steps, 1)))
@@ -48,7 +54,9 @@ def descend(
     for _, (inputs, labels) in zip(range(steps), batches, strict=False):
         with torch.no_grad():
             taught = teacher(*inputs)
-        loss = distillation(network(*inputs), taught, labels)
+        loss = distillation(network(*inputs), taught, network.kinds, labels)
+        if not loss.isfinite():
+            raise UserError(f"training diverges: its loss is {loss.item()}; take a lower --learning-rate than {rate:g}")
         optimizer.zero_grad()
         (loss if penalty is None else loss + penalty()).backward()
         optimizer.step()
@@ -57,10 +65,21 @@ def descend(
 
 
 def decisions(network: TrainedNetwork, images: TrainingImages) -> Tensor:
-    """(N,) the place of the highest score, for each of the images that are not trained on."""
+    """(N, vectors) what the first output decides, for each of the images that are not trained on.
+
+    As `evaluate` counts it: the place of the highest score in each vector along the last axis. A single number decides
+    nothing: (N, 0).
+    """
     network.eval()
     with torch.no_grad():
-        return torch.cat([network(*inputs)[0].flatten(1).argmax(1) for inputs in images.held(_BATCH)])
+        return torch.cat([_decided(network(*inputs)[0]) for inputs in images.held(_BATCH)])
+
+
+def _decided(output: Tensor) -> Tensor:
+    if output[0].numel() == 1:
+        return output.new_empty((len(output), 0))
+    axis = max(i for i, size in enumerate(output.shape) if size > 1 and i)
+    return output.argmax(axis).reshape(len(output), -1)
 
 
 def _groups(network: nn.Module, rate: float) -> list[dict[str, object]]:

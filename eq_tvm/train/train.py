@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from eq_tvm.inputs.samples import Samples
 from eq_tvm.options.option import check_values, keywords_of
 from eq_tvm.options.training import TrainOptions
 from eq_tvm.preprocess import Preprocess
+from eq_tvm.scores import check_labels
 from eq_tvm.targets import get_target
 from eq_tvm.train.dropbits import DropBits
 from eq_tvm.train.images import TrainingImages
@@ -48,15 +50,16 @@ class Report:
     epoch : float
     loss : float
         Of the steps since the report before, on average.
-    agreement : float
-        In how many of the images that are not trained on it decides as the float network does, from 0 to 1.
+    agreement : float, optional
+        In how many of the images that are not trained on it decides as the float network does, from 0 to 1, if an
+        output is something to decide by.
     top1 : float, optional
         In how many it is right, if labels are known.
     """
 
     epoch: float
     loss: float
-    agreement: float
+    agreement: float | None
     top1: float | None
 
 
@@ -119,6 +122,8 @@ def train(options: TrainOptions) -> Trained:
         keep=options.keep,
         progress=progress,
         example=options.example,
+        input_shapes=options.input_shapes,
+        constants=options.constants,
     )
     output = check_destination(options.output or f"{begun.name}.trained.onnx", endings=(".onnx",))
     samples = Samples.read(options.images, begun.inputs, preprocess)
@@ -157,6 +162,7 @@ class _Training:
         self.done = 0
         self.taught = decisions(teacher, images)
         self.reports: list[Report] = []
+        self._check_labels()
 
     def run(self) -> None:
         """All of it."""
@@ -182,6 +188,15 @@ class _Training:
             for i in narrow:
                 self.network.of_weights[str(i)] = self.network.of_weights[str(i)].widest
         self._report(self.reports.pop().loss, write=True)  # of the same step, without dropped bits
+
+    def _check_labels(self) -> None:
+        """UserError for labels that are none of the classes."""
+        labels, node = self.images.labels, self.network.outputs[0]
+        if self.taught.shape[1] != 1:
+            if self.options.labels:
+                raise UserError(f"--labels is for networks with one vector of scores, not {node.shape}: leave it out")
+        elif labels is not None:
+            check_labels(labels.numpy(), math.prod(node.shape))
 
     def _narrow_layers(self) -> list[int]:
         """Those of the scheme: not the ones that are kept wider."""
@@ -209,7 +224,7 @@ class _Training:
     def _report(self, loss: float, *, write: bool) -> None:
         found, labels = decisions(self.network, self.images), self.images.held_labels
         agreement = _share(found, self.taught)
-        top1 = None if labels is None else _share(found, labels)
+        top1 = None if labels is None or found.shape[1] != 1 else _share(found[:, 0], labels)
         self.reports.append(Report(self.done / self.each, loss, agreement, top1))
         if write:
             mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
@@ -221,8 +236,8 @@ class _Training:
 _FEW = 4
 
 
-def _share(found: Tensor, right: Tensor) -> float:
-    return float((found == right).float().mean())
+def _share(found: Tensor, right: Tensor) -> float | None:
+    return float((found == right).float().mean()) if found.numel() else None
 
 
 def _bits(most: int) -> int:
@@ -235,8 +250,10 @@ def _check(options: TrainOptions) -> None:
     if options.images is None:
         raise UserError("training needs --images DATA: some hundreds of typical ones (.npz, .csv or directory)")
     for name in ("epochs", "batch", "learning_rate"):
-        if not getattr(options, name) > 0:
-            raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(options, name):g}")
+        if not 0 < getattr(options, name) < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {getattr(options, name):g}")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"--seed must be a whole number from 0, not {options.seed}")
     if options.target and options.mean_bits is None:
         raise UserError("--target is what --mean-bits are paid on: leave it out, or pass both")
     if options.mean_bits is not None and not WIDTHS[0] <= options.mean_bits <= WIDTHS[-1]:

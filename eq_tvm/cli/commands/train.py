@@ -59,7 +59,8 @@ def _told(trained: Trained) -> str:
     lines = ["epoch    loss  agreement"]
     for report in trained.reports:
         top1 = "" if report.top1 is None else f"  top-1 {report.top1:.2%}"
-        lines.append(f"{report.epoch:5.2f}  {report.loss:6.4f}    {report.agreement:7.2%}{top1}")
+        agreement = "        -" if report.agreement is None else f"  {report.agreement:7.2%}"
+        lines.append(f"{report.epoch:5.2f}  {report.loss:6.4f}  {agreement}{top1}")
     counts = Counter(trained.bits.values())
     bits = ", ".join(f"{count} of {width} bits" for width, count in sorted(counts.items()))
     lines += ["", f"weights  {bits}", f"written  {trained.path}", f"next     python -m eq_tvm compile {trained.path}"]

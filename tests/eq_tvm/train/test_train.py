@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from onnx_models import random, write_model
 
 import eq_tvm
 from eq_tvm import UserError, example
@@ -96,6 +97,9 @@ def test_a_network_of_pytorch(tmp_path):
         ({"target": "rpi4"}, "--mean-bits"),
         ({"scheme": "auto"}, "--scheme"),
         ({"output": "net.pt"}, "net.pt"),
+        ({"seed": -1}, "--seed"),
+        ({"epochs": float("inf")}, "--epochs"),
+        ({"learning_rate": 1e3, "batch": 4}, "--learning-rate"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, monkeypatch, changed, said):
@@ -103,6 +107,82 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch, changed, said):
     with pytest.raises(UserError, match=said):
         train(example.MODEL, **IMAGES | changed)
     assert not list(tmp_path.iterdir())
+
+
+def test_fewer_images_than_a_batch(tmp_path):
+    images = tmp_path / "images.npz"
+    np.savez(images, images=np.load(example.CALIBRATION)["images"][:12])
+    trained = train(example.MODEL, images=images, preprocess=example.PREPROCESS, epochs=2, output=tmp_path / "net.onnx")
+    assert [report.epoch for report in trained.reports] == [0, 1, 2]
+
+
+def test_labels_are_classes(tmp_path):
+    images = tmp_path / "images.npz"
+    np.savez(images, images=np.load(example.CALIBRATION)["images"][:20], labels=np.arange(20))
+    with pytest.raises(UserError, match=r"label 19.* classes 0 to 9"):
+        train(example.MODEL, images=images, preprocess=example.PREPROCESS, output=tmp_path / "net.onnx")
+
+
+def two_of_each(folder):
+    """Numbers and an image in bytes, of any size; in windows, and a single number and scores come out."""
+    nodes = [
+        ("Cast", "image", "float", {"to": onnx.TensorProto.FLOAT}),
+        ("Mul", "float small", "pixels", {}),
+        ("Conv", "pixels a", "c", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Transpose", "c", "last", {"perm": [0, 2, 3, 1]}),
+        ("Reshape", "last windows", "split", {}),
+        ("MatMul", "split b", "mixed", {}),
+        ("Relu", "mixed", "r", {}),
+        ("Reshape", "r rows", "flat", {}),
+        ("Concat", "flat vector", "both", {"axis": 1}),
+        ("Gemm", "both g", "y", {}),
+        ("Gemm", "both h", "z", {}),
+    ]
+    weights = {
+        "small": np.float32(1 / 64),
+        "a": random(6, 3, 2, 2),
+        "windows": np.array([4, 4, 6]),
+        "rows": np.array([1, -1]),
+        "b": random(6, 6),
+        "g": random(99, 1),
+        "h": random(99, 4, seed=2),
+    }
+    path = folder / "two.onnx"
+    inputs = {"image": (1, 3, "height", 8), "vector": (1, 3)}
+    write_model(path, nodes, inputs, ["y", "z"], weights, opset=18, types={"image": onnx.TensorProto.UINT8})
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "two.npz",
+        image=rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8),
+        vector=rng.standard_normal((40, 3)).astype(np.float32),
+    )
+    return path, folder / "two.npz"
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    """A first output of one number decides nothing, and is learned all the same."""
+    path, images = two_of_each(tmp_path)
+    trained = train(
+        path, images=images, input_shapes={"image": (1, 3, 8, 8)}, epochs=4, batch=8, output=tmp_path / "net.onnx"
+    )
+    assert {report.agreement for report in trained.reports} == {None}
+    losses = [report.loss for report in trained.reports[1:]]
+    assert 0 < losses[-1] < losses[0]
+    model = eq_tvm.load(eq_tvm.compile(trained.path, target="native", output=tmp_path / "net.eqtvm", verify=False))
+    arrays = np.load(images)
+    for i in range(5):
+        inputs = {name: arrays[name][i : i + 1] for name in ("image", "vector")}
+        with torch.no_grad():
+            simulated = trained.network(*map(torch.from_numpy, inputs.values()))
+        for computed, number in zip(model.run(inputs).values(), simulated, strict=True):
+            np.testing.assert_allclose(computed, number.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_with_nothing_to_train(tmp_path):
+    write_model(tmp_path / "net.onnx", [("Relu", "x", "y", {})], {"x": (1, 8)}, ["y"], {})
+    np.savez(tmp_path / "x.npz", x=random(20, 8))
+    with pytest.raises(UserError, match="nothing to train"):
+        train(tmp_path / "net.onnx", images=tmp_path / "x.npz", output=tmp_path / "trained.onnx")
 
 
 def test_labels_have_to_be_there(tmp_path):
