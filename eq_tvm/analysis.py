@@ -58,7 +58,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     progress(0.0, f"importing {how.model.name}")
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
-    how = how.affordable(module, progress).with_ends(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module)
     arrays, held_out = read_images(how, inputs, module, passes.part_of(progress, 0.0, _SYNTHESIZED))
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()

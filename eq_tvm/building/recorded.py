@@ -51,7 +51,7 @@ def quantize(
     from eq_tvm.quantizing.by_cost import by_cost
     from eq_tvm.quantizing.max_drop import fastest, keep_worst
 
-    how = how.affordable(module, progress).with_ends(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module)
     synthesizing, progress = (
         part_of(progress, 0.0, _SYNTHESIZED),
         part_of(progress, _SYNTHESIZED * bool(how.synthesized), 1.0),

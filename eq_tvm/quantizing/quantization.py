@@ -18,7 +18,7 @@ from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.random_inputs import random_numbers
 from eq_tvm.inputs.samples import Samples
-from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED
+from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED, UNPROVED
 from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
@@ -154,6 +154,18 @@ class Quantization:
             return self
         ends = tuple(name for name in end_layers(read_network(module)) if name not in self.kept)
         return replace(self, kept=dict(self.kept) | dict.fromkeys(ends, "int8"), ends=ends)
+
+    def cautious(self, module: tvm.IRModule) -> Quantization:
+        """With another method, if nobody asked for one, where images are drawn and not matched to any batch norm.
+
+        A range that saturates what is rare in them is too narrow for real ones, whose magnitudes in deep layers are
+        larger: there is more in them to be recognized.
+        """
+        from eq_tvm.passes import matched_norms
+
+        if not (self.is_open and self.is_synthetic) or matched_norms(module, self.synthesized):
+            return self
+        return replace(self, method=UNPROVED)
 
     def reason(self, layer: str) -> str:
         """Why a layer is kept."""
