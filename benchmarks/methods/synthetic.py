@@ -79,7 +79,8 @@ def _figures(network: Trained, options: argparse.Namespace):
     from eq_tvm.inputs.synthetic_inputs import synthetic_inputs
     from eq_tvm.options.declared import MIN_COSINES, QuantizeOptions
     from eq_tvm.quantizing.best_method import calibrate
-    from eq_tvm.quantizing.quantization import Quantization, images_to_compare, read_images
+    from eq_tvm.quantizing.images import images_to_compare, read_images
+    from eq_tvm.quantizing.quantization import Quantization
     from eq_tvm.running.float_network import load_float
 
     task = network.task

@@ -16,7 +16,8 @@ from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing import synthetic
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
+from eq_tvm.quantizing.images import images_in, images_to_compare, read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
     import tvm

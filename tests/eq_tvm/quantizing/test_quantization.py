@@ -14,7 +14,8 @@ from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.passes import FoldBatchNorm
 from eq_tvm.preprocess import Preprocess
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
+from eq_tvm.quantizing.images import images_in, images_to_analyze, read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 IMAGE, PAIR = (TensorInfo("x", (batch, 3, 6, 4), "float32") for batch in (1, 2))
 IDS, FLAG = TensorInfo("ids", (1, 7), "int64"), TensorInfo("flag", (), "bool")
