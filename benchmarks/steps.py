@@ -52,7 +52,8 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
     from eq_tvm.importer import import_onnx
     from eq_tvm.options.declared import QuantizeOptions
     from eq_tvm.passes.analysis.compare_outputs import compare_outputs
-    from eq_tvm.quantizing.quantization import Quantization, read_images
+    from eq_tvm.quantizing.images import read_images
+    from eq_tvm.quantizing.quantization import Quantization
 
     task = network.task
     how = Quantization.checked(

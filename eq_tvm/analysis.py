@@ -12,13 +12,8 @@ from eq_tvm.methods import OWN
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.hints import hint
-from eq_tvm.quantizing.quantization import (
-    Quantization,
-    images_in,
-    images_to_analyze,
-    images_to_compare,
-    read_images,
-)
+from eq_tvm.quantizing.images import images_in, images_to_analyze, images_to_compare, read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 _SYNTHESIZED = 0.2  # where the images are there, if they are made from the network
 _CALIBRATED = 0.5  # where calibration ends on the progress bar
@@ -58,7 +53,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     progress(0.0, f"importing {how.model.name}")
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
-    how = how.affordable(module, progress).with_ends(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module)
     arrays, held_out = read_images(how, inputs, module, passes.part_of(progress, 0.0, _SYNTHESIZED))
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()

@@ -39,7 +39,8 @@ from eq_tvm.options.declared import (
 )
 from eq_tvm.options.option import keywords_of
 from eq_tvm.quantizing.goal import Goal
-from eq_tvm.quantizing.quantization import Quantization, one_sample
+from eq_tvm.quantizing.images import one_sample
+from eq_tvm.quantizing.quantization import Quantization
 from eq_tvm.running import workers
 from eq_tvm.running.runtime import Model, load_library
 from eq_tvm.running.sample import remember

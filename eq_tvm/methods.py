@@ -14,6 +14,7 @@ SCALES = {
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 LAYERS, BLOCKS = REFINEMENTS = ("layers", "blocks")  # by whose output weights are rounded then
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
+UNPROVED = f"minmax{REFINED}"  # where nothing says that images have the magnitudes of real ones
 PLAINEST = "minmax"  # compared with it where nobody asked for a method
 OWN = "own"  # scheme and method of networks that come quantized, with scales of their own
 METHODS = (*SCALES, *(f"{name}{REFINED}" for name in SCALES))

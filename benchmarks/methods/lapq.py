@@ -65,7 +65,8 @@ def _rows(network: Trained, options: argparse.Namespace) -> list[str]:
     from eq_tvm.importer import import_onnx
     from eq_tvm.inputs.samples import Samples
     from eq_tvm.options.declared import QuantizeOptions
-    from eq_tvm.quantizing.quantization import Quantization, read_images
+    from eq_tvm.quantizing.images import read_images
+    from eq_tvm.quantizing.quantization import Quantization
     from eq_tvm.running.float_network import load_float
 
     task, inputs = network.task, load_float(network.task.model).inputs

@@ -79,7 +79,8 @@ def _figures(network: Trained, options: argparse.Namespace):
     from eq_tvm.inputs.synthetic_inputs import synthetic_inputs
     from eq_tvm.options.declared import MIN_COSINES, QuantizeOptions
     from eq_tvm.quantizing.best_method import calibrate
-    from eq_tvm.quantizing.quantization import Quantization, images_to_compare, read_images
+    from eq_tvm.quantizing.images import images_to_compare, read_images
+    from eq_tvm.quantizing.quantization import Quantization
     from eq_tvm.running.float_network import load_float
 
     task = network.task
@@ -110,8 +111,11 @@ def _figures(network: Trained, options: argparse.Namespace):
         if options.columns and column not in options.columns:
             continue
         (array,), held_out = images[which]
-        asked = QuantizeOptions(task.model, preprocess=task.preprocess, scheme=scheme, method=method)
-        how = replace(Quantization.checked(asked), min_cosine=0.0 if method else MIN_COSINES.get(scheme, 0.0))
+        real = task.calibration if which in ("typical", "few", "both") else None
+        asked = QuantizeOptions(task.model, calibration=real, preprocess=task.preprocess, scheme=scheme, method=method)
+        how = replace(
+            Quantization.checked(asked).cautious(module), min_cosine=0.0 if method else MIN_COSINES.get(scheme, 0.0)
+        )
         given = {name: array}
         annotated = calibrate(module, given, images_to_compare(held_out, given), how, lambda *_: None).annotated
         run = _compiled(annotated)

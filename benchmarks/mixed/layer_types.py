@@ -102,7 +102,8 @@ class _Case:
         from eq_tvm.passes.mixed.layer_types import TYPES as ALL
         from eq_tvm.quantizing.by_cost import decide
         from eq_tvm.quantizing.goal import Goal
-        from eq_tvm.quantizing.quantization import Quantization, images_to_analyze, read_images
+        from eq_tvm.quantizing.images import images_to_analyze, read_images
+        from eq_tvm.quantizing.quantization import Quantization
         from eq_tvm.targets import get_target
 
         task = network.task

@@ -16,7 +16,8 @@ from eq_tvm.building.sha256 import sha256
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing import synthetic
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_compare, read_images
+from eq_tvm.quantizing.images import images_in, images_to_compare, read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
     import tvm
@@ -51,7 +52,7 @@ def quantize(
     from eq_tvm.quantizing.by_cost import by_cost
     from eq_tvm.quantizing.max_drop import fastest, keep_worst
 
-    how = how.affordable(module, progress).with_ends(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module)
     synthesizing, progress = (
         part_of(progress, 0.0, _SYNTHESIZED),
         part_of(progress, _SYNTHESIZED * bool(how.synthesized), 1.0),

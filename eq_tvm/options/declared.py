@@ -12,7 +12,7 @@ import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import open_file
-from eq_tvm.methods import CHOICES, DEFAULT, HELP, LAYERS, REFINED, REFINEMENTS
+from eq_tvm.methods import CHOICES, DEFAULT, HELP, LAYERS, REFINED, REFINEMENTS, UNPROVED
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class QuantizeOptions:
         given_as=str,
         metavar="NAME",
         choices=CHOICES,
-        unset=f"{DEFAULT}; random: minmax",
+        unset=f"{DEFAULT}; of synthetic images that match no batch norms: {UNPROVED}; random: minmax",
     )
     refine: str = option(
         f"By what a method with {REFINED} rounds weights: the error of each layer's output, in seconds; or of each "

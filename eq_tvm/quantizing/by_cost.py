@@ -19,7 +19,8 @@ from eq_tvm.passes.mixed.greedy import greedy
 from eq_tvm.passes.mixed.layer_types import NARROW, TYPES, WIDE
 from eq_tvm.passes.mixed.units import units
 from eq_tvm.quantizing.goal import Goal
-from eq_tvm.quantizing.quantization import HeldOut, Quantization
+from eq_tvm.quantizing.images import HeldOut
+from eq_tvm.quantizing.quantization import Quantization
 from eq_tvm.quantizing.weighing import Weighed, weigh
 
 if TYPE_CHECKING:

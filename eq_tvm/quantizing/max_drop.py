@@ -10,7 +10,8 @@ from eq_tvm import passes, pipeline
 from eq_tvm.errors import UserError
 from eq_tvm.passes import Progress, part_of
 from eq_tvm.quantizing.by_cost import ByCost
-from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
+from eq_tvm.quantizing.images import HeldOut, images_to_analyze
+from eq_tvm.quantizing.quantization import Quantization
 from eq_tvm.scores import Scores
 
 if TYPE_CHECKING:

@@ -56,9 +56,9 @@ def synthesize(
 
 def record(module: tvm.IRModule, images: int) -> dict[str, int]:
     """What a bundle says of them: how many they are, and how many batch norms they were matched to."""
-    from eq_tvm.passes import batch_statistics
+    from eq_tvm.passes import matched_norms
 
-    return {"images": images, "batch_norms": len(batch_statistics(module))}
+    return {"images": images, "batch_norms": matched_norms(module, images)}
 
 
 def images_said(calibration: Mapping[str, Any]) -> str:
@@ -68,7 +68,7 @@ def images_said(calibration: Mapping[str, Any]) -> str:
         return f"{images} images of {calibration['source']}"
     made = f"{synthetic['images']} synthetic images"
     norms = synthetic["batch_norms"]
-    made += f", matched to {norms} batch norms" if norms else ", as drawn, for there are no batch norms to match"
+    made += f", matched to {norms} batch norms" if norms else ", as drawn, matched to no batch norms"
     if real := images - synthetic["images"]:
         return f"{real} images of {calibration['source']} and {made}"
     return f"{made}: {_EXPECTED[norms > 0]}"

@@ -14,7 +14,8 @@ from eq_tvm.passes.mixed.layer_types import NARROW, TYPES, WIDE
 from eq_tvm.passes.mixed.mixed_network import MixedNetwork
 from eq_tvm.passes.mixed.nuclear import nuclear_errors
 from eq_tvm.passes.mixed.sensitivity import INPUTS, WEIGHTS, mean_square_error, output_errors
-from eq_tvm.quantizing.quantization import HeldOut, Quantization, images_to_analyze
+from eq_tvm.quantizing.images import HeldOut, images_to_analyze
+from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
     import tvm

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
 from eq_tvm.options.declared import QuantizeOptions
-from eq_tvm.quantizing.quantization import Quantization, read_images
+from eq_tvm.quantizing.images import read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 if TYPE_CHECKING:
     import tvm

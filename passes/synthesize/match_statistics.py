@@ -54,8 +54,8 @@ def match_statistics(
     """
     matched = _Matched(mod, read_network(mod))
     count = len(next(iter(images.values())))
-    steps = min(_STEPS, int(_WORK / (work(matched.net) * count)))
-    if not matched.targets or not steps:
+    steps = matched.steps(count)
+    if not steps:
         return dict(images)
     done = [0]
 
@@ -79,6 +79,12 @@ def match_statistics(
     return {name: np.concatenate([part[name] for part in parts]) for name in images}
 
 
+def matched_norms(mod: tvm.IRModule, count: int) -> int:
+    """How many batch norms `match_statistics` matches so many images to."""
+    matched = _Matched(mod, read_network(mod))
+    return len(matched.targets) if matched.steps(count) else 0
+
+
 class _Matched:
     """The part of a network in front of its last batch norm, as a function of images that can be differentiated."""
 
@@ -90,6 +96,10 @@ class _Matched:
             i: statistics[node.name] for i, node in enumerate(net.nodes) if node.name in statistics and self.moved[i]
         }
         self.needed = self._needed()
+
+    def steps(self, count: int) -> int:
+        """That there is time for with so many images; 0 where nothing can be matched."""
+        return min(_STEPS, int(_WORK / (work(self.net) * count))) if self.targets else 0
 
     def _moved(self) -> list[bool]:
         """Of each node whether the gradient of what it makes gets to an input."""

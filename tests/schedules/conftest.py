@@ -1,10 +1,10 @@
 """The processors that the kernels run on, as fixtures."""
 
 import pytest
-from families import CPUS, FAMILIES, Family
+from families import CPUS, FAMILIES, Family, parameters
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
+@pytest.fixture(scope="session", params=parameters(FAMILIES))
 def family(request) -> Family:
     """Each multiply instruction that there is."""
     return _available(request, request.param)
@@ -34,8 +34,8 @@ def _available(request, name):
             if "sdot" in family.features
             else "aarch64"
         )
-    elif family.missing:
-        pytest.skip(f"{name}: this processor lacks {', '.join(family.missing)}")
+    elif family.lacking:
+        pytest.skip(f"{name}: this processor lacks {', '.join(family.lacking)}")
     elif family.has_tiles:
         request.getfixturevalue("tiles")
     return family

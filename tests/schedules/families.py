@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import aarch64 as emulation
 import armv7
+import avx512
 import numpy as np
+import pytest
 import tvm
 
 from eq_tvm import host
@@ -73,9 +75,14 @@ class Family:
         return Machine(rates, issue=1.0) if self.in_order else Machine(rates)
 
     @property
-    def missing(self) -> list[str]:
-        """What this machine would need to run the family's code."""
-        return [] if self.emulated else sorted(set(self.needs) - (host.cpu_features() or set()))
+    def missing(self) -> set[str]:
+        """What this machine would need to run the family's code as it is."""
+        return set() if self.emulated else set(self.needs) - (host.cpu_features() or set())
+
+    @property
+    def lacking(self) -> list[str]:
+        """Of that, what it can't do without: AVX-512 is emulated by AVX2."""
+        return sorted(self.missing & _AVX2 or {each for each in self.missing if not each.startswith("avx512")})
 
     def target(self) -> tvm.target.Target:
         if self.is_32_bit:
@@ -105,6 +112,8 @@ class Family:
         Arguments end in front of a page that can't be accessed: a kernel that reads or writes beyond faults.
         """
         built = self.build([func for func, _ in jobs])
+        if self.missing:
+            built = avx512.without_avx512(built, self.cpu, folder)
         calls = [(f"k{i}", [*arguments, _unwritten(func)]) for i, (func, arguments) in enumerate(jobs)]
         if self.is_32_bit:
             return armv7.run_prim_funcs(built, calls)
@@ -120,6 +129,7 @@ class Family:
         return results
 
 
+_AVX2 = set(host.NEEDED_FEATURES["pmaddubsw"])
 _VNNI = host.NEEDED_FEATURES["vpdpbusd-512"]
 _TILES = ("+amx-tile", "+amx-int8")  # emulated where the processor lacks them: see `tiles`
 _AVX512 = (*host.NEEDED_FEATURES["pmaddubsw-512"], "avx512dq")
@@ -154,6 +164,12 @@ FAMILIES = {
 
 # One for each width of vectors, and 32-bit ARM, for kernels that have no multiply instruction to choose.
 CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal", "armv7": "vmlal"}
+
+
+def parameters(names: Iterable[str]) -> list:
+    """Families for tests. Of AVX-512 where it is emulated, which takes its time, each run has what `CPUS` has."""
+    rare = {name for name in names if FAMILIES[name].missing and not FAMILIES[name].lacking} - set(CPUS.values())
+    return [pytest.param(name, marks=pytest.mark.exhaustive) if name in rare else name for name in names]
 
 
 def _unwritten(func: tvm.tirx.PrimFunc) -> np.ndarray:

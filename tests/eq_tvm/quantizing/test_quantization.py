@@ -4,13 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx_models import random
+from rewriting import module
+from tvm import relax
 
 from eq_tvm import passes
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.options.declared import QuantizeOptions
+from eq_tvm.passes import FoldBatchNorm
 from eq_tvm.preprocess import Preprocess
-from eq_tvm.quantizing.quantization import Quantization, images_in, images_to_analyze, read_images
+from eq_tvm.quantizing.images import images_in, images_to_analyze, read_images
+from eq_tvm.quantizing.quantization import Quantization
 
 IMAGE, PAIR = (TensorInfo("x", (batch, 3, 6, 4), "float32") for batch in (1, 2))
 IDS, FLAG = TensorInfo("ids", (1, 7), "int64"), TensorInfo("flag", (), "bool")
@@ -118,3 +123,27 @@ def test_fdda_learns_nothing_from_noise(tmp_path):
     (tmp_path / "net.onnx").touch()
     with pytest.raises(UserError, match="leave out --calibration random"):
         Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", calibration="random", method="fdda"))
+
+
+@pytest.mark.parametrize(
+    "given, normalized, method",
+    [
+        ({}, False, "minmax+"),
+        ({}, True, "mse+"),
+        ({"method": "mse+"}, False, "mse+"),
+        ({"calibration": "images", "synthesize": 5}, False, "mse+"),
+        ({"calibration": "random"}, False, "minmax"),
+    ],
+    ids=str,
+)
+def test_ranges_are_cautious_where_images_are_only_drawn(given, normalized, method, tmp_path):
+    weight = relax.const(random(4, 3, 3, 3))
+    norm = [relax.const(np.full(4, value, "float32")) for value in (1.5, 0.1, 0.2, 0.7)]
+
+    def network(x):
+        y = relax.op.nn.conv2d(x, weight)
+        return relax.TupleGetItem(relax.op.nn.batch_norm(y, *norm, axis=1, training=False), 0) if normalized else y
+
+    (tmp_path / "net.onnx").touch()
+    how = Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", **given))
+    assert how.cautious(FoldBatchNorm()(module(network, (1, 3, 8, 8)))).method == method

@@ -6,7 +6,7 @@ from onnx_models import random
 from rewriting import module
 from tvm import relax
 
-from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics
+from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics, matched_norms
 from eq_tvm.passes.graph.network import read_network
 from eq_tvm.passes.quantized.float_executor import FloatExecutor
 from eq_tvm.passes.quantized.layer_matrices import by_channel
@@ -86,3 +86,9 @@ def test_behind_what_can_not_be_differentiated():
     mod = FoldBatchNorm()(module(lambda x: block(relax.op.round(x), 1), SHAPE))
     images = random(2, *SHAPE[1:])
     assert batch_statistics(mod) and match_statistics(mod, {"x0": images}, {})["x0"] is images
+    assert matched_norms(mod, 2) == 0
+
+
+def test_how_many_are_matched(network):
+    assert matched_norms(network, 50) == 1
+    assert matched_norms(network, 10**9) == 0  # there is no time for a single step

@@ -21,7 +21,7 @@ from cases import (
     integer_outputs,
     stored_dtypes,
 )
-from families import FAMILIES
+from families import FAMILIES, parameters
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, accumulators, check, convolutions, nchw, weight_shape
@@ -242,7 +242,9 @@ def test_plain_forms(cpu, folder, drawn, packed):
     check(cpu, folder, every, [case.job(family, plain=True) for case in every])
 
 
-@pytest.mark.parametrize("family", ["tdpbusd-tile", "vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"], indirect=True)
+@pytest.mark.parametrize(
+    "family", parameters(["tdpbusd-tile", "vpdpbusd-512", "pmaddubsw-512", "pmaddwd-512"]), indirect=True
+)
 @given(st.lists(cases(whole_blocks(), byte_epilogues(), packed=True), min_size=4, max_size=8))
 @few(2)
 def test_packed_results(family, folder, drawn):

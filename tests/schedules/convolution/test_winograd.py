@@ -19,6 +19,7 @@ from cases import (
     few,
 )
 from covering import usual
+from families import parameters
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, check
@@ -44,7 +45,9 @@ from eq_tvm.schedules.processor import ordered_int16
 from eq_tvm.schedules.processor.instructions import choose_int16
 
 FAMILIES = pytest.mark.parametrize(
-    "family", ["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"], indirect=True
+    "family",
+    parameters(["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"]),
+    indirect=True,
 )
 BY_FORM = pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
 FACTOR = {F23: 2, F43: 24}  # of the result of one axis

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from cases import INT7, SEEDS, WEIGHT_LIMITS, Activations, Epilogue, activations, few, integer_outputs, weights
+from families import parameters
 from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import accumulators, check
@@ -28,7 +29,9 @@ from eq_tvm.schedules.depthwise.depthwise_columns_plan import (
 from eq_tvm.schedules.processor.rounding import proven
 
 UNSIGNED = Epilogue("uint8", 0, 127)
-BYTES = pytest.mark.parametrize("family", ["pmaddubsw", "vpdpbusd-256", "vpdpbusd-512", "sdot"], indirect=True)
+BYTES = pytest.mark.parametrize(
+    "family", parameters(["pmaddubsw", "vpdpbusd-256", "vpdpbusd-512", "sdot"]), indirect=True
+)
 
 
 @dataclass(frozen=True)

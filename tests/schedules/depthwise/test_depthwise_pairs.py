@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import SEEDS, WIDE_RANGES, Activations, epilogues, few, weights
+from families import parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from layers import accumulators, check
@@ -25,7 +26,7 @@ CASES = st.tuples(
 )
 
 
-@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+@pytest.mark.parametrize("family", parameters(FAMILIES), indirect=True)
 @given(st.lists(CASES, min_size=1, max_size=8))
 @few(4)
 def test_equals_the_integer_program(family, folder, drawn):
