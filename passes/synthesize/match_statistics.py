@@ -93,7 +93,9 @@ class _Matched:
         statistics = batch_statistics(mod)
         self.moved = self._moved()
         self.targets = {
-            i: statistics[node.name] for i, node in enumerate(net.nodes) if node.name in statistics and self.moved[i]
+            i: found
+            for i, node in enumerate(net.nodes)
+            if (found := statistics.get(node.name)) is not None and self.moved[i] and found.deviation.any()
         }
         self.needed = self._needed()
 
@@ -108,7 +110,7 @@ class _Matched:
             if node.op == "input":
                 moved.append(str(node.expr.ty.dtype) == "float32")
             else:
-                moved.append(differentiable(node) and any(moved[j] for j in node.inputs))
+                moved.append(differentiable(node, in_float=True) and any(moved[j] for j in node.inputs))
         return moved
 
     def _needed(self) -> set[int]:
@@ -146,7 +148,7 @@ def _pull(value: np.ndarray, target: Statistics) -> np.ndarray:
     """The gradient of the mean over channels of (m - m')^2 / d'^2 + (d - d')^2 / d'^2."""
     x = by_channel(value)
     mean, spread = (each.astype(np.float32) for each in (x.mean(axis=(0, 2)), x.std(axis=(0, 2))))
-    unit = np.maximum(target.deviation, _DEAD * np.median(target.deviation) + 1e-12)
+    unit = np.maximum(target.deviation, _DEAD * np.median(target.deviation[target.deviation > 0]))
     count = x.size
     of_mean = 2 * (mean - target.mean) / unit**2 / count
     of_spread = 2 * (spread - target.deviation) / unit**2 / count / np.maximum(spread, _DEAD * unit)

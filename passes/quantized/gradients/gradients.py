@@ -19,11 +19,19 @@ from .products import conv2d, dense
 Pullback = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
-def differentiable(node: Node) -> bool:
-    """Whether `pullback` knows a node's operator."""
+def differentiable(node: Node, *, in_float: bool = False) -> bool:
+    """Whether `pullback` knows a node's operator.
+
+    Parameters
+    ----------
+    node : Node
+    in_float : bool
+        Of those that stay float functions of elements, too: nothing that reconstructs integers has a form of them.
+    """
     if not node.is_tensor:
         return False
-    return node.computes in _OPERATORS or (node.computes == "pointwise" and slopes(node) is not None)
+    functions = ("pointwise", "float") if in_float else ("pointwise",)
+    return node.computes in _OPERATORS or (node.computes in functions and slopes(node) is not None)
 
 
 def pullback(executor: FloatExecutor, node: Node, *inputs: np.ndarray) -> tuple[np.ndarray, Pullback]:
@@ -35,11 +43,11 @@ def pullback(executor: FloatExecutor, node: Node, *inputs: np.ndarray) -> tuple[
     Raises
     ------
     ValueError
-        Unless `differentiable(node)`.
+        Unless `differentiable(node, in_float=True)`.
     """
-    if not differentiable(node):
+    if not differentiable(node, in_float=True):
         raise ValueError(f"{node.name} ({node.computes}) can't be differentiated")
-    if node.computes == "pointwise":
+    if node.computes not in _OPERATORS:
         return _pointwise(executor, node, *inputs)
     return _OPERATORS[node.computes](node, *inputs)
 

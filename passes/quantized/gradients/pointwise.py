@@ -8,15 +8,18 @@ import numpy as np
 from tvm import relax
 
 from ...graph.network import Node
-from ...graph.pointwise import FUNCTIONS, number
-from ...graph.rewrite import operator_name
+from ...graph.pointwise import FUNCTIONS
+from ...graph.rewrite import array, operator_name
 
 # Of a result and the operands that are tensors, the slope by each of them.
 Slopes = Callable[..., list[np.ndarray]]
 
 
 def slopes(node: Node) -> Slopes | None:
-    """The derivatives of a pointwise node by its inputs; None where they are not known."""
+    """The derivatives of a function of elements by its inputs; None where they are not known.
+
+    Constants are numbers, or tensors that are broadcast, as a batch norm that is in front of an activation has them.
+    """
     call = node.expr
     derivatives = _DERIVATIVES.get(operator_name(call) or "")
     if derivatives is None:
@@ -24,11 +27,13 @@ def slopes(node: Node) -> Slopes | None:
     # relu and clip have bounds where others have operands
     args = call.args[: len(derivatives)]
     given = [isinstance(arg, relax.Var) for arg in args]
-    numbers = [None if is_given else number(arg) for is_given, arg in zip(given, args, strict=True)]
+    constants = [None if is_given else array(arg) for is_given, arg in zip(given, args, strict=True)]
+    if any(not is_given and x is None for is_given, x in zip(given, constants, strict=True)):
+        return None
 
     def of(result: np.ndarray, *inputs: np.ndarray) -> list[np.ndarray]:
         arrays = iter(inputs)
-        operands = [next(arrays) if is_given else value for is_given, value in zip(given, numbers, strict=True)]
+        operands = [next(arrays) if is_given else value for is_given, value in zip(given, constants, strict=True)]
         with np.errstate(all="ignore"):
             found = [
                 derivative(call, result, *operands)

@@ -81,6 +81,41 @@ def test_without_batch_norms():
     assert match_statistics(mod, {"x0": images}, {})["x0"] is images
 
 
+def before_activation(x, deviations):
+    """A batch norm of an image and one between a sum and a relu, as networks have them whose activations come first."""
+
+    def norm(x, channels, seed):
+        gamma, variance = (np.abs(random(channels, seed=seed + i)) + np.float32(0.5) for i in (0, 1))
+        numbers = gamma * deviations, random(channels, seed=seed + 2), random(channels, seed=seed + 3), variance
+        return relax.TupleGetItem(relax.op.nn.batch_norm(x, *map(relax.const, numbers), axis=1, training=False), 0)
+
+    y = norm(x, 3, seed=1)
+    y = relax.op.nn.conv2d(y, relax.const(random(3, 3, 3, 3, seed=9) * np.float32(0.3)), padding=1)
+    return relax.op.nn.relu(norm(relax.op.add(y, x), 3, seed=5))
+
+
+def test_in_front_of_activations():
+    """Batch norms that no layer takes up are differentiated as what they stay."""
+    mod = FoldBatchNorm()(module(lambda x: before_activation(x, np.float32([1, 0, 2])), SHAPE))
+    images = random(8, *SHAPE[1:], seed=3)
+    matched = match_statistics(mod, {"x0": images}, {})["x0"]
+    assert len(batch_statistics(mod)) == matched_norms(mod, 8) == 2
+    assert np.isfinite(matched).all()
+    gradient = _Matched(mod, read_network(mod)).gradients({"x0": images})["x0"]
+    assert np.isfinite(gradient).all() and gradient.any()
+    matched = match_statistics(mod, {"x0": images}, {})["x0"]
+    live = FoldBatchNorm()(module(lambda x: before_activation(x, np.float32([1, 1, 2])), SHAPE))
+    assert distance(live, match_statistics(live, {"x0": images}, {})["x0"]) < 0.75 * distance(live, images)
+
+
+def test_batch_norms_that_make_constants():
+    """What has no deviation says nothing of images."""
+    mod = FoldBatchNorm()(module(lambda x: before_activation(x, np.float32(0)), SHAPE))
+    images = random(2, *SHAPE[1:])
+    assert matched_norms(mod, 2) == 0
+    assert match_statistics(mod, {"x0": images}, {})["x0"] is images
+
+
 def test_behind_what_can_not_be_differentiated():
     """Rounding passes nothing back: the images stay."""
     mod = FoldBatchNorm()(module(lambda x: block(relax.op.round(x), 1), SHAPE))
