@@ -14,6 +14,7 @@ from ..graph.rewrite import Graph, NewValues, array, ints, operator_name, rewrit
 class LiftTo2D:
     """Make ``conv1d`` (and its transpose), ``max_pool1d`` and ``avg_pool1d`` of NCW the same of NCHW with H = 1.
 
+    So is a batch norm behind a convolution, which `FoldBatchNorm` finds there with its statistics.
     Reshapes in front and behind, which `SinkReshapes` brings together, add and take away the axis. Weights must be
     constant.
     """
@@ -23,13 +24,38 @@ class LiftTo2D:
         return rewrite(mod, _lift)
 
 
-def _lift(_graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
+def _lift(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
+    if isinstance(value, relax.TupleGetItem):
+        return _lift_norm(graph, var, value)
     make = _LIFTED.get(operator_name(value))
     if make is None:
         return None
     batch, channels, width = shape(value.args[0])
     lifted = make(value, relax.op.reshape(value.args[0], (batch, channels, 1, width)))
     return None if lifted is None else {var: relax.op.reshape(lifted, shape(value))}
+
+
+def _lift_norm(graph: Graph, var: relax.Var, result: relax.TupleGetItem) -> NewValues | None:
+    norm = graph.call(result.tuple_value, "relax.nn.batch_norm")
+    if norm is None or result.index != 0 or len(shape(norm.args[0])) != 3 or norm.attrs.axis != 1:
+        return None
+    if (image := _image(graph, norm.args[0])) is None:
+        return None
+    lifted = relax.TupleGetItem(tvm.ir.Call(norm.op, [image, *norm.args[1:]], norm.attrs), 0)
+    return {var: relax.op.reshape(lifted, shape(norm.args[0]))}
+
+
+def _image(graph: Graph, data: relax.Expr) -> relax.Expr | None:
+    """What a convolution that is lifted already computes, with its bias."""
+    if (bias := graph.call(data, "relax.add")) is not None:
+        image, constant = _image(graph, bias.args[0]), array(bias.args[1])
+        if image is None or constant is None or constant.shape != (1, shape(data)[1], 1):
+            return None
+        return relax.op.add(image, relax.const(constant[..., None], str(constant.dtype)))
+    reshape = graph.call(data, "relax.reshape")
+    if reshape is None or graph.call(reshape.args[0], "relax.nn.conv2d", "relax.nn.conv2d_transpose") is None:
+        return None
+    return reshape.args[0]
 
 
 def _conv(call: relax.Call, data: relax.Expr) -> relax.Call | None:
