@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import import_canonical, pass_errors
+from eq_tvm.errors import UserError
+from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.options.declared import QuantizeOptions
 from eq_tvm.quantizing.images import read_images
 from eq_tvm.quantizing.quantization import Quantization
@@ -59,6 +62,8 @@ def start(
     constants: Mapping[str, Any] | None = None,
 ) -> Start:
     """Import a network and find the scales that training starts from; the parameters are those of `train`."""
+    if isinstance(model, str | os.PathLike) and has_scales(Path(model)):
+        raise UserError(f"{model} is quantized already: train the float32 network that it was made of")
     from eq_tvm import pipeline
     from eq_tvm.passes.quantized.problem import Problem
     from eq_tvm.passes.quantized.read_annotated import read_annotated

@@ -168,6 +168,8 @@ def test_several_inputs_and_outputs(tmp_path):
     assert {report.agreement for report in trained.reports} == {None}
     losses = [report.loss for report in trained.reports[1:]]
     assert 0 < losses[-1] < losses[0]
+    with pytest.raises(UserError, match="quantized already"):
+        train(trained.path, images=images, output=tmp_path / "again.onnx")
     model = eq_tvm.load(eq_tvm.compile(trained.path, target="native", output=tmp_path / "net.eqtvm", verify=False))
     arrays = np.load(images)
     for i in range(5):
