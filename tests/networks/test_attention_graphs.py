@@ -31,6 +31,10 @@ NETWORKS = {
     "Swin": hybrids.network(hybrids.swin),
     "EfficientFormer": hybrids.network(hybrids.pooling, hybrids.tokens),
     "CvT": hybrids.network(hybrids.projections),
+    "learned queries": hybrids.network(hybrids.learned_queries),
+    "MaxViT": hybrids.network(hybrids.preactivated),
+    "FastViT": hybrids.network(hybrids.difference),
+    "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),
     "DeiT": hybrids.distilled,
 }
 COSINE = 0.997  # at least, of all results with float32: weights are random, ranges the largest magnitudes
