@@ -152,6 +152,24 @@ def learned_queries(w, x):
     return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
 
 
+def rotary(w, x):
+    """Queries and keys turned by an angle for each place (arXiv 2104.09864), as EVA and DINOv3 have it."""
+    angles = w.random(1, 1, PIXELS, HEAD // 2)
+    cos, sin = (np.concatenate([f(angles)] * 2, -1) for f in (np.cos, np.sin))
+
+    def turned(y):
+        first, second = (w("Slice", y, [at], [at + HEAD // 2], [3]) for at in (0, HEAD // 2))
+        return w("Add", w("Mul", y, cos), w("Mul", w("Concat", w("Neg", second), first, axis=3), sin))
+
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    q, k, v = (w.reshaped(w.dense(y, CHANNELS, CHANNELS), 1, PIXELS, HEADS, HEAD) for _ in range(3))
+    q, k, v = (w.transposed(part, 0, 2, 1, 3) for part in (q, k, v))
+    scores = w("MatMul", turned(q), w.transposed(turned(k), 0, 1, 3, 2))
+    mixed = w.transposed(w("MatMul", w("Softmax", w("Mul", scores, float(HEAD**-0.5)), axis=-1), v), 0, 2, 1, 3)
+    y = w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
 def batch_norm(w, x):
     normal = [w.random(CHANNELS, spread=0.2) + np.float32(1), *(w.random(CHANNELS, spread=0.2) for _ in range(2))]
     return w("BatchNormalization", x, *normal, np.abs(w.random(CHANNELS)) + np.float32(0.5))

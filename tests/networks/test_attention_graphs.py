@@ -32,6 +32,7 @@ NETWORKS = {
     "EfficientFormer": hybrids.network(hybrids.pooling, hybrids.tokens),
     "CvT": hybrids.network(hybrids.projections),
     "learned queries": hybrids.network(hybrids.learned_queries),
+    "rotary": hybrids.network(hybrids.rotary),
     "MaxViT": hybrids.network(hybrids.preactivated),
     "FastViT": hybrids.network(hybrids.difference),
     "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),

@@ -12,12 +12,13 @@ from ...graph.rewrite import NewValues, array, operator_name, replace_values, sh
 
 @relax_pass
 class RecoverLayers:
-    """Write factors of channels as depthwise convolutions of one pixel, and differences as sums.
+    """Write constant factors as depthwise convolutions of one pixel, and differences as sums.
 
     Where integers make the operands, and layers read the result; elsewhere it would cost more than it gains. Factors
     are those of ``multiply`` and ``divide`` by a constant: a batch norm behind an activation or in front of a
-    convolution that is padded, a residual branch's (LayerScale, arXiv 2103.17239). Differences are those of two tensors
-    of one shape, such as ``avg_pool2d(x) - x``, the token mixer of PoolFormer (arXiv 2111.11418).
+    convolution that is padded, or a residual branch's (LayerScale, arXiv 2103.17239); and of rotary embeddings (arXiv
+    2104.09864), where each place that has a factor of its own is a channel. Differences are those of two tensors of one
+    shape, such as ``avg_pool2d(x) - x``, the token mixer of PoolFormer (arXiv 2111.11418).
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -35,6 +36,7 @@ class RecoverLayers:
 
 
 _LAYERS = {"conv2d", "dense", "matmul"}
+_MOST = 2**16  # factors: each has a weight, a multiplier and a bias
 _BETWEEN = {"relax.multiply", "relax.nn.softmax", "relax.nn.layer_norm"}
 _MAKE = _LAYERS | {"bias_add"}  # integers, whatever they read
 _PASS_ON = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"add", "pointwise", "mean", "avg_pool2d", "minimum"}
@@ -60,21 +62,23 @@ def _scaled(node: Node) -> relax.Expr | None:
     if constant is None or array(data) is not None or shape(data) != node.shape or constant.dtype != np.float32:
         return None
     whole = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
-    along = [axis for axis in range(rank) if whole.shape[axis] > 1]
-    if len(along) != 1 or not np.isfinite(whole).all() or (divides and not whole.all()):
+    if not 1 < whole.size <= _MOST or not np.isfinite(whole).all() or (divides and not whole.all()):
         return None
-    return _depthwise(data, along[0], 1 / whole.ravel() if divides else whole.ravel())
+    return _depthwise(data, 1 / whole if divides else whole)
 
 
-def _depthwise(data: relax.Expr, axis: int, factors: np.ndarray) -> relax.Expr:
-    weight, extents, count = relax.const(factors.reshape(-1, 1, 1, 1)), shape(data), len(factors)
-    if len(extents) == 4 and axis == 1:
+def _depthwise(data: relax.Expr, factors: np.ndarray) -> relax.Expr:
+    """Of an image whose channels are all places that have a factor of their own; factors have the data's rank."""
+    weight, extents, count = relax.const(factors.reshape(-1, 1, 1, 1)), shape(data), factors.size
+    along = [axis for axis, extent in enumerate(factors.shape) if extent > 1]
+    if len(extents) == 4 and along == [1]:
         return relax.op.nn.conv2d(data, weight, groups=count)
-    order = [axis, *(i for i in range(len(extents)) if i != axis)]
-    moved = relax.op.permute_dims(data, order) if axis else data
+    order = sorted(range(len(extents)), key=lambda axis: axis not in along)
+    moved = data if order == sorted(order) else relax.op.permute_dims(data, order)
     image = relax.op.reshape(moved, (1, count, int(np.prod(extents)) // count, 1))
-    scaled = relax.op.reshape(relax.op.nn.conv2d(image, weight, groups=count), [extents[i] for i in order])
-    return relax.op.permute_dims(scaled, [int(i) for i in np.argsort(order)]) if axis else scaled
+    scaled = relax.op.reshape(relax.op.nn.conv2d(image, weight, groups=count), [extents[axis] for axis in order])
+    back = [int(axis) for axis in np.argsort(order)]
+    return scaled if back == order == sorted(order) else relax.op.permute_dims(scaled, back)
 
 
 def _follows(node: Node) -> bool:
@@ -89,7 +93,7 @@ def _made(net: Network, known: list[bool]) -> list[bool]:
     """For each node whether integer operators make it, those that are `known` to become such included."""
     made: list[bool] = []
     for node, becomes in zip(net.nodes, known, strict=True):
-        made.append(node.op in _MAKE or ((becomes or node.op in _PASS_ON) and _all_made(node, made)))
+        made.append(node.computes in _MAKE or ((becomes or node.computes in _PASS_ON) and _all_made(node, made)))
     return made
 
 
@@ -101,6 +105,6 @@ def _needed(net: Network, known: list[bool]) -> list[bool]:
     """For each node whether a layer reads what is made of it."""
     needed = [False] * len(net.nodes)
     for i in reversed(range(len(net.nodes))):
-        users = [(user, net.nodes[user].op) for user in net.users[i]]
+        users = [(user, net.nodes[user].computes) for user in net.users[i]]
         needed[i] = any(op in _LAYERS or ((known[u] or op in _PASS_ON) and needed[u]) for u, op in users)
     return needed

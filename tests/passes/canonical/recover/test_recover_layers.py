@@ -37,7 +37,14 @@ FORMS = {
         ["nn.gelu", "permute_dims", "reshape", "nn.conv2d", "reshape", "permute_dims"],
     ),
     "a number": (lambda x: op.multiply(gelu(x), relax.const(0.5)), ["nn.gelu", "multiply"]),
-    "of pixels": (lambda x: op.multiply(gelu(x), const(6, 5)), ["nn.gelu", "multiply"]),
+    "of pixels": (
+        lambda x: op.multiply(gelu(x), const(6, 5)),
+        ["nn.gelu", "permute_dims", "reshape", "nn.conv2d", "reshape", "permute_dims"],
+    ),
+    "of each element": (
+        lambda x: op.multiply(gelu(x), const(1, 4, 6, 5)),
+        ["nn.gelu", "permute_dims", "reshape", "nn.conv2d", "reshape", "permute_dims"],
+    ),
     "divided by": (lambda x: op.divide(const(4, 1, 1), gelu(x)), ["nn.gelu", "divide"]),
     "PoolFormer's": (
         lambda x: op.subtract(op.nn.avg_pool2d(x, (3, 3), padding=(1, 1, 1, 1)), x),
