@@ -46,7 +46,7 @@ def _recover(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | Non
 
 
 def _is_safe(graph: Graph, test: relax.Expr, _instead: relax.Expr, shares: relax.Expr) -> bool:
-    """Whether a choice tests for NaN what softmax makes of products, with no constant or one that leaves rows a score."""
+    """Whether a choice tests for NaN what softmax makes of products; a constant added leaves each row a score."""
     is_nan, softmax = graph.call(test, "relax.isnan"), graph.call(shares, "relax.nn.softmax")
     if is_nan is None or softmax is None or not is_nan.args[0].same_as(shares):
         return False
