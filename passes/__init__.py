@@ -24,9 +24,9 @@ from .canonical.normalize_shapes import NormalizeShapes
 from .canonical.pad_for_constants import PadForConstants
 from .canonical.recover.recover_clip import RecoverClip
 from .canonical.recover.recover_layer_norm import RecoverLayerNorm
+from .canonical.recover.recover_layers import RecoverLayers
 from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
-from .canonical.recover.recover_pooling_mixer import RecoverPoolingMixer
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .correlation.vit_calibrate import ViTCalibrate
@@ -91,9 +91,9 @@ __all__ = [
     "Progress",
     "RecoverClip",
     "RecoverLayerNorm",
+    "RecoverLayers",
     "RecoverMasks",
     "RecoverOperators",
-    "RecoverPoolingMixer",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

@@ -15,9 +15,9 @@ from .normalize_shapes import NormalizeShapes
 from .pad_for_constants import PadForConstants
 from .recover.recover_clip import RecoverClip
 from .recover.recover_layer_norm import RecoverLayerNorm
+from .recover.recover_layers import RecoverLayers
 from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
-from .recover.recover_pooling_mixer import RecoverPoolingMixer
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -42,7 +42,6 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RecoverClip(),
         RecoverLayerNorm(),
         RecoverMasks(),
-        RecoverPoolingMixer(),
         PadForConstants(),
         LiftTo2D(),
         FlattenDepth(),
@@ -51,8 +50,11 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         JoinProducts(),
         FoldBatchNorm(),
         SinkReshapes(),
+        RecoverLayerNorm(),  # what a reshape parted from its factors: groups of channels
         NormalizeShapes(),
         FoldPadding(),
         FoldBatchNorm(),
         FoldAttentionScale(),
+        RecoverLayers(),
+        FoldBatchNorm(),
     ]

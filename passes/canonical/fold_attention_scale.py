@@ -14,7 +14,9 @@ class FoldAttentionScale:
     """Multiply columns of a dense layer's weights and bias by the number that their results are multiplied by later.
 
     Reshapes, transposes and slices may stand between, and a product of matrices whose first operand it is: queries,
-    divided by the root of their length in the operands or in the product. Nothing else may read these columns.
+    divided by the root of their length in the operands or in the product. Nothing else may read these columns. Numbers
+    for each head, the temperatures of normalized queries and keys, go in front of the product: scores have a finer step
+    where nothing multiplies them.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -26,8 +28,10 @@ def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     if operator_name(value) not in ("relax.multiply", "relax.divide"):
         return None
     data, factor = value.args
-    if value.op.name == "relax.multiply" and number(data) is not None:
+    if value.op.name == "relax.multiply" and array(data) is not None:
         data, factor = factor, data
+    if (temperatures := array(factor)) is not None and temperatures.size > 1:
+        return _in_front(graph, var, value, data, temperatures)
     by = number(factor)
     if by is None or not isinstance(data, relax.Var) or shape(data) != shape(value) or not np.isfinite(by) or by == 0:
         return None
@@ -54,6 +58,20 @@ def _fold(graph: Graph, var: relax.Var, value: relax.Expr) -> NewValues | None:
     scaled = [relax.const(np.where(columns, constant * by, constant).astype("float32")) for constant in constants]
     inner = relax.op.matmul(data_in, scaled[0])
     return {var: data, root: relax.op.add(inner, scaled[1]) if len(scaled) > 1 else inner}
+
+
+def _in_front(
+    graph: Graph, var: relax.Var, value: relax.Call, data: relax.Expr, factors: np.ndarray
+) -> NewValues | None:
+    """Factors that are the same for all of a matrix multiply the first operand of the product."""
+    product = graph.sole_call(data, "relax.matmul")
+    if product is None or shape(product) != shape(value) or set(factors.shape[-2:]) != {1}:
+        return None
+    first, second = product.args
+    if array(first) is not None or array(second) is not None or shape(first)[:-2] != shape(value)[:-2]:
+        return None
+    scaled = relax.Call(value.op, [first, relax.const(factors)], value.attrs)
+    return {var: relax.op.matmul(scaled, second)}
 
 
 def _layer(graph: Graph, root: relax.Expr) -> tuple[relax.Expr, list[np.ndarray]] | None:

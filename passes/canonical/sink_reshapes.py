@@ -27,7 +27,7 @@ class SinkReshapes:
     small. Scales, shifts and bounds then follow the layer that a reshape stood behind, and can be folded into it. So do
     those behind a ``concat`` of layers that nothing else reads, and sums behind dense layers. Means over the one axis
     that is left of an image come before the reshape, too, means over tokens or the pixels of NHWC become such of NCHW,
-    and adjacent transposes become one.
+    means over height or width alone become poolings, and adjacent transposes become one.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -233,6 +233,16 @@ def _tokens_mean(graph: Graph, call: relax.Call) -> relax.Expr | None:
     return relax.op.reshape(relax.op.mean(image, [2, 3], keepdims=True), shape(call))
 
 
+def _side_mean(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """The mean over the height or the width of NCHW, as in text recognizers: a pooling of whole columns or rows."""
+    extents = shape(call.args[0])
+    axes = [int(axis) % len(extents) for axis in call.attrs.axis or ()]
+    if len(extents) != 4 or axes not in ([2], [3]) or not _follows_layer(graph, call.args[0]):
+        return None
+    window = [extent if axis in axes else 1 for axis, extent in enumerate(extents)][2:]
+    return relax.op.reshape(relax.op.nn.avg_pool2d(call.args[0], window, window), shape(call))
+
+
 def _follows_layer(graph: Graph, expr: relax.Expr) -> bool:
     """Whether there is a layer somewhere before it: what no layer feeds stays float, and need not move."""
     pending, seen = [expr], set[relax.Var]()
@@ -265,6 +275,6 @@ _Rules = tuple[Callable[[Graph, relax.Call], relax.Expr | None], ...]
 _ELEMENTWISE_RULES: _Rules = (_behind_moves, _behind_concat, _beside_layer)
 _RULES: dict[str | None, _Rules] = {
     "relax.permute_dims": (_one_transpose,),
-    "relax.mean": (_image_mean, _tokens_mean),
+    "relax.mean": (_image_mean, _tokens_mean, _side_mean),
     **dict.fromkeys(("relax.concat", "relax.strided_slice"), (_of_images,)),
 }

@@ -142,6 +142,59 @@ def projections(w, x):
     return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
 
 
+def learned_queries(w, x):
+    """Queries that the network has learned attend to the image (DETR's first, SigLIP's pooling)."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    k, v = (w.reshaped(w.dense(y, CHANNELS, CHANNELS), 1, PIXELS, HEADS, HEAD) for _ in range(2))
+    scores = w("MatMul", w.random(1, HEADS, PIXELS, HEAD), w.transposed(k, 0, 2, 3, 1))
+    mixed = w.transposed(w("MatMul", w("Softmax", scores, axis=-1), w.transposed(v, 0, 2, 1, 3)), 0, 2, 1, 3)
+    y = w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def rotary(w, x):
+    """Queries and keys turned by an angle for each place (arXiv 2104.09864), as EVA and DINOv3 have it."""
+    angles = w.random(1, 1, PIXELS, HEAD // 2)
+    cos, sin = (np.concatenate([f(angles)] * 2, -1) for f in (np.cos, np.sin))
+
+    def turned(y):
+        first, second = (w("Slice", y, [at], [at + HEAD // 2], [3]) for at in (0, HEAD // 2))
+        return w("Add", w("Mul", y, cos), w("Mul", w("Concat", w("Neg", second), first, axis=3), sin))
+
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    q, k, v = (w.reshaped(w.dense(y, CHANNELS, CHANNELS), 1, PIXELS, HEADS, HEAD) for _ in range(3))
+    q, k, v = (w.transposed(part, 0, 2, 1, 3) for part in (q, k, v))
+    scores = w("MatMul", turned(q), w.transposed(turned(k), 0, 1, 3, 2))
+    mixed = w.transposed(w("MatMul", w("Softmax", w("Mul", scores, float(HEAD**-0.5)), axis=-1), v), 0, 2, 1, 3)
+    y = w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def batch_norm(w, x):
+    normal = [w.random(CHANNELS, spread=0.2) + np.float32(1), *(w.random(CHANNELS, spread=0.2) for _ in range(2))]
+    return w("BatchNormalization", x, *normal, np.abs(w.random(CHANNELS)) + np.float32(0.5))
+
+
+def preactivated(w, x):
+    """Batch norms that no layer is in front of, and a padded convolution behind (MaxViT, CoAtNet, XCiT)."""
+    y = w.conv(silu(w, batch_norm(w, x)), CHANNELS, CHANNELS, 3)
+    return w("Add", x, w.conv(batch_norm(w, w.gelu(y)), CHANNELS, CHANNELS, 3, group=CHANNELS))
+
+
+def difference(w, x):
+    """A convolution less a batch norm of what it reads, scaled (FastViT, arXiv 2303.14189)."""
+    y = w("Sub", w.conv(x, CHANNELS, CHANNELS, 3, group=CHANNELS), batch_norm(w, x))
+    return w("Add", x, w("Mul", y, w.random(CHANNELS, 1, 1)))
+
+
+def one_group(w, x):
+    """Normalization of all channels and pixels as one group (PoolFormer, MobileViT v2)."""
+    ones, zeros = np.ones(1, "float32"), np.zeros(1, "float32")
+    y = w("InstanceNormalization", w.reshaped(x, 1, 1, -1), ones, zeros)
+    y = w("Mul", w.reshaped(y, 1, CHANNELS, SIZE, SIZE), w.random(CHANNELS, 1, 1, spread=0.2) + np.float32(1))
+    return w("Add", x, w.conv(w("Add", y, w.random(CHANNELS, 1, 1)), CHANNELS, CHANNELS))
+
+
 def distilled(path):
     """A class token and one of distillation, whose heads' scores are averaged (DeiT, arXiv 2012.12877)."""
     w = Writer(18)

@@ -31,6 +31,11 @@ NETWORKS = {
     "Swin": hybrids.network(hybrids.swin),
     "EfficientFormer": hybrids.network(hybrids.pooling, hybrids.tokens),
     "CvT": hybrids.network(hybrids.projections),
+    "learned queries": hybrids.network(hybrids.learned_queries),
+    "rotary": hybrids.network(hybrids.rotary),
+    "MaxViT": hybrids.network(hybrids.preactivated),
+    "FastViT": hybrids.network(hybrids.difference),
+    "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),
     "DeiT": hybrids.distilled,
 }
 COSINE = 0.997  # at least, of all results with float32: weights are random, ranges the largest magnitudes
@@ -71,7 +76,7 @@ def test_integers_that_agree(folder_of, name):
     assert cosine > COSINE
 
 
-@pytest.mark.parametrize("name", ["-infinity", "tf2onnx"])
+@pytest.mark.parametrize("name", ["-infinity", "tf2onnx", "rotary"])
 def test_on_a_board(aarch64, folder_of, tmp_path, name):
     annotated, _ = calibrated(folder_of(name), name)
     built, _ = pipeline.build(annotated, get_target("rpi4"))

@@ -17,10 +17,10 @@ class RecoverLayerNorm:
     """Write normalization over one axis as ``nn.layer_norm`` (arXiv 1607.06450), its factors and summands inside.
 
     That is ``(x - mean(x)) / sqrt(variance + epsilon)``; ``1 / sqrt`` and ``rsqrt`` as a factor, too. The variance is
-    the mean of ``(x - mean(x))^2``, or that of ``x^2`` less the square of the mean. Constants that multiply the result,
-    or are added to it, along that axis become its gamma and beta. So does what TensorFlow writes, ``x * factor +
-    (beta - mean(x) * factor)`` with the factor ``gamma / sqrt(variance + epsilon)``. An axis that is not the last one
-    is made the last one by a transpose, and the result is transposed back.
+    ``variance(x)``, the mean of ``(x - mean(x))^2``, or that of ``x^2`` less the square of the mean. Constants that
+    multiply the result, or are added to it, along that axis become its gamma and beta. So does what TensorFlow writes,
+    ``x * factor + (beta - mean(x) * factor)`` with the factor ``gamma / sqrt(variance + epsilon)``. An axis that is not
+    the last one is made the last one by a transpose, and the result is transposed back.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
@@ -157,7 +157,11 @@ def _scaled(graph: Graph, call: relax.Call) -> relax.Expr | None:
 
 def _mean(graph: Graph, expr: relax.Expr) -> _Centered | None:
     """Of ``mean(x)`` along one axis, which stays."""
-    mean = graph.call(expr, "relax.mean")
+    return _over_one_axis(graph, expr, "relax.mean")
+
+
+def _over_one_axis(graph: Graph, expr: relax.Expr, operator: str) -> _Centered | None:
+    mean = graph.call(expr, operator)
     axes = [] if mean is None else [int(axis) % len(shape(mean.args[0])) for axis in mean.attrs.axis or ()]
     if mean is None or len(axes) != 1 or not mean.attrs.keepdims or not isinstance(mean.args[0], relax.Var):
         return None
@@ -172,7 +176,9 @@ def _deviation(graph: Graph, expr: relax.Expr) -> _Centered | None:
 
 
 def _variance(graph: Graph, expr: relax.Expr) -> _Centered | None:
-    """Of ``mean((x - mean(x))^2)`` or ``mean(x^2) - mean(x)^2``."""
+    """Of ``variance(x)``, ``mean((x - mean(x))^2)`` or ``mean(x^2) - mean(x)^2``."""
+    if (variance := _over_one_axis(graph, expr, "relax.variance")) is not None:
+        return variance
     if (mean := _mean(graph, expr)) is not None:
         base = _squared(graph, mean.source)
         of = None if base is None else _deviation(graph, base)

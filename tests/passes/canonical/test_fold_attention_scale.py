@@ -42,6 +42,28 @@ def test_forms(form):
     assert not {"multiply", "divide"}.intersection(found)
 
 
+@pytest.mark.parametrize("form", [op.multiply, op.divide])
+def test_temperatures_of_heads_go_in_front(form):
+    """Swin V2's and XCiT's, of normalized queries."""
+
+    def make(x):
+        queries, keys, values = _heads(x)
+        scores = op.matmul(op.sin(queries), _turned(keys))
+        return op.matmul(form(scores, relax.const([[[2.0]], [[3]]])), values)
+
+    found = apply(module(make, (5, 6)), FoldAttentionScale())
+    assert found.index(form.__name__) < found.index("matmul", found.index("sin"))
+
+
+def test_factors_of_keys_stay_behind():
+    def make(x):
+        queries, keys, values = _heads(x)
+        return op.matmul(op.multiply(op.matmul(queries, _turned(keys)), const(2, 1, 5)), values)
+
+    found = apply(module(make, (5, 6)), FoldAttentionScale())
+    assert found.index("multiply") > found.index("matmul", found.index("strided_slice"))
+
+
 def test_what_others_read_stays():
     def make(x):
         queries, keys, _ = _heads(x)

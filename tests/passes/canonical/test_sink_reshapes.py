@@ -145,5 +145,12 @@ def test_means_over_tokens_are_those_of_an_image(axes, keepdims):
     apply(module(make, (12, 6)), SinkReshapes())
 
 
+@pytest.mark.parametrize("axis", [2, -1])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_means_over_height_or_width_are_poolings(axis, keepdims):
+    mod = module(lambda x: relax.op.mean(conv(x), [axis], keepdims=keepdims), (1, 4, 5, 4))
+    assert "mean" not in apply(mod, SinkReshapes())
+
+
 def test_means_of_what_no_layer_feeds_stay():
     assert apply(module(lambda x: relax.op.mean(relu(x), [1]), (1, 12, 8)), SinkReshapes()) == ["nn.relu", "mean"]

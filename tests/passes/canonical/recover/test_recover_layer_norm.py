@@ -50,8 +50,15 @@ def _of_channels(x):
     return op.add(op.multiply(const(5, 1, seed=1), normal), const(5, 1, seed=2))
 
 
+def _by_operator(x):
+    """As the importer writes InstanceNormalization."""
+    centred = op.subtract(x, op.mean(x, [-1], keepdims=True))
+    return op.divide(centred, op.sqrt(op.add(op.variance(x, [-1], keepdims=True), relax.const(1e-5))))
+
+
 FORMS = {
     "divided": _divided,
+    "by the operator of variance": _by_operator,
     "squared by power": lambda x: _divided(x, "power"),
     "by the inverse": _by_inverse,
     "by rsqrt": lambda x: op.multiply(*(lambda c, s: (c, op.rsqrt(s)))(*_parts(x, "multiply"))),

@@ -40,3 +40,24 @@ OTHERS = {
 @pytest.mark.parametrize("form", OTHERS)
 def test_what_stays(form):
     assert "where" in apply(module(OTHERS[form], (3, 4, 4)), RecoverMasks())
+
+
+def _safe(x, mask=None, scale=None):
+    """As torch's exporter writes attention with a mask."""
+    scores = op.matmul(x, op.permute_dims(x, [0, 2, 1]))
+    scores = scores if scale is None else op.multiply(scores, relax.const(scale))
+    shares = op.nn.softmax(scores if mask is None else op.add(scores, relax.const(mask)), -1)
+    return op.where(op.isnan(shares), relax.const(np.float32(0)), shares)
+
+
+LOW = np.where(MASK, np.float32(0), np.float32(-np.inf))
+
+
+@pytest.mark.parametrize("form", [{}, {"scale": 0.5}, {"mask": LOW}, {"mask": LOW, "scale": 0.5}])
+def test_behind_softmax(form):
+    assert "where" not in apply(module(lambda x: _safe(x, **form), (3, 4, 4)), RecoverMasks())
+
+
+def test_a_row_that_is_masked_keeps_its_choice():
+    nothing = np.where(np.arange(4)[:, None] > 0, np.float32(0), np.float32(-np.inf)) * np.ones(4, np.float32)
+    assert "where" in apply(module(lambda x: _safe(x, nothing), (3, 4, 4)), RecoverMasks())
