@@ -53,7 +53,7 @@ from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
 from .refine.reconstruct_blocks import reconstruct_blocks
 from .refine.round_weights import RoundWeights, round_weights
-from .synthesize.match_statistics import match_statistics, matched_norms
+from .synthesize.match_statistics import match_statistics, matched_layers, matched_norms
 from .synthesize.procedural_images import procedural_images
 
 __all__ = [
@@ -110,6 +110,7 @@ __all__ = [
     "compare_outputs",
     "float_calls",
     "match_statistics",
+    "matched_layers",
     "matched_norms",
     "no_progress",
     "part_cosines",

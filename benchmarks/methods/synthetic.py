@@ -98,10 +98,10 @@ def _figures(network: Trained, options: argparse.Namespace):
     images = {
         "typical": read(calibration=task.calibration, images=_TYPICAL),
         "few": read(calibration=task.calibration, images=_FEW),
+        "both": read(calibration=task.calibration, images=_FEW, synthesize=count),
         "synthetic": made,
         "drawn": ([each.array for each in synthetic_inputs(inputs, _preprocess(network), count)], None),
     }
-    images["both"] = [np.concatenate([images["few"][0][0], made[0][0]])], images["few"][1]
     samples = Samples.read(network.images, inputs, _preprocess(network))
     judged = range(min(len(samples), options.limit or len(samples)))
     reference = load_float(task.model)

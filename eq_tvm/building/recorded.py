@@ -101,7 +101,9 @@ def quantize(
             "refine": how.refine,
             "activation_range": how.activation_range,
             "images": images_in(arrays, held_out),
-            "synthetic": synthetic.record(module, how.synthesized) if how.synthesized else None,
+            "synthetic": synthetic.record(module, how.synthesized, beside_typical=not how.is_synthetic)
+            if how.synthesized
+            else None,
             "images_sha256": sha256(*arrays),
             "source": Path(how.calibration).name,
             "layers": [asdict(layer) for layer in layers],

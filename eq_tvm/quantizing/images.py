@@ -90,16 +90,20 @@ def read_images(
     """
     if how.is_random:
         return _noise(how, inputs), None
-    made = []
-    if how.synthesized and module is not None:
-        made = synthesize(module, inputs, how.preprocess, how.synthesized, how.save_images, progress)
+
+    def made(typical: list[np.ndarray] | None) -> list[np.ndarray]:
+        if not how.synthesized or module is None:
+            return []
+        return synthesize(module, inputs, how.preprocess, how.synthesized, how.save_images, progress, typical)
+
     if how.is_synthetic:
-        return made or _noise(how, inputs), None
+        return made(None) or _noise(how, inputs), None
     samples = Samples.read(how.calibration, inputs, how.preprocess)
     chosen = _evenly(np.arange(len(samples)), max(1, how.images // samples.images_each))
     rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
     found = _stacked(samples, chosen)
-    found = [np.concatenate(both) for both in zip(found, made, strict=True)] if made else found
+    if others := made(found):
+        found = [np.concatenate(both) for both in zip(found, others, strict=True)]
     return found, HeldOut(samples, rest)
 
 

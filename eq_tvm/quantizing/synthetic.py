@@ -28,11 +28,12 @@ def synthesize(
     count: int,
     folder: str | Path | None,
     progress: Progress,
+    typical: Sequence[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """So many samples of each input, as `read_images` gives them; the same ones each time.
 
-    Drawn by a program, and then changed until the network sees in them what its batch norms saw in training, if it had
-    some. Written to a folder, if there is one, for people to look at.
+    Drawn by a program, and then changed until the network sees in them what its batch norms saw in training, or, if it
+    has none, what it sees in the typical ones. Written to a folder, if there is one, for people to look at.
     """
     from eq_tvm.passes import match_statistics
 
@@ -47,18 +48,21 @@ def synthesize(
     names = [param.name for param in module["main"].params]
     bounds = {name: each.bounds for name, each in zip(names, drawn, strict=True) if each.bounds is not None}
     images = dict(zip(names, (each.array for each in drawn), strict=True))
-    matched = match_statistics(module, images, bounds, progress)
+    given = None if typical is None else dict(zip(names, typical, strict=True))
+    matched = match_statistics(module, images, bounds, progress, given)
     drawn = [each.with_array(matched[name]) for name, each in zip(names, drawn, strict=True)]
     if folder is not None:
         save_images(drawn, folder)
     return [each.array for each in drawn]
 
 
-def record(module: tvm.IRModule, images: int) -> dict[str, int]:
-    """What a bundle says of them: how many they are, and how many batch norms they were matched to."""
-    from eq_tvm.passes import matched_norms
+def record(module: tvm.IRModule, images: int, *, beside_typical: bool) -> dict[str, int]:
+    """What a bundle says of them: how many they are, and how many batch norms or layers they were matched to."""
+    from eq_tvm.passes import matched_layers, matched_norms
 
-    return {"images": images, "batch_norms": matched_norms(module, images)}
+    norms = matched_norms(module, images)
+    layers = matched_layers(module, images) if beside_typical and not norms else 0
+    return {"images": images, "batch_norms": norms, "layers": layers}
 
 
 def images_said(calibration: Mapping[str, Any]) -> str:
@@ -66,8 +70,9 @@ def images_said(calibration: Mapping[str, Any]) -> str:
     images, synthetic = calibration["images"], calibration.get("synthetic")
     if not synthetic:
         return f"{images} images of {calibration['source']}"
-    made = f"{synthetic['images']} synthetic images"
-    norms = synthetic["batch_norms"]
+    made, norms = f"{synthetic['images']} synthetic images", synthetic["batch_norms"]
+    if synthetic.get("layers"):
+        return f"{images - synthetic['images']} images of {calibration['source']} and {made}, matched to these"
     made += f", matched to {norms} batch norms" if norms else ", as drawn, matched to no batch norms"
     if real := images - synthetic["images"]:
         return f"{real} images of {calibration['source']} and {made}"

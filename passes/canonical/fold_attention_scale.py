@@ -92,14 +92,12 @@ def _reads(graph: Graph, root: relax.Expr, places: np.ndarray) -> list[np.ndarra
     """The places of elements that each operand of an operator that is no move is made of, and each output."""
     found = []
     pending = [(root, places)]
-    outputs = variables(graph.mod["main"].body.body)
     while pending:
         tensor, places = pending.pop()
-        if tensor in outputs:
+        if tensor in graph.outputs:
             found.append(places)
-        for var, value in graph.values.items():
-            if tensor not in variables(value):
-                continue
+        for var in graph.readers.get(tensor, ()):
+            value = graph.values[var]
             if operator_name(value) in _MOVES or isinstance(value, relax.Var):
                 pending.append((var, places if isinstance(value, relax.Var) else _moved(value, places)))
             else:

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, variables
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
@@ -74,7 +74,7 @@ def _softmax(graph: Graph, call: relax.Call) -> relax.Expr | None:
 def _multiplied(graph: Graph, call: relax.Call) -> bool:
     """Whether a product of matrices reads the result, perhaps transposed or reshaped."""
     result = next(var for var, value in graph.values.items() if value.same_as(call))
-    readers = [value for value in graph.values.values() if isinstance(value, relax.Call) and result in variables(value)]
+    readers = [value for var in graph.readers.get(result, ()) if isinstance(value := graph.values[var], relax.Call)]
     return any(
         operator_name(reader) == "relax.matmul"
         or (operator_name(reader) in ("relax.permute_dims", *_RESHAPES) and _multiplied(graph, reader))

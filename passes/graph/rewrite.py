@@ -1,7 +1,6 @@
 """Rewriting of a module's main function, binding by binding: what the canonicalization passes have in common."""
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -17,15 +16,24 @@ class Graph:
     ----------
     mod : tvm.IRModule
         Its ``main`` is in A-normal form (as the block builder makes it): each call is bound to a variable.
+
+    Attributes
+    ----------
+    values : dict of relax.Var to relax.Expr
+    readers : dict of relax.Var to list of relax.Var
+        Whose values read it; without an entry, none.
+    outputs : set of relax.Var
     """
 
     def __init__(self, mod: tvm.IRModule):
         function = mod["main"]
         self.mod = mod
         self.values = {binding.var: binding.value for block in function.body.blocks for binding in block.bindings}
-        self._users = Counter(variables(function.body.body))
-        for value in self.values.values():
-            self._users.update(variables(value))
+        self.outputs = variables(function.body.body)
+        self.readers: dict[relax.Var, list[relax.Var]] = {}
+        for var, value in self.values.items():
+            for read in variables(value):
+                self.readers.setdefault(read, []).append(var)
 
     def call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
         """The call that defines ``expr``, if ``expr`` is a variable bound to a call of one of ``operators``."""
@@ -35,7 +43,9 @@ class Graph:
     def sole_call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
         """As ``call``, and ``expr`` has one user only: its definition may change without anybody else noticing."""
         call = self.call(expr, *operators)
-        return call if call is not None and self._users[expr] == 1 else None
+        if call is None or len(self.readers.get(expr, ())) + (expr in self.outputs) != 1:
+            return None
+        return call
 
 
 def emit_named(builder: relax.BlockBuilder, expr: relax.Expr, name: str) -> relax.Var:

@@ -30,11 +30,14 @@ def match_statistics(
     images: Mapping[str, np.ndarray],
     bounds: Mapping[str, Bounds],
     progress: Progress = no_progress,
+    typical: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     r"""Change images so that means and deviations of channels become those that batch norms had in training.
 
     By steps of Adam, downhill on the squares of how far both are from there, in deviations (Cai et al., ZeroQ, arXiv
-    2001.00281, section 3.1, which starts from noise). As many steps as a few minutes have room for.
+    2001.00281, section 3.1, which starts from noise). As many steps as a few minutes have room for. Where there are no
+    batch norms but a few typical images, means and deviations are those that these have behind each convolution (after
+    FDDA's alignment of features, arXiv 2109.04186).
 
     Parameters
     ----------
@@ -46,18 +49,21 @@ def match_statistics(
     bounds : mapping of str to (numpy.ndarray, numpy.ndarray)
         Of inputs, where their numbers end.
     progress : callable (float, str) -> None
+    typical : mapping of str to numpy.ndarray (M, ...), optional
+        As calibration takes them.
 
     Returns
     -------
     dict of str to numpy.ndarray
         For each input float32 (N, ...), or as it was.
     """
-    matched = _Matched(mod, read_network(mod))
+    net, norms = read_network(mod), batch_statistics(mod)
+    matched = _Matched(mod, net, norms or (_seen_in(mod, net, typical) if typical else {}))
     count = len(next(iter(images.values())))
     steps = matched.steps(count)
     if not steps:
         return dict(images)
-    done = [0]
+    done, model = [0], "the batch norms" if norms else "typical ones"
 
     def improve(start: int) -> dict[str, np.ndarray]:
         some = {name: x[start : start + _TOGETHER].copy() for name, x in images.items()}
@@ -72,7 +78,7 @@ def match_statistics(
                 rate = np.float32(_STEP * (1 + np.cos(np.pi * step / steps)) / 2) * size.astype(np.float32)
                 some[name] = np.clip(some[name] - rate * adam(gradients[name]), low, high).astype(np.float32)
             done[0] += 1
-            progress(min(done[0] / steps / -(-count // _TOGETHER), 1.0), "matching images to the batch norms")
+            progress(min(done[0] / steps / -(-count // _TOGETHER), 1.0), f"matching images to {model}")
         return some
 
     parts = map_threads(improve, range(0, count, _TOGETHER))
@@ -81,16 +87,43 @@ def match_statistics(
 
 def matched_norms(mod: tvm.IRModule, count: int) -> int:
     """How many batch norms `match_statistics` matches so many images to."""
-    matched = _Matched(mod, read_network(mod))
+    return _matched(mod, read_network(mod), batch_statistics(mod), count)
+
+
+def matched_layers(mod: tvm.IRModule, count: int) -> int:
+    """Behind how many convolutions it matches them to typical images, where there are no batch norms."""
+    net = read_network(mod)
+    return _matched(mod, net, {net.nodes[i].name: Statistics(np.ones(1), np.ones(1)) for i in _behind(net)}, count)
+
+
+def _matched(mod: tvm.IRModule, net: Network, statistics: Mapping[str, Statistics], count: int) -> int:
+    matched = _Matched(mod, net, statistics)
     return len(matched.targets) if matched.steps(count) else 0
+
+
+def _behind(net: Network) -> set[int]:
+    """What makes the output of each convolution, its bias included."""
+    layers = [i for i in net.layers() if net.nodes[i].op == "conv2d"]
+    return {i if (bias := net.bias_node(i)) is None else bias for i in layers}
+
+
+def _seen_in(mod: tvm.IRModule, net: Network, images: Mapping[str, np.ndarray]) -> dict[str, Statistics]:
+    """The statistics of images behind each convolution."""
+    behind, found = _behind(net), dict[str, Statistics]()
+    inputs = ((i, node) for i, node in enumerate(net.nodes) if node.op == "input")
+    given = {i: images[node.name].reshape(-1, *node.shape) for i, node in inputs}
+    for i, value in FloatExecutor(mod).run(net, given):
+        if i in behind:
+            x = by_channel(value)
+            found[net.nodes[i].name] = Statistics(x.mean(axis=(0, 2)), x.std(axis=(0, 2)))
+    return found
 
 
 class _Matched:
     """The part of a network in front of its last batch norm, as a function of images that can be differentiated."""
 
-    def __init__(self, mod: tvm.IRModule, net: Network) -> None:
+    def __init__(self, mod: tvm.IRModule, net: Network, statistics: Mapping[str, Statistics]) -> None:
         self.net, self.executor = net, FloatExecutor(mod)
-        statistics = batch_statistics(mod)
         self.moved = self._moved()
         self.targets = {
             i: found

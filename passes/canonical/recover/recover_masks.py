@@ -6,7 +6,7 @@ from tvm import relax
 
 from ...graph.pointwise import number
 from ...graph.relax_pass import relax_pass
-from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, variables
+from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
 
 _EXCLUDES = -1e4  # what no score plus this has a share beside the others; float16's least number is -65504
 
@@ -64,9 +64,9 @@ def _is_safe(graph: Graph, test: relax.Expr, _instead: relax.Expr, shares: relax
 
 def _feeds_softmax(graph: Graph, var: relax.Var) -> bool:
     """Whether softmax over the last axis alone reads a tensor, perhaps behind reshapes."""
-    users = [(user, value) for user, value in graph.values.items() if var in variables(value)]
     reads = []
-    for user, value in users:
+    for user in graph.readers.get(var, ()):
+        value = graph.values[user]
         name, last = operator_name(value), shape(var)[-1:]
         if name == "relax.nn.softmax":
             reads.append(int(value.attrs.axis) % len(shape(value)) == len(shape(value)) - 1)

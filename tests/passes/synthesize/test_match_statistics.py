@@ -6,7 +6,7 @@ from onnx_models import random
 from rewriting import module
 from tvm import relax
 
-from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics, matched_norms
+from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics, matched_layers, matched_norms
 from eq_tvm.passes.graph.network import read_network
 from eq_tvm.passes.quantized.float_executor import FloatExecutor
 from eq_tvm.passes.quantized.layer_matrices import by_channel
@@ -60,7 +60,7 @@ def test_nearer(network):
 def test_gradient(network):
     """By differences."""
     images = random(3, *SHAPE[1:], seed=4)
-    gradient = _Matched(network, read_network(network)).gradients({"x0": images})["x0"]
+    gradient = _Matched(network, read_network(network), batch_statistics(network)).gradients({"x0": images})["x0"]
     direction = random(*images.shape, seed=5)
     step = 1e-2
     ends = [distance(network, images + sign * np.float32(step) * direction) for sign in (1, -1)]
@@ -79,6 +79,32 @@ def test_without_batch_norms():
     mod = module(lambda x: relax.op.nn.conv2d(x, weight), SHAPE)
     images = random(2, *SHAPE[1:])
     assert match_statistics(mod, {"x0": images}, {})["x0"] is images
+
+
+def test_typical_images_in_place_of_batch_norms():
+    """Behind both convolutions, the second one's without a bias."""
+    weights = [relax.const(random(8, channels, 3, 3, seed=channels) * np.float32(0.3)) for channels in (3, 8)]
+    bias = relax.const(random(1, 8, 1, 1))
+
+    def make(x):
+        first = relax.op.nn.relu(relax.op.add(relax.op.nn.conv2d(x, weights[0], padding=1), bias))
+        return relax.op.nn.conv2d(first, weights[1])
+
+    mod, typical = module(make, SHAPE), random(6, *SHAPE[1:], seed=1) * np.float32(1.3) + np.float32(0.4)
+    images = random(10, *SHAPE[1:], seed=2)
+    matched = match_statistics(mod, {"x0": images}, {}, typical={"x0": typical})["x0"]
+
+    def means(images):
+        net = read_network(mod)
+        run = FloatExecutor(mod).run(net, {0: images.reshape(-1, *net.nodes[0].shape)})
+        return np.concatenate([by_channel(value).mean((0, 2)) for i, value in run if net.nodes[i].op in _BEHIND])
+
+    near, far = (np.abs(means(x) - means(typical)).mean() for x in (matched, images))
+    assert near < 0.75 * far
+    assert (matched_layers(mod, 10), matched_norms(mod, 10)) == (2, 0)
+
+
+_BEHIND = {"bias_add", "conv2d"}
 
 
 def before_activation(x, deviations):
@@ -101,7 +127,7 @@ def test_in_front_of_activations():
     matched = match_statistics(mod, {"x0": images}, {})["x0"]
     assert len(batch_statistics(mod)) == matched_norms(mod, 8) == 2
     assert np.isfinite(matched).all()
-    gradient = _Matched(mod, read_network(mod)).gradients({"x0": images})["x0"]
+    gradient = _Matched(mod, read_network(mod), batch_statistics(mod)).gradients({"x0": images})["x0"]
     assert np.isfinite(gradient).all() and gradient.any()
     matched = match_statistics(mod, {"x0": images}, {})["x0"]
     live = FoldBatchNorm()(module(lambda x: before_activation(x, np.float32([1, 1, 2])), SHAPE))
