@@ -72,6 +72,8 @@ def start(
         model, calibration=images, preprocess=preprocess, scheme=scheme, keep=keep, example=example
     )
     how = Quantization.checked(options)
+    if how.is_random or how.is_synthetic:
+        raise UserError(f"--images {images}: training learns from images: name a directory, .npz or .csv of them")
     progress(0.0, f"importing {how.model.name}")
     module, inputs, outputs = import_canonical(how.model, input_shapes, constants=constants)
     how = how.affordable(module, progress).with_ends(module)

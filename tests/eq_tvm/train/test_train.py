@@ -91,6 +91,7 @@ def test_a_network_of_pytorch(tmp_path):
     ("changed", "said"),
     [
         ({"images": None}, "--images"),
+        ({"images": "synthetic"}, "--images synthetic"),
         ({"epochs": 0}, "--epochs"),
         ({"mean_bits": 9}, "--mean-bits"),
         ({"mean_bits": 4, "drop_bits": True}, "--drop-bits"),
