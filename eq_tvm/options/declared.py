@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,32 @@ def _named_value(text: str) -> tuple[str, Any]:
 _WORDS = {"true": True, "false": False, "inf": float("inf"), "-inf": -float("inf")}
 
 
+# Options that several commands take.
+keep_option = partial(
+    option,
+    "Give a layer, as analyze names it, another type than the scheme's.",
+    given_as=list,
+    metavar=LAYER_TYPES,
+    parse=kept_layers,
+)
+input_option = partial(
+    option,
+    "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",
+    flag="--input",
+    given_as=list,
+    metavar="NAME=1,3,224,224",
+    parse=named_shapes,
+)
+constant_option = partial(
+    option,
+    "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
+    flag="--constant",
+    given_as=list,
+    metavar="NAME=VALUE",
+    parse=named_values,
+)
+
+
 @dataclass(frozen=True)
 class QuantizeOptions:
     """How a network is to be quantized: what `eq_tvm.analysis.analyze` takes, and `eq_tvm.compile` as well."""
@@ -147,26 +174,9 @@ class QuantizeOptions:
         metavar="N",
         unset="50; random: 4",
     )
-    keep: Mapping[str, str] | None = option(
-        "Give a layer, as analyze names it, another type than the scheme's.",
-        given_as=list,
-        metavar=LAYER_TYPES,
-        parse=kept_layers,
-    )
-    input_shapes: Mapping[str, tuple[int, ...]] | None = option(
-        "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",
-        flag="--input",
-        given_as=list,
-        metavar="NAME=1,3,224,224",
-        parse=named_shapes,
-    )
-    constants: Mapping[str, Any] | None = option(
-        "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
-        flag="--constant",
-        given_as=list,
-        metavar="NAME=VALUE",
-        parse=named_values,
-    )
+    keep: Mapping[str, str] | None = keep_option()
+    input_shapes: Mapping[str, tuple[int, ...]] | None = input_option()
+    constants: Mapping[str, Any] | None = constant_option()
     progress: Progress | None = None
     example: Any = None  # inputs of a torch.nn.Module: a tensor, or a tuple of what it takes
 

@@ -7,14 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eq_tvm.options.declared import (
-    LAYER_TYPES,
-    SCHEMES,
-    TargetsOptions,
-    kept_layers,
-    named_shapes,
-    named_values,
-)
+from eq_tvm.options.declared import SCHEMES, TargetsOptions, constant_option, input_option, keep_option
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -49,26 +42,9 @@ class TrainOptions(TargetsOptions):
         "From pixels to the input: YAML with channels, mean, std, resize.", metavar="FILE", also=("Preprocess",)
     )
     scheme: str = option("What the layers compute in.", "int4", given_as=str, choices=TRAINED)
-    keep: Mapping[str, str] | None = option(
-        "Give a layer, as analyze names it, another type than the scheme's.",
-        given_as=list,
-        metavar=LAYER_TYPES,
-        parse=kept_layers,
-    )
-    input_shapes: Mapping[str, tuple[int, ...]] | None = option(
-        "Shape of an input where it is dynamic; a dynamic batch alone becomes 1 by itself.",
-        flag="--input",
-        given_as=list,
-        metavar="NAME=1,3,224,224",
-        parse=named_shapes,
-    )
-    constants: Mapping[str, Any] | None = option(
-        "Give an input a value for good, where it decides shapes or branches: numbers, or an .npy file.",
-        flag="--constant",
-        given_as=list,
-        metavar="NAME=VALUE",
-        parse=named_values,
-    )
+    keep: Mapping[str, str] | None = keep_option()
+    input_shapes: Mapping[str, tuple[int, ...]] | None = input_option()
+    constants: Mapping[str, Any] | None = constant_option()
     epochs: float = option("How often each image is seen; 0.5: half of them once.", 3.0, given_as=float, metavar="N")
     labels: bool = option("Learn from the images' labels as well as from the float network.", False, given_as=bool)
     quantizer: str = option(
