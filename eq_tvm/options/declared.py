@@ -42,7 +42,7 @@ def kept_layers(texts: list[str]) -> dict[str, str]:
     return {layer: kind for layer, _, kind in parts}
 
 
-def named_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+def _named_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """From `NAME=1,3,224,224` each."""
     return dict(map(_named_shape, texts))
 
@@ -58,7 +58,7 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def named_values(texts: list[str]) -> dict[str, Any]:
+def _named_values(texts: list[str]) -> dict[str, Any]:
     """From `NAME=VALUE` each, of numbers or the name of an .npy file."""
     return dict(map(_named_value, texts))
 
@@ -99,7 +99,7 @@ input_option = partial(
     flag="--input",
     given_as=list,
     metavar="NAME=1,3,224,224",
-    parse=named_shapes,
+    parse=_named_shapes,
 )
 constant_option = partial(
     option,
@@ -107,7 +107,7 @@ constant_option = partial(
     flag="--constant",
     given_as=list,
     metavar="NAME=VALUE",
-    parse=named_values,
+    parse=_named_values,
 )
 
 

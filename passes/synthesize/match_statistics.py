@@ -87,16 +87,16 @@ def match_statistics(
 
 def matched_norms(mod: tvm.IRModule, count: int) -> int:
     """How many batch norms `match_statistics` matches so many images to."""
-    return _matched(mod, read_network(mod), batch_statistics(mod), count)
+    return _targets(mod, read_network(mod), batch_statistics(mod), count)
 
 
 def matched_layers(mod: tvm.IRModule, count: int) -> int:
     """Behind how many convolutions it matches them to typical images, where there are no batch norms."""
     net = read_network(mod)
-    return _matched(mod, net, {net.nodes[i].name: Statistics(np.ones(1), np.ones(1)) for i in _behind(net)}, count)
+    return _targets(mod, net, {net.nodes[i].name: Statistics(np.ones(1), np.ones(1)) for i in _behind(net)}, count)
 
 
-def _matched(mod: tvm.IRModule, net: Network, statistics: Mapping[str, Statistics], count: int) -> int:
+def _targets(mod: tvm.IRModule, net: Network, statistics: Mapping[str, Statistics], count: int) -> int:
     matched = _Matched(mod, net, statistics)
     return len(matched.targets) if matched.steps(count) else 0
 

@@ -23,7 +23,7 @@ JUDGED = 1000  # images
     ],
 )
 def test_few_images_take_back_much_of_what_4_bits_lose(shared_data, tmp_path, way):
-    """Of what calibration loses at 4 bits, 500 images that are seen a few times take back a fifth at least."""
+    """Of what calibration loses at 4 bits, 500 images that are seen a few times take back a quarter at least."""
     model = shared_data.models["mobilenetv2_tiny_cifar10"]
     images = shared_data.path / "cifar10" / "calib.npz"
     preprocess = Preprocess.read(model.with_suffix(".preprocess.yaml"))
@@ -47,4 +47,4 @@ def test_few_images_take_back_much_of_what_4_bits_lose(shared_data, tmp_path, wa
     labels = torch.tensor([samples.labels(i)[0] for i in range(JUDGED)])
     right = [(each == labels).float().mean().item() for each in (real, calibrated, decisions(trained.network))]
     print(f"{way}: agreement {agreement}, top-1 of float, calibrated and trained {right}")
-    assert 1 - agreement[1] < 0.8 * (1 - agreement[0])
+    assert 1 - agreement[1] < 0.75 * (1 - agreement[0])
