@@ -76,7 +76,7 @@ def chosen_widths(probabilities: Sequence[Tensor], prices: Sequence[Tensor], bud
     Parameters
     ----------
     probabilities : sequence of Tensor (widths - 1,)
-        Of each layer, that a width beyond the first is needed: see `Gates.probabilities`.
+        Of each layer, that a width beyond the first is needed; never rising.
     prices : sequence of Tensor (widths,)
     budget : float
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eq_tvm.errors import UserError
 from eq_tvm.train.images import TrainingImages
@@ -39,7 +39,8 @@ def descend(
     batches : iterator of (inputs, labels or None)
     steps : int
     rate : float
-        The learning rate of weights; scales and gates have greater ones.
+        The learning rate of weights, on average: each layer's is in parts of how large its weights are, since a step
+        of Adam is as long whatever it changes. Scales and gates have greater ones.
     penalty : callable, optional
         What is added to the loss.
 
@@ -82,13 +83,21 @@ def _decided(output: Tensor) -> Tensor:
     return output.argmax(axis).reshape(len(output), -1)
 
 
-def _groups(network: nn.Module, rate: float) -> list[dict[str, object]]:
-    named = dict(network.named_parameters())
-    factors = {name: next((f for word, f in _RATES.items() if word in name), 1.0) for name in named}
+def _groups(network: TrainedNetwork, rate: float) -> list[dict[str, object]]:
+    sizes = {i: weight.detach().square().mean().sqrt() for i, weight in network.weights.items()}
+    typical = torch.stack(list(sizes.values())).median().clamp_min(1e-12)
     return [
-        {"params": [named[name] for name in named if factors[name] == factor], "lr": rate * factor}
-        for factor in sorted(set(factors.values()))
+        {"params": [parameter], "lr": rate * _factor(name, {i: float(size / typical) for i, size in sizes.items()})}
+        for name, parameter in network.named_parameters()
     ]
+
+
+def _factor(name: str, sizes: dict[str, float]) -> float:
+    """Of a parameter's learning rate, by its name."""
+    kind, _, layer = name.partition(".")
+    if kind in ("weights", "biases"):
+        return sizes[layer]
+    return next((factor for word, factor in _RATES.items() if word in name), 1.0)
 
 
 def _course(done: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from eq_tvm.train.srq import SRQ
 from eq_tvm.train.start import Start, start
 from eq_tvm.train.steps import Penalty, decisions, descend
 from eq_tvm.train.widths import WIDTHS, LearnedWidths
+from eq_tvm.train.worth import curvatures
 from eq_tvm.train.written import annotated
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _QUANTIZERS: dict[str, Callable[..., LSQ]] = {"lsq": LSQ, "srq": SRQ}
 _REPORTS = 10  # in all of training
+_LOOKED_AT = 1024  # images that tell what bits are worth
 _SEARCH = 0.3  # of the steps: bits are learned
 _STARTED, _TRAINED = 0.05, 0.99  # on the progress bar
 
@@ -173,7 +176,9 @@ class _Training:
             spec = get_target(self.options.target, self.options.targets_file) if self.options.target else None
             quantizer = _QUANTIZERS[self.options.quantizer]
             price = prices(self.begun, narrow, WIDTHS, spec)
-            learned = LearnedWidths(self.network, narrow, price, self.options.mean_bits, quantizer)
+            some = (inputs for inputs, _ in itertools.islice(batches, math.ceil(_LOOKED_AT / self.options.batch)))
+            curved = curvatures(self.network, some, narrow)
+            learned = LearnedWidths(self.network, narrow, price, self.options.mean_bits, quantizer, curved)
             self._descend(batches, max(1, round(_SEARCH * self.steps)), learned.penalty)
             learned.choose()
         elif self.options.quantizer == "srq":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,15 +12,16 @@ from eq_tvm.train.dropbits import DropBits, chosen_widths, expected_price, limit
 from eq_tvm.train.gates import Gates
 from eq_tvm.train.network import TrainedNetwork
 from eq_tvm.train.quantizers import LSQ, integers
+from eq_tvm.train.worth import probabilities
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 _RISE = 0.05  # of the penalty's weight, per step and part of the budget that is exceeded
-_NEEDED, _MORE = 0.9, 0.5  # probabilities of the bits up to the mean, and of further ones, to start with
 
 
 class LearnedWidths:
     """Gates on the bits of layers, their price, and what is chosen in the end.
 
+    Gates start from an estimate of what each bit is worth, and learn from there.
     The price is kept within the budget by a Lagrange multiplier: the weight of the penalty rises as long as it is
     exceeded, and falls when it is not.
 
@@ -35,6 +36,8 @@ class LearnedWidths:
         The budget is what all layers cost with so many, between two widths in proportion.
     quantizer : type
         `LSQ` or `SRQ`.
+    curvatures : dict of int to Tensor
+        Of each layer the second derivatives of the loss by its weights.
     """
 
     def __init__(
@@ -44,17 +47,23 @@ class LearnedWidths:
         prices: Sequence[np.ndarray],
         bits: float,
         quantizer: Callable[..., LSQ],
+        curvatures: Mapping[int, Tensor],
     ) -> None:
         self._network, self._layers = network, layers
         self._prices = [torch.from_numpy(each).float() for each in prices]
         self._budget = float(sum(np.interp(bits, WIDTHS, each) for each in prices))
         self._multiplier = 0.0
+        losses = []
         for i in layers:
             weight, old = network.weights[str(i)].detach(), network.of_weights[str(i)]
             scales = (least_square_scale(weight, old.scale.detach(), limit(width)) for width in WIDTHS)
             gated = DropBits([quantizer(s, -limit(w), limit(w)) for s, w in zip(scales, WIDTHS, strict=True)])
-            gated.gates = Gates([_NEEDED if width <= bits else _MORE for width in WIDTHS[1:]])
             network.of_weights[str(i)] = gated
+            with torch.no_grad():
+                errors = [quantizer(weight) - weight for quantizer in gated.quantizers]
+                losses.append(torch.stack([(curvatures[i] * error.square()).sum() / 2 for error in errors]))
+        for i, likely in zip(layers, probabilities(losses, self._prices, self._budget), strict=True):
+            network.of_weights[str(i)].gates = Gates(likely.tolist())
 
     def penalty(self) -> Tensor:
         """Of the price that is expected."""
@@ -67,7 +76,7 @@ class LearnedWidths:
 
     def choose(self) -> list[int]:
         """Give each layer the bits that it needs most, within the budget, and leave the gates out."""
-        found = [self._gates(i).probabilities.detach() for i in self._layers]
+        found = [self._gates(i).log_alpha.detach().sigmoid().cummin(0).values for i in self._layers]
         places = chosen_widths(found, self._prices, self._budget)
         for i, place in zip(self._layers, places, strict=True):
             self._network.of_weights[str(i)] = self._network.of_weights[str(i)].quantizers[place]
