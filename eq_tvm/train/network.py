@@ -14,6 +14,7 @@ from eq_tvm.passes.graph.network import Network, Node
 from eq_tvm.passes.graph.rewrite import operator_name
 from eq_tvm.passes.quantized.annotate import Scales, is_implied
 from eq_tvm.passes.quantized.problem import Problem
+from eq_tvm.train.exact import accumulated, requantized
 from eq_tvm.train.losses import NUMBERS, PROBABILITIES, SCORES
 from eq_tvm.train.operators import constant_operands, operator_of
 from eq_tvm.train.quantizers import LSQ
@@ -86,6 +87,8 @@ class TrainedNetwork(nn.Module):
             if i not in self._biased and str(i) not in self.weights
         }
         self._last = problem.net.last_uses()
+        sources = {i: accumulated(problem.net, i, self._group) for i in self._group}
+        self._accumulated = {i: source for i, source in sources.items() if source is not None}
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
         r"""Of each input images (N, \*shape without the batch axis), of each output (N, ...)."""
@@ -131,9 +134,13 @@ class TrainedNetwork(nn.Module):
         bias = self.biases.get(str(i))
         if bias is None or not self.quantized:
             return bias
-        weight_scale = torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i)).reshape(-1)
-        scale = (self._input_scale(i) * weight_scale).detach()
+        scale = self._accumulator_scale(i).detach()
         return bias + ((bias / scale).round() * scale - bias).detach()
+
+    def _accumulator_scale(self, i: int) -> Tensor:
+        """(O,) of each output channel."""
+        weight_scale = torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i)).reshape(-1)
+        return self._input_scale(i) * weight_scale
 
     def _input_scale(self, i: int) -> Tensor:
         group = self.problem.points.scale_group_of[self.problem.net.nodes[i].inputs[0]]
@@ -164,7 +171,17 @@ class TrainedNetwork(nn.Module):
         return self.of_activations[str(self._group[i])]
 
     def _quantized(self, i: int, value: Tensor) -> Tensor:
-        return self._of_group(i)(value) if self.quantized and i in self._group else value
+        if not self.quantized or i not in self._group:
+            return value
+        quantizer = self._of_group(i)
+        if self.training or i not in self._accumulated:
+            return quantizer(value)
+        layer, high = self._accumulated[i]
+        step = self._accumulator_scale(layer)
+        if self.problem.net.nodes[layer].op == "conv2d":
+            step = step.reshape(-1, 1, 1)
+        steps = requantized(value, step, quantizer.scale, high)
+        return steps.round().clamp(quantizer.lo, quantizer.hi) * quantizer.scale
 
 
 def per_channel(node: Node, scale: np.ndarray | Tensor) -> Tensor:

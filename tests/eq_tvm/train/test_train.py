@@ -38,8 +38,8 @@ def test_the_bundle_computes_what_was_trained(tmp_path, way):
     with torch.no_grad():
         simulated = trained.network(torch.from_numpy(np.concatenate([each["input"] for each in inputs])))[0].numpy()
     assert (compiled.argmax(1) == simulated.argmax(1)).mean() >= 0.995
-    # In most images not one integer differs; in others a near tie is rounded otherwise, and what follows it differs.
-    assert (np.abs(compiled - simulated).max(1) < 1e-4).mean() > 0.75
+    # But for near ties of sums, and what follows them, not one integer differs.
+    assert (np.abs(compiled - simulated).max(1) < 1e-4).mean() > 0.95
     assert np.mean(compiled.argmax(1) == [samples.labels(i)[0] for i in range(len(samples))]) > 0.9
 
 

@@ -68,7 +68,7 @@ def test_what_is_expected_costs_the_budget(layers, share):
     steps = [price[1:] - price[:-1] for price in prices]
 
     def expected(part):
-        return sum(float(p[0] + (part**torch.arange(1, 3) * s).sum()) for p, s in zip(prices, steps, strict=True))
+        return sum(float(p[0] + (part ** torch.arange(1, 3) * s).sum()) for p, s in zip(prices, steps, strict=True))
 
     budget = expected(0.05) + share * (expected(0.95) - expected(0.05))
     likely = probabilities(losses, prices, budget)
