@@ -51,8 +51,8 @@ def descend(
     """
     optimizer = torch.optim.Adam(_groups(network, rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step / max(steps, 1)))
-    network.train()
     for _, (inputs, labels) in zip(range(steps), batches, strict=False):
+        network.train()  # who reads the losses may have judged it in between
         with torch.no_grad():
             taught = teacher(*inputs)
         loss = distillation(network(*inputs), taught, network.kinds, labels)

@@ -9,6 +9,7 @@ from eq_tvm.errors import UserError
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 from eq_tvm.train.network import TrainedNetwork, check_same  # noqa: E402
 from eq_tvm.train.start import start  # noqa: E402
+from eq_tvm.train.steps import descend  # noqa: E402
 
 BETWEEN = {
     "pooling": [
@@ -76,3 +77,16 @@ def test_what_there_is_no_operator_for_is_named(tmp_path):
     what = begun(tmp_path, [("Resize", "r - - sizes", "z", {"mode": "nearest"})])
     with pytest.raises(UserError, match=r"node n2.* can't be trained"):
         TrainedNetwork(what.problem, what.scales)
+
+
+def test_judging_leaves_training_as_it_is(tmp_path):
+    """Bits are dropped, and rounding has a gradient, behind a report as well."""
+    what = begun(tmp_path, BETWEEN["pooling"])
+    network, teacher = (TrainedNetwork(what.problem, what.scales) for _ in range(2))
+    teacher.quantized = False
+    images = [torch.from_numpy(x[:3, 0]) for x in what.problem.inputs.values()]
+    modes = []
+    network.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    for _ in descend(network, teacher, iter([(images, None)] * 3), 3, 1e-3):
+        network.eval()
+    assert modes == [True] * 3
