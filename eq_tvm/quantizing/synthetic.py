@@ -56,13 +56,13 @@ def synthesize(
     return [each.array for each in drawn]
 
 
-def record(module: tvm.IRModule, images: int, *, beside_typical: bool) -> dict[str, int]:
+def record(module: tvm.IRModule, samples: int, images_each: int, *, beside_typical: bool) -> dict[str, int]:
     """What a bundle says of them: how many they are, and how many batch norms or layers they were matched to."""
     from eq_tvm.passes import matched_layers, matched_norms
 
-    norms = matched_norms(module, images)
-    layers = matched_layers(module, images) if beside_typical and not norms else 0
-    return {"images": images, "batch_norms": norms, "layers": layers}
+    norms = matched_norms(module, samples)
+    layers = matched_layers(module, samples) if beside_typical and not norms else 0
+    return {"images": samples * images_each, "batch_norms": norms, "layers": layers}
 
 
 def images_said(calibration: Mapping[str, Any]) -> str:
