@@ -95,7 +95,10 @@ class Quantization:
             calibration = SYNTHETIC
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
-        for flag, number in (("--images", images), ("--synthesize", 1 if options.synthesize is None else options.synthesize)):
+        for flag, number in (
+            ("--images", images),
+            ("--synthesize", 1 if options.synthesize is None else options.synthesize),
+        ):
             if not 1 <= number <= _MOST_IMAGES:
                 raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
         as_affordable = options.images is None and options.synthesize is None

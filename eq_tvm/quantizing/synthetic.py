@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.inputs.synthetic_inputs import save_images, synthetic_inputs
+from eq_tvm.inputs.synthetic_inputs import places, save_images, synthetic_inputs
 from eq_tvm.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def synthesize(
 
     progress(0.0, f"drawing {count} images")
     drawn = synthetic_inputs(inputs, preprocess, count)
+    if folder is not None:
+        places(drawn, folder)  # what is wrong there is said before minutes are spent
     if any(each.form.layout and each.bounds is None for each in drawn):
         warnings.warn(
             "synthetic images have about mean 0 and deviation 1, as nothing says what pixels become: say how the "
