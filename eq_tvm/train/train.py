@@ -174,6 +174,7 @@ class _Training:
         self.reports: list[Report] = []
         self.written: float | None = None  # at that epoch
         self._check_labels()
+        self._as_onnx()  # what can't be written, is said before hours are spent
 
     def run(self) -> None:
         """All of it."""
@@ -248,11 +249,14 @@ class _Training:
         top1 = None if labels is None or found.shape[1] != 1 else _share(found[:, 0], labels)
         self.reports.append(Report(self.done / self.each, loss, agreement, top1))
         if write:
-            mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
-            model = to_onnx(mod, self.begun.name, self.begun.inputs, self.begun.outputs)
+            content = self._as_onnx()
             with system_errors(f"write {self.output}"):
-                write_whole(self.output, lambda file: file.write(model.SerializeToString()))
+                write_whole(self.output, lambda file: file.write(content))
             self.written = self.done / self.each
+
+    def _as_onnx(self) -> bytes:
+        mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
+        return to_onnx(mod, self.begun.name, self.begun.inputs, self.begun.outputs).SerializeToString()
 
 
 _FEW = 4
