@@ -19,7 +19,7 @@ from ..refine.adam import Adam
 Bounds = tuple[np.ndarray, np.ndarray]  # the least and the greatest number, as they are broadcast to an image
 
 _STEPS = 40  # at most,
-_WORK = 1.6e10  # for all images and steps, in elements as `work` counts them: about two minutes on two cores
+_WORK = 1.6e10  # for all images and steps, in elements computed or held: about two minutes on two cores
 _TOGETHER = 8  # images whose statistics are matched, or fewer where these are large
 _HELD = 1.6e8  # elements in memory for those that are matched together, as `_Matched.held` counts them,
 _ALL_HELD = 3.2e8  # and for all that threads match at a time: about 2 GB
@@ -142,7 +142,7 @@ class _Matched:
 
     def steps(self, count: int) -> int:
         """That there is time for with so many images; 0 where nothing can be matched."""
-        return min(_STEPS, int(_WORK / (work(self.net) * count))) if self.targets else 0
+        return min(_STEPS, int(_WORK / (max(work(self.net), self.held()) * count))) if self.targets else 0
 
     def together(self) -> int:
         """How many images are matched together: the same on each machine, so that results are."""
