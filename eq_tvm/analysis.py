@@ -53,7 +53,7 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
     progress(0.0, f"importing {how.model.name}")
     module, inputs, _ = import_canonical(how.model, options.input_shapes, constants=options.constants)
 
-    how = how.affordable(module, progress).with_ends(module).cautious(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module, inputs)
     arrays, held_out = read_images(how, inputs, module, passes.part_of(progress, 0.0, _SYNTHESIZED))
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
@@ -84,8 +84,8 @@ def analyze(options: QuantizeOptions) -> dict[str, Any]:
         "scheme": how.scheme,
         "method": how.method,
         "activation_range": how.activation_range,
-        "images": images_in(arrays, held_out),
-        "analyzed": 0 if analyzed_on is named else images_in(list(analyzed_on.values()), held_out),
+        "images": images_in(arrays, how, inputs),
+        "analyzed": 0 if analyzed_on is named else images_in(list(analyzed_on.values()), how, inputs),
         "source": Path(how.calibration).name,
         "kept": how.kept,
         "cosine": found["cosine"],

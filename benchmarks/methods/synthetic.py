@@ -114,7 +114,8 @@ def _figures(network: Trained, options: argparse.Namespace):
         real = task.calibration if which in ("typical", "few", "both") else None
         asked = QuantizeOptions(task.model, calibration=real, preprocess=task.preprocess, scheme=scheme, method=method)
         how = replace(
-            Quantization.checked(asked).cautious(module), min_cosine=0.0 if method else MIN_COSINES.get(scheme, 0.0)
+            Quantization.checked(asked).cautious(module, inputs),
+            min_cosine=0.0 if method else MIN_COSINES.get(scheme, 0.0),
         )
         given = {name: array}
         annotated = calibrate(module, given, images_to_compare(held_out, given), how, lambda *_: None).annotated

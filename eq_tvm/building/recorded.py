@@ -52,7 +52,7 @@ def quantize(
     from eq_tvm.quantizing.by_cost import by_cost
     from eq_tvm.quantizing.max_drop import fastest, keep_worst
 
-    how = how.affordable(module, progress).with_ends(module).cautious(module)
+    how = how.affordable(module, progress).with_ends(module).cautious(module, inputs)
     synthesizing, progress = (
         part_of(progress, 0.0, _SYNTHESIZED),
         part_of(progress, _SYNTHESIZED * bool(how.synthesized), 1.0),
@@ -100,8 +100,13 @@ def quantize(
             "method": how.method,
             "refine": how.refine,
             "activation_range": how.activation_range,
-            "images": images_in(arrays, held_out),
-            "synthetic": synthetic.record(module, how.synthesized, beside_typical=not how.is_synthetic)
+            "images": images_in(arrays, how, inputs),
+            "synthetic": synthetic.record(
+                module,
+                how.samples_of(how.synthesized, inputs),
+                how.images_each(inputs),
+                beside_typical=not how.is_synthetic,
+            )
             if how.synthesized
             else None,
             "images_sha256": sha256(*arrays),

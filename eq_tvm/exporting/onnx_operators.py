@@ -75,7 +75,7 @@ def _conv(call: relax.Call) -> Written | None:
 def _pool(kind: str) -> Rule:
     def rule(call: relax.Call) -> Written | None:
         a = call.attrs
-        if a.layout != "NCHW":
+        if a.layout not in ("NCHW", "NCDHW"):
             return None
         attributes = {
             "kernel_shape": _ints(a.pool_size),
@@ -217,6 +217,7 @@ _PLAIN = {
     "exp": "Exp",
     "floor": "Floor",
     "ceil": "Ceil",
+    "cos": "Cos",
     "greater": "Greater",
     "greater_equal": "GreaterOrEqual",
     "less": "Less",
@@ -231,10 +232,12 @@ _PLAIN = {
     "multiply": "Mul",
     "negative": "Neg",
     "nn.relu": "Relu",
+    "nn.softplus": "Softplus",
     "power": "Pow",
     "round": "Round",
     "sigmoid": "Sigmoid",
     "sign": "Sign",
+    "sin": "Sin",
     "sqrt": "Sqrt",
     "subtract": "Sub",
     "tanh": "Tanh",
@@ -263,6 +266,7 @@ _RULES: dict[str, Rule] = {
     "relax.nn.leakyrelu": lambda call: Written("LeakyRelu", [], {"alpha": float(call.attrs.alpha)}),
     "relax.nn.log_softmax": _softmax("LogSoftmax"),
     "relax.nn.max_pool2d": _pool("MaxPool"),
+    "relax.nn.max_pool3d": _pool("MaxPool"),
     "relax.nn.pad": _pad,
     "relax.nn.prelu": _prelu,
     "relax.nn.softmax": _softmax("Softmax"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.whole_file import check_folder
+from eq_tvm.files.whole_file import check_folder, write_whole
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.inputs.random_inputs import random_numbers
@@ -93,29 +97,65 @@ def _without_batch(array: np.ndarray, axis: int = 0) -> np.ndarray:
     return array.squeeze(axis) if array.shape[axis : axis + 1] == (1,) else array
 
 
-def save_images(inputs: Sequence[Synthetic], folder: str | Path) -> int:
-    """Write images as PNG, to be looked at; how many there are.
-
-    In the order of `inputs`, of each input's numbers those from the darkest to the brightest as 0 to 255.
+def places(inputs: Sequence[Synthetic], folder: str | Path) -> list[list[Path]]:
+    """Where `save_images` writes, of each input that takes images; the folder is made if it is not there.
 
     Raises
     ------
     UserError
-        No input takes images of one or three channels, or the files can't be written.
+        No input takes images of one or three channels, no file can be put there, or one there is of somebody else.
     """
-    shown = [each for each in inputs if each.form.layout]
+    shown, folder = _shown(inputs), Path(folder)
     if not shown:
         raise UserError("--save-images: no input of the network takes images of 1 or 3 channels: leave it out")
-    folder, written = Path(folder), 0
     with system_errors(f"write to the directory {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         check_folder(folder, "images")
-        for each in shown:
-            prefix = f"{each.form.info.name}-".replace("/", "_") if len(shown) > 1 else ""
-            for number, picture in enumerate(_pictures(each)):
-                Image.fromarray(picture).save(folder / f"{prefix}{number:03}.png")
-                written += 1
-    return written
+        prefixes = [f"{each.form.info.name}-".replace("/", "_") if len(shown) > 1 else "" for each in shown]
+        found = [
+            [folder / f"{prefix}{number:03}.png" for number in range(len(each.array) * each.form.count)]
+            for prefix, each in zip(prefixes, shown, strict=True)
+        ]
+        for path in itertools.chain(*found):
+            if os.path.lexists(path) and not _is_ours(path):
+                raise UserError(f"--save-images would replace {path}, which is none of its own: choose another folder")
+    return found
+
+
+def save_images(inputs: Sequence[Synthetic], folder: str | Path) -> int:
+    """Write images as PNG, to be looked at; how many there are.
+
+    In the order of `inputs`, of each input's numbers those from the darkest to the brightest as 0 to 255. Files that it
+    wrote before are replaced.
+
+    Raises
+    ------
+    UserError
+        As `places`.
+    """
+    mark, found = PngInfo(), places(inputs, folder)
+    mark.add_text(*_MARK)
+    with system_errors(f"write to the directory {folder}"):
+        for each, paths in zip(_shown(inputs), found, strict=True):
+            for path, picture in zip(paths, _pictures(each), strict=True):
+                write_whole(path, partial(Image.fromarray(picture).save, format="PNG", pnginfo=mark))
+    return sum(map(len, found))
+
+
+_MARK = ("Software", "eq_tvm --save-images")
+
+
+def _shown(inputs: Sequence[Synthetic]) -> list[Synthetic]:
+    return [each for each in inputs if each.form.layout]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `save_images` wrote a file."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_MARK[0]) == _MARK[1]
+    except (OSError, ValueError):  # no image
+        return False
 
 
 def _pictures(synthetic: Synthetic) -> np.ndarray:

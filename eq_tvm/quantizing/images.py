@@ -94,12 +94,13 @@ def read_images(
     def made(typical: list[np.ndarray] | None) -> list[np.ndarray]:
         if not how.synthesized or module is None:
             return []
-        return synthesize(module, inputs, how.preprocess, how.synthesized, how.save_images, progress, typical)
+        count = how.samples_of(how.synthesized, inputs)
+        return synthesize(module, inputs, how.preprocess, count, how.save_images, progress, typical)
 
     if how.is_synthetic:
         return made(None) or _noise(how, inputs), None
     samples = Samples.read(how.calibration, inputs, how.preprocess)
-    chosen = _evenly(np.arange(len(samples)), max(1, how.images // samples.images_each))
+    chosen = _evenly(np.arange(len(samples)), how.samples_of(how.images, inputs))
     rest = _evenly(np.setdiff1d(np.arange(len(samples)), chosen), _HELD_OUT)
     found = _stacked(samples, chosen)
     if others := made(found):
@@ -107,9 +108,9 @@ def read_images(
     return found, HeldOut(samples, rest)
 
 
-def images_in(arrays: list[np.ndarray], held_out: HeldOut | None) -> int:
+def images_in(arrays: list[np.ndarray], how: Quantization, inputs: tuple[TensorInfo, ...]) -> int:
     """How many images the samples have that `read_images` gave to find scales."""
-    return len(arrays[0]) * (held_out.samples.images_each if held_out is not None else 1)
+    return len(arrays[0]) * how.images_each(inputs)
 
 
 def one_sample(how: Quantization, inputs: tuple[TensorInfo, ...]) -> dict[str, np.ndarray]:
@@ -147,15 +148,15 @@ def _stacked(samples: Samples, indices: np.ndarray) -> list[np.ndarray]:
 def _noise(how: Quantization, inputs: tuple[TensorInfo, ...]) -> list[np.ndarray]:
     """Seeded samples for each input: pixels where they can be preprocessed, else a normal distribution."""
     random = np.random.default_rng(0)
-    arrays = []
+    arrays, count = [], how.samples_of(how.images, inputs)
     for info in inputs:
         form = InputForm(info, how.preprocess)
         if how.preprocess is None or not form.layout:
             shape = _without_batch(np.empty(info.shape)).shape
-            arrays.append(random_numbers(random, (how.images, *shape), info.dtype))
+            arrays.append(random_numbers(random, (count, *shape), info.dtype))
             continue
         height, width = (info.shape[form.layout.index(axis)] for axis in "HW")
-        pixels = random.integers(0, 256, (how.images * form.count, height, width, 3), dtype=np.uint8)
+        pixels = random.integers(0, 256, (count * form.count, height, width, 3), dtype=np.uint8)
         items = [form.item(image, "--calibration random") for image in pixels]
         runs = [form.joined(items[i : i + form.count]) for i in range(0, len(items), form.count)]
         arrays.append(np.stack(list(map(_without_batch, runs))))

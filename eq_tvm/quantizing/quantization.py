@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eq_tvm import example, host
+from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
 from eq_tvm.importer.formats import file_of, onnx_file
 from eq_tvm.importer.own_scales import has_scales
+from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED, UNPROVED
 from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
@@ -93,7 +95,10 @@ class Quantization:
             calibration = SYNTHETIC
         random = str(calibration) == RANDOM
         images = (4 if random else 50) if options.images is None else options.images
-        for flag, number in (("--images", images), ("--synthesize", options.synthesize or 1)):
+        for flag, number in (
+            ("--images", images),
+            ("--synthesize", 1 if options.synthesize is None else options.synthesize),
+        ):
             if not 1 <= number <= _MOST_IMAGES:
                 raise UserError(f"{flag} must be from 1 to {_MOST_IMAGES}, not {number}")
         as_affordable = options.images is None and options.synthesize is None
@@ -145,7 +150,7 @@ class Quantization:
         ends = tuple(name for name in end_layers(read_network(module)) if name not in self.kept)
         return replace(self, kept=dict(self.kept) | dict.fromkeys(ends, "int8"), ends=ends)
 
-    def cautious(self, module: tvm.IRModule) -> Quantization:
+    def cautious(self, module: tvm.IRModule, inputs: Sequence[TensorInfo]) -> Quantization:
         """With another method, if nobody asked for one, where images are drawn and not matched to any batch norm.
 
         A range that saturates what is rare in them is too narrow for real ones, whose magnitudes in deep layers are
@@ -153,9 +158,19 @@ class Quantization:
         """
         from eq_tvm.passes import matched_norms
 
-        if not (self.is_open and self.is_synthetic) or matched_norms(module, self.synthesized):
+        if not (self.is_open and self.is_synthetic):
+            return self
+        if matched_norms(module, self.samples_of(self.synthesized, inputs)):
             return self
         return replace(self, method=UNPROVED)
+
+    def images_each(self, inputs: Sequence[TensorInfo]) -> int:
+        """How many images a sample has: the network's batch."""
+        return InputForm(inputs[0], self.preprocess).count
+
+    def samples_of(self, images: int, inputs: Sequence[TensorInfo]) -> int:
+        """How many samples so many images fill, at least one."""
+        return max(1, images // self.images_each(inputs))
 
     def reason(self, layer: str) -> str:
         """Why a layer is kept."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.inputs.synthetic_inputs import save_images, synthetic_inputs
+from eq_tvm.inputs.synthetic_inputs import places, save_images, synthetic_inputs
 from eq_tvm.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def synthesize(
 
     progress(0.0, f"drawing {count} images")
     drawn = synthetic_inputs(inputs, preprocess, count)
+    if folder is not None:
+        places(drawn, folder)  # what is wrong there is said before minutes are spent
     if any(each.form.layout and each.bounds is None for each in drawn):
         warnings.warn(
             "synthetic images have about mean 0 and deviation 1, as nothing says what pixels become: say how the "
@@ -56,13 +58,13 @@ def synthesize(
     return [each.array for each in drawn]
 
 
-def record(module: tvm.IRModule, images: int, *, beside_typical: bool) -> dict[str, int]:
+def record(module: tvm.IRModule, samples: int, images_each: int, *, beside_typical: bool) -> dict[str, int]:
     """What a bundle says of them: how many they are, and how many batch norms or layers they were matched to."""
     from eq_tvm.passes import matched_layers, matched_norms
 
-    norms = matched_norms(module, images)
-    layers = matched_layers(module, images) if beside_typical and not norms else 0
-    return {"images": images, "batch_norms": norms, "layers": layers}
+    norms = matched_norms(module, samples)
+    layers = matched_layers(module, samples) if beside_typical and not norms else 0
+    return {"images": samples * images_each, "batch_norms": norms, "layers": layers}
 
 
 def images_said(calibration: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +13,7 @@ from tvm import relax
 
 from eq_tvm.errors import UserError
 from eq_tvm.passes.graph.network import Node
+from eq_tvm.passes.graph.resizing import is_bilinear, is_exact, real_weights, sources
 from eq_tvm.passes.graph.rewrite import array, ints, operator_name, transposed_axes
 from eq_tvm.passes.quantized.float_operators.pooling import pool_padding, window_sizes
 
@@ -28,9 +30,12 @@ def operator_of(node: Node) -> Operator:
     """
     made = _OPERATORS.get(operator_name(node.expr) or "")
     if made is None or not node.is_tensor:
-        what = operator_name(node.expr) or type(node.expr).__name__
-        raise UserError(f"node {node.name} ({what}) can't be trained: --method {_WITHOUT} quantizes without training")
+        raise _untrainable(node, operator_name(node.expr) or type(node.expr).__name__)
     return made(node)
+
+
+def _untrainable(node: Node, what: str) -> UserError:
+    return UserError(f"node {node.name} ({what}) can't be trained: --method {_WITHOUT} quantizes without training")
 
 
 def constant_operands(node: Node) -> list[Tensor | None]:
@@ -86,22 +91,84 @@ def _max_pool2d(node: Node) -> Operator:
 def _avg_pool2d(node: Node) -> Operator:
     pad, (size, stride) = _pool(node)
     if ints(node.expr.attrs.dilation) != (1, 1):
-        raise UserError(f"node {node.name} (an average of dilated windows) can't be trained")
+        raise _untrainable(node, "an average of dilated windows")
     counts = torch.from_numpy(window_sizes(node.expr.attrs, ints(node.expr.args[0].ty.shape)[2:], node.shape[2:]))
     return lambda x: F.avg_pool2d(pad(x, 0.0), size, stride, divisor_override=1) / counts.float()
 
 
-def _mean(node: Node) -> Operator:
-    axes, keepdims = ints(node.expr.attrs.axis), bool(node.expr.attrs.keepdims)
-    return lambda x: x.mean(axes, keepdims)
+def _max_pool3d(node: Node) -> Operator:
+    attrs, extents = node.expr.attrs, ints(node.expr.args[0].ty.shape)[2:]
+    before, size, stride, dilation = (
+        ints(each) for each in (attrs.padding[:3], attrs.pool_size, attrs.strides, attrs.dilation)
+    )
+    reached = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(node.shape[2:], stride, size, dilation, strict=True)]
+    after = [max(0, r - b - n) for r, b, n in zip(reached, before, extents, strict=True)]
+    widths = [each for pair in zip(before[::-1], after[::-1], strict=True) for each in pair]
+    return lambda x: F.max_pool3d(F.pad(x, widths, value=-torch.inf), size, stride, dilation=dilation)
+
+
+def _reduction(function: Callable[..., Tensor]) -> Callable[[Node], Operator]:
+    """Over axes; without any named over all but that of images."""
+
+    def make(node: Node) -> Operator:
+        attrs, rank = node.expr.attrs, len(ints(node.expr.args[0].ty.shape))
+        axes = tuple(range(1, rank)) if attrs.axis is None else ints(attrs.axis)
+        return lambda x: function(x, dim=axes, keepdim=bool(attrs.keepdims))
+
+    return make
 
 
 def _strided_slice(node: Node) -> Operator:
     axes, begin, end, *strides = ([int(v.value) for v in field.fields] for field in node.expr.args[1:])
     index = [slice(None)] * len(node.shape)
+    backwards = {}
     for i, axis in enumerate(axes):
-        index[axis] = slice(begin[i], end[i], strides[0][i] if strides else 1)
-    return lambda x: x[tuple(index)]
+        step = strides[0][i] if strides else 1
+        if step > 0:
+            index[axis] = slice(begin[i], end[i], step)
+        else:
+            places = np.arange(ints(node.expr.args[0].ty.shape)[axis])
+            backwards[axis] = torch.from_numpy(places[begin[i] : None if end[i] < 0 else end[i] : step].copy())
+
+    def compute(x: Tensor) -> Tensor:
+        for axis, places in backwards.items():
+            x = x.index_select(axis, places)
+        return x[tuple(index)]
+
+    return compute
+
+
+def _take(node: Node) -> Operator:
+    """Of constants along axis 0 as an embedding; of images constant places along another one."""
+    axis = int(node.expr.attrs.axis or 0)
+
+    def compute(x: Tensor, places: Tensor) -> Tensor:
+        if axis == 0:
+            return x[places.long()]
+        around = axis % x.ndim
+        places = places.long() % x.shape[around]
+        return x.index_select(around, places.reshape(-1)).reshape(
+            *x.shape[:around], *places.shape, *x.shape[around + 1 :]
+        )
+
+    return compute
+
+
+def _resize(node: Node) -> Operator:
+    if not is_exact(node.expr):
+        raise _untrainable(node, f"resizing by {node.expr.attrs.method}")
+    if not is_bilinear(node.expr):
+        rows, columns = map(torch.from_numpy, sources(node.expr))
+        return lambda x: x.index_select(2, rows).index_select(3, columns)
+    places, parts = real_weights(node.expr)
+    (up, down), (left, right) = (map(torch.from_numpy, np.ascontiguousarray(each.T)) for each in places)
+    across, along = torch.from_numpy(parts[0])[:, None], torch.from_numpy(parts[1])
+
+    def compute(x: Tensor) -> Tensor:
+        x = torch.lerp(x.index_select(2, up), x.index_select(2, down), across)
+        return torch.lerp(x.index_select(3, left), x.index_select(3, right), along)
+
+    return compute
 
 
 def _pad(node: Node) -> Operator:
@@ -150,12 +217,20 @@ _OPERATORS: dict[str, Callable[[Node], Any]] = {
     "relax.clip": _clip,
     "relax.nn.max_pool2d": _max_pool2d,
     "relax.nn.avg_pool2d": _avg_pool2d,
-    "relax.mean": _mean,
+    "relax.nn.max_pool3d": _max_pool3d,
+    "relax.image.resize2d": _resize,
+    "relax.mean": _reduction(torch.mean),
+    "relax.sum": _reduction(torch.sum),
+    "relax.max": _reduction(torch.amax),
+    "relax.min": _reduction(torch.amin),
     "relax.astype": _astype,
     "relax.strided_slice": _strided_slice,
     "relax.nn.pad": _pad,
     "relax.concat": lambda node: lambda *parts: torch.cat(parts, int(node.expr.attrs.axis)),
     "relax.reshape": _reshape,
+    "relax.broadcast_to": lambda node: lambda x: x.expand(-1 if x.ndim == len(node.shape) else 1, *node.shape[1:]),
+    "relax.take": _take,
+    "relax.where": _plain(torch.where),
     "relax.permute_dims": lambda node: lambda x: x.permute(transposed_axes(node.expr)),
     "relax.nn.softmax": _softmax,
     "relax.nn.layer_norm": _layer_norm,
@@ -170,6 +245,18 @@ _OPERATORS: dict[str, Callable[[Node], Any]] = {
     "relax.log": _plain(torch.log),
     "relax.sqrt": _plain(torch.sqrt),
     "relax.erf": _plain(torch.erf),
+    "relax.square": _plain(torch.square),
+    "relax.sin": _plain(torch.sin),
+    "relax.cos": _plain(torch.cos),
+    "relax.nn.softplus": lambda node: (
+        lambda x: F.softplus(x, float(node.expr.attrs.beta), float(node.expr.attrs.threshold))
+    ),
+    "relax.nn.log_softmax": lambda node: lambda x: torch.log_softmax(x, int(node.expr.attrs.axis)),
+    "relax.greater": _plain(torch.gt),
+    "relax.greater_equal": _plain(torch.ge),
+    "relax.less": _plain(torch.lt),
+    "relax.less_equal": _plain(torch.le),
+    "relax.equal": _plain(torch.eq),
     "relax.abs": _plain(torch.abs),
     "relax.negative": _plain(torch.neg),
     "relax.add": _plain(torch.add),

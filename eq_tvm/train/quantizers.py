@@ -7,11 +7,14 @@ rounding is taken as 1 inside of the range, that of the scale follows equation 3
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from eq_tvm.errors import first_line
 
 
 class LSQ(nn.Module):
@@ -75,15 +78,31 @@ def _backward(gradient: Tensor, steps: Tensor, scale: Tensor, lo: Tensor, hi: Te
 
 
 def _fused(function: Callable[..., Any], x: Tensor) -> Callable[..., Any]:
-    """One loop over memory instead of eight, where that is worth a compiler's run."""
-    return _compiled(function) if x.numel() >= _LARGE else function
+    """One loop over memory instead of eight, where that is worth a compiler's run, and there is one."""
+    return _compiled(function) if x.numel() >= _LARGE and not _unable else function
 
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=True)
+    fused = torch.compile(function, dynamic=True)
+
+    def compute(*tensors: Tensor) -> Any:
+        try:
+            return fused(*tensors)
+        except (RuntimeError, OSError, ImportError) as e:  # if not of the compiler, the function says it again
+            inner = getattr(e, "inner_exception", e)
+            _unable.append(f"{type(inner).__name__}: {first_line(inner)}")
+            warnings.warn(
+                f"training takes longer, as PyTorch can't compile parts of it ({_unable[0]}): it needs g++ and "
+                "Python's headers (Debian packages g++ and python3-dev)",
+                stacklevel=2,
+            )
+            return function(*tensors)
+
+    return compute
 
 
+_unable: list[str] = []  # why nothing is compiled
 _LARGE = 2**16
 
 

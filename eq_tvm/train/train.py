@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,6 +103,8 @@ def train(options: TrainOptions) -> Trained:
     ------
     UserError
         Anything wrong with what was passed, or an operator that PyTorch has no form of here.
+    KeyboardInterrupt
+        With what is written so far.
     """
     if options.model is None:
         options = replace(
@@ -128,7 +131,8 @@ def train(options: TrainOptions) -> Trained:
         input_shapes=options.input_shapes,
         constants=options.constants,
     )
-    output = check_destination(options.output or f"{begun.name}.trained.onnx", endings=(".onnx",))
+    output = _destination(options, begun.name)
+    progress(_STARTED / 2, "computing what the float network decides")
     samples = Samples.read(options.images, begun.inputs, preprocess)
     names = [info.name for info in begun.inputs]
     images = TrainingImages(samples, names, seed=options.seed, augment=options.augment)
@@ -139,7 +143,10 @@ def train(options: TrainOptions) -> Trained:
     teacher = TrainedNetwork(begun.problem, begun.scales).requires_grad_(False)
     teacher.quantized = False
     training = _Training(options, begun, network, teacher, images, progress, output)
-    training.run()
+    try:
+        training.run()
+    except KeyboardInterrupt as e:
+        raise KeyboardInterrupt(training.so_far()) from e
     layers = begun.problem.net.layers()
     bits = {begun.problem.net.nodes[i].name: _bits(network.of_weights[str(i)].hi) for i in layers}
     return Trained(output, network, bits, training.reports)
@@ -165,12 +172,15 @@ class _Training:
         self.done = 0
         self.taught = decisions(teacher, images)
         self.reports: list[Report] = []
+        self.written: float | None = None  # at that epoch
         self._check_labels()
+        self._as_onnx()  # what can't be written, is said before hours are spent
 
     def run(self) -> None:
         """All of it."""
         narrow = self._narrow_layers()
         batches = self._batches()
+        self.progress(_STARTED, "the first step, for which PyTorch compiles loops")
         self._report(0.0, write=False)
         if self.options.mean_bits is not None:
             spec = get_target(self.options.target, self.options.targets_file) if self.options.target else None
@@ -193,6 +203,13 @@ class _Training:
             for i in narrow:
                 self.network.of_weights[str(i)] = self.network.of_weights[str(i)].widest
         self._report(self.reports.pop().loss, write=True)  # of the same step, without dropped bits
+
+    def so_far(self) -> str:
+        """What there is, in words."""
+        epoch = self.done / self.each
+        if self.written is None:
+            return f"training ended at epoch {epoch:.2f}, and wrote nothing"
+        return f"training ended at epoch {epoch:.2f}: {self.output} is what it had trained at {self.written:.2f}"
 
     def _check_labels(self) -> None:
         """UserError for labels that are none of the classes."""
@@ -232,10 +249,14 @@ class _Training:
         top1 = None if labels is None or found.shape[1] != 1 else _share(found[:, 0], labels)
         self.reports.append(Report(self.done / self.each, loss, agreement, top1))
         if write:
-            mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
-            model = to_onnx(mod, self.begun.name, self.begun.inputs, self.begun.outputs)
+            content = self._as_onnx()
             with system_errors(f"write {self.output}"):
-                write_whole(self.output, lambda file: file.write(model.SerializeToString()))
+                write_whole(self.output, lambda file: file.write(content))
+            self.written = self.done / self.each
+
+    def _as_onnx(self) -> bytes:
+        mod = annotated(self.begun.module, self.network, self.begun.scales.ranges)
+        return to_onnx(mod, self.begun.name, self.begun.inputs, self.begun.outputs).SerializeToString()
 
 
 _FEW = 4
@@ -267,5 +288,11 @@ def _check(options: TrainOptions) -> None:
         raise UserError("--mean-bits drops bits by itself: leave out --drop-bits")
     if options.target:
         get_target(options.target, options.targets_file)
-    if options.output:
-        check_destination(options.output, endings=(".onnx",))
+    if isinstance(options.model, str | os.PathLike):
+        _destination(options, Path(options.model).stem)
+
+
+def _destination(options: TrainOptions, name: str) -> Path:
+    """The file to write, which is no other than it may be."""
+    inputs = [options.model] if isinstance(options.model, str | os.PathLike) else []
+    return check_destination(options.output or f"{name}.trained.onnx", endings=(".onnx",), inputs=map(Path, inputs))

@@ -1,5 +1,6 @@
 """Images changed until the network sees in them what its batch norms saw in training."""
 
+import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,8 +19,10 @@ from ..refine.adam import Adam
 Bounds = tuple[np.ndarray, np.ndarray]  # the least and the greatest number, as they are broadcast to an image
 
 _STEPS = 40  # at most,
-_WORK = 1.6e10  # for all images and steps, in elements as `work` counts them: about two minutes on two cores
-_TOGETHER = 8  # images whose statistics are matched
+_WORK = 1.6e10  # for all images and steps, in elements computed or held: about two minutes on two cores
+_TOGETHER = 8  # images whose statistics are matched, or fewer where these are large
+_HELD = 1.6e8  # elements in memory for those that are matched together, as `_Matched.held` counts them,
+_ALL_HELD = 3.2e8  # and for all that threads match at a time: about 2 GB
 _STEP = 0.02  # of the range between bounds, or of the deviation where there are none
 _DEAD = 0.05  # of a layer's median deviation: channels of less are hardly ever anything but their mean
 
@@ -64,9 +67,14 @@ def match_statistics(
     if not steps:
         return dict(images)
     done, model = [0], "the batch norms" if norms else "typical ones"
+    together = matched.together()
+    room = threading.Semaphore(max(1, int(_ALL_HELD / (matched.held() * together))))
 
     def improve(start: int) -> dict[str, np.ndarray]:
-        some = {name: x[start : start + _TOGETHER].copy() for name, x in images.items()}
+        with room:
+            return improved({name: x[start : start + together].copy() for name, x in images.items()})
+
+    def improved(some: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         adams = {name: Adam() for name, x in some.items() if x.dtype == np.float32}
         for step in range(steps):
             gradients = matched.gradients(some)
@@ -78,10 +86,10 @@ def match_statistics(
                 rate = np.float32(_STEP * (1 + np.cos(np.pi * step / steps)) / 2) * size.astype(np.float32)
                 some[name] = np.clip(some[name] - rate * adam(gradients[name]), low, high).astype(np.float32)
             done[0] += 1
-            progress(min(done[0] / steps / -(-count // _TOGETHER), 1.0), f"matching images to {model}")
+            progress(min(done[0] / steps / -(-count // together), 1.0), f"matching images to {model}")
         return some
 
-    parts = map_threads(improve, range(0, count, _TOGETHER))
+    parts = map_threads(improve, range(0, count, together))
     return {name: np.concatenate([part[name] for part in parts]) for name in images}
 
 
@@ -134,7 +142,22 @@ class _Matched:
 
     def steps(self, count: int) -> int:
         """That there is time for with so many images; 0 where nothing can be matched."""
-        return min(_STEPS, int(_WORK / (work(self.net) * count))) if self.targets else 0
+        return min(_STEPS, int(_WORK / (max(work(self.net), self.held()) * count))) if self.targets else 0
+
+    def together(self) -> int:
+        """How many images are matched together: the same on each machine, so that results are."""
+        return min(_TOGETHER, max(1, int(_HELD / self.held())))
+
+    def held(self) -> int:
+        """Elements in memory from where an image goes in until its gradient comes out: values, and what windows see."""
+        return sum(map(self._kept, self.needed))
+
+    def _kept(self, i: int) -> int:
+        node = self.net.nodes[i]
+        size = int(np.prod(node.shape))
+        if node.op != "conv2d" or len(node.constant) == int(node.expr.attrs.groups):  # depthwise: tap by tap
+            return size
+        return size + size // len(node.constant) * int(node.expr.attrs.groups) * node.constant[0].size
 
     def _moved(self) -> list[bool]:
         """Of each node whether the gradient of what it makes gets to an input."""

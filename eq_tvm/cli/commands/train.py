@@ -37,8 +37,12 @@ def train(options: dict[str, Any], as_json: Json = False) -> None:
     _show_torch()
     from eq_tvm.train.train import train
 
-    with show_progress() as progress:
-        trained = train(**options, progress=progress)
+    try:
+        with show_progress() as progress:
+            trained = train(**options, progress=progress)
+    except KeyboardInterrupt as e:
+        print(*e.args, sep="", end="\n" * bool(e.args), file=sys.stderr)
+        raise
     if as_json:
         reports = [asdict(report) for report in trained.reports]
         print(json.dumps({"written": str(trained.path), "bits": trained.bits, "reports": reports}))

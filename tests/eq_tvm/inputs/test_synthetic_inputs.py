@@ -57,10 +57,30 @@ def test_pictures_are_the_pixels(channels, mode, tmp_path):
     assert save_images([found], tmp_path / "made") == 3
     files = sorted((tmp_path / "made").iterdir())
     assert [file.name for file in files] == ["000.png", "001.png", "002.png"]
+    assert save_images([found], tmp_path / "made") == 3  # its own may be replaced
     for file, expected in zip(files, found.array, strict=True):
         with Image.open(file) as picture:
             assert picture.mode == mode
             np.testing.assert_allclose(preprocess(np.atleast_3d(np.asarray(picture))), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["photo", "text", "folder", "link", "dangling link"])
+def test_what_is_there_stays(kind, tmp_path):
+    """In a folder of somebody's images, nothing is written."""
+    there, photo = tmp_path / "photos" / "001.png", tmp_path / "photo.png"
+    there.parent.mkdir()
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(photo)
+    {
+        "photo": lambda: there.write_bytes(photo.read_bytes()),
+        "text": lambda: there.write_text("notes"),
+        "folder": there.mkdir,
+        "link": lambda: there.symlink_to(photo),
+        "dangling link": lambda: there.symlink_to(tmp_path / "elsewhere"),
+    }[kind]()
+    before = photo.read_bytes()
+    with pytest.raises(UserError, match=r"would replace .*001\.png"):
+        save_images([made((1, 3, 4, 4))], there.parent)
+    assert [path.name for path in there.parent.iterdir()] == ["001.png"] and photo.read_bytes() == before
 
 
 def test_no_pictures_of_vectors(tmp_path):

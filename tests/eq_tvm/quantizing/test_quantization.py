@@ -16,6 +16,7 @@ from eq_tvm.passes import FoldBatchNorm
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.quantizing.images import images_in, images_to_analyze, read_images
 from eq_tvm.quantizing.quantization import Quantization
+from eq_tvm.quantizing.synthetic import record
 
 IMAGE, PAIR = (TensorInfo("x", (batch, 3, 6, 4), "float32") for batch in (1, 2))
 IDS, FLAG = TensorInfo("ids", (1, 7), "int64"), TensorInfo("flag", (), "bool")
@@ -48,15 +49,31 @@ def test_batch_of_one(how):
 
 
 def test_larger_batch(how):
-    (chosen,), rest = read_images(how(images=PIXELS, labels=np.arange(23)), (PAIR,))
-    assert chosen.shape == (2, 2, 3, 6, 4) and images_in([chosen], rest) == 4  # images, not batches
+    given = how(images=PIXELS, labels=np.arange(23))
+    (chosen,), rest = read_images(given, (PAIR,))
+    assert chosen.shape == (2, 2, 3, 6, 4) and images_in([chosen], given, (PAIR,)) == 4  # images, not batches
     assert len(rest) == 9 and rest.images == 18
     np.testing.assert_array_equal(chosen[-1], PIXELS[20:22].transpose(0, 3, 1, 2))
     assert rest.labels[0].tolist() == [2, 3]
     assert next(rest.batches())[0].shape == (8, 2, 3, 6, 4)
     large = TensorInfo("x", (5, 3, 6, 4), "float32")  # which takes more at a time than are asked for
     (chosen,), rest = read_images(how(images=PIXELS), (large,))
-    assert len(chosen) == 1 and images_in([chosen], rest) == 5
+    assert len(chosen) == 1 and images_in([chosen], given, (large,)) == 5
+
+
+@pytest.mark.parametrize("typical", [4, 0])
+def test_synthetic_images_fill_a_larger_batch(typical, tmp_path):
+    """They are counted as those that are given."""
+    (tmp_path / "net.onnx").touch()
+    np.savez(tmp_path / "d.npz", images=PIXELS)
+    given = {"calibration": tmp_path / "d.npz", "images": typical} if typical else {}
+    how = Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", synthesize=6, **given))
+    weight = relax.const(random(4, 3, 3, 3))
+    network = module(lambda x: relax.op.nn.conv2d(x, weight), PAIR.shape)
+    (arrays,), _ = read_images(how, (PAIR,), network)
+    assert arrays.shape == ((typical + 6) // 2, *PAIR.shape) and images_in([arrays], how, (PAIR,)) == typical + 6
+    samples = how.samples_of(how.synthesized, (PAIR,))
+    assert record(network, samples, how.images_each((PAIR,)), beside_typical=bool(typical))["images"] == 6
 
 
 def test_several_inputs(how):
@@ -146,4 +163,4 @@ def test_ranges_are_cautious_where_images_are_only_drawn(given, normalized, meth
 
     (tmp_path / "net.onnx").touch()
     how = Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", **given))
-    assert how.cautious(FoldBatchNorm()(module(network, (1, 3, 8, 8)))).method == method
+    assert how.cautious(FoldBatchNorm()(module(network, (1, 3, 8, 8))), (IMAGE,)).method == method

@@ -1,6 +1,7 @@
 """Training from a float network to a bundle that computes what training saw."""
 
 import json
+import signal
 
 import numpy as np
 import onnx
@@ -179,6 +180,41 @@ def test_several_inputs_and_outputs(tmp_path):
             simulated = trained.network(*map(torch.from_numpy, inputs.values()))
         for computed, number in zip(model.run(inputs).values(), simulated, strict=True):
             np.testing.assert_allclose(computed, number.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def small(folder):
+    nodes = [("Conv", "x w", "c", {}), ("Relu", "c", "r", {}), ("Flatten", "r", "f", {}), ("Gemm", "f g", "y", {})]
+    path = write_model(
+        folder / "small.onnx", nodes, {"x": (1, 3, 6, 6)}, ["y"], {"w": random(4, 3, 3, 3), "g": random(64, 5)}
+    )
+    np.savez(folder / "x.npz", x=random(40, 3, 6, 6))
+    return path, {"images": folder / "x.npz", "batch": 8, "epochs": 2}
+
+
+def test_ctrl_c_keeps_what_was_written(tmp_path):
+    path, how = small(tmp_path)
+
+    def interrupt(_done, message):
+        if message.startswith("training: epoch 1.25"):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=r"epoch 1.25: .*t.onnx is what it had trained at 1.00"):
+        train(path, **how, output=tmp_path / "t.onnx", progress=interrupt)
+    assert eq_tvm.compile(tmp_path / "t.onnx", target="native", output=tmp_path / "t.eqtvm", verify=False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["small.onnx", "t.eqtvm", "t.onnx", "x.npz"]
+
+
+def test_the_network_stays(tmp_path, monkeypatch):
+    path, how = small(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="would replace an input"):
+        train(path, **how, output=path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.trained.onnx").mkdir()
+    told = []
+    with pytest.raises(UserError, match="something that is no file"):
+        train(path, **how, progress=lambda *_: told.append(1))
+    assert path.read_bytes() == before and not told  # before anything else is done
 
 
 def test_a_network_with_nothing_to_train(tmp_path):

@@ -22,6 +22,34 @@ BETWEEN = {
         ("Split", "both", "one other", {"axis": 1, "num_outputs": 2}),
         ("Add", "one other", "z", {}),
     ],
+    "resizing": [("Resize", "r - - sizes", "z", {"mode": "nearest"})],
+    "between pixels": [
+        ("Resize", "r - - sizes", "z", {"mode": "linear", "coordinate_transformation_mode": "half_pixel"})
+    ],
+    "places": [
+        ("Gather", "c places", "taken", {"axis": 1}),
+        ("Slice", "taken last before axis back", "turned", {}),
+        ("Less", "turned low", "is", {}),
+        ("Where", "is turned r", "z", {}),
+    ],
+    "reductions": [
+        ("ReduceMax", "c axis", "m", {"keepdims": 1}),
+        ("ReduceMin", "c axis", "n", {"keepdims": 1}),
+        ("ReduceSum", "c axis", "s", {"keepdims": 1}),
+        ("Sum", "m n s", "all", {}),
+        ("Softplus", "all", "u", {}),
+        ("Add", "u c", "z", {}),
+    ],
+    "volumes": [
+        ("Reshape", "r volume", "v", {}),
+        (
+            "MaxPool",
+            "v",
+            "m",
+            {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [1, 1, 0, 0, 0, 1], "ceil_mode": 1},
+        ),
+        ("Reshape", "m flat", "z", {}),
+    ],
     "functions": [("Sigmoid", "c", "s", {}), ("Mul", "c s", "silu", {}), ("Clip", "silu low high", "z", {})],
 }
 
@@ -45,6 +73,13 @@ def begun(folder, between):
         "low": np.float32(-0.2),
         "high": np.float32(1),
         "sizes": np.array([1, 4, 20, 20]),
+        "places": np.array([3, 0, 0, 2]),
+        "last": np.array([-1]),
+        "before": np.array([-1000]),
+        "axis": np.array([3]),
+        "back": np.array([-1]),
+        "volume": np.array([1, 2, 2, 11, 14]),
+        "flat": np.array([1, 4, -1, 6]),
     }
     read = {name for _, operands, *_ in nodes for name in operands.split()}
     write_model(
@@ -74,8 +109,8 @@ def test_operators(tmp_path, between):
 
 
 def test_what_there_is_no_operator_for_is_named(tmp_path):
-    what = begun(tmp_path, [("Resize", "r - - sizes", "z", {"mode": "nearest"})])
-    with pytest.raises(UserError, match=r"node n2.* can't be trained"):
+    what = begun(tmp_path, [("Round", "r", "z", {})])
+    with pytest.raises(UserError, match=r"node n2.* can't be trained: --method mse\+ --refine blocks"):
         TrainedNetwork(what.problem, what.scales)
 
 

@@ -1,5 +1,9 @@
 """Rounding as PyTorch trains through it: the integer program's integers, and the gradients of the papers."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,6 +53,29 @@ def test_gradients_of_lsq(x, of_x, of_scale):
     rounded(x, scale, 0, 15).sum().backward()
     assert x.grad.item() == of_x
     assert scale.grad.item() == pytest.approx(of_scale, abs=1e-6)
+
+
+def test_large_tensors_without_a_compiler(tmp_path):
+    """Nor are Python's headers everywhere: the result is the same, and it is said once that it takes longer."""
+    program = """if True:
+        import torch
+        from eq_tvm.train.quantizers import rounded
+        x, scale = torch.randn(2, 64, 32, 17, requires_grad=True), torch.tensor(0.3)
+        result = rounded(x, scale, 0, 15)
+        result.sum().backward()
+        with torch.no_grad():
+            assert torch.equal(result, (x / scale).round().clamp(0, 15) * scale)
+            assert torch.equal(x.grad, ((x / scale >= 0) & (x / scale <= 15)).float())
+    """
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stderr.count("training takes longer, as PyTorch can't compile parts of it (InvalidCxxCompiler") == 1
 
 
 def test_large_tensors_are_the_same_in_one_loop():

@@ -1,5 +1,7 @@
 """Images get nearer to what batch norms saw, by the right gradients, and stay in their bounds."""
 
+import sys
+
 import numpy as np
 import pytest
 from onnx_models import random
@@ -7,6 +9,7 @@ from rewriting import module
 from tvm import relax
 
 from eq_tvm.passes import FoldBatchNorm, batch_statistics, match_statistics, matched_layers, matched_norms
+from eq_tvm.passes.canonical.fold_batch_norm import Statistics
 from eq_tvm.passes.graph.network import read_network
 from eq_tvm.passes.quantized.float_executor import FloatExecutor
 from eq_tvm.passes.quantized.layer_matrices import by_channel
@@ -55,6 +58,25 @@ def test_nearer(network):
     assert matched.dtype == np.float32 and matched.shape == images.shape
     assert distance(network, matched) < 0.75 * distance(network, images)
     assert np.array_equal(matched, match_statistics(network, {"x0": images}, {})["x0"])
+
+
+def test_large_images_are_matched_few_at_a_time(network, monkeypatch):
+    """As many as memory holds values of, and what windows of 3 x 3 see of them."""
+    held = _Matched(network, read_network(network), batch_statistics(network)).held()
+    monkeypatch.setattr(sys.modules[_Matched.__module__], "_HELD", 2.5 * held)
+    monkeypatch.setattr(sys.modules[_Matched.__module__], "_ALL_HELD", held)
+    images, bounds = random(5, *SHAPE[1:], seed=3), {"x0": (np.float32(-5), np.float32(5))}
+    matched = match_statistics(network, {"x0": images}, bounds)["x0"]
+    pair = match_statistics(network, {"x0": images[:2]}, bounds)["x0"]
+    assert np.array_equal(matched[:2], pair) and distance(network, matched) < distance(network, images)
+
+
+def test_what_is_held_in_memory():
+    weight = relax.const(random(4, 3, 3, 3))
+    mod = module(lambda x: relax.op.nn.conv2d(x, weight), (1, 3, 8, 8))
+    net = read_network(mod)
+    found = _Matched(mod, net, {net.nodes[1].name: Statistics(np.ones(4), np.ones(4))})
+    assert found.held() == 3 * 8 * 8 + 4 * 6 * 6 + 3 * 3 * 3 * 6 * 6  # the image, the result, its windows
 
 
 def test_gradient(network):
