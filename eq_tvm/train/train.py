@@ -23,16 +23,16 @@ from eq_tvm.options.training import TrainOptions
 from eq_tvm.preprocess import Preprocess
 from eq_tvm.scores import check_labels
 from eq_tvm.targets import get_target
-from eq_tvm.train.dropbits import DropBits
+from eq_tvm.train.bits.dropbits import DropBits
+from eq_tvm.train.bits.prices import prices
+from eq_tvm.train.bits.widths import WIDTHS, LearnedWidths
+from eq_tvm.train.bits.worth import curvatures
 from eq_tvm.train.images import TrainingImages
 from eq_tvm.train.network import TrainedNetwork, check_same
-from eq_tvm.train.prices import prices
 from eq_tvm.train.quantizers import LSQ
 from eq_tvm.train.srq import SRQ
 from eq_tvm.train.start import Start, start
 from eq_tvm.train.steps import Penalty, decisions, descend
-from eq_tvm.train.widths import WIDTHS, LearnedWidths
-from eq_tvm.train.worth import curvatures
 from eq_tvm.train.written import annotated
 
 if TYPE_CHECKING:

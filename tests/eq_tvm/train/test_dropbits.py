@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-from eq_tvm.train.dropbits import DropBits, chosen_widths, expected_price, limit  # noqa: E402
-from eq_tvm.train.gates import Gates  # noqa: E402
+from eq_tvm.train.bits.dropbits import DropBits, chosen_widths, expected_price, limit  # noqa: E402
+from eq_tvm.train.bits.gates import Gates  # noqa: E402
 from eq_tvm.train.quantizers import LSQ  # noqa: E402
 
 

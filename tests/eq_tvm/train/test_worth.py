@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from onnx_models import random, write_model
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+from eq_tvm.train.bits.worth import curvatures, probabilities  # noqa: E402
 from eq_tvm.train.losses import distillation  # noqa: E402
 from eq_tvm.train.network import TrainedNetwork  # noqa: E402
 from eq_tvm.train.start import start  # noqa: E402
-from eq_tvm.train.worth import curvatures, probabilities  # noqa: E402
 
 ENDS = {
     "scores": [("Gemm", "f g", "y", {})],

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eq_tvm.train.dropbits import DropBits, chosen_widths, expected_price, limit
-from eq_tvm.train.gates import Gates
+from eq_tvm.train.bits.dropbits import DropBits, chosen_widths, expected_price, limit
+from eq_tvm.train.bits.gates import Gates
+from eq_tvm.train.bits.worth import probabilities
 from eq_tvm.train.network import TrainedNetwork
 from eq_tvm.train.quantizers import LSQ, integers
-from eq_tvm.train.worth import probabilities
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 _RISE = 0.05  # of the penalty's weight, per step and part of the budget that is exceeded

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eq_tvm.train.gates import Gates
+from eq_tvm.train.bits.gates import Gates
 from eq_tvm.train.quantizers import LSQ
 
 _KEPT = 0.9  # the probability of a bit, to start with

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eq_tvm.train.dropbits import limit
+from eq_tvm.train.bits.dropbits import limit
 
 if TYPE_CHECKING:
     from eq_tvm.targets import TargetSpec
