@@ -195,6 +195,46 @@ def one_group(w, x):
     return w("Add", x, w.conv(w("Add", y, w.random(CHANNELS, 1, 1)), CHANNELS, CHANNELS))
 
 
+def unit(w, x, older):
+    """torch.nn.functional.normalize over the last axis, by its older exporter or the newer one."""
+    norm = w("ReduceL2", x, [-1], keepdims=1)
+    bounded = w("Clip", norm, np.float32(1e-12)) if older else w("Max", norm, np.float32(1e-12))
+    return w("Div", x, w("Expand", bounded, w("Shape", x)))
+
+
+def cosine_attention(w, x):
+    """Queries and keys of length 1, a temperature for each head, norms behind (Swin V2, arXiv 2111.09883)."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    fused = w.reshaped(w.dense(y, CHANNELS, 3 * CHANNELS), 1, PIXELS, 3, HEADS, HEAD)
+    q, k, v = (w("Gather", w.transposed(fused, 2, 0, 3, 1, 4), i, axis=0) for i in range(3))
+    scores = w("MatMul", unit(w, q, True), w.transposed(unit(w, k, True), 0, 1, 3, 2))
+    scores = w("Add", w("Mul", scores, np.exp(w.random(HEADS, 1, 1)) * 5), w.random(1, HEADS, PIXELS, PIXELS))
+    mixed = w.transposed(w("MatMul", w("Softmax", scores, axis=-1), v), 0, 2, 1, 3)
+    y = w.norm(w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS), CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def cross_covariance(w, x):
+    """Channels attend to one another, each of length 1 over all tokens (XCiT, arXiv 2106.09681; EdgeNeXt)."""
+    y = w.norm(w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1), CHANNELS)
+    fused = w.reshaped(w.dense(y, CHANNELS, 3 * CHANNELS), 1, PIXELS, 3, HEADS, HEAD)
+    q, k, v = (w("Gather", w.transposed(fused, 2, 0, 3, 4, 1), i, axis=0) for i in range(3))
+    scores = w("MatMul", unit(w, q, False), w.transposed(unit(w, k, False), 0, 1, 3, 2))
+    shares = w("Softmax", w("Mul", scores, np.exp(w.random(HEADS, 1, 1))), axis=-1)
+    mixed = w.transposed(w("MatMul", shares, v), 0, 3, 1, 2)
+    y = w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def rms_norm(w, x):
+    """Tokens over their root mean square (arXiv 1910.07467), as Llama's networks write it."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    mean = w("ReduceMean", w("Pow", y, 2.0), [-1], keepdims=1)
+    normal = w("Mul", y, w("Div", 1.0, w("Sqrt", w("Add", mean, 1e-6))))
+    y = w.dense(w("Mul", w.random(CHANNELS, spread=0.2) + np.float32(1), normal), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
 def distilled(path):
     """A class token and one of distillation, whose heads' scores are averaged (DeiT, arXiv 2012.12877)."""
     w = Writer(18)

@@ -36,6 +36,9 @@ NETWORKS = {
     "MaxViT": hybrids.network(hybrids.preactivated),
     "FastViT": hybrids.network(hybrids.difference),
     "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),
+    "Swin V2": hybrids.network(hybrids.cosine_attention),
+    "XCiT": hybrids.network(hybrids.cross_covariance),
+    "RMS norm": hybrids.network(hybrids.rms_norm),
     "DeiT": hybrids.distilled,
 }
 COSINE = 0.997  # at least, of all results with float32: weights are random, ranges the largest magnitudes

@@ -37,7 +37,7 @@ class RecoverLayers:
 
 _LAYERS = {"conv2d", "dense", "matmul"}
 _MOST = 2**16  # factors: each has a weight, a multiplier and a bias
-_BETWEEN = {"relax.multiply", "relax.nn.softmax", "relax.nn.layer_norm"}
+_BETWEEN = {"relax.multiply", "relax.nn.softmax", "relax.nn.layer_norm", "relax.nn.rms_norm"}
 _MAKE = _LAYERS | {"bias_add"}  # integers, whatever they read
 _PASS_ON = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"add", "pointwise", "mean", "avg_pool2d", "minimum"}
 
