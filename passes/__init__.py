@@ -27,6 +27,7 @@ from .canonical.recover.recover_layer_norm import RecoverLayerNorm
 from .canonical.recover.recover_layers import RecoverLayers
 from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
+from .canonical.recover.recover_response_norm import RecoverResponseNorm
 from .canonical.recover.recover_rms_norm import RecoverRMSNorm
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
@@ -96,6 +97,7 @@ __all__ = [
     "RecoverMasks",
     "RecoverOperators",
     "RecoverRMSNorm",
+    "RecoverResponseNorm",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

@@ -18,6 +18,7 @@ from .recover.recover_layer_norm import RecoverLayerNorm
 from .recover.recover_layers import RecoverLayers
 from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
+from .recover.recover_response_norm import RecoverResponseNorm
 from .recover.recover_rms_norm import RecoverRMSNorm
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
@@ -43,6 +44,7 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RecoverClip(),
         RecoverLayerNorm(),
         RecoverRMSNorm(),
+        RecoverResponseNorm(),
         RecoverMasks(),
         PadForConstants(),
         LiftTo2D(),

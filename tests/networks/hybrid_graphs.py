@@ -87,6 +87,17 @@ def convnext(norm, dense):
     return block
 
 
+def convnext_v2(w, x):
+    """With global response normalization of NHWC (arXiv 2301.00808), as timm's export has it."""
+    y = transposed_norm(w, w.conv(x, CHANNELS, CHANNELS, 7, group=CHANNELS))
+    y = w.gelu(w.dense(w.transposed(y, 0, 2, 3, 1), CHANNELS, 4 * CHANNELS))
+    norm = w("ReduceL2", y, [1, 2], keepdims=1)
+    response = w("Div", norm, w("Add", w("ReduceMean", norm, [-1], keepdims=1), 1e-6))
+    scaled = w("Mul", w.random(1, 1, 1, 4 * CHANNELS), w("Mul", y, response))
+    y = w("Add", y, w("Add", w.random(1, 1, 1, 4 * CHANNELS), scaled))
+    return w("Add", x, w.transposed(w.dense(y, 4 * CHANNELS, CHANNELS), 0, 3, 1, 2))
+
+
 def swin(w, x):
     """Windows of 4x4, shifted by two: rolled, biased by relative positions, masked where pixels did not touch."""
     parts, count = SIZE // 4, 16

@@ -28,6 +28,7 @@ NETWORKS = {
     "ConvNeXt": hybrids.network(
         hybrids.convnext(hybrids.channel_norm, dense=False), hybrids.convnext(hybrids.transposed_norm, dense=True)
     ),
+    "ConvNeXt V2": hybrids.network(hybrids.convnext_v2),
     "Swin": hybrids.network(hybrids.swin),
     "EfficientFormer": hybrids.network(hybrids.pooling, hybrids.tokens),
     "CvT": hybrids.network(hybrids.projections),
