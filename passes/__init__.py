@@ -29,6 +29,7 @@ from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
 from .canonical.recover.recover_response_norm import RecoverResponseNorm
 from .canonical.recover.recover_rms_norm import RecoverRMSNorm
+from .canonical.recover.recover_separable_attention import RecoverSeparableAttention
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .correlation.vit_calibrate import ViTCalibrate
@@ -98,6 +99,7 @@ __all__ = [
     "RecoverOperators",
     "RecoverRMSNorm",
     "RecoverResponseNorm",
+    "RecoverSeparableAttention",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

@@ -20,6 +20,7 @@ from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
 from .recover.recover_response_norm import RecoverResponseNorm
 from .recover.recover_rms_norm import RecoverRMSNorm
+from .recover.recover_separable_attention import RecoverSeparableAttention
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -45,6 +46,7 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         RecoverLayerNorm(),
         RecoverRMSNorm(),
         RecoverResponseNorm(),
+        RecoverSeparableAttention(),
         RecoverMasks(),
         PadForConstants(),
         LiftTo2D(),

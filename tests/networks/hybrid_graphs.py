@@ -55,6 +55,20 @@ def mobilevit(w, x):
     return silu(w, w.conv(w("Concat", x, y, axis=1), 2 * CHANNELS, CHANNELS, 3))
 
 
+def mobilevit_v2(w, x):
+    """Separable attention: a score for each token, whose mixed keys multiply all values (arXiv 2206.02680)."""
+    half = SIZE // 2
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, half, 2, half, 2), 0, 1, 3, 5, 2, 4)
+    y = w.reshaped(y, 1, CHANNELS, 4, PIXELS // 4)
+    fused = w.conv(y, CHANNELS, 1 + 2 * CHANNELS)
+    q, k, v = w("Split", fused, [1, CHANNELS, CHANNELS], axis=1, outputs=3)
+    context = w("ReduceSum", w("Mul", k, w("Softmax", q, axis=-1)), [-1], keepdims=1)
+    mixed = w("Mul", w("Relu", v), w("Expand", context, w("Shape", v)))
+    y = w("Add", y, w.conv(mixed, CHANNELS, CHANNELS))
+    y = w.transposed(w.reshaped(y, 1, CHANNELS, 2, 2, half, half), 0, 1, 4, 2, 5, 3)
+    return w.conv(w.reshaped(y, 1, CHANNELS, SIZE, SIZE), CHANNELS, CHANNELS)
+
+
 def channel_norm(w, x):
     """Over axis 1 of NCHW, as ConvNeXt's authors have it."""
     mean = w("ReduceMean", x, [1], keepdims=1)

@@ -25,6 +25,7 @@ NETWORKS = {
     "tf2onnx": graphs.network(graphs.tensorflow, norm=graphs.tensorflow_norm, blocks=[True]),
     **{kind: graphs.network(graphs.masked(kind), blocks=[True]) for kind in graphs.MASKS},
     "MobileViT": hybrids.network(hybrids.mobilevit),
+    "MobileViT V2": hybrids.network(hybrids.mobilevit_v2),
     "ConvNeXt": hybrids.network(
         hybrids.convnext(hybrids.channel_norm, dense=False), hybrids.convnext(hybrids.transposed_norm, dense=True)
     ),
