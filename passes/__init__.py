@@ -27,6 +27,9 @@ from .canonical.recover.recover_layer_norm import RecoverLayerNorm
 from .canonical.recover.recover_layers import RecoverLayers
 from .canonical.recover.recover_masks import RecoverMasks
 from .canonical.recover.recover_operators import RecoverOperators
+from .canonical.recover.recover_response_norm import RecoverResponseNorm
+from .canonical.recover.recover_rms_norm import RecoverRMSNorm
+from .canonical.recover.recover_separable_attention import RecoverSeparableAttention
 from .canonical.remove_identities import RemoveIdentities
 from .canonical.sink_reshapes import SinkReshapes
 from .correlation.vit_calibrate import ViTCalibrate
@@ -94,6 +97,9 @@ __all__ = [
     "RecoverLayers",
     "RecoverMasks",
     "RecoverOperators",
+    "RecoverRMSNorm",
+    "RecoverResponseNorm",
+    "RecoverSeparableAttention",
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",

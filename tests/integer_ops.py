@@ -141,10 +141,14 @@ def softmax(terms, scale, lo: int, hi: int) -> np.ndarray:
     return requantize(terms, F32(1 / F64(scale)) / total.astype(F32), lo, hi)
 
 
-def deviations(q, scale, epsilon: float) -> np.ndarray:
-    """Of rows of activations, along the last axis: less their mean, in parts of their standard deviation; float32."""
+def deviations(q, scale, epsilon: float, centered: bool = True) -> np.ndarray:
+    """Of rows of activations, along the last axis: less their mean, in parts of their standard deviation; float32.
+
+    Not centered, the mean counts as 0.
+    """
     n = q.shape[-1]
     total, squares = (x.sum(-1, keepdims=True) for x in (q.astype("int64"), q.astype("int64") ** 2))
+    total = total if centered else 0 * total
     least = np.clip(np.rint(F64(F32(epsilon)) * (n * n) / (F64(scale) * F64(scale))), 1, 2**52)
     spread = (n * squares - total**2).astype(F64) + least
     return int32(n * q.astype("int64") - total).astype(F32) * (1 / np.sqrt(spread)).astype(F32)

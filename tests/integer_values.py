@@ -217,16 +217,18 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Normalized:
-    """Layer normalization over the last axis of a Raw: gamma and beta float32 (C,); `real` is the float operator."""
+    """Layer or RMS normalization over the last axis: gamma, beta float32 (C,); `real` is the float operator."""
 
     raw: Raw
     gamma: np.ndarray
     beta: np.ndarray
     epsilon: float
+    centered: bool
     real: Callable[[np.ndarray], np.ndarray]
 
     def quantize(self, scale, lo, hi):
-        return layer_norm(deviations(self.raw.q, self.raw.scale, self.epsilon), self.gamma, self.beta, scale, lo, hi)
+        rows = deviations(self.raw.q, self.raw.scale, self.epsilon, self.centered)
+        return layer_norm(rows, self.gamma, self.beta, scale, lo, hi)
 
     def leave(self):
         return self.real(self.raw.leave())

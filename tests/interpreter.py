@@ -145,7 +145,9 @@ def _softmax(mod, call, x):
         return Softmax(x, lambda real: _float_operator(mod, call, [real]))
 
 
-def _layer_norm(mod, call, x, gamma, beta):
+def _normalized(mod, call, x, *constants):
+    """Layer normalization by gamma and beta, or RMS normalization by gamma."""
+    gamma, beta = constants if len(constants) == 2 else (*constants, np.zeros_like(constants[0]))
     last = [int(axis) % len(x.shape) for axis in call.attrs.axes] == [len(x.shape) - 1]
     if (
         isinstance(x, Raw)
@@ -154,8 +156,8 @@ def _layer_norm(mod, call, x, gamma, beta):
         and np.isfinite(gamma).all()
         and np.isfinite(beta).all()
     ):
-        real = lambda leaving: _float_operator(mod, call, [leaving, gamma, beta])  # noqa: E731
-        return Normalized(x, gamma, beta, float(call.attrs.epsilon), real)
+        real = lambda leaving: _float_operator(mod, call, [leaving, *constants])  # noqa: E731
+        return Normalized(x, gamma, beta, float(call.attrs.epsilon), len(constants) == 2, real)
 
 
 def _pointwise(function, *operands):
@@ -269,7 +271,7 @@ INTEGER = {name: lambda call, *args: _pointwise(POINTWISE[call.op.name], *args) 
     "relax.image.resize2d": _resize2d,
 }
 
-ROWS = {"relax.nn.softmax": _softmax, "relax.nn.layer_norm": _layer_norm}
+ROWS = {"relax.nn.softmax": _softmax, "relax.nn.layer_norm": _normalized, "relax.nn.rms_norm": _normalized}
 
 MOVES = {  # functions of the array alone: of Raw they give Raw
     "relax.reshape": lambda call, x: x.reshape([int(dim) for dim in call.ty.shape]),

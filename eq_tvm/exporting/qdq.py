@@ -48,9 +48,10 @@ def to_onnx(
         For an operator that can't be written; names the node.
     """
     from eq_tvm.exporting.integer_bounds import bound_integers
+    from eq_tvm.exporting.written_out import written_out
     from eq_tvm.passes.graph.rewrite import Graph
 
-    module = bound_integers(module)
+    module = bound_integers(written_out(module))
     graph = _Graph(Graph(module), [info.name for info in (*inputs, *outputs)])
     function = module["main"]
     graph.names.update(zip(function.params, (info.name for info in inputs), strict=True))

@@ -197,6 +197,11 @@ def _layer_norm(node: Node) -> Operator:
     return lambda x, gamma, beta: F.layer_norm(x, sizes, gamma, beta, float(node.expr.attrs.epsilon))
 
 
+def _rms_norm(node: Node) -> Operator:
+    sizes = tuple(node.shape[int(axis)] for axis in node.expr.attrs.axes)
+    return lambda x, gamma: F.rms_norm(x, sizes, gamma, float(node.expr.attrs.epsilon))
+
+
 def _prelu(node: Node) -> Operator:
     axis, rank = int(node.expr.attrs.axis), len(node.shape)
 
@@ -234,6 +239,7 @@ _OPERATORS: dict[str, Callable[[Node], Any]] = {
     "relax.permute_dims": lambda node: lambda x: x.permute(transposed_axes(node.expr)),
     "relax.nn.softmax": _softmax,
     "relax.nn.layer_norm": _layer_norm,
+    "relax.nn.rms_norm": _rms_norm,
     "relax.nn.prelu": _prelu,
     "relax.nn.leakyrelu": lambda node: lambda x: F.leaky_relu(x, float(node.expr.attrs.alpha)),
     "relax.nn.gelu": _plain(F.gelu),

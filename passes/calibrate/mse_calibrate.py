@@ -16,15 +16,16 @@ class MSECalibrate(HistogramCalibration):
     """Annotate a canonical module with the scales that change each tensor least: activations, and weights per channel.
 
     Least is the sum of the squared differences, which saturation and rounding cause (Banner et al., arXiv 1810.05723,
-    section 3, who estimate it in closed form; here it is counted). Results of layer normalization are not clipped:
-    their few large elements are what later layers go by. Parameters, record and errors are those of `Calibration`.
+    section 3, who estimate it in closed form; here it is counted). Results of layer and RMS normalization are not
+    clipped: their few large elements are what later layers go by. Parameters, record and errors are those of
+    `Calibration`.
     """
 
     def find_scales(self, problem: Problem) -> Found:
-        """The same, but for results of layer normalization."""
+        """The same, but for results of layer and RMS normalization."""
         found = super().find_scales(problem)
         for g, group in enumerate(problem.points.scale_groups):
-            if all(problem.net.nodes[i].op == "layer_norm" for i in group.producers):
+            if all(problem.net.nodes[i].op in ("layer_norm", "rms_norm") for i in group.producers):
                 found.scales.activations[g] = found.start.activations[g]
         return found
 

@@ -18,6 +18,9 @@ from .recover.recover_layer_norm import RecoverLayerNorm
 from .recover.recover_layers import RecoverLayers
 from .recover.recover_masks import RecoverMasks
 from .recover.recover_operators import RecoverOperators
+from .recover.recover_response_norm import RecoverResponseNorm
+from .recover.recover_rms_norm import RecoverRMSNorm
+from .recover.recover_separable_attention import RecoverSeparableAttention
 from .remove_identities import RemoveIdentities
 from .sink_reshapes import SinkReshapes
 
@@ -41,6 +44,9 @@ def canonical_passes() -> list[tvm.transform.Pass]:
         NormalizeShapes(),
         RecoverClip(),
         RecoverLayerNorm(),
+        RecoverRMSNorm(),
+        RecoverResponseNorm(),
+        RecoverSeparableAttention(),
         RecoverMasks(),
         PadForConstants(),
         LiftTo2D(),

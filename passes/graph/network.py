@@ -23,7 +23,7 @@ _OPERATORS = {
 }
 _LAYOUTS = {"data_layout": "NCHW", "kernel_layout": "OIHW", "layout": "NCHW", "out_layout": "NCHW"}
 PASS_THROUGH = {"max_pool2d", "concat", "reshape", "permute_dims", "strided_slice", "pad", "resize"}
-ROW_OPS = {"softmax", "layer_norm"}
+ROW_OPS = {"softmax", "layer_norm", "rms_norm"}
 IN_BETWEEN = {
     "multiply",
     "prelu",
@@ -45,8 +45,8 @@ class Node:
     op : str
         "input", "conv2d", "dense", "bias_add", "add" (of two activations of one shape with channels),
         "multiply" (of two that integer operators make, of one shape, or one pixel for a whole image), "matmul" (of two
-        activations), "prelu" (with a slope for each channel), "offset" (the addition of a constant tensor), "softmax"
-        and "layer_norm" (over the last axis), the last four of what integer operators make, "relu", "clip",
+        activations), "prelu" (with a slope for each channel), "offset" (the addition of a constant tensor), "softmax",
+        "layer_norm" and "rms_norm" (over the last axis), the last five of what integer operators make, "relu", "clip",
         "minimum" (with an upper bound for each channel, of a relu that nothing else reads), "max_pool2d",
         "avg_pool2d", "mean" (over height and width), "pad" (with zeros), "concat", "reshape", "permute_dims",
         "strided_slice", "resize" (nearest or bilinear), "pointwise" (a function of `source` alone), or "float" for any
@@ -303,8 +303,9 @@ def _in_between(net: Network, i: int) -> str:
     if name == "relax.add" and len(node.inputs) == 1:
         known = node.op == "float" and not node.left_float and is_offset(node.expr)
         return "offset" if known and (np.isfinite(node.constant).all() or read_by_softmax(net, i)) else ""
-    if name in ("relax.nn.softmax", "relax.nn.layer_norm") and len(node.inputs) == 1 and is_of_rows(node.expr):
-        return name.removeprefix("relax.nn.")
+    kind = (name or "").removeprefix("relax.nn.")
+    if kind in ROW_OPS and len(node.inputs) == 1 and is_of_rows(node.expr):
+        return kind
     return ""
 
 
@@ -334,7 +335,7 @@ def _reads_rows(net: Network, i: int, user: int) -> bool:
 
 
 def is_of_rows(call: relax.Call) -> bool:
-    """Whether a ``softmax`` or ``layer_norm`` is one over the last axis, the latter with constants that are finite."""
+    """Whether one of `ROW_OPS` is one over the last axis, with constants that are finite."""
     rank, attrs = len(shape(call)), call.attrs
     axes = [attrs.axis] if call.op.name == "relax.nn.softmax" else attrs.axes
     constants = [array(arg) for arg in call.args[1:]]

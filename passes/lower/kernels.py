@@ -216,11 +216,13 @@ class Kernels:
         summands: np.ndarray,
         output: Output,
         limits: np.ndarray,
+        centered: bool,
     ) -> relax.Var:
-        """Of as many elements of a tensor, as they are stored, as there are factors."""
+        """Of as many elements of a tensor, as they are stored, as there are factors; RMS norm if not centered."""
         shape = (math.prod(source.shape) // len(factors), len(factors))
         magnitude = max(-source.low, source.high)
-        function = named_kernels.layer_norm(shape, source.dtype, magnitude, self.float_lanes, output, source.zero)
+        form = (shape, source.dtype, magnitude, self.float_lanes, output, source.zero, centered)
+        function = named_kernels.layer_norm(*form)
         args = [self.reshape(source.expr, shape), np.array([least], "float64"), factors, summands, limits]
         return self.reshape(self.call(function, args, shape, output.dtype), source.shape)
 

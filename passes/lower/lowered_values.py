@@ -279,7 +279,7 @@ class Offset:
 
 @dataclass(frozen=True)
 class OfRows:
-    """A softmax or a layer normalization of a quantized tensor, not emitted yet.
+    """A softmax, layer or RMS normalization of a quantized tensor, not emitted yet.
 
     Parameters
     ----------

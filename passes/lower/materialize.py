@@ -184,15 +184,18 @@ class Materializer:
             return self.kernels.softmax(
                 source, count, table, np.float32(1 / np.float64(to.scale)), to.output, to.limits()
             )
-        gamma, beta = (array(arg) for arg in value.call.args[1:])
-        assert gamma is not None and beta is not None, "the rule has seen to it"
+        centered = operator_name(value.call) == "relax.nn.layer_norm"
+        gamma = array(value.call.args[1])
+        assert gamma is not None, "the rule has seen to it"
+        beta = array(value.call.args[2]) if centered else np.zeros_like(gamma)
+        assert beta is not None, "the rule has seen to it"
         largest = np.abs(beta).max().astype("float64") / np.float64(to.scale)
         bits, _ = _fixed_point([(largest, 1)], to.limit)
         factors = (gamma.astype("float64") / np.float64(to.scale) * 2.0**bits).astype("float32")
         epsilon = np.float64(np.float32(value.call.attrs.epsilon))
         least = np.clip(np.rint(epsilon * count**2 / (source.unit * source.unit)), 1, 2.0**52)
         summands, output = _fixed(beta, to.scale, bits), replace(to.output, fraction=bits)
-        return self.kernels.layer_norm(source, least, factors, summands, output, to.limits())
+        return self.kernels.layer_norm(source, least, factors, summands, output, to.limits(), centered)
 
     def _quantized_product(self, value: Product, to: _Integers) -> relax.Expr:
         return self.kernels.product(value.first, value.second, to.output, value.multiplier(to.scale), to.limits())

@@ -1,4 +1,4 @@
-"""Layer normalization over rows of integers: exact moments, one inverse root for a row, a fixed-point summand."""
+"""Layer and RMS normalization over rows of integers: exact moments, an inverse root for a row, fixed-point summands."""
 
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
@@ -9,10 +9,13 @@ from ..islands.rows import by_rows
 WIDEST = 2**26  # elements of a row times the greatest magnitude, less than: float64 holds the moments exactly
 
 
-def layer_norm(shape: tuple[int, int], dtype: str, limit: int, lanes: int, output: Output, zero: int) -> tirx.PrimFunc:
+def layer_norm(
+    shape: tuple[int, int], dtype: str, limit: int, lanes: int, output: Output, zero: int, centered: bool = True
+) -> tirx.PrimFunc:
     """Scheduled PrimFunc: clip((rint(d * r * factors[c]) + summands[c] + half) >> fraction).
 
-    Of each row of q with n elements, d = n * q - sum(q) and r = 1 / sqrt(n * sum(q^2) - sum(q)^2 + least).
+    Of each row of q with n elements, d = n * q - sum(q) and r = 1 / sqrt(n * sum(q^2) - sum(q)^2 + least). RMS
+    normalization has 0 for sum(q).
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ def layer_norm(shape: tuple[int, int], dtype: str, limit: int, lanes: int, outpu
         Its fraction, too.
     zero : int
         What was added to store q.
+    centered : bool
+        Whether it is layer normalization.
 
     Returns
     -------
@@ -50,14 +55,18 @@ def layer_norm(shape: tuple[int, int], dtype: str, limit: int, lanes: int, outpu
 
     def inverse(row: Expr) -> Expr:
         # whole numbers below 2^53: whatever is fused here has one result
-        sum_of, of_squares = total[row].astype("float64"), squares[row].astype("float64")
-        spread = tirx.const(float(n), "float64") * of_squares - sum_of * sum_of + least[0]
+        spread = tirx.const(float(n), "float64") * squares[row].astype("float64")
+        if centered:
+            sum_of = total[row].astype("float64")
+            spread = spread - sum_of * sum_of
+        spread = spread + least[0]
         return (tirx.const(1.0, "float64") / tirx.sqrt(spread)).astype("float32")
 
     inverses = te.compute((rows,), inverse, "inverses")
 
     def value(row: Expr, c: Expr) -> Expr:
-        deviation = value_of(q[row, c], zero) * n - total[row]
+        deviation = value_of(q[row, c], zero) * n
+        deviation = deviation - total[row] if centered else deviation
         scaled = deviation.astype("float32") * inverses[row] * factors[c]
         term = rint(te.min(te.max(scaled, -ACC_LIMIT), ACC_LIMIT))
         return output.narrow(output.shifted(fixed_point(term + summands[c], output.fraction)), limits)

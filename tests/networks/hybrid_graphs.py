@@ -55,6 +55,20 @@ def mobilevit(w, x):
     return silu(w, w.conv(w("Concat", x, y, axis=1), 2 * CHANNELS, CHANNELS, 3))
 
 
+def mobilevit_v2(w, x):
+    """Separable attention: a score for each token, whose mixed keys multiply all values (arXiv 2206.02680)."""
+    half = SIZE // 2
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, half, 2, half, 2), 0, 1, 3, 5, 2, 4)
+    y = w.reshaped(y, 1, CHANNELS, 4, PIXELS // 4)
+    fused = w.conv(y, CHANNELS, 1 + 2 * CHANNELS)
+    q, k, v = w("Split", fused, [1, CHANNELS, CHANNELS], axis=1, outputs=3)
+    context = w("ReduceSum", w("Mul", k, w("Softmax", q, axis=-1)), [-1], keepdims=1)
+    mixed = w("Mul", w("Relu", v), w("Expand", context, w("Shape", v)))
+    y = w("Add", y, w.conv(mixed, CHANNELS, CHANNELS))
+    y = w.transposed(w.reshaped(y, 1, CHANNELS, 2, 2, half, half), 0, 1, 4, 2, 5, 3)
+    return w.conv(w.reshaped(y, 1, CHANNELS, SIZE, SIZE), CHANNELS, CHANNELS)
+
+
 def channel_norm(w, x):
     """Over axis 1 of NCHW, as ConvNeXt's authors have it."""
     mean = w("ReduceMean", x, [1], keepdims=1)
@@ -85,6 +99,17 @@ def convnext(norm, dense):
         return w("Add", x, y)
 
     return block
+
+
+def convnext_v2(w, x):
+    """With global response normalization of NHWC (arXiv 2301.00808), as timm's export has it."""
+    y = transposed_norm(w, w.conv(x, CHANNELS, CHANNELS, 7, group=CHANNELS))
+    y = w.gelu(w.dense(w.transposed(y, 0, 2, 3, 1), CHANNELS, 4 * CHANNELS))
+    norm = w("ReduceL2", y, [1, 2], keepdims=1)
+    response = w("Div", norm, w("Add", w("ReduceMean", norm, [-1], keepdims=1), 1e-6))
+    scaled = w("Mul", w.random(1, 1, 1, 4 * CHANNELS), w("Mul", y, response))
+    y = w("Add", y, w("Add", w.random(1, 1, 1, 4 * CHANNELS), scaled))
+    return w("Add", x, w.transposed(w.dense(y, 4 * CHANNELS, CHANNELS), 0, 3, 1, 2))
 
 
 def swin(w, x):
@@ -193,6 +218,46 @@ def one_group(w, x):
     y = w("InstanceNormalization", w.reshaped(x, 1, 1, -1), ones, zeros)
     y = w("Mul", w.reshaped(y, 1, CHANNELS, SIZE, SIZE), w.random(CHANNELS, 1, 1, spread=0.2) + np.float32(1))
     return w("Add", x, w.conv(w("Add", y, w.random(CHANNELS, 1, 1)), CHANNELS, CHANNELS))
+
+
+def unit(w, x, older):
+    """torch.nn.functional.normalize over the last axis, by its older exporter or the newer one."""
+    norm = w("ReduceL2", x, [-1], keepdims=1)
+    bounded = w("Clip", norm, np.float32(1e-12)) if older else w("Max", norm, np.float32(1e-12))
+    return w("Div", x, w("Expand", bounded, w("Shape", x)))
+
+
+def cosine_attention(w, x):
+    """Queries and keys of length 1, a temperature for each head, norms behind (Swin V2, arXiv 2111.09883)."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    fused = w.reshaped(w.dense(y, CHANNELS, 3 * CHANNELS), 1, PIXELS, 3, HEADS, HEAD)
+    q, k, v = (w("Gather", w.transposed(fused, 2, 0, 3, 1, 4), i, axis=0) for i in range(3))
+    scores = w("MatMul", unit(w, q, True), w.transposed(unit(w, k, True), 0, 1, 3, 2))
+    scores = w("Add", w("Mul", scores, np.exp(w.random(HEADS, 1, 1)) * 5), w.random(1, HEADS, PIXELS, PIXELS))
+    mixed = w.transposed(w("MatMul", w("Softmax", scores, axis=-1), v), 0, 2, 1, 3)
+    y = w.norm(w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS), CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def cross_covariance(w, x):
+    """Channels attend to one another, each of length 1 over all tokens (XCiT, arXiv 2106.09681; EdgeNeXt)."""
+    y = w.norm(w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1), CHANNELS)
+    fused = w.reshaped(w.dense(y, CHANNELS, 3 * CHANNELS), 1, PIXELS, 3, HEADS, HEAD)
+    q, k, v = (w("Gather", w.transposed(fused, 2, 0, 3, 4, 1), i, axis=0) for i in range(3))
+    scores = w("MatMul", unit(w, q, False), w.transposed(unit(w, k, False), 0, 1, 3, 2))
+    shares = w("Softmax", w("Mul", scores, np.exp(w.random(HEADS, 1, 1))), axis=-1)
+    mixed = w.transposed(w("MatMul", shares, v), 0, 3, 1, 2)
+    y = w.dense(w.reshaped(mixed, 1, PIXELS, CHANNELS), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
+
+
+def rms_norm(w, x):
+    """Tokens over their root mean square (arXiv 1910.07467), as Llama's networks write it."""
+    y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)
+    mean = w("ReduceMean", w("Pow", y, 2.0), [-1], keepdims=1)
+    normal = w("Mul", y, w("Div", 1.0, w("Sqrt", w("Add", mean, 1e-6))))
+    y = w.dense(w("Mul", w.random(CHANNELS, spread=0.2) + np.float32(1), normal), CHANNELS, CHANNELS)
+    return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
 
 
 def distilled(path):

@@ -25,9 +25,11 @@ NETWORKS = {
     "tf2onnx": graphs.network(graphs.tensorflow, norm=graphs.tensorflow_norm, blocks=[True]),
     **{kind: graphs.network(graphs.masked(kind), blocks=[True]) for kind in graphs.MASKS},
     "MobileViT": hybrids.network(hybrids.mobilevit),
+    "MobileViT V2": hybrids.network(hybrids.mobilevit_v2),
     "ConvNeXt": hybrids.network(
         hybrids.convnext(hybrids.channel_norm, dense=False), hybrids.convnext(hybrids.transposed_norm, dense=True)
     ),
+    "ConvNeXt V2": hybrids.network(hybrids.convnext_v2),
     "Swin": hybrids.network(hybrids.swin),
     "EfficientFormer": hybrids.network(hybrids.pooling, hybrids.tokens),
     "CvT": hybrids.network(hybrids.projections),
@@ -36,6 +38,9 @@ NETWORKS = {
     "MaxViT": hybrids.network(hybrids.preactivated),
     "FastViT": hybrids.network(hybrids.difference),
     "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),
+    "Swin V2": hybrids.network(hybrids.cosine_attention),
+    "XCiT": hybrids.network(hybrids.cross_covariance),
+    "RMS norm": hybrids.network(hybrids.rms_norm),
     "DeiT": hybrids.distilled,
 }
 COSINE = 0.997  # at least, of all results with float32: weights are random, ranges the largest magnitudes

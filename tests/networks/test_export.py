@@ -1,5 +1,6 @@
 """Quantized networks as ONNX: what ONNX Runtime makes of them, and what comes back."""
 
+import hybrid_graphs as hybrids
 import numpy as np
 import onnx
 import onnxruntime
@@ -50,6 +51,16 @@ def test_there_and_back(network, scheme, shared_data, tmp_path):
         node.name for node in written.graph.node
     }
     assert sum(len(tensor.raw_data) for tensor in written.graph.initializer) < model.stat().st_size / 2
+
+
+def test_rms_norm(tmp_path):
+    """Is written as squares, a mean and a root, which become the operator again."""
+    hybrids.network(hybrids.cross_covariance)(tmp_path / "net.onnx")
+    before = eq_tvm.compile(tmp_path / "net.onnx", calibration="random", method="minmax", output=tmp_path / "a.eqtvm")
+    assert cli.main(["export", str(before.path), str(tmp_path / "net.qdq.onnx")]) == 0
+    after = eq_tvm.compile(tmp_path / "net.qdq.onnx", output=tmp_path / "b.eqtvm")
+    images = [random(*before.inputs[0].shape, seed=i) for i in range(3)]
+    np.testing.assert_array_equal(results(after, images), results(before, images))
 
 
 def test_float_operators(tmp_path):

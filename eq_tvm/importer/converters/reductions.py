@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 from tvm import relax
 
 from eq_tvm.importer.converters.call import Converter, OnnxCall
@@ -74,9 +74,8 @@ def _normalized(call: OnnxCall) -> relax.Expr:
     norm = builder.emit(relax.op.sum(positive, axis, keepdims=True))
     if order != 1:
         norm = builder.emit(relax.op.sqrt(norm))
-    is_zero: Any = builder.emit(relax.op.equal(norm, relax.const(0, dtype)))
-    divisor = builder.emit(relax.op.where(is_zero, relax.const(1, dtype), norm))
-    return relax.op.divide(value, divisor)
+    least = relax.const(np.finfo(dtype).tiny, dtype)
+    return relax.op.divide(value, builder.emit(relax.op.maximum(norm, least)))
 
 
 REDUCTIONS: dict[str, Converter] = {

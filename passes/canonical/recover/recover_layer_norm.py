@@ -10,6 +10,7 @@ from tvm import relax
 from ...graph.pointwise import number
 from ...graph.relax_pass import relax_pass
 from ...graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
+from .one_axis import along_axis, over_last_axis, over_one_axis, squared
 
 
 @relax_pass
@@ -42,12 +43,10 @@ class _Centered:
 
     def normalized(self, gamma: np.ndarray, beta: np.ndarray, epsilon: float) -> relax.Expr:
         """Layer normalization; gamma and beta (C,)."""
-        constants, rank = (relax.const(gamma), relax.const(beta)), len(shape(self.source))
-        if self.axis == rank - 1:
-            return relax.op.nn.layer_norm(self.source, *constants, axes=[-1], epsilon=epsilon)
-        order = [*(axis for axis in range(rank) if axis != self.axis), self.axis]
-        last = relax.op.nn.layer_norm(relax.op.permute_dims(self.source, order), *constants, axes=[-1], epsilon=epsilon)
-        return relax.op.permute_dims(last, [int(axis) for axis in np.argsort(order)])
+        constants = (relax.const(gamma), relax.const(beta))
+        return over_last_axis(
+            self.source, self.axis, lambda x: relax.op.nn.layer_norm(x, *constants, axes=[-1], epsilon=epsilon)
+        )
 
     @property
     def count(self) -> int:
@@ -56,14 +55,7 @@ class _Centered:
 
     def along(self, constant: np.ndarray) -> np.ndarray | None:
         """(C,) of a constant that is broadcast to the source, and differs along the axis alone; else None."""
-        rank = len(shape(self.source))
-        if constant.dtype != np.float32 or constant.ndim > rank:
-            return None
-        whole = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
-        only = [extent if axis == self.axis else 1 for axis, extent in enumerate(whole.shape)]
-        return (
-            np.broadcast_to(whole, only).ravel() * np.ones(self.count, "float32") if whole.size == max(only) else None
-        )
+        return along_axis(constant, shape(self.source), self.axis)
 
 
 _Factor = tuple[_Centered, np.ndarray, float]  # whose variance, gamma, epsilon
@@ -161,11 +153,8 @@ def _mean(graph: Graph, expr: relax.Expr) -> _Centered | None:
 
 
 def _over_one_axis(graph: Graph, expr: relax.Expr, operator: str) -> _Centered | None:
-    mean = graph.call(expr, operator)
-    axes = [] if mean is None else [int(axis) % len(shape(mean.args[0])) for axis in mean.attrs.axis or ()]
-    if mean is None or len(axes) != 1 or not mean.attrs.keepdims or not isinstance(mean.args[0], relax.Var):
-        return None
-    return _Centered(mean.args[0], axes[0])
+    found = over_one_axis(graph, expr, operator)
+    return None if found is None else _Centered(*found)
 
 
 def _deviation(graph: Graph, expr: relax.Expr) -> _Centered | None:
@@ -180,26 +169,17 @@ def _variance(graph: Graph, expr: relax.Expr) -> _Centered | None:
     if (variance := _over_one_axis(graph, expr, "relax.variance")) is not None:
         return variance
     if (mean := _mean(graph, expr)) is not None:
-        base = _squared(graph, mean.source)
+        base = squared(graph, mean.source)
         of = None if base is None else _deviation(graph, base)
         return of if of is not None and of.axis == mean.axis else None
     difference = graph.call(expr, "relax.subtract")
     if difference is None:
         return None
-    of_squares, squared = _mean(graph, difference.args[0]), _squared(graph, difference.args[1])
-    of = None if squared is None else _mean(graph, squared)
+    of_squares, base = _mean(graph, difference.args[0]), squared(graph, difference.args[1])
+    of = None if base is None else _mean(graph, base)
     if of is None or of_squares is None or of_squares.axis != of.axis:
         return None
-    return of if _squared(graph, of_squares.source) == of.source else None
-
-
-def _squared(graph: Graph, expr: relax.Expr) -> relax.Expr | None:
-    """``x`` of ``x * x`` or ``x ^ 2``."""
-    call = graph.call(expr, "relax.multiply", "relax.power", "relax.square")
-    if call is None or call.op.name == "relax.square":
-        return None if call is None else call.args[0]
-    base, other = call.args
-    return base if (number(other) == 2 if call.op.name == "relax.power" else other == base) else None
+    return of if squared(graph, of_squares.source) == of.source else None
 
 
 def _root(graph: Graph, expr: relax.Expr, operator: str = "relax.sqrt") -> tuple[_Centered, float] | None:

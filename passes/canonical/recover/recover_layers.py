@@ -37,7 +37,7 @@ class RecoverLayers:
 
 _LAYERS = {"conv2d", "dense", "matmul"}
 _MOST = 2**16  # factors: each has a weight, a multiplier and a bias
-_BETWEEN = {"relax.multiply", "relax.nn.softmax", "relax.nn.layer_norm"}
+_BETWEEN = {"relax.multiply", "relax.nn.softmax", "relax.nn.layer_norm", "relax.nn.rms_norm"}
 _MAKE = _LAYERS | {"bias_add"}  # integers, whatever they read
 _PASS_ON = PASS_THROUGH | BOUNDS | IN_BETWEEN | {"add", "pointwise", "mean", "avg_pool2d", "minimum"}
 
@@ -86,7 +86,8 @@ def _follows(node: Node) -> bool:
     if node.op != "float" or node.left_float or not node.is_tensor:
         return False
     name = operator_name(node.expr)
-    return name in _BETWEEN or (name == "relax.add" and node.constant.size > 1) or is_pointwise(node.expr)
+    offsets = [] if name != "relax.add" else [c for arg in node.expr.args if (c := array(arg)) is not None]
+    return name in _BETWEEN or any(offset.size > 1 for offset in offsets) or is_pointwise(node.expr)
 
 
 def _made(net: Network, known: list[bool]) -> list[bool]:

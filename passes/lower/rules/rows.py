@@ -1,4 +1,4 @@
-"""The lowering rule of softmax and layer normalization: pending, where the rows are stored side by side."""
+"""The lowering rule of softmax, layer and RMS normalization: pending, where the rows are stored side by side."""
 
 from tvm import relax
 
@@ -13,7 +13,7 @@ from ..rearranged import Rearranged
 
 
 def of_rows(low: Lowering, call: relax.Call) -> OfRows | None:
-    """`nn.softmax` or `nn.layer_norm` over the last axis of a quantized tensor."""
+    """`nn.softmax`, `nn.layer_norm` or `nn.rms_norm` over the last axis of a quantized tensor."""
     view = low.view(call.args[0])
     if view is None or not view.source.quantized or not is_of_rows(call):
         return None

@@ -91,6 +91,7 @@ RULES: dict[str | None, Rule] = {
     "relax.add": lambda low, call: add(low, call) or pointwise(low, call) or offset(low, call),
     "relax.nn.softmax": of_rows,
     "relax.nn.layer_norm": of_rows,
+    "relax.nn.rms_norm": of_rows,
     "relax.mean": mean,
     "relax.nn.avg_pool2d": avg_pool2d,
     "relax.nn.max_pool2d": max_pool2d,

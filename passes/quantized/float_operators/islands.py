@@ -66,6 +66,14 @@ def _layer_norm(node: Node, x: np.ndarray) -> np.ndarray:
         return result * factor + summand
 
 
+def _rms_norm(node: Node, x: np.ndarray) -> np.ndarray:
+    attrs, axes = node.expr.attrs, _axes(node.expr.attrs.axes, x)
+    extents = [n if axis in axes else 1 for axis, n in enumerate(x.shape)]
+    with np.errstate(all="ignore"):
+        root = np.sqrt(np.square(x).mean(axes, keepdims=True) + np.float32(attrs.epsilon))
+        return x / root * constant(node.expr.args[1]).reshape(extents)
+
+
 def _reduction(reduce: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     def of(node: Node, x: np.ndarray) -> np.ndarray:
         attrs = node.expr.attrs
@@ -83,6 +91,7 @@ def _axes(axes: list[int], x: np.ndarray) -> tuple[int, ...]:
 _OF_ONE_TENSOR: dict[str, Callable[..., np.ndarray]] = {
     "relax.nn.softmax": _softmax,
     "relax.nn.layer_norm": _layer_norm,
+    "relax.nn.rms_norm": _rms_norm,
     "relax.max": _reduction(np.max),
     "relax.mean": _reduction(np.mean),
     "relax.min": _reduction(np.min),

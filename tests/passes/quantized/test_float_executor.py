@@ -66,6 +66,7 @@ OPERATORS = {
     "matmul of a row": lambda x: relax.op.matmul(x, _const(11)),
     "layer_norm": lambda x: nn.layer_norm(x, _const(9, 11), _const(9, 11), axes=[-2, -1], epsilon=1e-3),
     "layer_norm over channels": lambda x: nn.layer_norm(x, _const(4), _const(4), axes=[1]),
+    "rms_norm": lambda x: nn.rms_norm(x, _const(11), axes=[-1], epsilon=1e-3),
     "sum": lambda x: relax.op.sum(x, [-1, 1], keepdims=True),
     "max of all": lambda x: relax.op.max(x),
     "broadcast": lambda x: relax.op.add(_const(11), x),
