@@ -53,7 +53,9 @@ def _response(graph: Graph, expr: relax.Expr) -> tuple[_Norm, float] | None:
     quotient = graph.call(expr, "relax.divide")
     norm = None if quotient is None else _norm(graph, quotient.args[0])
     total = None if quotient is None else graph.call(quotient.args[1], "relax.add")
-    for operand, other in () if norm is None or total is None else (list(total.args), list(total.args)[::-1]):
+    if norm is None or total is None:
+        return None
+    for operand, other in (list(total.args), list(total.args)[::-1]):
         mean, epsilon = over_one_axis(graph, operand, "relax.mean"), number(other)
         if mean is None or epsilon is None or not 0 <= epsilon < np.inf:
             continue
