@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from eq_tvm.errors import UserError
@@ -62,6 +62,16 @@ def features_of(text: str, machine: str) -> set[str] | None:
             words = set(value.split())
             return {llvm for llvm, linux in _LINUX_NAMES.items() if linux in words}
     return None
+
+
+def is_described_by(lines: Mapping[str, object], text: str | None = None) -> bool:
+    """Whether /proc/cpuinfo (or a `text` like it) says of its first processor what `lines` do, by their names."""
+    try:
+        found = (Path("/proc/cpuinfo").read_text() if text is None else text).strip().partition("\n\n")[0]
+    except OSError:
+        found = ""
+    said = {key.strip(): value.strip() for key, _, value in (row.partition(":") for row in found.splitlines())}
+    return all(said.get(name) == str(value) for name, value in lines.items())
 
 
 def needs_permission(names: Iterable[str]) -> bool:

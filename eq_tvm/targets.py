@@ -37,6 +37,7 @@ class TargetSpec:
     l3: int
     threads: int
     attrs: list[str] = field(default_factory=list)
+    cpuinfo: Mapping[str, str | int] = field(default_factory=dict)  # lines of /proc/cpuinfo, by their names
     cross_compiler: str | None = None
     cross_package: str | None = None
     issue: float = 3.75  # per cycle, in all
@@ -204,6 +205,8 @@ def _target(name: str, entry: dict[str, Any], where: str) -> TargetSpec:
     attrs = entry.get("attrs", [])
     if not isinstance(attrs, list) or not all(isinstance(a, str) and a[:1] in ("+", "-") for a in attrs):
         raise UserError(f"{where}: attrs must be a list such as [+dotprod], not {attrs!r}")
+    if not isinstance(entry.get("cpuinfo", {}), dict):
+        raise UserError(f"{where}: cpuinfo must map names of lines to what they say, not {entry['cpuinfo']!r}")
     for key in ("l1", "l2", "l3", "threads"):
         if not _is_number(entry[key], int) or entry[key] < (key in _POSITIVE):
             raise UserError(f"{where}: {key} must be a whole number, not {entry[key]!r}")
@@ -235,7 +238,8 @@ def _host_target(name: str, entry: dict[str, Any], where: str, targets: Mapping[
 def _host_core(choices: Any, where: str, targets: Mapping[str, TargetSpec]) -> TargetSpec:
     """The first of the choices for this architecture whose instructions the processor has; without any if it has none.
 
-    A choice is a mapping as of any target, or the name of a target, whose instructions, issue and loads it stands for.
+    A choice is a mapping as of any target, or the name of a target, whose instructions, issue and loads it stands for
+    (where /proc/cpuinfo says what its `cpuinfo` does).
     """
     here = TargetSpec("", "", None, None, {}, l1=0, l2=0, l3=0, threads=0)
     if not isinstance(choices, dict) or not all(isinstance(here, list) for here in choices.values()):
@@ -246,7 +250,7 @@ def _host_core(choices: Any, where: str, targets: Mapping[str, TargetSpec]) -> T
         core = targets[choice] if isinstance(choice, str) else here
         instructions = core.instructions if isinstance(choice, str) else choice
         _check_instructions(instructions, where)
-        if not host.missing_features(instructions):
+        if host.is_described_by(core.cpuinfo) and not host.missing_features(instructions):
             return replace(here, instructions=instructions, issue=core.issue, loads=core.loads)
     return here
 

@@ -15,6 +15,7 @@ from eq_tvm.schedules.operators.table import pack_table
 from eq_tvm.schedules.processor.instructions import fma, vector_bits, zero
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
+from eq_tvm.schedules.rows.softmax import table_form
 
 from . import named_kernels
 from .kernel_record import KernelRecord
@@ -205,6 +206,8 @@ class Kernels:
         """Of each `count` elements of a tensor as they are stored."""
         shape = (math.prod(source.shape) // count, count)
         function = named_kernels.softmax(shape, source.dtype, len(table), self.float_lanes, output)
+        length, form = table_form(len(table), self.float_lanes)
+        table = np.pad(table, (0, length - len(table))).astype(form)
         args = [self.reshape(source.expr, shape), table, _one(inverse), limits]
         return self.reshape(self.call(function, args, shape, output.dtype), source.shape)
 

@@ -1,21 +1,20 @@
 """Innermost loops as vectors, whatever their extent: strips of whole vectors, and narrower ones for the rest."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Expr, Var
+from tvm.ir import Expr
 from tvm.ir.expr import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
 from ..common.lowered import on_stack
 from ..common.statements import rebuilt, with_body
-from ..common.vectors import local
+from ..common.vectors import local, seq
+from .looked_up import looked_up
+from .one_loop import loop_over, one, substituted, vector
 
 FROM_VECTORS = 8  # of elements to be added up, from which on there are several vectors of sums
-INDEX = "int64"  # as Relax has it
-TOGETHER = 8  # elements that are looked up, written out
 SUMS = 4  # vectors: one alone would wait for itself
 
 _IDENTITIES: dict[type, float] = {tirx.Add: 0.0, tirx.Max: float("-inf"), tirx.Min: float("inf"), tirx.Mul: 1.0}
@@ -42,7 +41,7 @@ def in_vectors(stmt: tirx.Stmt, lanes: int) -> tirx.Stmt:
         if not isinstance(store, tirx.BufferStore):
             return part
         if any(part.loop_var in undefined_vars(index) for index in store.indices):
-            return _one_by_one(part) if _is_looked_up(store.value, part.loop_var) else _elements(part, lanes)
+            return looked_up(part, lanes) or _elements(part, lanes)
         return _reduction(part, store, lanes)
 
     return rebuilt(stmt, change)
@@ -56,7 +55,7 @@ def _elements(loop: tirx.For, lanes: int, first: int = 0) -> tirx.Stmt:
         if count:
             strips.append(_strip(loop, first, count, lanes))
         first, lanes = first + count * lanes, lanes // 2
-    return _seq(strips)
+    return seq(strips)
 
 
 def _with_reciprocals(loop: tirx.For) -> tirx.For:
@@ -73,36 +72,7 @@ def _with_reciprocals(loop: tirx.For) -> tirx.For:
 
 
 def _strip(loop: tirx.For, first: int, count: int, lanes: int) -> tirx.Stmt:
-    return _loop("strip", count, lambda strip: _vector(lanes, lambda lane: _at(loop, first + strip * lanes + lane)))
-
-
-def _is_looked_up(value: Expr, variable: Var) -> bool:
-    """Whether what is loaded says where the rest is loaded from."""
-    places = [index for load in _loads(value) for index in load.indices]
-    return any(variable in undefined_vars(load) for index in places for load in _loads(index))
-
-
-def _loads(value: Expr) -> list[TensorLoad]:
-    found: list[TensorLoad] = []
-
-    def note(load: TensorLoad) -> TensorLoad:
-        found.append(load)
-        return load
-
-    tvm_ffi.structural_map(value, [(TensorLoad, note)], order="post")
-    return found
-
-
-def _one_by_one(loop: tirx.For) -> tirx.Stmt:
-    """Each element by itself, some written out: in vectors, places would be taken out and what is there put in."""
-    extent = int(loop.extent)
-    whole = extent // TOGETHER * TOGETHER
-
-    def some(first: Expr, count: int) -> tirx.Stmt:
-        return _seq([_at(loop, first + i) for i in range(count)])
-
-    strips = [_loop("strip", whole // TOGETHER, lambda strip: some(strip * TOGETHER, TOGETHER))] if whole else []
-    return _seq([*strips, *([some(tirx.const(whole, INDEX), extent - whole)] if whole < extent else [])])
+    return loop_over("strip", count, lambda strip: vector(lanes, lambda lane: one(loop, first + strip * lanes + lane)))
 
 
 def _reduction(loop: tirx.For, store: tirx.BufferStore, lanes: int) -> tirx.Stmt:
@@ -116,10 +86,10 @@ def _reduction(loop: tirx.For, store: tirx.BufferStore, lanes: int) -> tirx.Stmt
     sums = local((width,), "float32", "sums")
 
     def put(first: int, count: int, value: Callable[[Expr], Expr]) -> tirx.Stmt:
-        return _vector(count, lambda lane: tirx.BufferStore(sums, value(first + lane), [first + lane]))
+        return vector(count, lambda lane: tirx.BufferStore(sums, value(first + lane), [first + lane]))
 
     def added(strip: Expr) -> Callable[[Expr], Expr]:
-        return lambda at: kind(sums[at], _substituted(combined.b, loop.loop_var, strip * width + at))
+        return lambda at: kind(sums[at], substituted(combined.b, loop.loop_var, strip * width + at))
 
     def folded(half: int) -> Callable[[Expr], Expr]:
         return lambda at: kind(sums[at], sums[at + half])
@@ -129,13 +99,13 @@ def _reduction(loop: tirx.For, store: tirx.BufferStore, lanes: int) -> tirx.Stmt
     steps = [
         on_stack(sums),
         *(put(first, lanes, lambda _: tirx.const(_IDENTITIES[kind], "float32")) for first in vectors),
-        _loop("strip", whole, lambda strip: _seq([put(first, lanes, added(strip)) for first in vectors])),
+        loop_over("strip", whole, lambda strip: seq([put(first, lanes, added(strip)) for first in vectors])),
         *(put(0, half, folded(half)) for half in halves),
         tirx.BufferStore(store.buffer, kind(combined.a, sums[0]), store.indices),
     ]
     if whole * width < extent:
-        steps.append(_loop("rest", extent - whole * width, lambda i: _at(loop, whole * width + i)))
-    return _seq(steps)
+        steps.append(loop_over("rest", extent - whole * width, lambda i: one(loop, whole * width + i)))
+    return seq(steps)
 
 
 def _is_load(expr: Expr, store: tirx.BufferStore) -> bool:
@@ -145,30 +115,3 @@ def _is_load(expr: Expr, store: tirx.BufferStore) -> bool:
         and bool(expr.source.same_as(store.buffer))
         and tvm_ffi.structural_equal(list(expr.indices), list(store.indices))
     )
-
-
-def _at(loop: tirx.For, place: Expr) -> tirx.Stmt:
-    """The body of a loop, which starts at 0, for one element."""
-    return _substituted(loop.body, loop.loop_var, place)
-
-
-def _substituted(node: Any, variable: tirx.Var, value: Expr) -> Any:
-    value = value.astype(str(variable.ty.dtype))
-    return tvm_ffi.structural_map(node, [(Var, lambda var: value if var.same_as(variable) else var)], order="pre")
-
-
-def _loop(
-    name: str, extent: int, body: Callable[[Expr], tirx.Stmt], kind: tirx.ForKind = tirx.ForKind.SERIAL
-) -> tirx.Stmt:
-    if extent == 1:
-        return body(tirx.const(0, INDEX))
-    var = tirx.Var(name, INDEX)
-    return tirx.For(var, tirx.const(0, INDEX), tirx.const(extent, INDEX), kind, body(var))
-
-
-def _vector(lanes: int, body: Callable[[Expr], tirx.Stmt]) -> tirx.Stmt:
-    return _loop("lane", lanes, body, tirx.ForKind.VECTORIZED)
-
-
-def _seq(stmts: list[tirx.Stmt]) -> tirx.Stmt:
-    return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)

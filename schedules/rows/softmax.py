@@ -4,6 +4,7 @@ from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
 from ..common.epilogue import Output, rint
+from ..islands.looked_up import MOST_WORDS, WORDS
 from ..islands.rows import by_rows
 
 TABLE_BITS = 15  # the exponential of 0 is 2^15
@@ -28,16 +29,19 @@ def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: 
     Returns
     -------
     tvm.tirx.PrimFunc
-        Arguments: q, table int32 (count,), inverse float32 (1,), limits, result.
+        Arguments: q, table in the form that `table_form` says, inverse float32 (1,), limits, result.
     """
     rows, columns = shape
-    q, table = te.placeholder(shape, dtype, "q"), te.placeholder((count,), "int32", "table")
+    length, form = table_form(count, lanes)
+    q, table = te.placeholder(shape, dtype, "q"), te.placeholder((length,), form, "table")
     inverse, limits = te.placeholder((1,), "float32", "inverse"), output.limits()
     k, j = te.reduce_axis((0, columns), "k"), te.reduce_axis((0, columns), "j")
-    largest = te.compute((rows,), lambda row: te.max(q[row, k].astype("int32"), axis=k), "largest")
+    largest = te.compute((rows,), lambda row: te.max(q[row, k], axis=k), "largest")
     # the place as one number of the row and one of the element: an address, which a load adds up by itself
-    term = te.compute(shape, lambda row, c: table[q[row, c].astype("int32") + (count - 1 - largest[row])], "term")
-    total = te.compute((rows,), lambda row: te.sum(term[row, j], axis=j), "total")
+    term = te.compute(
+        shape, lambda row, c: table[q[row, c].astype("int32") + (count - 1 - largest[row].astype("int32"))], "term"
+    )
+    total = te.compute((rows,), lambda row: te.sum(term[row, j].astype("int32"), axis=j), "total")
     share = te.compute((rows,), lambda row: inverse[0] / total[row].astype("float32"), "share")
 
     def value(row: Expr, c: Expr) -> Expr:
@@ -45,3 +49,10 @@ def softmax(shape: tuple[int, int], dtype: str, count: int, lanes: int, output: 
 
     out = te.compute(shape, value, "out")
     return by_rows(s_tir.Schedule(te.create_prim_func([q, table, inverse, limits, out])), lanes)
+
+
+def table_form(count: int, lanes: int) -> tuple[int, str]:
+    """Length and dtype of a table of `count` entries, for vectors of `lanes` int32: more are never looked up."""
+    if lanes == 16 and count <= MOST_WORDS:
+        return -(-count // WORDS) * WORDS, "uint16"
+    return count, "int32"

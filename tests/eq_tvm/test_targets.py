@@ -21,7 +21,18 @@ def write(path, **entries):
 
 def test_shipped_targets():
     targets = load_targets()
-    assert {"x86", "x86-vnni", "x86-amx", "native", "arm", "rpi3", "rpi4", "rpi5", "rpi-zero2"} <= targets.keys()
+    assert {
+        "x86",
+        "x86-vnni",
+        "x86-zen4",
+        "x86-amx",
+        "native",
+        "arm",
+        "rpi3",
+        "rpi4",
+        "rpi5",
+        "rpi-zero2",
+    } <= targets.keys()
     assert {"graviton2", "ampere", "graviton3", "arm-i8mm", "android-i8mm"} <= targets.keys()
     assert targets["arm"].name == "arm"
     assert targets["arm"].tvm_target().attrs["mcpu"] == "cortex-a72"
@@ -91,6 +102,7 @@ def test_own_file(tmp_path):
         ({"instructions": {}}, "instructions must map some of"),
         ({"attrs": "+dotprod"}, "attrs must be a list"),
         ({"cpu": 7}, "cpu must be text, not 7"),
+        ({"cpuinfo": "AuthenticAMD"}, "cpuinfo must map names of lines to what they say, not 'AuthenticAMD'"),
         ({"alias": "x"}, "unknown key cpu; there are: alias"),
     ],
 )
@@ -139,6 +151,18 @@ def test_native_believes_linux_more_than_the_name_of_the_processor(monkeypatch, 
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the features are x86's")
+def test_native_has_figures_of_the_processors_maker(monkeypatch):
+    monkeypatch.setattr(host, "cpu_features", lambda: {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"})
+    zen4, described_by = load_targets()["x86-zen4"], host.is_described_by
+    for found, like in (("25", "x86-zen4"), ("26", "x86-vnni")):
+        text = f"processor : 0\nvendor_id\t: AuthenticAMD\ncpu family\t: {found}\n\nprocessor : 1\ncpu family\t: 25\n"
+        monkeypatch.setattr(host, "is_described_by", lambda lines, text=text: described_by(lines, text))
+        native = get_target("native")
+        assert described_by(zen4.cpuinfo, text) == (like == "x86-zen4")
+        assert (native.instructions, native.loads) == (load_targets()[like].instructions, load_targets()[like].loads)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the features are x86's")
 def test_linux_grants_amx_where_the_processor_has_it():
     flags = host.features_of(Path("/proc/cpuinfo").read_text(), "x86_64")
     assert host.tiles_granted() == ("amx-tile" in flags)
@@ -178,6 +202,7 @@ def test_native_has_the_figures_of_a_target(tmp_path, monkeypatch, machine, feat
     monkeypatch.setattr(host, "cpu_features", lambda: features)
     mine = tmp_path / "mine.yaml"
     mine.write_text("here: {host: true}")
+    monkeypatch.setattr(host, "is_described_by", lambda lines: not lines)
     expected = load_targets()[like].instructions
     assert get_target("native").instructions == get_target("here", mine).instructions == expected
 
