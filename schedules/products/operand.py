@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tvm import s_tir, te, tirx
 from tvm.tirx import Expr
 
+from ..common.loops import loops
 from ..common.sizes import PARALLEL_FROM
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import DirectPlan
@@ -69,14 +70,25 @@ def operand_bias(plan: DirectPlan, offset: int) -> tirx.PrimFunc:
     link = te.reduce_axis((0, ins.links), "link")
     element = te.reduce_axis((0, ins.lanes_per_channel * ins.pairs), "element")
 
-    def bias(i: Expr) -> Expr:
+    def sum_of(i: Expr) -> Expr:
         g, place = i // (plan.blocks * plan.block), i % (plan.blocks * plan.block)
         block, vector, lane = place // plan.block, place % plan.block // ins.channels, place % ins.channels
         at = _inner_index(plan, vector, lane, link, element)
-        weight = weights[(g, block, 0, 0, step, *at)].astype("int32")
-        return te.sum(weight * tirx.const(-offset, "int32"), axis=[step, link, element])
+        return te.sum(weights[(g, block, 0, 0, step, *at)].astype("int32"), axis=[step, link, element])
 
-    return _shared(te.compute((plan.conv.groups * plan.blocks * plan.block,), bias, "bias"), weights, 1)
+    sums = te.compute((plan.conv.groups * plan.blocks * plan.block,), sum_of, "sums")
+    bias = te.compute(sums.shape, lambda i: sums[i] * tirx.const(-offset, "int32"), "bias")
+    sch = s_tir.Schedule(te.create_prim_func([weights, bias]))
+    vector, _ = sch.split(loops(sch, "bias").i, [None, ins.channels])
+    sch.compute_at(sch.get_sblock("sums"), vector, preserve_unit_loops=True)
+    sch.set_scope("sums", 0, "local")
+    at = loops(sch, "sums")
+    sch.reorder(at.step, at.link, at.i, at.element)  # so that LLVM adds up vectors
+    sch.unroll(at.element)
+    if _is_shared(plan.weight_shape):
+        sch.parallel(vector)
+    sch.decompose_reduction("sums", at.step)
+    return sch.mod["main"]
 
 
 def _place(plan: DirectPlan, inner: Sequence[Expr]) -> tuple[Expr, Expr]:
@@ -109,6 +121,10 @@ def _shared(out: te.Tensor, operand: te.Tensor, outer: int) -> tirx.PrimFunc:
     """Scheduled: threads share so many axes; LLVM vectorizes the others."""
     sch = s_tir.Schedule(te.create_prim_func([operand, out]))
     (block,) = sch.get_child_blocks(sch.get_sblock("root"))
-    if math.prod(int(extent) for extent in operand.shape) >= PARALLEL_FROM:
+    if _is_shared(operand.shape):
         sch.parallel(sch.fuse(*sch.get_loops(block)[:outer]))
     return sch.mod["main"]
+
+
+def _is_shared(shape: Sequence[Expr | int]) -> bool:
+    return math.prod(map(int, shape)) >= PARALLEL_FROM
