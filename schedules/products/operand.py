@@ -59,6 +59,8 @@ def pack_operand(plan: DirectPlan, axes: str, dtype: str) -> tirx.PrimFunc:
 def operand_bias(plan: DirectPlan, offset: int) -> tirx.PrimFunc:
     """Scheduled PrimFunc of the bias that takes back what was added to each activation: -offset * sum of b over k.
 
+    The offset is not 0.
+
     Returns
     -------
     tvm.tirx.PrimFunc
