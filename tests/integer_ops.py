@@ -131,8 +131,10 @@ def constant_term(values, scale, f: int) -> np.ndarray:
 
 def softmax_terms(q, scale, lo: int, hi: int) -> np.ndarray:
     """Of rows of activations in [lo, hi], along the last axis: exponentials of what is left to the largest, int32."""
-    table = np.rint(np.exp(-F64(scale) * np.arange(hi - lo + 1)) * 2.0**15).astype("int32")
-    return table[q.max(-1, keepdims=True) - q]
+    i = q.max(-1, keepdims=True) - q
+    coarse = F32(np.exp(-F64(scale) * 64 * np.arange((hi - lo) // 64 + 1)) * 2.0**15)
+    fine = F32(np.exp(-F64(scale) * np.arange(64)))
+    return np.rint(coarse[i // 64] * fine[i % 64]).astype("int32")
 
 
 def softmax(terms, scale, lo: int, hi: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from eq_tvm.schedules.operators.table import pack_table
 from eq_tvm.schedules.processor.instructions import fma, vector_bits, zero
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.schedules.processor.rounding import rounded
-from eq_tvm.schedules.rows.softmax import table_form
+from eq_tvm.schedules.rows.softmax import softmax_tables
 
 from . import named_kernels
 from .kernel_record import KernelRecord
@@ -200,15 +200,13 @@ class Kernels:
         function = named_kernels.add_constant(source.shape, values.shape, source.dtype, output, source.zero)
         return self.call(function, [source.expr, values, limits], source.shape, output.dtype)
 
-    def softmax(
-        self, source: Tensor, count: int, table: np.ndarray, inverse: np.float32, output: Output, limits: np.ndarray
-    ) -> relax.Var:
+    def softmax(self, source: Tensor, count: int, inverse: np.float32, output: Output, limits: np.ndarray) -> relax.Var:
         """Of each `count` elements of a tensor as they are stored."""
         shape = (math.prod(source.shape) // count, count)
-        function = named_kernels.softmax(shape, source.dtype, len(table), self.float_lanes, output)
-        length, form = table_form(len(table), self.float_lanes)
-        table = np.pad(table, (0, length - len(table))).astype(form)
-        args = [self.reshape(source.expr, shape), table, _one(inverse), limits]
+        differences = source.high - source.low + 1
+        function = named_kernels.softmax(shape, source.dtype, differences, self.float_lanes, output)
+        tables = softmax_tables(source.unit, differences, self.float_lanes)
+        args = [self.reshape(source.expr, shape), *tables, _one(inverse), limits]
         return self.reshape(self.call(function, args, shape, output.dtype), source.shape)
 
     def layer_norm(

@@ -10,7 +10,6 @@ import numpy as np
 from tvm import relax
 
 from eq_tvm.schedules.common.epilogue import ACC_LIMIT, Output
-from eq_tvm.schedules.rows.softmax import TABLE_BITS
 
 from ..graph.rewrite import array, operator_name
 from .kernels import Kernels
@@ -179,11 +178,7 @@ class Materializer:
     def _quantized_rows(self, value: OfRows, to: _Integers) -> relax.Expr:
         source, count = value.source, value.count
         if operator_name(value.call) == "relax.nn.softmax":
-            steps = np.arange(source.high - source.low, -1, -1)
-            table = np.rint(np.exp(-source.unit * steps) * 2.0**TABLE_BITS).astype("int32")
-            return self.kernels.softmax(
-                source, count, table, np.float32(1 / np.float64(to.scale)), to.output, to.limits()
-            )
+            return self.kernels.softmax(source, count, np.float32(1 / np.float64(to.scale)), to.output, to.limits())
         centered = operator_name(value.call) == "relax.nn.layer_norm"
         gamma = array(value.call.args[1])
         assert gamma is not None, "the rule has seen to it"

@@ -4,6 +4,10 @@ It counts, for the innermost loop, what the slowest of multipliers, loads and in
 tile, each stored vector and each transformed tile costs; and adds the traffic of weights that do not stay in a cache.
 """
 
+from collections import Counter
+
+import numpy as np
+
 from ..convolution.direct_plan import DirectPlan
 from ..convolution.winograd_plan import WinogradPlan
 from ..processor import amx
@@ -23,6 +27,8 @@ LOOP = 4.0  # cycles for a loop over steps
 SPREAD = 0.5  # cycles of the multipliers to spread a value over a vector, on a processor that issues faster than loads
 HALVES = 0.8  # cycles that multipliers wait for rows of 8 bytes, loaded into halves of a register
 WIDENING = 0.8  # of a link of an int16 chain
+WAY, LINE = 4096, 64  # bytes of a way of x86's first cache, and of a line
+EVICTED = 3.0  # cycles of a step for each of the tile's pixels for which their set of the first cache has no way
 # In assembly: cycles until the first activations and weights are there, to go on with others, to add up what a tile's
 # lanes hold.
 ORDERED_START, ORDERED_LINK, ORDERED_TILE = 15.0, 0.9, 14.0
@@ -47,6 +53,8 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
     steps = plan.kernel_rows * plan.taps * plan.steps
     tiles = conv.batch * conv.groups * (plan.padded_rows // tiling.rows) * (plan.padded_columns // tile)
     inner = steps * step_cycles(v, tile * tiling.rows, ins, machine, plan.beyond_l1, plan.unrolled, tiling.nibbles)
+    if not ins.neon and not ins.matrix:
+        inner += steps * EVICTED * _crowded(plan, machine.l1 // WAY)
     if plan.beyond_l1 and not ins.matrix:
         fetched = plan.block_bytes / L2_BYTES
         # Floats are four times as large, but multiplied one by one: fetching them hides behind that.
@@ -138,6 +146,15 @@ def throughput(ins: Instruction, machine: Machine) -> float:
     """Multiply-accumulates per cycle of an instruction, from the figure of its family."""
     figure = machine.instructions.get(ins.family)
     return (ins.lanes * ins.pairs * ins.chain if figure is None else figure) * ins.rate
+
+
+def _crowded(plan: DirectPlan, ways: int) -> int:
+    """How many of a tile's pixels are too many for their sets of the first cache, as their distances divide a way."""
+    conv, size = plan.conv, np.dtype(plan.instruction.activation).itemsize
+    pixel = conv.strides[1] * (plan.row if plan.tiling.im2col else conv.in_channels) * size
+    row = conv.strides[0] * conv.width * conv.in_channels * size
+    places = ((i * row + j * pixel) % WAY // LINE for i in range(plan.tiling.rows) for j in range(plan.tiling.tile))
+    return sum(max(0, count - ways) for count in Counter(places).values())
 
 
 def _unpacked(weights: int, ins: Instruction) -> float:

@@ -1,4 +1,4 @@
-"""Elements that are looked up in a table: one by one, or by permutations of a table in registers."""
+"""Elements that are looked up in tables: one by one, or by permutations of tables in registers."""
 
 import tvm_ffi
 from tvm import tirx
@@ -7,28 +7,25 @@ from tvm.ir.expr import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
 from ..common.lowered import on_stack
+from ..common.statements import with_body
 from ..common.vectors import get, local, put, seq
 from ..processor.intrinsics import llvm
 from .one_loop import INDEX, loop_over, one, substituted, vector
 
 TOGETHER = 8  # elements that are looked up, written out
-WORDS = 32  # of 16 bits, in a vector of 512; an instruction permutes two
-MOST_WORDS = 256
+FLOATS = 16  # in a register of 512 bits; an instruction permutes those of two
+MOST_FLOATS = 64
 
 
 def looked_up(loop: tirx.For, lanes: int) -> tirx.Stmt | None:
-    """A loop whose every element says where another one is loaded from; None where that is not so.
+    """A loop whose every element says where others are loaded from; None where that is not so.
 
-    A table of uint16, a multiple of `WORDS` and at most `MOST_WORDS`, is permuted where vectors have 512 bits.
+    Tables of float32, a multiple of `FLOATS` and at most `MOST_FLOATS` long, are permuted where vectors have 512 bits.
     """
-    store = loop.body
-    tables = [load for load in _loads(store.value) if _varies(load, loop.loop_var)]
+    tables = [load for load in _loads(loop.body.value) if _varies(load, loop.loop_var)]
     if not tables:
         return None
-    load = tables[0]
-    length = int(load.source.shape[0])
-    words = str(load.source.dtype) == "uint16" and length % WORDS == 0 and length <= MOST_WORDS
-    return _permuted(loop, load) if words and lanes == 16 and load.same_as(store.value) else _one_by_one(loop)
+    return _permuted(loop, tables) if lanes == FLOATS and all(map(_is_short, tables)) else _one_by_one(loop)
 
 
 def _varies(load: TensorLoad, variable: Var) -> bool:
@@ -48,50 +45,55 @@ def _loads(value: Expr) -> list[TensorLoad]:
     return found
 
 
-def _permuted(loop: tirx.For, load: TensorLoad) -> tirx.Stmt:
+def _is_short(load: TensorLoad) -> bool:
+    length = int(load.source.shape[0])
+    floats = str(load.source.dtype) == "float32" and len(load.source.shape) == 1
+    return floats and length % FLOATS == 0 and length <= MOST_FLOATS
+
+
+def _permuted(loop: tirx.For, tables: list[TensorLoad]) -> tirx.Stmt:
     """Vectors of elements, of which the last one may be short."""
-    extent, store = int(loop.extent), loop.body
-    places, found = local((WORDS,), "int16", "places"), local((WORDS,), "int16", "found")
+    extent = int(loop.extent)
+    places = [local((FLOATS,), "int32", f"places{i}") for i in range(len(tables))]
+    found = [local((FLOATS,), "float32", f"found{i}") for i in range(len(tables))]
 
     def some(first: Expr, count: int) -> tirx.Stmt:
-        def place(lane: Expr) -> tirx.Stmt:
-            at = substituted(load.indices[0], loop.loop_var, first + lane)
-            return tirx.BufferStore(places, at.astype("int16"), [lane])
+        def placed(lane: Expr) -> tirx.Stmt:
+            at = [substituted(load.indices[0], loop.loop_var, first + lane) for load in tables]
+            return seq([tirx.BufferStore(buffer, index, [lane]) for buffer, index in zip(places, at, strict=True)])
 
         def stored(lane: Expr) -> tirx.Stmt:
-            indices = [substituted(index, loop.loop_var, first + lane) for index in store.indices]
-            return tirx.BufferStore(store.buffer, tirx.reinterpret("uint16", found[lane]), indices)
+            def change(load: TensorLoad) -> Expr:
+                for table, answer in zip(tables, found, strict=True):
+                    if load.source.same_as(table.source):
+                        return answer[lane]
+                return load
 
-        return seq(
-            [vector(count, place), put(found, [], _permute(load.source, get(places, []))), vector(count, stored)]
-        )
+            body = tvm_ffi.structural_map(loop.body, [(TensorLoad, change)], order="post")
+            return one(with_body(loop, body), first + lane)
 
-    whole, rest = divmod(extent, WORDS)
-    strips = [loop_over("strip", whole, lambda strip: some(strip * WORDS, WORDS))] if whole else []
+        looked = [
+            put(answer, [], _permute(load.source, get(buffer, [])))
+            for load, buffer, answer in zip(tables, places, found, strict=True)
+        ]
+        return seq([vector(count, placed), *looked, vector(count, stored)])
+
+    whole, rest = divmod(extent, FLOATS)
+    strips = [loop_over("strip", whole, lambda strip: some(strip * FLOATS, FLOATS))] if whole else []
     if rest:
         strips.append(some(tirx.const(extent - rest, INDEX), rest))
-    return seq([on_stack(places), on_stack(found), *strips])
+    return seq([*map(on_stack, places + found), *strips])
 
 
 def _permute(table: tirx.Buffer, places: Expr) -> Expr:
-    """The entries of a table at `places`, as int16: an instruction looks at six bits of each, the rest chooses."""
-    vectors = [
-        tirx.reinterpret(f"int16x{WORDS}", table.vload([first], f"uint16x{WORDS}"))
-        for first in range(0, int(table.shape[0]), WORDS)
-    ]
-    pairs = [(vectors[i], vectors[min(i + 1, len(vectors) - 1)]) for i in range(0, len(vectors), 2)]
-    answers = [llvm("llvm.x86.avx512.vpermi2var.hi.512", f"int16x{WORDS}", a, places, b) for a, b in pairs]
-    bit = 2 * WORDS
-    while len(answers) > 1:
-        high = (places & tirx.Broadcast(tirx.const(bit, "int16"), WORDS)) != tirx.Broadcast(
-            tirx.const(0, "int16"), WORDS
-        )
-        answers = [
-            tirx.Select(high, answers[i + 1], answers[i]) if i + 1 < len(answers) else answers[i]
-            for i in range(0, len(answers), 2)
-        ]
-        bit *= 2
-    return answers[0]
+    """The entries of a table at `places`: an instruction looks at five bits of each, the rest chooses."""
+    registers = [table.vload([first], f"float32x{FLOATS}") for first in range(0, int(table.shape[0]), FLOATS)]
+    pairs = [(registers[i], registers[min(i + 1, len(registers) - 1)]) for i in range(0, len(registers), 2)]
+    answers = [llvm("llvm.x86.avx512.vpermi2var.ps.512", f"float32x{FLOATS}", a, places, b) for a, b in pairs]
+    if len(answers) == 1:
+        return answers[0]
+    bit, zero = (tirx.Broadcast(tirx.const(value, "int32"), FLOATS) for value in (2 * FLOATS, 0))
+    return tirx.Select((places & bit) != zero, answers[1], answers[0])
 
 
 def _one_by_one(loop: tirx.For) -> tirx.Stmt:
