@@ -39,14 +39,14 @@ def quantize(shape: Sequence[int], output: Output, transpose: bool, fused: bool 
     limits = output.limits()
 
     def divided(number: Expr) -> Expr:
+        """Within `ACC_LIMIT`, a power of two."""
         if not fused:
-            return number / scale[0]
+            return te.min(te.max(number / scale[0], -ACC_LIMIT), ACC_LIMIT)
         most = scale[0] * tirx.const(MOST, "float32")  # infinity has no remainder
         return quotient(te.min(te.max(number, -most), most), scale[0], scale[1])
 
     def value(*at: Expr) -> Expr:
-        rounded = rint(te.min(te.max(divided(x[at]), -ACC_LIMIT), ACC_LIMIT))
-        return output.narrow(output.shifted(rounded), limits)
+        return output.narrow(output.shifted(rint(divided(x[at]))), limits)
 
     names = list("nchw") if transpose else None
     result = te.compute(shape, value, "quantized", varargs_names=names)
