@@ -72,7 +72,7 @@ def _rows(network: Trained, target: str, options: argparse.Namespace) -> Iterato
                 gap = measured["int7"].loss - measured["int8"].loss
                 gains.append(100 * (measured["int7"].loss - found.loss) / gap)
                 if name == "outputs":
-                    predicted = f"{case.decision.error(assignment):.2e} / {found.error:.2e}"
+                    predicted = f"{case.decision.verified(assignment).error(assignment):.2e} / {found.error:.2e}"
             cells.append(" to ".join(f"{gain:.0f}" for gain in sorted({min(gains), max(gains)})))
             said = f"{network.name}, {target}, {budget:g}: {name} {cells[-1]} % in {time.monotonic() - start:.0f} s"
             print(said, file=sys.stderr, flush=True)

@@ -152,6 +152,8 @@ class Decision:
     weighed : Weighed
     totals : mapping of str to float
         Cycles of each type everywhere.
+    measured : (float, float), optional
+        Of an assignment the sum of its units' losses, and what was measured that it loses.
     """
 
     found: Costs
@@ -160,6 +162,7 @@ class Decision:
     types: Sequence[str]
     weighed: Weighed
     totals: Mapping[str, float]
+    measured: tuple[float, float] | None = None
 
     @cached_property
     def choices(self) -> list[list[knapsack.Choice]]:
@@ -173,7 +176,11 @@ class Decision:
     def _scale(self) -> float:
         """What turns losses of layers into shares of the outputs' error."""
         narrow = sum(self.weighed.lost(unit, NARROW) for unit in self.units)
-        return max(0.0, self.weighed.errors[NARROW] - self.weighed.errors[WIDE]) / max(narrow, 1e-30)
+        return self._gap / max(narrow, 1e-30)
+
+    @property
+    def _gap(self) -> float:
+        return max(0.0, self.weighed.errors[NARROW] - self.weighed.errors[WIDE])
 
     def _loss(self, layers: Sequence[str], scheme: str) -> float:
         return self._scale * self.weighed.lost(layers, scheme)
@@ -185,22 +192,49 @@ class Decision:
         if goal.search == "greedy":
             taken = self.greedily(budget, progress)
         shown = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, _SHOWN).round().astype(int))]
-        record = {"front": [[self.fixed + each.cycles, self.error(each)] for each in shown]}
-        return replace(self.of(how, taken, record), front=[self.of(how, each, record) for each in shown])
+        verified = self.verified(taken)
+        record = {"front": [[self.fixed + each.cycles, verified.error(each)] for each in shown]}
+        return replace(verified.of(how, taken, record), front=[verified.of(how, each, record) for each in shown])
+
+    def verified(self, assignment: knapsack.Assignment) -> Decision:
+        """The same with the error of an assignment measured, which those of others are then near to."""
+        network = self.weighed.mixed()
+        chosen = zip(self.units, assignment.chosen, strict=True)
+        types = {layer: self.types[k] for unit, k in chosen for layer in unit}
+        wide, narrow, found = (network.error(WIDE, each) for each in ({}, dict.fromkeys(types, NARROW), types))
+        lost = self._gap * (found - wide) / max(narrow - wide, 1e-30)
+        return replace(self, measured=(assignment.error, max(lost, 0.0)))
 
     def error(self, assignment: knapsack.Assignment) -> float:
         """The predicted one of the network's outputs."""
-        return self.weighed.errors[WIDE] + assignment.error
+        return self.weighed.errors[WIDE] + self._together(assignment.error)
+
+    def _together(self, losses: float) -> float:
+        """What losses of units come to together: their sum, but for what is known of assignments as a whole.
+
+        Those that are chosen lose more than their sum, as units are chosen for errors that were found small. The
+        order of assignments stays as it is.
+        """
+        gap, (sum_of, lost) = self._gap, self.measured or (0.0, 0.0)
+        if not sum_of:
+            return losses
+        points = [(0.0, 0.0), (sum_of, lost)]
+        if (sum_of < gap) == (lost < gap):  # or something narrower makes up more than that
+            points = sorted([*points, (gap, gap)])
+        at, of = (list(each) for each in zip(*points, strict=True))
+        beyond = max(0.0, losses - at[-1]) * of[-1] / at[-1]
+        return float(np.interp(losses, at, of)) + beyond
 
     def of(self, how: Quantization, assignment: knapsack.Assignment, record: Mapping[str, Any]) -> ByCost:
         """An assignment with what is to be said of it, besides what is recorded of all."""
         chosen = [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
+        share = self._together(assignment.error) / assignment.error if assignment.error > 0 else 1.0
         layers: list[dict[str, Any]] = [
             {
                 "layer": layer,
                 "type": scheme,
                 "cycles": self.found.layers.get(layer, {}).get(scheme, 0.0),
-                "error": self._loss((layer,), scheme),
+                "error": self._loss((layer,), scheme) * share,
             }
             for unit, scheme in chosen
             for layer in unit

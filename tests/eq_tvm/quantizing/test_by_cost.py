@@ -10,6 +10,7 @@ import eq_tvm
 from eq_tvm import compiler
 from eq_tvm.errors import UserError
 from eq_tvm.quantizing import goal
+from eq_tvm.running.float_network import load_float
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,17 @@ def test_the_more_time_the_more_exact(network, tmp_path):
         compiled(network, tmp_path, "x86", speed=9.0)
     everywhere = compiled(network, tmp_path, "x86", speed=1.0)
     assert everywhere.scheme == "int8" and not kept(everywhere)
+
+
+@pytest.mark.parametrize("speed", [1.05, 1.1, 1.15])
+def test_the_predicted_error_is_that_of_other_images(network, tmp_path, speed):
+    """The last one has layers of INT6, whose errors are larger than all of INT7's."""
+    bundle, reference = compiled(network, tmp_path, "x86", speed=speed), load_float(network)
+    model, errors = eq_tvm.load(bundle), []
+    for image in random(64, 3, 24, 24, seed=5):
+        expected, result = (net.run({"x": image[None]})["y"] for net in (reference, model))
+        errors.append(np.square(expected - result).sum() / np.square(expected).sum())
+    assert bundle.calibration["types"]["error"] == pytest.approx(np.mean(errors), rel=0.3)
 
 
 def test_milliseconds(network, tmp_path, monkeypatch):
