@@ -39,7 +39,7 @@ def main() -> int:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "versions": machine.versions(),
-        "settings": {"rounds": options.rounds, "seconds": options.seconds},
+        "settings": {"rounds": options.rounds, "seconds": options.seconds, "batch": options.batch},
         "onednn_isa": {},
     }
     results: list[Result] = []
@@ -71,6 +71,9 @@ def _options() -> argparse.Namespace:
     every = {"nargs": "+", "metavar": "NAME"}
     names = f"of {', '.join(networks.NETWORKS)}; or real (all in --real), or real-NAME (one of them)"
     parser.add_argument("--networks", **every, default=list(networks.NETWORKS), help=names)
+    parser.add_argument(
+        "--batch", type=_positive, metavar="N", default=1, help="images at a time, of convolutional ones"
+    )
     parser.add_argument("--isa", nargs="+", choices=TARGETS, default=list(TARGETS), help="instruction sets")
     parser.add_argument("--threads", nargs="+", type=_positive, metavar="N", default=[1, 2], help="numbers of threads")
     engines = f"of {', '.join(ENGINES)}; the others are compared with the first"
@@ -89,6 +92,9 @@ def _options() -> argparse.Namespace:
     for name in options.networks:
         if name not in networks.NETWORKS and name != "real" and not name.startswith("real-"):
             parser.error(f"unknown network {name}; there are: {', '.join([*networks.NETWORKS, 'real', 'real-NAME'])}")
+    one_by_one = [name for name in options.networks if name not in networks.NETWORKS or name in networks.TRANSFORMERS]
+    if options.batch > 1 and one_by_one:
+        parser.error(f"{one_by_one[0]} takes one image at a time: name others by --networks, or leave --batch out")
     return options
 
 
@@ -126,7 +132,7 @@ def _models(options: argparse.Namespace):
             _say(f"no trained networks in {options.real}: skipped")
         for name in names:
             try:
-                yield name, models.float_model(name, options.real, options.work)
+                yield name, models.float_model(name, options.real, options.work, options.batch)
             except FileNotFoundError as e:
                 _say(f"{e}: skipped")
 

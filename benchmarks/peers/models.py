@@ -19,19 +19,21 @@ REAL = HERE.parent.parent / "shared" / "data" / "models"
 CALIBRATION = {"calibration": "random", "method": "minmax", "images": 2}
 
 
-def float_model(name: str, real: Path, work: Path) -> Path:
+def float_model(name: str, real: Path, work: Path, batch: int = 1) -> Path:
     """The network as an ONNX file: one of `networks.NETWORKS`, or a file of the directory `real`.
+
+    The former for so many images at a time.
 
     Raises
     ------
     FileNotFoundError
         There is no such network.
     """
-    path = work / f"{name}.onnx"
+    path = work / f"{name}{f'-batch{batch}' if batch > 1 else ''}.onnx"
     if name in networks.NETWORKS:
         sources = [HERE / "peers" / source for source in ("networks.py", "transformers.py")]
-        key = key_of(name, files=sources, packages=["onnx", "numpy"])
-        return cached(path, key, lambda: networks.write(name, path))
+        key = key_of(name, batch, files=sources, packages=["onnx", "numpy"])
+        return cached(path, key, lambda: networks.write(name, path, batch))
     source = real / f"{name.removeprefix('real-')}.onnx"
     if not source.is_file():
         raise FileNotFoundError(f"no network {name}")

@@ -21,16 +21,16 @@ IMAGE = (1, 3, 224, 224)
 OPSET = 17
 
 
-def write(name: str, path: Path) -> None:
-    """Write one of `NETWORKS` to an ONNX file."""
+def write(name: str, path: Path, batch: int = 1) -> None:
+    """Write one of `NETWORKS` to an ONNX file, for so many images at a time (one, of `TRANSFORMERS`)."""
     graph = Graph()
     output = NETWORKS[name](graph)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             name,
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, IMAGE)],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, (1, 1000))],
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, (batch, *IMAGE[1:]))],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, (batch, 1000))],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
