@@ -236,7 +236,8 @@ def _synthesized(options: QuantizeOptions, calibration: str, images: int) -> int
     """How many images are to be made from the network."""
     if calibration != SYNTHETIC:
         if options.synthesize and calibration in ("None", RANDOM):
-            raise UserError("--synthesize makes images to find scales with: leave it out, or --calibration random")
+            other = "--scheme float32" if options.scheme == "float32" else f"--calibration {calibration}"
+            raise UserError(f"--synthesize makes images to find scales with: leave it out, or {other}")
         if options.save_images is not None and not options.synthesize:
             raise UserError("--save-images writes synthetic images: add --synthesize N, or leave out --calibration")
         return options.synthesize or 0

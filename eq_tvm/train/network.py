@@ -11,12 +11,14 @@ from tvm import relax
 
 from eq_tvm.errors import UserError, first_line
 from eq_tvm.passes.graph.network import Network, Node
+from eq_tvm.passes.graph.resizing import is_bilinear
 from eq_tvm.passes.graph.rewrite import operator_name
 from eq_tvm.passes.quantized.annotate import Scales, is_implied
 from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.train.exact import accumulated, requantized
+from eq_tvm.train.exact import accumulated, half_up, requantized
 from eq_tvm.train.losses import NUMBERS, PROBABILITIES, SCORES
-from eq_tvm.train.operators import constant_operands, operator_of
+from eq_tvm.train.operators import Operator, constant_operands, operator_of, untrainable
+from eq_tvm.train.places import places, reshaping
 from eq_tvm.train.quantizers import LSQ
 
 _AXIS = {"conv2d": 0, "dense": 1}  # of output channels, in the weights
@@ -44,6 +46,8 @@ class TrainedNetwork(nn.Module):
     outputs : list of Node
     kinds : list of str
         What each of them is, for `distillation`: scores or probabilities of classes, or other numbers.
+    at : int
+        The node that was computed last, or failed.
 
     Raises
     ------
@@ -70,14 +74,17 @@ class TrainedNetwork(nn.Module):
         for g, range_ in enumerate(scales.ranges):
             scale = torch.tensor(scales.activations[g].item())
             self.of_activations[str(g)] = LSQ(scale, range_.lo, range_.hi)
-        self._ranges = scales.ranges
+        self._ranges, self.at = scales.ranges, 0
         self._group = {i: g for g, group in enumerate(problem.points.scale_groups) for i in group.producers}
         self._biased = {problem.net.bias_node(i): i for i in problem.net.layers()}
         self._results = _results(problem.net)
         self.outputs = [problem.net.nodes[i] for i in self._results]
         self.kinds = [_kind(node) for node in self.outputs]
-        self._operators = {
-            i: operator_of(node)
+        found = places(problem.net)
+        self._operators: dict[int, Operator] = {
+            i: reshaping(node, problem.net.nodes[node.inputs[0]], (found[node.inputs[0]], found[i]))
+            if operator_name(node.expr) == "relax.reshape"
+            else operator_of(node)
             for i, node in enumerate(problem.net.nodes)
             if node.op != "input" and not _is_result(problem.net, i)
         }
@@ -89,6 +96,13 @@ class TrainedNetwork(nn.Module):
         self._last = problem.net.last_uses()
         sources = {i: accumulated(problem.net, i, self._group) for i in self._group}
         self._accumulated = {i: source for i, source in sources.items() if source is not None}
+        self._averaged = {
+            i: problem.points.scale_group_of[i]
+            for i, node in enumerate(problem.net.nodes)
+            if operator_name(node.expr) == "relax.image.resize2d"
+            and is_bilinear(node.expr)
+            and i in problem.points.scale_group_of
+        }
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
         r"""Of each input images (N, \*shape without the batch axis), of each output (N, ...)."""
@@ -98,6 +112,7 @@ class TrainedNetwork(nn.Module):
         values: dict[int, Tensor] = {}
         outputs: dict[int, Tensor] = {}
         for i, node in enumerate(net.nodes):
+            self.at = i
             if node.op == "input":
                 raw[i] = value = _channels_last(next(given))
             elif i not in self._operators:
@@ -171,6 +186,8 @@ class TrainedNetwork(nn.Module):
         return self.of_activations[str(self._group[i])]
 
     def _quantized(self, i: int, value: Tensor) -> Tensor:
+        if self.quantized and i in self._averaged:
+            return half_up(value, self.of_activations[str(self._averaged[i])].scale)
         if not self.quantized or i not in self._group:
             return value
         quantizer = self._of_group(i)
@@ -222,7 +239,8 @@ def check_same(network: TrainedNetwork, images: Sequence[np.ndarray]) -> None:
         with torch.no_grad():
             found = network(*(torch.from_numpy(x[:, 0]) for x in inputs.values()))
     except RuntimeError as e:  # of shapes: something mixes the axis of images with others
-        raise UserError(f"the network can't be trained: several images at once don't fit: {first_line(e)}") from e
+        what = f"several images at once don't fit: {first_line(e)}"
+        raise untrainable(net.nodes[network.at], what) from e
     network.quantized = True
     for i, result in zip(results, found, strict=True):
         values, wanted = result.numpy().ravel(), expected[i].ravel()

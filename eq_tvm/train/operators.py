@@ -30,11 +30,12 @@ def operator_of(node: Node) -> Operator:
     """
     made = _OPERATORS.get(operator_name(node.expr) or "")
     if made is None or not node.is_tensor:
-        raise _untrainable(node, operator_name(node.expr) or type(node.expr).__name__)
+        raise untrainable(node, operator_name(node.expr) or type(node.expr).__name__)
     return made(node)
 
 
-def _untrainable(node: Node, what: str) -> UserError:
+def untrainable(node: Node, what: str) -> UserError:
+    """What names a node, and says what to do instead."""
     return UserError(f"node {node.name} ({what}) can't be trained: --method {_WITHOUT} quantizes without training")
 
 
@@ -91,7 +92,7 @@ def _max_pool2d(node: Node) -> Operator:
 def _avg_pool2d(node: Node) -> Operator:
     pad, (size, stride) = _pool(node)
     if ints(node.expr.attrs.dilation) != (1, 1):
-        raise _untrainable(node, "an average of dilated windows")
+        raise untrainable(node, "an average of dilated windows")
     counts = torch.from_numpy(window_sizes(node.expr.attrs, ints(node.expr.args[0].ty.shape)[2:], node.shape[2:]))
     return lambda x: F.avg_pool2d(pad(x, 0.0), size, stride, divisor_override=1) / counts.float()
 
@@ -156,7 +157,7 @@ def _take(node: Node) -> Operator:
 
 def _resize(node: Node) -> Operator:
     if not is_exact(node.expr):
-        raise _untrainable(node, f"resizing by {node.expr.attrs.method}")
+        raise untrainable(node, f"resizing by {node.expr.attrs.method}")
     if not is_bilinear(node.expr):
         rows, columns = map(torch.from_numpy, sources(node.expr))
         return lambda x: x.index_select(2, rows).index_select(3, columns)
@@ -175,12 +176,6 @@ def _pad(node: Node) -> Operator:
     widths = ints(node.expr.attrs.pad_width)
     backwards = [w for pair in zip(widths[-2::-2], widths[::-2], strict=True) for w in pair]
     return lambda x: F.pad(x, backwards)
-
-
-def _reshape(node: Node) -> Operator:
-    """The images' axis may have gone into the first one, such as that of windows: it is the outermost in any case."""
-    before = ints(node.expr.args[0].ty.shape)[0]
-    return lambda x: x.reshape(len(x) // before * node.shape[0], *node.shape[1:])
 
 
 def _astype(node: Node) -> Operator:
@@ -232,7 +227,6 @@ _OPERATORS: dict[str, Callable[[Node], Any]] = {
     "relax.strided_slice": _strided_slice,
     "relax.nn.pad": _pad,
     "relax.concat": lambda node: lambda *parts: torch.cat(parts, int(node.expr.attrs.axis)),
-    "relax.reshape": _reshape,
     "relax.broadcast_to": lambda node: lambda x: x.expand(-1 if x.ndim == len(node.shape) else 1, *node.shape[1:]),
     "relax.take": _take,
     "relax.where": _plain(torch.where),

@@ -19,6 +19,9 @@ _RATES = {"log_alpha": 150.0, "log_": 10.0}
 _WARM, _FIRST = 0.05, 0.005  # of the steps as many with a growing rate, which begins as in that part of all
 _BATCH = 256  # images that are only looked at, at a time
 
+_MOST_LOG = 80.0  # of a scale: beyond 87 float32 has 0 or infinity
+_LOWER = "take a lower --learning-rate"
+
 Penalty = Callable[[], Tensor]
 
 
@@ -47,7 +50,7 @@ def descend(
     Raises
     ------
     UserError
-        The loss is not finite any more.
+        The loss, a weight or a scale is not finite any more.
     """
     optimizer = torch.optim.Adam(_groups(network, rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _course(step / max(steps, 1)))
@@ -57,11 +60,13 @@ def descend(
             taught = teacher(*inputs)
         loss = distillation(network(*inputs), taught, network.kinds, labels)
         if not loss.isfinite():
-            raise UserError(f"training diverges: its loss is {loss.item()}; take a lower --learning-rate than {rate:g}")
+            raise UserError(f"training diverges: its loss is {loss.item()}; {_LOWER} than {rate:g}")
         optimizer.zero_grad()
         (loss if penalty is None else loss + penalty()).backward()
         optimizer.step()
         schedule.step()
+        if not _is_sound(network):  # the next step would say so, but a file may be written before it
+            raise UserError(f"training diverges: weights or scales are not finite; {_LOWER} than {rate:g}")
         yield loss.item()
 
 
@@ -74,6 +79,14 @@ def decisions(network: TrainedNetwork, images: TrainingImages) -> Tensor:
     network.eval()
     with torch.no_grad():
         return torch.cat([_decided(network(*inputs)[0]) for inputs in images.held(_BATCH)])
+
+
+def _is_sound(network: TrainedNetwork) -> bool:
+    """Whether all that is learned is finite, scales as well: what is learned is their logarithm."""
+    return all(
+        bool((value.abs() < (_MOST_LOG if "log_scale" in name else torch.inf)).all())
+        for name, value in network.named_parameters()
+    )
 
 
 def _decided(output: Tensor) -> Tensor:

@@ -147,6 +147,8 @@ def train(options: TrainOptions) -> Trained:
         training.run()
     except KeyboardInterrupt as e:
         raise KeyboardInterrupt(training.so_far()) from e
+    except UserError as e:  # hours may have gone by: what is left of them
+        raise UserError(f"{e}; {training.so_far()}") from e
     layers = begun.problem.net.layers()
     bits = {begun.problem.net.nodes[i].name: _bits(network.of_weights[str(i)].hi) for i in layers}
     return Trained(output, network, bits, training.reports)

@@ -275,7 +275,8 @@ def test_bad_synthetic(refused):
     refused("--synthesize must be from 1 to 100000", "compile", "net.onnx", "--synthesize", -1)
     refused("--synthesize must be from 1 to 100000", "compile", "net.onnx", "--synthesize", 0)
     refused("both say how many", "compile", "net.onnx", "--synthesize", 8, "--images", 8)
-    refused("--synthesize makes images", "compile", "net.onnx", "--calibration", "random", "--synthesize", 8)
+    refused("or --calibration random", "compile", "net.onnx", "--calibration", "random", "--synthesize", 8)
+    refused("or --scheme float32", "compile", "net.onnx", "--scheme", "float32", "--synthesize", 8)
     refused("--save-images writes synthetic", "compile", "net.onnx", "--calibration", "random", "--save-images", "p")
 
 

@@ -1,6 +1,8 @@
 """Training from a float network to a bundle that computes what training saw."""
 
+import errno
 import json
+import os
 import signal
 
 import numpy as np
@@ -102,6 +104,7 @@ def test_a_network_of_pytorch(tmp_path):
         ({"seed": -1}, "--seed"),
         ({"epochs": float("inf")}, "--epochs"),
         ({"learning_rate": 1e3, "batch": 4}, "--learning-rate"),
+        ({"learning_rate": 1e9, "epochs": 0.01}, "wrote nothing"),  # in the last step: no loss comes behind it
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, monkeypatch, changed, said):
@@ -202,6 +205,41 @@ def test_ctrl_c_keeps_what_was_written(tmp_path):
         train(path, **how, output=tmp_path / "t.onnx", progress=interrupt)
     assert eq_tvm.compile(tmp_path / "t.onnx", target="native", output=tmp_path / "t.eqtvm", verify=False)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["small.onnx", "t.eqtvm", "t.onnx", "x.npz"]
+
+
+def test_an_error_says_what_was_written(tmp_path, monkeypatch):
+    path, how = small(tmp_path)
+
+    def fill(_done, message):
+        if message.startswith("training: epoch 1.25"):
+            monkeypatch.setattr("eq_tvm.train.train.write_whole", no_space)
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"No space left.*; training ended at .*t.onnx is what it had trained at 1.00"):
+        train(path, **how, output=tmp_path / "t.onnx", progress=fill)
+    assert eq_tvm.compile(tmp_path / "t.onnx", target="native", output=tmp_path / "t.eqtvm", verify=False)
+
+
+def test_resizing_rounds_while_training(tmp_path):
+    """Each eighth average of an enlarged image is a tie, and each is an integer in the bundle."""
+    nodes = [
+        ("Conv", "x w", "c", {}),
+        ("Relu", "c", "r", {}),
+        ("Resize", "r - sizes", "z", {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}),
+        ("Conv", "z v", "y", {}),
+    ]
+    weights = {"w": random(4, 3, 3, 3), "v": random(5, 4, 1, 1), "sizes": np.array([1, 1, 2, 2], np.float32)}
+    path = write_model(tmp_path / "net.onnx", nodes, {"x": (1, 3, 10, 10)}, ["y"], weights, opset=18)
+    images = random(40, 3, 10, 10)
+    np.savez(tmp_path / "x.npz", x=images)
+    trained = train(path, images=tmp_path / "x.npz", epochs=1, batch=8, output=tmp_path / "t.onnx")
+    model = eq_tvm.load(eq_tvm.compile(trained.path, target="native", output=tmp_path / "t.eqtvm", verify=False))
+    with torch.no_grad():
+        simulated = trained.network.eval()(torch.from_numpy(images))[0].numpy()
+    computed = np.concatenate([model.run({"x": image[None]})["y"] for image in images])
+    assert (np.abs(computed - simulated) < 1e-4).mean() > 0.999
 
 
 def test_the_network_stays(tmp_path, monkeypatch):

@@ -50,6 +50,26 @@ BETWEEN = {
         ),
         ("Reshape", "m flat", "z", {}),
     ],
+    "heads as of torch": [
+        ("Reshape", "r sequence", "s", {}),
+        ("Transpose", "s", "t", {"perm": [2, 0, 1]}),  # images are in the middle
+        ("Reshape", "t rows", "u", {}),
+        ("Sigmoid", "u", "v", {}),
+        ("Reshape", "v heads", "h", {}),
+        ("Transpose", "h", "i", {"perm": [1, 0, 2]}),
+        ("Reshape", "i four", "j", {}),
+        ("Transpose", "j", "k", {"perm": [0, 1, 3, 2]}),
+        ("Reshape", "k image", "z", {}),
+    ],
+    "heads as of timm": [
+        ("Reshape", "r pairs", "s", {}),
+        ("Transpose", "s", "t", {"perm": [2, 0, 1, 3]}),
+        ("Split", "t", "one other", {"axis": 0, "num_outputs": 2}),
+        ("Reshape", "one halves", "q", {}),
+        ("Reshape", "other halves", "k", {}),
+        ("Concat", "q k", "both", {"axis": 1}),
+        ("Reshape", "both image", "z", {}),
+    ],
     "functions": [("Sigmoid", "c", "s", {}), ("Mul", "c s", "silu", {}), ("Clip", "silu low high", "z", {})],
 }
 
@@ -80,6 +100,13 @@ def begun(folder, between):
         "back": np.array([-1]),
         "volume": np.array([1, 2, 2, 11, 14]),
         "flat": np.array([1, 4, -1, 6]),
+        "sequence": np.array([1, 4, 154]),
+        "rows": np.array([154, 4]),
+        "heads": np.array([154, 2, 2]),
+        "four": np.array([1, 2, 154, 2]),
+        "pairs": np.array([1, 2, 2, 154]),
+        "halves": np.array([1, 2, 154]),
+        "image": np.array([1, 4, 11, 14]),
     }
     read = {name for _, operands, *_ in nodes for name in operands.split()}
     write_model(
