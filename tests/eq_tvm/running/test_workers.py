@@ -213,3 +213,4 @@ def test_processors_stay_as_they_are(parallel, threads):
         os.sched_setaffinity(0, allowed)
     assert all(processors <= allowed for processors in new)
     assert workers.call(lambda: os.environ.get("TVM_BIND_THREADS"), 2) == os.environ.get("TVM_BIND_THREADS")
+    assert int(os.environ["TVM_THREAD_POOL_SPIN_COUNT"]) < 300_000  # TVM's, where nobody has said another
