@@ -12,7 +12,7 @@ import tvm
 CPU = "haswell"  # that is compiled for
 _DECLARED = re.compile(r"^declare (<[^>]*>) @llvm\.x86\.avx512\.([\w.]+)\(([^)]*)\).*$", re.MULTILINE)
 _CALLED = re.compile(r"call (<[^>]*>) (@llvm\.x86\.avx2\.[\w.]+)\((<[^>]*>) [^,]*, (<[^>]*>) [^,)]*\)")
-_VECTOR = re.compile(r"<(\d+) x i(\d+)>")
+_VECTOR = re.compile(r"<(\d+) x (i\d+|float)>")
 
 
 def without_avx512(built: tvm.runtime.Module, cpu: str, folder: Path) -> tvm.runtime.Module:
@@ -29,9 +29,9 @@ def without_avx512(built: tvm.runtime.Module, cpu: str, folder: Path) -> tvm.run
 
 def _definition(result: str, name: str, operands: list[tuple[str, str]]) -> str:
     """A function that computes what the instruction does."""
-    types = [f"<{count} x i{bits}>" for count, bits in operands]
+    types = [f"<{count} x {element}>" for count, element in operands]
     instruction = re.sub(r"\.\d+$", "", name)
-    make = _sums if instruction in _SUMS else _halves
+    make = _sums if instruction in _SUMS else _permutation if instruction == "vpermi2var.ps" else _halves
     parameters = ", ".join(f"{each} %{letter}" for each, letter in zip(types, "abc", strict=False))
     # With the attributes of its callers, so that vectors are passed as they do it.
     head = f'define internal {result} @avx512.{name}({parameters}) "target-cpu"="{CPU}" {{'
@@ -62,6 +62,22 @@ def _sums(instruction: str, result: str, types: list[str]) -> list[str]:
     return [*lines, f"ret {result} {sum_}"]
 
 
+def _permutation(_instruction: str, result: str, types: list[str]) -> list[str]:
+    """Of the elements of two registers, at places that a third has."""
+    count, element = _VECTOR.match(result).groups()
+    both, places = f"<{2 * int(count)} x {element}>", range(2 * int(count))
+    lines, so_far = [f"%t = {_chosen(result, '%a', '%c', places)}"], "poison"
+    for k in range(int(count)):
+        lines += [
+            f"%i{k} = extractelement {types[1]} %b, i32 {k}",
+            f"%m{k} = and i32 %i{k}, {len(places) - 1}",
+            f"%e{k} = extractelement {both} %t, i32 %m{k}",
+            f"%r{k} = insertelement {result} {so_far}, {element} %e{k}, i32 {k}",
+        ]
+        so_far = f"%r{k}"
+    return [*lines, f"ret {result} {so_far}"]
+
+
 # Instructions that work on each 128 bits by themselves, by their names in AVX2.
 _HALVES = {
     "pmaddw.d": "pmadd.wd",
@@ -87,8 +103,8 @@ def _halves(instruction: str, result: str, types: list[str]) -> list[str]:
 
 
 def _half(vector: str) -> str:
-    count, bits = _VECTOR.match(vector).groups()
-    return f"<{int(count) // 2} x i{bits}>"
+    count, element = _VECTOR.match(vector).groups()
+    return f"<{int(count) // 2} x {element}>"
 
 
 def _chosen(vector: str, a: str, b: str, places: range) -> str:
