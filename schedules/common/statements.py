@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.ir import Expr
 from tvm.ir.expr import TensorLoad
@@ -42,6 +43,18 @@ def parts(stmt: tirx.Stmt, kind: type[tirx.Stmt]) -> Iterator[tirx.Stmt]:
         yield stmt
     for part in stmt.seq if isinstance(stmt, tirx.SeqStmt) else [stmt.body] if hasattr(stmt, "body") else []:
         yield from parts(part, kind)
+
+
+def loads(part: tirx.Stmt | Expr) -> list[TensorLoad]:
+    """All elements of buffers that a statement or an expression reads, what is read to find others before these."""
+    found: list[TensorLoad] = []
+
+    def note(load: TensorLoad) -> TensorLoad:
+        found.append(load)
+        return load
+
+    tvm_ffi.structural_map(part, [(TensorLoad, note)], order="post")
+    return found
 
 
 def load_of(name: str, expr: Expr) -> TensorLoad | None:

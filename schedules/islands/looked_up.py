@@ -7,7 +7,7 @@ from tvm.ir.expr import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
 from ..common.lowered import on_stack
-from ..common.statements import with_body
+from ..common.statements import loads, with_body
 from ..common.vectors import get, local, put, seq
 from ..processor.intrinsics import llvm
 from .one_loop import INDEX, loop_over, one, substituted, vector
@@ -22,7 +22,7 @@ def looked_up(loop: tirx.For, lanes: int) -> tirx.Stmt | None:
 
     Tables of float32, a multiple of `FLOATS` and at most `MOST_FLOATS` long, are permuted where vectors have 512 bits.
     """
-    tables = [load for load in _loads(loop.body.value) if _varies(load, loop.loop_var)]
+    tables = [load for load in loads(loop.body.value) if _varies(load, loop.loop_var)]
     if not tables:
         return None
     return _permuted(loop, tables) if lanes == FLOATS and all(map(_is_short, tables)) else _one_by_one(loop)
@@ -30,19 +30,8 @@ def looked_up(loop: tirx.For, lanes: int) -> tirx.Stmt | None:
 
 def _varies(load: TensorLoad, variable: Var) -> bool:
     """Whether what is loaded elsewhere says from where."""
-    inside = [inner for index in load.indices for inner in _loads(index)]
+    inside = [inner for index in load.indices for inner in loads(index)]
     return any(variable in undefined_vars(inner) for inner in inside)
-
-
-def _loads(value: Expr) -> list[TensorLoad]:
-    found: list[TensorLoad] = []
-
-    def note(load: TensorLoad) -> TensorLoad:
-        found.append(load)
-        return load
-
-    tvm_ffi.structural_map(value, [(TensorLoad, note)], order="post")
-    return found
 
 
 def _is_short(load: TensorLoad) -> bool:
@@ -60,12 +49,13 @@ def _permuted(loop: tirx.For, tables: list[TensorLoad]) -> tirx.Stmt:
     def some(first: Expr, count: int) -> tirx.Stmt:
         def placed(lane: Expr) -> tirx.Stmt:
             at = [substituted(load.indices[0], loop.loop_var, first + lane) for load in tables]
-            return seq([tirx.BufferStore(buffer, index, [lane]) for buffer, index in zip(places, at, strict=True)])
+            stores = zip(places, at, strict=True)
+            return seq([tirx.BufferStore(buffer, index.astype("int32"), [lane]) for buffer, index in stores])
 
         def stored(lane: Expr) -> tirx.Stmt:
             def change(load: TensorLoad) -> Expr:
                 for table, answer in zip(tables, found, strict=True):
-                    if load.source.same_as(table.source):
+                    if tvm_ffi.structural_equal(load, table):
                         return answer[lane]
                 return load
 

@@ -8,9 +8,7 @@ by side.
 
 from collections.abc import Collection
 
-import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.ir.expr import TensorLoad
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
@@ -18,6 +16,7 @@ from tvm.tirx.analysis import undefined_vars
 from ..common.loops import along
 from ..common.lowered import lowered
 from ..common.sizes import PARALLEL_FROM, largest_divisor
+from ..common.statements import loads
 from .strips import in_vectors
 
 SIDE_BY_SIDE = 512  # rows at most
@@ -92,7 +91,7 @@ def _is_plain(sch: s_tir.Schedule, block: SBlockRV) -> bool:
 def _row_axes(sch: s_tir.Schedule, last: SBlockRV, made: Collection[tirx.Buffer]) -> list[str]:
     """The axes of the last block that all that it reads of the other blocks' results depends on."""
     rows = _axes(sch, last, IterVar.DataPar)
-    for load in _loads(sch.get(last).body):
+    for load in loads(sch.get(last).body):
         if any(load.source.same_as(buffer) for buffer in made):
             used = {var.name.removeprefix("v_") for index in load.indices for var in undefined_vars(index)}
             rows = [name for name in rows if name in used]
@@ -105,7 +104,7 @@ def _neighbours(sch: s_tir.Schedule, block: SBlockRV) -> set[str]:
     A product of matrices has both, and a window is a mixture.
     """
     reduced, found = set(_axes(sch, block, IterVar.CommReduce)), set()
-    for load in _loads(sch.get(block).body):
+    for load in loads(sch.get(block).body):
         indices = [{var.name.removeprefix("v_") for var in undefined_vars(index)} for index in load.indices]
         if not any(used & reduced for used in indices):
             continue  # the result itself, or one number for all that is reduced
@@ -137,14 +136,3 @@ def _size(sch: s_tir.Schedule, loops: list[LoopRV]) -> int:
     for loop in loops:
         size *= int(sch.get(loop).extent)
     return size
-
-
-def _loads(stmt: tirx.Stmt) -> list[TensorLoad]:
-    found: list[TensorLoad] = []
-
-    def note(load: TensorLoad) -> TensorLoad:
-        found.append(load)
-        return load
-
-    tvm_ffi.structural_map(stmt, [(TensorLoad, note)], order="post")
-    return found

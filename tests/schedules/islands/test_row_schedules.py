@@ -77,6 +77,27 @@ def test_what_a_row_is_divided_by_becomes_a_factor():
     assert text.count(" / ") == text.count("T.float32(1.0) / ") > 0
 
 
+@pytest.mark.parametrize("length", [16, 20, 48, 64, 80])
+def test_one_table_at_two_places(cpu, folder, length):
+    """Where registers are long enough, tables of 16 to 64 floats are in them; places may have 64 bits."""
+    shape, k = (3, 37), te.reduce_axis((0, 37), "k")
+    q, table = te.placeholder(shape, "int32", "q"), te.placeholder((length,), "float32", "table")
+
+    def both(i, j):
+        place = q[i, j].astype("int64")
+        return table[place] - 2.0 * table[length - 1 - place]
+
+    found = te.compute(shape, both, "found")
+    total = te.compute(shape[:1], lambda i: te.sum(found[i, k], axis=k), "total")
+    result = te.compute(shape, lambda i, j: found[i, j] + total[i], "result")
+    func = by_rows(s_tir.Schedule(te.create_prim_func([q, table, result])), cpu.bits // 32)
+    rng = np.random.default_rng(0)
+    places, values = rng.integers(0, length, shape, dtype="int32"), rng.integers(-9, 9, length).astype("float32")
+    wanted = values[places] - 2 * values[length - 1 - places]
+    (got,) = cpu.run(folder, [(func, [places, values])])
+    np.testing.assert_array_equal(got, wanted + wanted.sum(1, keepdims=True))
+
+
 def test_products_of_matrices_are_not_scheduled_so():
     a, b = te.placeholder((8, 9), name="a"), te.placeholder((9, 10), name="b")
     assert by_rows(s_tir.Schedule(te.create_prim_func([a, b, topi.matmul(a, b)])), 16) is None
