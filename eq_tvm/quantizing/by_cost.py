@@ -199,11 +199,14 @@ class Decision:
     def verified(self, assignment: knapsack.Assignment) -> Decision:
         """The same with the error of an assignment measured, which those of others are then near to."""
         network = self.weighed.mixed()
-        chosen = zip(self.units, assignment.chosen, strict=True)
-        types = {layer: self.types[k] for unit, k in chosen for layer in unit}
+        types = {layer: scheme for unit, scheme in self._chosen(assignment) for layer in unit}
         wide, narrow, found = (network.error(WIDE, each) for each in ({}, dict.fromkeys(types, NARROW), types))
         lost = self._gap * (found - wide) / max(narrow - wide, 1e-30)
         return replace(self, measured=(assignment.error, max(lost, 0.0)))
+
+    def _chosen(self, assignment: knapsack.Assignment) -> list[tuple[tuple[str, ...], str]]:
+        """Each unit with its type."""
+        return [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
 
     def error(self, assignment: knapsack.Assignment) -> float:
         """The predicted one of the network's outputs."""
@@ -227,7 +230,6 @@ class Decision:
 
     def of(self, how: Quantization, assignment: knapsack.Assignment, record: Mapping[str, Any]) -> ByCost:
         """An assignment with what is to be said of it, besides what is recorded of all."""
-        chosen = [(unit, self.types[k]) for unit, k in zip(self.units, assignment.chosen, strict=True)]
         share = self._together(assignment.error) / assignment.error if assignment.error > 0 else 1.0
         layers: list[dict[str, Any]] = [
             {
@@ -236,7 +238,7 @@ class Decision:
                 "cycles": self.found.layers.get(layer, {}).get(scheme, 0.0),
                 "error": self._loss((layer,), scheme) * share,
             }
-            for unit, scheme in chosen
+            for unit, scheme in self._chosen(assignment)
             for layer in unit
         ]
         cycles = dict(self.totals) | {"chosen": self.fixed + assignment.cycles}

@@ -160,7 +160,7 @@ def _make_pool(threads: int) -> None:
                     os.environ[name] = value
 
 
-_LOOKS = 200  # about 0.1 ms where nothing else runs
+_LOOKS = 200  # with fewer, threads sleep between two kernels
 
 
 def _forget(thread: int) -> None:
