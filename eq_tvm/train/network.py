@@ -15,7 +15,8 @@ from eq_tvm.passes.graph.resizing import is_bilinear
 from eq_tvm.passes.graph.rewrite import operator_name
 from eq_tvm.passes.quantized.annotate import Scales, is_implied
 from eq_tvm.passes.quantized.problem import Problem
-from eq_tvm.train.exact import accumulated, half_up, requantized
+from eq_tvm.train.exact import Value, exactly, half_up
+from eq_tvm.train.integer_values import Raw, real
 from eq_tvm.train.losses import NUMBERS, PROBABILITIES, SCORES
 from eq_tvm.train.operators import Operator, constant_operands, operator_of, untrainable
 from eq_tvm.train.places import places, reshaping
@@ -81,21 +82,19 @@ class TrainedNetwork(nn.Module):
         self.outputs = [problem.net.nodes[i] for i in self._results]
         self.kinds = [_kind(node) for node in self.outputs]
         found = places(problem.net)
-        self._operators: dict[int, Operator] = {
+        self.operators: dict[int, Operator] = {
             i: reshaping(node, problem.net.nodes[node.inputs[0]], (found[node.inputs[0]], found[i]))
             if operator_name(node.expr) == "relax.reshape"
             else operator_of(node)
             for i, node in enumerate(problem.net.nodes)
             if node.op != "input" and not _is_result(problem.net, i)
         }
-        self._constants = {
+        self.constants = {
             i: constant_operands(problem.net.nodes[i])
-            for i in self._operators
+            for i in self.operators
             if i not in self._biased and str(i) not in self.weights
         }
         self._last = problem.net.last_uses()
-        sources = {i: accumulated(problem.net, i, self._group) for i in self._group}
-        self._accumulated = {i: source for i, source in sources.items() if source is not None}
         self._averaged = {
             i: problem.points.scale_group_of[i]
             for i, node in enumerate(problem.net.nodes)
@@ -109,28 +108,43 @@ class TrainedNetwork(nn.Module):
         net = self.problem.net
         given = iter(inputs)
         raw: dict[int, Tensor] = {}
-        values: dict[int, Tensor] = {}
+        values: dict[int, Value] = {}
         outputs: dict[int, Tensor] = {}
         for i, node in enumerate(net.nodes):
             self.at = i
             if node.op == "input":
                 raw[i] = value = _channels_last(next(given))
-            elif i not in self._operators:
+            elif i not in self.operators:
                 continue
             elif i in self._biased:
                 value = values[node.inputs[0]]  # the layer has added it
             else:
                 reads_raw = (i in self.problem.points.float_readers.get(j, ()) for j in node.inputs)
-                value = self._compute(
-                    i, [raw[j] if is_raw else values[j] for j, is_raw in zip(node.inputs, reads_raw, strict=True)]
+                found = (
+                    raw[j] if is_raw else self._known(j, values[j])
+                    for j, is_raw in zip(node.inputs, reads_raw, strict=True)
                 )
+                value = exactly(self, i, list(found)) if self.is_exact else self.compute(i, list(found))
             values[i] = self._quantized(i, value)
             if i in self._results:
-                outputs[i] = raw.get(i, values[i])
+                outputs[i] = raw[i] if i in raw else real(values[i])
             for j in (i, *node.inputs):
                 if self._last[j] <= i:
                     values.pop(j, None)
         return [outputs[i] for i in self._results]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it computes the integer program as it is, since nothing is to be differentiated."""
+        return self.quantized and not self.training
+
+    def _known(self, i: int, value: Value) -> Value:
+        """A value as those that read it know it."""
+        if not (self.is_exact and isinstance(value, Tensor) and i in self.problem.points.scale_group_of):
+            return value
+        quantizer = self.of_activations[str(self.problem.points.scale_group_of[i])]
+        scale = quantizer.scale.detach()
+        return Raw((value / scale).round().double(), scale, quantizer.lo, quantizer.hi)
 
     def layer_weight(self, i: int) -> Tensor:
         """The weights that a layer computes with."""
@@ -149,27 +163,27 @@ class TrainedNetwork(nn.Module):
         bias = self.biases.get(str(i))
         if bias is None or not self.quantized:
             return bias
-        scale = self._accumulator_scale(i).detach()
+        scale = (self._input_scale(i) * self.weight_scale(i).reshape(-1)).detach()
         return bias + ((bias / scale).round() * scale - bias).detach()
 
-    def _accumulator_scale(self, i: int) -> Tensor:
-        """(O,) of each output channel."""
-        weight_scale = torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i)).reshape(-1)
-        return self._input_scale(i) * weight_scale
+    def weight_scale(self, i: int) -> Tensor:
+        """Of a layer's output channels, in a shape that weights can be divided by."""
+        return torch.maximum(self.of_weights[str(i)].scale, self.least_scale(i))
 
     def _input_scale(self, i: int) -> Tensor:
         group = self.problem.points.scale_group_of[self.problem.net.nodes[i].inputs[0]]
         return self.of_activations[str(group)].scale
 
-    def _compute(self, i: int, operands: Sequence[Tensor]) -> Tensor:
+    def compute(self, i: int, operands: Sequence[Tensor]) -> Tensor:
+        """A node's value in float32, given those of what it reads."""
         if str(i) in self.weights:
-            return self._operators[i](operands[0], self.layer_weight(i), self.layer_bias(i))
-        if self._is_implied(i):
+            return self.operators[i](operands[0], self.layer_weight(i), self.layer_bias(i))
+        if self.is_implied(i):
             return operands[0]
         left = iter(operands)
-        return self._operators[i](*(next(left) if each is None else each for each in self._constants[i]))
+        return self.operators[i](*(next(left) if each is None else each for each in self.constants[i]))
 
-    def _is_implied(self, i: int) -> bool:
+    def is_implied(self, i: int) -> bool:
         """Whether it is a relu, or are bounds of channels, that quantizing the result to integers from 0 implies."""
         node, user = self.problem.net.nodes[i], self.problem.net.sole_user(i)
         if not self.quantized or node.op not in ("relu", "minimum"):
@@ -185,20 +199,16 @@ class TrainedNetwork(nn.Module):
     def _of_group(self, i: int) -> LSQ:
         return self.of_activations[str(self._group[i])]
 
-    def _quantized(self, i: int, value: Tensor) -> Tensor:
-        if self.quantized and i in self._averaged:
+    def _quantized(self, i: int, value: Value) -> Value:
+        if isinstance(value, Tensor) and self.quantized and i in self._averaged:
             return half_up(value, self.of_activations[str(self._averaged[i])].scale)
         if not self.quantized or i not in self._group:
             return value
         quantizer = self._of_group(i)
-        if self.training or i not in self._accumulated:
+        if isinstance(value, Tensor):
             return quantizer(value)
-        layer, high = self._accumulated[i]
-        step = self._accumulator_scale(layer)
-        if self.problem.net.nodes[layer].op == "conv2d":
-            step = step.reshape(-1, 1, 1)
-        steps = requantized(value, step, quantizer.scale, high)
-        return steps.round().clamp(quantizer.lo, quantizer.hi) * quantizer.scale
+        scale, lo, hi = quantizer.scale, quantizer.lo, quantizer.hi
+        return value.steps(scale, max(-lo, hi)).round().clamp(lo, hi).float() * scale
 
 
 def per_channel(node: Node, scale: np.ndarray | Tensor) -> Tensor:

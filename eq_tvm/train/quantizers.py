@@ -52,18 +52,17 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:
         ends = torch.tensor(float(lo)), torch.tensor(float(hi))
-        ctx.order = _in_memory(x) if scale.ndim == 0 else None
-        flat = x if ctx.order is None else _flat(x, ctx.order)
-        result, steps = _fused(_forward, x)(flat, scale, *ends)
+        ctx.order, ctx.shape = _in_memory(x) if scale.ndim == 0 else None, scale.shape
+        scale = _matrix(scale.detach())
+        result, steps = _fused(_forward, x)(_flat(x.detach(), ctx.order), scale, *ends)
         ctx.save_for_backward(steps, scale, *ends)
-        return result if ctx.order is None else _unflat(result, ctx.order)
+        return _unflat(result, ctx.order, x.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         steps, scale, *ends = ctx.saved_tensors
-        flat = gradients[0] if ctx.order is None else _flat(gradients[0], ctx.order)
-        of_x, of_scale = _fused(_backward, steps)(flat, steps, scale, *ends)
-        return of_x if ctx.order is None else _unflat(of_x, ctx.order), of_scale, None, None
+        of_x, of_scale = _fused(_backward, steps)(_flat(gradients[0], ctx.order), steps, scale, *ends)
+        return _unflat(of_x, ctx.order, gradients[0].shape), of_scale.reshape(ctx.shape), None, None
 
 
 def _forward(x: Tensor, scale: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,13 +117,20 @@ def _in_memory(x: Tensor) -> _Order:
     return _Order(x.shape, (0, 2, 3, 1) if channels_last else tuple(range(x.ndim)))
 
 
-def _flat(x: Tensor, order: _Order) -> Tensor:
-    return x.permute(order.axes).reshape(-1)
+def _flat(x: Tensor, order: _Order | None) -> Tensor:
+    """A vector, or a matrix where each channel has its scale: PyTorch compiles for each number of axes anew."""
+    return _matrix(x) if order is None else x.permute(order.axes).reshape(-1)
 
 
-def _unflat(x: Tensor, order: _Order) -> Tensor:
+def _unflat(x: Tensor, order: _Order | None, shape: torch.Size) -> Tensor:
+    if order is None:
+        return x.reshape(shape)
     back = sorted(range(len(order.axes)), key=order.axes.__getitem__)
     return x.reshape([order.shape[axis] for axis in order.axes]).permute(back)
+
+
+def _matrix(x: Tensor) -> Tensor:
+    return x.flatten(1) if x.ndim > 2 else x
 
 
 def integers(x: Tensor, scale: Tensor, lo: int, hi: int) -> Tensor:

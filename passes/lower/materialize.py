@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from tvm import relax
 
-from eq_tvm.schedules.common.epilogue import ACC_LIMIT, Output
+from eq_tvm.schedules.common.epilogue import Output
 
+from ..arithmetic.fixed_point import fixed, fixed_point, least_spread, normalizing
 from ..graph.rewrite import array, operator_name
 from .kernels import Kernels
 from .lowered_values import (
@@ -34,8 +35,6 @@ from .lowered_values import (
     Tensor,
     integer_bounds,
 )
-
-FRACTION_BITS = 20  # at most, of a fixed-point sum
 
 
 class Materializer:
@@ -161,19 +160,19 @@ class Materializer:
             return self.kernels.quantize(self.real(value), to.output, to.scale, to.limits())
         if value.residual is None:
             return self._accumulator(value, to.output, to.limits(), to.scale)
-        bits, (factor,) = _fixed_point([_term(value.residual, to.scale)], to.limit)
+        bits, (factor,) = fixed_point([_term(value.residual, to.scale)], to.limit)
         output = replace(to.output, residual=value.residual.dtype, fraction=bits, residual_zero=value.residual.zero)
         return self._accumulator(value, output, to.limits(factor), to.scale, 2.0**bits)
 
     def _quantized_sum(self, value: Sum, to: _Integers) -> relax.Expr:
-        bits, factors = _fixed_point([_term(value.first, to.scale), _term(value.second, to.scale)])
+        bits, factors = fixed_point([_term(value.first, to.scale), _term(value.second, to.scale)])
         output = replace(to.output, fraction=bits)
         return self.kernels.add(value.first, value.second, output, np.array(factors, "int32"), to.limits())
 
     def _quantized_offset(self, value: Offset, to: _Integers) -> relax.Expr:
-        bits, (factor,) = _fixed_point([_term(value.source, to.scale)], to.limit)
+        bits, (factor,) = fixed_point([_term(value.source, to.scale)], to.limit)
         output = replace(to.output, fraction=bits)
-        return self.kernels.add_constant(value.source, _fixed(value.values, to.scale, bits), output, to.limits(factor))
+        return self.kernels.add_constant(value.source, fixed(value.values, to.scale, bits), output, to.limits(factor))
 
     def _quantized_rows(self, value: OfRows, to: _Integers) -> relax.Expr:
         source, count = value.source, value.count
@@ -184,12 +183,9 @@ class Materializer:
         assert gamma is not None, "the rule has seen to it"
         beta = array(value.call.args[2]) if centered else np.zeros_like(gamma)
         assert beta is not None, "the rule has seen to it"
-        largest = np.abs(beta).max().astype("float64") / np.float64(to.scale)
-        bits, _ = _fixed_point([(largest, 1)], to.limit)
-        factors = (gamma.astype("float64") / np.float64(to.scale) * 2.0**bits).astype("float32")
-        epsilon = np.float64(np.float32(value.call.attrs.epsilon))
-        least = np.clip(np.rint(epsilon * count**2 / (source.unit * source.unit)), 1, 2.0**52)
-        summands, output = _fixed(beta, to.scale, bits), replace(to.output, fraction=bits)
+        bits, factors, summands = normalizing(gamma, beta, to.scale, to.limit)
+        least = least_spread(value.call.attrs.epsilon, count, source.unit)
+        output = replace(to.output, fraction=bits)
         return self.kernels.layer_norm(source, least, factors, summands, output, to.limits(), centered)
 
     def _quantized_product(self, value: Product, to: _Integers) -> relax.Expr:
@@ -240,33 +236,6 @@ class _Integers(NamedTuple):
 def _first(value: Accumulated | Sum | Offset | OfRows | Product | MatrixProduct | Rectified | Bounded) -> Tensor:
     """Whose layout the result has."""
     return value.first if isinstance(value, Sum | Product | MatrixProduct) else value.source
-
-
-def _fixed_point(terms: Sequence[tuple[np.float64, int]], room: int = 0) -> tuple[int, list[int]]:
-    """Fractional bits of a fixed-point sum and the integer scale of each term (docs/integer-program.md).
-
-    Parameters
-    ----------
-    terms : sequence of (numpy.float64, int)
-        Ratio of the term's scale to the result's, and its greatest absolute value.
-    room : int
-        Steps of the result that an accumulator may have beyond each term.
-    """
-    for bits in range(FRACTION_BITS, 0, -1):
-        scales = [int(np.rint(ratio * 2.0**bits)) for ratio, _ in terms]
-        most = max(scale * largest for scale, (_, largest) in zip(scales, terms, strict=True))
-        if most + room * 2**bits <= ACC_LIMIT:
-            return bits, scales
-    raise ValueError(
-        "a residual add joins tensors whose scales differ too much for 32-bit fixed point: "
-        f"ratios {', '.join(f'{ratio:.3g}' for ratio, _ in terms)}"
-    )
-
-
-def _fixed(values: np.ndarray, scale: np.float32, bits: int) -> np.ndarray:
-    """A constant as int32, in fixed point."""
-    steps = values.astype("float64") / np.float64(scale) * 2.0**bits
-    return np.rint(np.clip(steps, -ACC_LIMIT, ACC_LIMIT)).astype("int32")
 
 
 def _term(tensor: Tensor, scale: np.float32) -> tuple[np.float64, int]:
