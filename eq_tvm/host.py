@@ -16,6 +16,7 @@ NEEDED_FEATURES = {
     "tdpbusd-tile": ("amx-int8", "amx-tile", "avx512f", "avx512bw", "avx512vl"),
     "tdpbusd-tile-256": ("amx-int8", "amx-tile", "avx2"),
     "vpdpbusd-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
+    "vpdpbusd-sums-512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
     "vpdpbusd-256": ("avx2", "avxvnni"),
     "pmaddubsw-512": ("avx512f", "avx512bw", "avx512vl"),
     "pmaddubsw": ("avx2",),

@@ -19,9 +19,10 @@ from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
 from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights, weight_runs
 from ..convolution.winograd import winograd_conv
-from ..processor import instructions
+from ..processor import instructions, sums
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
+from ..sums import weights
 from . import cost
 from .chains import chain_proofs, lengths, ordered, with_lengths
 from .left_out import SMALL_MULTIPLIER, why_no_winograd
@@ -130,6 +131,7 @@ def considered(
     """
     found = [
         *_direct(conv, weight, bias, multiplier, source, output, machine),
+        *_of_sums(conv, weight, bias, multiplier, source, output, machine),
         *_winograd(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
@@ -158,11 +160,11 @@ def product_candidates(
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
     span, limit = (first.low, first.high), max(-second.low, second.high)
-    sums = Proof("sums in 32 bits", conv.in_channels // conv.groups * max(map(abs, span)) * limit, INT32_MAX)
-    if not sums.holds:
+    total = Proof("sums in 32 bits", conv.in_channels // conv.groups * max(map(abs, span)) * limit, INT32_MAX)
+    if not total.holds:
         raise ValueError("the sums of a product of matrices could leave 32 bits")
     found = (
-        _tilings(conv, each, offset, first, output, machine, (), proofs=(sums,))
+        _tilings(conv, each, offset, first, output, machine, (), proofs=(total,))
         for ins, offset in instructions.choices(machine.instructions, span, limit)
         for variant in instructions.variants(ins)
         for each in depths(conv, variant, False)
@@ -199,7 +201,7 @@ def _direct_by(
     output: Output,
     machine: Machine,
 ) -> Iterator[Candidate]:
-    span, sums = source.span, accumulator_proof(weight, bias, (source.low, source.high))
+    span, total = source.span, accumulator_proof(weight, bias, (source.low, source.high))
     folded = folded_bias(weight, bias, (source.low, source.high), offset + source.zero)
 
     def runs(im2col: bool, instruction: Instruction) -> Array:
@@ -212,11 +214,32 @@ def _direct_by(
             if machine.in_order:
                 found += ordered(variant, conv, *proof, im2col)
             for instruction in found:
-                proofs, constants = (sums, *chain_proofs(instruction, *proof)), (weight, folded, multiplier)
+                proofs, constants = (total, *chain_proofs(instruction, *proof)), (weight, folded, multiplier)
                 layer = conv, instruction, offset, source, output, machine
                 yield from _tilings(*layer, constants, im2col, proofs)
                 if nibbles.fits(weight, instruction):
                     yield from _nibbles(*layer, constants, im2col, proofs)
+
+
+def _of_sums(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
+    """Direct ones whose instruction multiplies sums: see `processor.sums`."""
+    ins = instructions.of_sums(machine.instructions, source.dtype)
+    if ins is None or conv.groups > 1:
+        return
+    added = sums.offset(source.span, weights.ends(weight))
+    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
+    constants, pack = (weight, folded, multiplier), functools.partial(weights.constants, span=source.span)
+    proofs = (
+        accumulator_proof(weight, bias, (source.low, source.high)),
+        *weights.proofs(DirectPlan(conv, ins, output, DirectTiling(1, 1)), source.span, weight, folded),
+    )
+    yield from _tilings(conv, ins, added, source, output, machine, constants, proofs=proofs, pack=pack)
+
+
+def _direct_constants(plan: DirectPlan, weight: Array, *channels: Array) -> tuple[Array, ...]:
+    return pack_weights(plan, weight), *(pack_channels(plan, values) for values in channels)
 
 
 def _tilings(
@@ -230,6 +253,7 @@ def _tilings(
     im2col: bool = False,
     proofs: tuple[Proof, ...] = (),
     packed: bool = False,
+    pack: Callable[..., Sequence[Array]] = _direct_constants,
 ) -> Iterator[Candidate]:
     algorithm = "direct nibbles" if packed else "direct"
     for tiling in direct_tilings(conv, ins, packed):
@@ -245,7 +269,7 @@ def _tilings(
             ins.name,
             conv.macs,
             functools.partial(direct_conv, plan, offset, source.dtype, source.zero),
-            functools.partial(_direct_constants, plan, *constants),
+            functools.partial(pack, plan, *constants),
             proofs,
             source,
         )
@@ -278,10 +302,6 @@ def _nibbles(
     yield from _tilings(
         conv, ins, offset, source, output, machine, (weight, bias, multiplier), im2col, proofs, packed=True
     )
-
-
-def _direct_constants(plan: DirectPlan, weight: Array, *channels: Array) -> tuple[Array, ...]:
-    return pack_weights(plan, weight), *(pack_channels(plan, values) for values in channels)
 
 
 def _winograd(

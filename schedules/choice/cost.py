@@ -13,6 +13,8 @@ from ..convolution.winograd_plan import WinogradPlan
 from ..processor import amx
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
+from ..processor.sums import QUADS
+from ..sums.pixels import groups
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.
@@ -37,6 +39,10 @@ ORDERED_START, ORDERED_LINK, ORDERED_TILE = 15.0, 0.9, 14.0
 PER_TILE = 8.0  # cycles
 STORE, PACKED_STORE = {16: 4.5, 8: 2.5}, 3.0  # cycles for a vector of results, by its lanes
 NEON_STORE = 7.0  # instructions for a vector of results
+
+# What a pixel multiplies by itself, where sums are multiplied: instructions for a vector, for four products one by one;
+# cycles to add up.
+PIXEL_STEP, PIXEL_SCALARS, PER_PIXEL = 7.0, 16.0, 6.0
 
 # Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
 PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the products: zeros, stores, and a loop's end
@@ -66,7 +72,15 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
         tiles_copied = conv.batch * plan.padded_rows * plan.padded_columns * conv.kernel[0]
         copied += tiles_copied * (ROW_COPIED + plan.row / 16) * COPIED_BYTES / min(machine.issue, 2)
     whole = plan.block_bytes * plan.blocks * conv.groups
-    return _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
+    cycles = _overlapped(tiles * plan.blocks * inner, whole / COLD_BYTES) + copied / COPIED_BYTES
+    return cycles + _of_pixels(plan, machine) if ins.sums else cycles
+
+
+def _of_pixels(plan: DirectPlan, machine: Machine) -> float:
+    """Cycles for what pixels multiply by themselves, where sums are multiplied."""
+    steps, count = plan.kernel_rows * plan.taps * plan.steps, groups(plan)
+    each = steps / count * (PIXEL_STEP if count in QUADS else PIXEL_SCALARS * count) / machine.issue
+    return plan.conv.batch * plan.padded_rows * plan.padded_columns * (each + PER_PIXEL)
 
 
 def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
@@ -135,7 +149,7 @@ def step_cycles(
     multiply = _multiply(products, ins, machine)
     if ins.int16_step:  # the figure is that of long chains; widening costs the same after a short one
         multiply *= 1 + WIDENING / ins.chain
-    uses = 1 if ins.fused else 2 * ins.chain + ins.int16_step
+    uses = 3 if ins.sums else 1 if ins.fused else 2 * ins.chain + ins.int16_step
     issued = products * uses + activations + 3 + beyond_l1 * loaded + unpack
     if nibbles or not unrolled:
         issued += loaded

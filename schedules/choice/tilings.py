@@ -60,7 +60,8 @@ def depths(conv: Conv2D, instruction: Instruction, im2col: bool) -> Iterator[Ins
 def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
     """Whether to copy windows (`DirectTiling.im2col`): the ways to order activations and weights."""
     few = conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel[0] > 1 and conv.in_channels < FEW_CHANNELS
-    return (False, True) if few and instruction.activation != "float32" else (False,)
+    one = instruction.activation == "float32" or instruction.sums  # of sums, as another stage reads what is copied
+    return (False, True) if few and not one else (False,)
 
 
 def chunk_of(plan: DirectPlan, machine: Machine) -> int:
@@ -141,6 +142,8 @@ def _registers(v: int, tile: int, ins: Instruction) -> int:
         return 2 * products + 8 if ins.staged else products + v + 7
     if ins.isa == "aarch64":
         return 2 * products + 9 if ins.staged else products + v + 4 if ins.chain == 1 else products + tile + 4 * v
+    if ins.sums:  # of either activation a register that spreads it, and one of each sum
+        return products + 2 * v + 4
     # A weight that several pixels use is kept in a register; one alone is read by the instruction itself.
     # Beside them is what spreads an activation and, behind an int16 step, the ones that widen; chains hold int16 sums.
     # An instruction that does not add its products takes one more for them.

@@ -9,6 +9,8 @@ from tvm import te, tirx
 from tvm.tirx import Expr, IterVar
 
 from ..processor import packing
+from ..processor.sums import product
+from ..sums.pixels import pixel_sums
 from .conv2d import Conv2D
 from .direct_activations import Read, prepared
 from .direct_plan import DirectPlan
@@ -47,7 +49,7 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0, plain:
     ----------
     plan : DirectPlan
     offset : int
-        Added to each activation: see `instructions.choose`.
+        Added to each activation: see `instructions.choose`. Where sums are multiplied, that of `processor.sums`.
     dtype : str
         Dtype of the stored activations, shape (batch, height, width, in_channels); "float32" with `fma`.
     zero : int
@@ -74,11 +76,15 @@ def direct_conv(plan: DirectPlan, offset: int, dtype: str, zero: int = 0, plain:
     limits = output.limits()
     residual = te.placeholder(conv.out_shape, output.residual, "residual") if output.residual else None
     multiplied = unpacked(weights, ins) if plan.tiling.nibbles else weights
-    acc = _accumulate(prepared(x, plan, offset, zero), multiplied, plan, total)
+    added = 0 if ins.sums else offset
+    read = prepared(x, plan, added, zero)
+    acc = _accumulate(read, multiplied, plan, total)
     finish = _packed if plan.packs else _stored
-    out = finish(plan, acc, bias, multiplier, limits, residual)
-    args = [arg for arg in (x, weights, bias, multiplier, limits, residual, out) if arg is not None]
-    return scheduled(te.create_prim_func(args), plan, plan.needs_copy(dtype, offset), plain)
+    pixels = pixel_sums(read, plan, offset) if ins.sums else None
+    taken = None if pixels is None else te.placeholder(pixels.shape, "int32", "taken")
+    out = finish(plan, acc, bias, multiplier, limits, residual, taken)
+    args = [arg for arg in (x, weights, bias, multiplier, limits, residual, taken, pixels, out) if arg is not None]
+    return scheduled(te.create_prim_func(args), plan, plan.needs_copy(dtype, added), plain, offset)
 
 
 def _accumulate(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) -> te.Tensor:
@@ -87,6 +93,8 @@ def _accumulate(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) ->
     Their channels are in the order of the weights'.
     """
     ins = plan.instruction
+    if ins.sums:
+        return _of_sums(read, weights, plan)
     if ins.pixels > 1:
         return _of_pixels(read, weights, plan)
     if ins.lanes_per_channel == 1:
@@ -113,6 +121,20 @@ def _at_once(read: Read, weights: te.Tensor, plan: DirectPlan, total: str) -> te
         activation = read(n, h, w, kh, tap, g, step * ins.depth + sum(link) * ins.pairs + sum(pair))
         weight = weights[(g, b, kh, tap, step, i // ins.lanes, *link, i % ins.lanes, *pair)]
         return te.sum(activation.astype(total) * weight.astype(total), axis=[kh, tap, step, *link, *pair])
+
+    return te.compute((*_tiles(plan), plan.block), accumulator, "acc")
+
+
+def _of_sums(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tensor:
+    """acc[i] += (A[pair] + B[0, i, pair]) * (A[pairs + pair] + B[1, i, pair]) in each step."""
+    ins = plan.instruction
+    kh, tap, step = _reduction(plan)
+    pair = te.reduce_axis((0, ins.pairs), "pair")
+
+    def accumulator(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
+        activations = (read(n, h, w, kh, tap, g, step * ins.depth + half * ins.pairs + pair) for half in (0, 1))
+        at = [weights[g, b, kh, tap, step, i // ins.lanes, half, i % ins.lanes, pair] for half in (0, 1)]
+        return te.sum(product(*activations, *at), axis=[kh, tap, step, pair])
 
     return te.compute((*_tiles(plan), plan.block), accumulator, "acc")
 
@@ -216,6 +238,7 @@ def _stored(
     multiplier: te.Tensor | None,
     limits: te.Tensor,
     residual: te.Tensor | None,
+    taken: te.Tensor | None,
 ) -> te.Tensor:
     """The result, `conv.out_shape`, channel by channel."""
     conv = plan.conv
@@ -223,7 +246,7 @@ def _stored(
     def store(n: Expr, h: Expr, w: Expr, *channel: Expr) -> Expr:
         g, c = channel if conv.groups > 1 else (0, *channel)
         place = g * (plan.blocks * plan.block) + c
-        value = acc[n, g, c // plan.block, h, w, c % plan.block] + bias[place]
+        value = _less(acc[n, g, c // plan.block, h, w, c % plan.block] + bias[place], taken, n, h, w)
         added = residual[(n, h, w, *channel)] if residual is not None else None
         return plan.output.store(value, None if multiplier is None else multiplier[place], limits, added)
 
@@ -237,6 +260,7 @@ def _packed(
     multiplier: te.Tensor,
     limits: te.Tensor,
     residual: te.Tensor | None,
+    taken: te.Tensor | None,
 ) -> te.Tensor:
     """The result, `conv.out_shape`, a block of 64 channels at a time.
 
@@ -250,7 +274,8 @@ def _packed(
     def requantize(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
         place = (g * plan.blocks + b) * block + i
         added = None if wide is None else wide[n, g, b, h, w, i]
-        return output.requantize(acc[n, g, b, h, w, i] + bias[place], multiplier[place], limits, added)
+        value = _less(acc[n, g, b, h, w, i] + bias[place], taken, n, h, w)
+        return output.requantize(value, multiplier[place], limits, added)
 
     requantized = te.compute(shape, requantize, "requantized")
     packed = te.compute(
@@ -262,6 +287,11 @@ def _packed(
         return output.clip(packed[n, g, c // block, h, w, c % block], limits)
 
     return te.compute(conv.out_shape, clip, "out", varargs_names=["g", "c"] if conv.groups > 1 else ["c"])
+
+
+def _less(value: Expr, taken: te.Tensor | None, n: Expr, h: Expr, w: Expr) -> Expr:
+    """An accumulator without what its pixel has by itself, where sums are multiplied."""
+    return value if taken is None else value - taken[n, h, w]
 
 
 def _widened(residual: te.Tensor, plan: DirectPlan, shape: tuple[int, ...]) -> te.Tensor:

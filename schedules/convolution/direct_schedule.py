@@ -26,6 +26,7 @@ from ..common.lowered import lowered
 from ..common.parted import parted
 from ..common.prefetch import prefetch
 from ..processor.ordered import ordered_function, ordered_intrinsic
+from ..sums.pixels import add_pixels, kept
 from . import matrix_calls, nibbles
 from .direct_nest import Nest, copy_by_vectors, hold_accumulators, share_among_threads, share_copy
 from .direct_plan import DirectPlan
@@ -33,18 +34,20 @@ from .direct_store import WIDEST, add_parts, order_by_pixels, store
 from .packed_stores import packed_stores
 
 
-def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False) -> tirx.PrimFunc:
+def scheduled(
+    func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool = False, offset: int = 0
+) -> tirx.PrimFunc:
     """The blocked form of a convolution as plain loops.
 
     Parameters
     ----------
     func : tvm.tirx.PrimFunc
         Of `direct_conv`, unscheduled: blocks ["prepared", ["im2col",]] ["sums",] "acc", ["total",] "out", where the
-        result is packed also ["wide",] "requantized" and "packed".
+        result is packed also ["wide",] "requantized" and "packed"; where sums are multiplied "parts" and "pixels".
     plan : DirectPlan
     copied : bool
         Whether there is a block "prepared".
-    plain : bool
+    plain, offset
         See `direct_conv`.
 
     Returns
@@ -56,6 +59,8 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
     if copied and not plan.copies_by_chunk:
         share_copy(sch)
         copy_by_vectors(sch, plan)
+    if plan.instruction.sums:
+        add_pixels(sch, plan, offset)
     if plan.instruction.matrix:
         _matrix(sch, plan, plain)
     else:
@@ -64,7 +69,10 @@ def scheduled(func: tirx.PrimFunc, plan: DirectPlan, copied: bool, plain: bool =
         sch.set_scope(sch.get_sblock("unpacked"), 0, "local")
     if copied and plan.copies_by_chunk:
         copy_by_vectors(sch, plan)
-    func = packed_stores(lowered(sch.mod["main"], aligned=not plan.instruction.neon), plan.instruction)
+    func = lowered(sch.mod["main"], aligned=not plan.instruction.neon)
+    if plan.instruction.sums:
+        func = kept(func)
+    func = packed_stores(func, plan.instruction)
     func = parted(func, math.gcd(plan.block, plan.group_out, WIDEST))
     return (matrix_calls.plain if plain else matrix_calls.called)(func) if plan.instruction.matrix else func
 

@@ -59,6 +59,9 @@ class Instruction:
     matrix : bool
         Whether it multiplies a matrix, of several pixels and vectors of channels, in registers of its own: see `amx`.
         One use consumes up to `chain` vectors of weights, as many as divide a layer's channels best.
+    sums : bool
+        Whether it multiplies sums of activations and weights: see `processor.sums`. One use consumes two vectors of
+        weights, for the activations of either.
     rate : float
         Its multiply-accumulates per cycle, relative to the figure of its family; without a family, to one vector.
     """
@@ -78,6 +81,7 @@ class Instruction:
     chains: tuple[int, ...] = ()
     fused: bool = False
     matrix: bool = False
+    sums: bool = False
     rate: float = 1.0
 
     @property

@@ -71,6 +71,12 @@ def choices(
             yield choose(vectors, activation_range, weight_max)
 
 
+def of_sums(features: Collection[str], dtype: str) -> Instruction | None:
+    """What multiplies sums of weights and activations of that dtype, or None: see `sums`."""
+    found = (each for each in x86.OF_SUMS if each.instruction.activation == dtype)
+    return next((_ready(each, each.instruction.chain) for each in found if each.instruction.family in features), None)
+
+
 def passed_over(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> dict[str, str]:
     """Instructions that the CPU has and `choose` prefers to the one that it takes; of each why it is not taken."""
     chosen, _ = choose(features, activation_range, weight_max)
@@ -196,7 +202,7 @@ def _ready(definition: Definition, chain: int) -> Instruction:
 
 _DEFINITIONS = {
     each.instruction.base_name: each
-    for definition in (*FOR_BYTES, *FOR_INT16)
+    for definition in (*FOR_BYTES, *FOR_INT16, *x86.OF_SUMS)
     for each in (definition, *definition.variants)
 }
 _FLOAT_LANES = {f"fma_{32 * lanes}": lanes for lanes in (4, 8, 16)}
