@@ -67,9 +67,12 @@ _PAIR = ("vpmaddubsw {a}, {b}, {t}", "vpmaddubsw {a}, {b}, {u}", "vpaddw {u}, {t
 _MORE = ("vpmaddubsw {a}, {b}, {u}", "vpaddw {u}, {t}, {t}")
 _WIDEN = ("vpmaddwd {a}, {t}, {t}", "vpaddd {t}, {acc}, {acc}")
 _MADDWD = ("vpmaddwd {a}, {b}, {t}", "vpaddd {t}, {acc}, {acc}")
+# Four products of sums are worth eight.
+_SUMS = ("vpaddb {a}, {b}, {t}", "vpaddb {b}, {b}, {u}", "vpdpbusd {u}, {t}, {acc}")
 
 LOOPS = {
     "vpdpbusd-512": Loop(("avx512_vnni",), 64, 24, ("vpdpbusd {a}, {b}, {acc}",), wide=True),
+    "vpdpbusd-512 of sums": Loop(("avx512_vnni",), 128, 24, _SUMS, wide=True),
     "vpdpwssd-512": Loop(("avx512_vnni",), 32, 24, ("vpdpwssd {a}, {b}, {acc}",), wide=True),
     "vpmaddwd-512": Loop(("avx512bw",), 32, 14, _MADDWD, wide=True),
     "vfmadd-512": Loop(("avx512f",), 16, 24, ("vfmadd231ps {a}, {b}, {acc}",), wide=True),

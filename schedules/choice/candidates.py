@@ -307,12 +307,13 @@ def _nibbles(
 def _winograd(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
-    ins = instructions.choose_int16(machine.instructions)
-    if ins is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
+    chosen = instructions.choose_int16(machine.instructions)
+    if chosen is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
         return
     folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
-    for form in winograd_form.FORMS:
-        proofs = winograd_form.proofs(form, weight, folded, source.span)
+    found = (chosen, instructions.of_sums(machine.instructions, "int16"))
+    for form, ins in itertools.product(winograd_form.FORMS, filter(None, found)):
+        proofs = winograd_form.proofs(form, weight, folded, source.span, ins.sums)
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
                 continue

@@ -43,6 +43,7 @@ NEON_STORE = 7.0  # instructions for a vector of results
 # What a pixel multiplies by itself, where sums are multiplied: instructions for a vector, for four products one by one;
 # cycles to add up.
 PIXEL_STEP, PIXEL_SCALARS, PER_PIXEL = 7.0, 16.0, 6.0
+TAKEN = 1.0  # cycles to take it from a vector of Winograd's products
 
 # Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
 PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the products: zeros, stores, and a loop's end
@@ -78,9 +79,14 @@ def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
 
 def _of_pixels(plan: DirectPlan, machine: Machine) -> float:
     """Cycles for what pixels multiply by themselves, where sums are multiplied."""
-    steps, count = plan.kernel_rows * plan.taps * plan.steps, groups(plan)
-    each = steps / count * (PIXEL_STEP if count in QUADS else PIXEL_SCALARS * count) / machine.issue
-    return plan.conv.batch * plan.padded_rows * plan.padded_columns * (each + PER_PIXEL)
+    runs = plan.conv.batch * plan.padded_rows * plan.padded_columns
+    return runs * (plan.kernel_rows * plan.taps * _own(plan.steps, machine) + PER_PIXEL)
+
+
+def _own(steps: int, machine: Machine) -> float:
+    """Cycles for what so many steps' activations multiply among themselves."""
+    count = groups(steps)
+    return steps / count * (PIXEL_STEP if count in QUADS else PIXEL_SCALARS * count) / machine.issue
 
 
 def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
@@ -100,6 +106,9 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
         into, out = TRANSFORMS[bits][winograd.m]
     transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
     transforms += tiles * blocks * tiling.vectors * out
+    if instruction.sums:
+        transforms += chunks * places * plan.padded_tiles * (_own(plan.steps, machine) + PER_PIXEL)
+        transforms += tiles * blocks * tiling.vectors * places * TAKEN
     v_bytes = plan.v_bytes * (plan.chunks if tiling.ahead else 1)
     m_bytes = 4 * places * plan.padded_tiles * block
     weight_bytes = places * blocks * plan.block_bytes

@@ -155,5 +155,5 @@ def _winograd_room(v: int, ins: Instruction) -> int:
     """Tiles whose accumulators fit beside `v` vectors of weights."""
     if ins.neon:
         return NEON_ROOM.get(v, 0)
-    temporaries = 1 if ins.lanes == 16 else 2
+    temporaries = v + 4 if ins.sums else 1 if ins.lanes == 16 else 2
     return (ins.registers - v - temporaries) // v

@@ -134,7 +134,7 @@ def _of_sums(read: Read, weights: te.Tensor, plan: DirectPlan) -> te.Tensor:
     def accumulator(n: Expr, g: Expr, b: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
         activations = (read(n, h, w, kh, tap, g, step * ins.depth + half * ins.pairs + pair) for half in (0, 1))
         at = [weights[g, b, kh, tap, step, i // ins.lanes, half, i % ins.lanes, pair] for half in (0, 1)]
-        return te.sum(product(*activations, *at), axis=[kh, tap, step, pair])
+        return te.sum(product(ins.weight, *activations, *at), axis=[kh, tap, step, pair])
 
     return te.compute((*_tiles(plan), plan.block), accumulator, "acc")
 

@@ -17,6 +17,7 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from ..common.lowered import cropped
+from ..sums.winograd_sums import products_of_sums, tile_sums
 from .winograd_form import Product
 from .winograd_plan import WinogradPlan
 from .winograd_schedule import scheduled
@@ -77,13 +78,19 @@ def winograd_conv(plan: WinogradPlan, offset: int, dtype: str) -> tirx.PrimFunc:
     conv, output, channels = plan.conv, plan.output, (plan.blocks * plan.block,)
     x = te.placeholder((conv.batch, conv.height, conv.width, conv.in_channels), dtype, "x")
     weights = te.placeholder(plan.weight_shape, "int16", "weights")
-    bias, multiplier = te.placeholder(channels, "int32", "bias"), te.placeholder(channels, "float32", "multiplier")
+    bias, multiplier = (
+        te.placeholder(plan.bias_shape, "int32", "bias"),
+        te.placeholder(channels, "float32", "multiplier"),
+    )
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
     v = input_transform(padded(x, plan, offset), plan)
-    product = products(v, weights, plan)
-    rows = half_transformed(product, bias, plan)
+    if plan.instruction.sums:
+        product, taken = products_of_sums(v, weights, plan), tile_sums(v, plan)
+    else:
+        product, taken = products(v, weights, plan), None
+    rows = half_transformed(product, bias, taken, plan)
     out = stored(rows, multiplier, limits, residual, plan)
 
     args = [x, weights, bias, multiplier, limits, *([residual] if output.residual else []), out]
@@ -186,7 +193,7 @@ def products(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     )
 
 
-def half_transformed(product: te.Tensor, bias: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+def half_transformed(product: te.Tensor, bias: te.Tensor, taken: te.Tensor | None, plan: WinogradPlan) -> te.Tensor:
     """A^T M, the first half of the output transform, with the bias in the place from which it reaches every output.
 
     Parameters
@@ -194,7 +201,9 @@ def half_transformed(product: te.Tensor, bias: te.Tensor, plan: WinogradPlan) ->
     product : tvm.te.Tensor
         As from `products`.
     bias : tvm.te.Tensor
-        int32 (blocks * block,).
+        int32 `plan.bias_shape`.
+    taken : tvm.te.Tensor, optional
+        As from `tile_sums`.
     plan : WinogradPlan
 
     Returns
@@ -210,6 +219,8 @@ def half_transformed(product: te.Tensor, bias: te.Tensor, plan: WinogradPlan) ->
         if plan.padded_tiles > plan.tiles:  # or only the tiles that are read would be computed
             tile = tirx.reinterpret("int32", tile.astype("uint32"))
         at = product[n, r // chunk, c // block, k * alpha + j, tile, c % block]
+        if taken is not None:
+            return at + bias[k * alpha + j, c] - taken[n, r // chunk, k * alpha + j, tile]
         return at + tirx.Select(j == 1, bias[c], tirx.const(0, "int32")) if k == 1 else at
 
     return te.compute(

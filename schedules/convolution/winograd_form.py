@@ -117,7 +117,7 @@ def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activatio
 
 
 def proofs(
-    winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int]
+    winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int], sums: bool = False
 ) -> tuple[Proof, ...]:
     """What has to hold for the kernel to give the accumulator.
 
@@ -130,6 +130,8 @@ def proofs(
         int32 (O,).
     activation_range : (int, int)
         Least and greatest activation as stored.
+    sums : bool
+        Whether sums of V and U are multiplied.
 
     Notes
     -----
@@ -139,9 +141,11 @@ def proofs(
     """
     largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
     largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
+    largest_v = largest_activation(winograd, activation_range)
     return (
-        Proof("transformed activations in 16 bits", largest_activation(winograd, activation_range), INT16_MAX),
+        Proof("transformed activations in 16 bits", largest_v, INT16_MAX),
         Proof("transformed weights in 16 bits", largest_u, INT16_MAX),
+        *([Proof("sums of transformed activations and weights in 16 bits", largest_v + largest_u, INT16_MAX)] * sums),
         Proof(f"{1 << winograd.shift} x sums in 32 bits", largest_acc << winograd.shift, INT32_MAX),
     )
 

@@ -136,6 +136,12 @@ class WinogradPlan:
         return (*start, self.tiling.vectors, *self.instruction.weight_shape)
 
     @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """Of the output channels; where sums are multiplied of each place, with what weights multiply by themselves."""
+        channels = self.blocks * self.block
+        return (self.winograd.alpha**2, channels) if self.instruction.sums else (channels,)
+
+    @property
     def weight_dtype(self) -> str:
         """Of U."""
         return self.instruction.weight
@@ -166,7 +172,7 @@ def constants(
     u : numpy.ndarray
         int16, `plan.weight_shape`.
     bias : numpy.ndarray
-        int32 (blocks * block,): factor^2 * bias modulo 2^32.
+        int32 `plan.bias_shape`: factor^2 * bias modulo 2^32.
     multiplier : numpy.ndarray
         float32 (blocks * block,), of 2^shift * acc: dividing by a power of two changes no rounding.
     """
@@ -177,9 +183,13 @@ def constants(
     full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
     order = (5, 2) if plan.tiling.pieces else (2, 5)
+    packed = np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape)
+    biases = _full(plan, (bias.astype("int64") * factor).astype("int32"))
+    if ins.sums:
+        packed, biases = _of_sums(plan, packed, biases)
     return (
-        np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape),
-        _full(plan, (bias.astype("int64") * factor).astype("int32")),
+        packed,
+        biases,
         _full(plan, multiplier / np.float32(1 << winograd.shift)),
     )
 
@@ -188,3 +198,12 @@ def _full(plan: WinogradPlan, values: np.ndarray) -> np.ndarray:
     full = np.zeros(plan.blocks * plan.block, values.dtype)
     full[: values.size] = values
     return full
+
+
+def _of_sums(plan: WinogradPlan, u: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of each two channels in the order in which they are added to the other one's activations, and biases."""
+    first, second = np.moveaxis(u.astype("int64"), 4, 0)  # (block, place, step, vector, lane, pair) each
+    own = (first * second).sum(axis=(2, 5)).transpose(1, 0, 2, 3).reshape(plan.bias_shape)
+    place = np.zeros(plan.bias_shape, "int64")
+    place[plan.winograd.alpha + 1] = bias
+    return np.ascontiguousarray(np.flip(u, 4)), (place - own).astype("int32")

@@ -22,6 +22,7 @@ from ..common.prefetch import prefetch
 from ..common.sizes import innermost_width
 from ..processor.neon import load_ahead
 from ..processor.ordered_int16 import product_function, product_intrinsic
+from ..sums.winograd_sums import multiply_tiles, place_tiles
 from .packed_stores import packed_stores
 from .winograd_plan import WinogradPlan
 
@@ -34,10 +35,14 @@ def scheduled(func: tirx.PrimFunc, plan: WinogradPlan) -> tirx.PrimFunc:
     image, chunk, block, vector = _order_output(sch, plan)
     _place_output_transform(sch, vector)
     write_back = _place_products(sch, block)
+    if plan.instruction.sums:
+        place_tiles(sch, plan, None if ahead else chunk)
     _place_input_transform(sch, plan, None if ahead else chunk)
     _place_padding(sch, plan, None if ahead else chunk)
     # before reductions are decomposed
     sch.parallel(sch.fuse(image, chunk, block) if ahead else sch.fuse(image, chunk))
+    if plan.instruction.sums:
+        multiply_tiles(sch, plan)
     if plan.tiling.pieces:
         _multiply_in_assembly(sch, plan, write_back)
     else:

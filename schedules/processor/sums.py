@@ -9,13 +9,15 @@ a b is the same for all output channels, and v w for all pixels. So an addition 
 bytes it is exact where 8 bits hold the sums, as they do of INT7. It pays where a processor adds beside it, as AMD's do.
 
 The first sum has no sign. What is added for that, and to have the second one in the range of int8, is part of the
-weights: v and w are stored with offsets, p + w for the first activation and p - 128 + v for the second.
+weights: v and w are stored with offsets, p + w for the first activation and p - 128 + v for the second. Sums of int16
+both have a sign, and need none of this.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
@@ -24,8 +26,7 @@ from .intrinsics import Body, Expr, Pair, Register, llvm
 from .registered import registered
 
 SIGN = 128  # less for the second sum
-GROUP = 8  # bytes that make four products
-QUADS = (8, 4)  # groups in a vector, the most first
+QUADS = (8, 4)  # groups, of 8 bytes each, in a vector: the most first
 
 
 def offset(span: tuple[int, int], weights: tuple[int, int]) -> int:
@@ -44,10 +45,15 @@ def reached(span: tuple[int, int], weights: tuple[int, int]) -> int:
     return span[1] - span[0] + weights[1] - weights[0]
 
 
-def product(a: Expr, b: Expr, first: Expr, second: Expr) -> Expr:
-    """(a + first) times (b + second), of bytes, as int32: the first sum has no sign, and wraps."""
-    unsigned, signed = a.astype("uint8") + first.astype("uint8"), b.astype("int8") + second.astype("int8")
-    return unsigned.astype("int32") * signed.astype("int32")
+def product(dtype: str, a: Expr, b: Expr, first: Expr, second: Expr) -> Expr:
+    """(a + first) times (b + second) as int32, with weights of that dtype: of bytes the first sum has no sign."""
+    operands = zip((a, b), (first, second), _TYPES[dtype], strict=True)
+    sums = (x.astype(each) + y.astype(each) for x, y, each in operands)
+    one, other = (each.astype("int32") for each in sums)
+    return one * other
+
+
+_TYPES = {"int8": ("uint8", "int8"), "int16": ("int16", "int16")}  # of the sums, by that of weights
 
 
 def multiplying_sums(body: Body) -> Register:
@@ -61,23 +67,23 @@ def multiplying_sums(body: Body) -> Register:
     return lambda ins: registered(f"eq_tvm.{ins.base_name}", _sums, ins, body)
 
 
-def of_pixels(ins: Instruction, groups: int, p: int) -> str:
+def of_pixels(ins: Instruction, groups: int, p: int = 0) -> str:
     """Name of the intrinsic that adds what a pixel has by itself, as if of weights of 0: C[i] += a b, with offsets.
 
     Parameters
     ----------
     ins : Instruction
-        Whose activations (groups * 8,) are multiplied.
+        Whose activations, those of groups * 8 bytes, are multiplied.
     groups : int
         One of `QUADS`: elements of C.
     p : int
-        See `offset`.
+        See `offset`; of bytes.
     """
     return registered(f"eq_tvm.{ins.base_name}_pixels_{groups}_{p}", partial(_pixels, p=p), ins, groups)
 
 
 def _sums(ins: Instruction, body: Body) -> Pair:
-    lanes, pairs = ins.lanes, ins.pairs
+    lanes, pairs, b_dtype = ins.lanes, ins.pairs, ins.weight
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -90,7 +96,7 @@ def _sums(ins: Instruction, body: Body) -> Pair:
             for i, k in T.grid(lanes, pairs):
                 with T.sblock("update"):
                     vi, vk = T.axis.remap("SR", [i, k])
-                    C[vi] = C[vi] + product(A[vk], A[vk + pairs], B[0, vi, vk], B[1, vi, vk])
+                    C[vi] = C[vi] + product(b_dtype, A[vk], A[vk + pairs], B[0, vi, vk], B[1, vi, vk])
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -106,7 +112,7 @@ def _sums(ins: Instruction, body: Body) -> Pair:
 
 
 def _pixels(ins: Instruction, groups: int, p: int) -> Pair:
-    pairs, size = ins.pairs, groups * GROUP
+    pairs, size, depth, b_dtype = ins.pairs, groups * ins.depth, ins.depth, ins.weight
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, c: T.handle) -> None:
@@ -118,7 +124,7 @@ def _pixels(ins: Instruction, groups: int, p: int) -> Pair:
             for i, k in T.grid(groups, pairs):
                 with T.sblock("update"):
                     vi, vk = T.axis.remap("SR", [i, k])
-                    C[vi] = C[vi] + of_pixel(A[vi * GROUP + vk], A[vi * GROUP + vk + pairs], p)
+                    C[vi] = C[vi] + of_pixel(b_dtype, A[vi * depth + vk], A[vi * depth + vk + pairs], p)
 
     @T.prim_func(s_tir=True)
     def implementation(a: T.handle, c: T.handle) -> None:
@@ -132,21 +138,28 @@ def _pixels(ins: Instruction, groups: int, p: int) -> Pair:
     return description, implementation
 
 
-def of_pixel(a: Expr, b: Expr, p: int) -> Expr:
+def of_pixel(dtype: str, a: Expr, b: Expr, p: int = 0) -> Expr:
     """The `product` with weights of 0."""
-    return product(a, b, tirx.const(p, "uint8"), tirx.const(p - SIGN, "int8"))
+    first, second = _offsets(dtype, p)
+    return product(dtype, a, b, tirx.const(first, _TYPES[dtype][0]), tirx.const(second, dtype))
 
 
 def _added(A: tirx.Buffer, c: Expr, groups: int, p: int) -> Expr:
     """Both halves of each 8 bytes, as vectors of their own."""
-    whole = T.reinterpret(A.vload([0], f"{A.dtype}x{groups * GROUP}"), dtype=f"int64x{groups}")
+    dtype = "int16" if str(A.dtype) == "int16" else "int8"
+    count = 8 // np.dtype(dtype).itemsize * groups
+    whole = T.reinterpret(A.vload([0], f"{A.dtype}x{count}"), dtype=f"int64x{groups}")
     halves = [half.astype(f"int32x{groups}") for half in (whole, whole >> T.broadcast(T.int64(32), groups))]
-    count = groups * GROUP // 2
     first, second = (
-        T.reinterpret(half, dtype=f"int8x{count}") + T.broadcast(T.int8(_wrapped(value)), count)
-        for half, value in zip(halves, (p, p - SIGN), strict=True)
+        T.reinterpret(half, dtype=f"{dtype}x{count // 2}") + T.broadcast(tirx.const(_wrapped(value), dtype), count // 2)
+        for half, value in zip(halves, _offsets(dtype, p), strict=True)
     )
-    return llvm(f"llvm.x86.avx512.vpdpbusd.{32 * groups}", f"int32x{groups}", c, first, second)
+    name = "vpdpwssd" if dtype == "int16" else "vpdpbusd"
+    return llvm(f"llvm.x86.avx512.{name}.{32 * groups}", f"int32x{groups}", c, first, second)
+
+
+def _offsets(dtype: str, p: int) -> tuple[int, int]:
+    return (0, 0) if dtype == "int16" else (p, p - SIGN)
 
 
 def _wrapped(value: int) -> int:

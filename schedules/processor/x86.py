@@ -4,6 +4,7 @@ To add one, define it here and put it where it belongs in `FOR_BYTES` or `FOR_IN
 and `eq_tvm.host` what a processor needs to have for it.
 """
 
+import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
@@ -38,31 +39,44 @@ def vpdpbusd(bits: int) -> Definition:
     )
 
 
-def vpdpbusd_of_sums(activation: str) -> Definition:
-    """Four products of sums, which are worth eight: see `sums`. `activation` is the dtype that is read."""
-    bits, lanes = 512, 16
+def of_sums(activation: str, name: str, rate: float) -> Definition:
+    """Four products of sums of bytes, or two of int16, which are worth twice as many: see `sums`.
+
+    Parameters
+    ----------
+    activation : str
+        The dtype that is read.
+    name : str
+        The instruction's.
+    rate : float
+        See `Instruction`.
+    """
+    bits, lanes, weight = 512, 16, "int16" if activation == "int16" else "int8"
+    pairs = 4 // np.dtype(weight).itemsize
 
     def body(A: tirx.Buffer, B: tirx.Buffer, c: Expr) -> Expr:
+        vector = f"{weight}x{pairs * lanes}"
         first, second = (
-            T.reinterpret(spread(A, 4 * half, 4, activation, lanes), dtype=f"int8x{4 * lanes}")
-            + B.vload([half, 0, 0], f"int8x{4 * lanes}")
+            T.reinterpret(spread(A, pairs * half, pairs, activation, lanes), dtype=vector)
+            + B.vload([half, 0, 0], vector)
             for half in (0, 1)
         )
-        return llvm(f"llvm.x86.avx512.vpdpbusd.{bits}", f"int32x{lanes}", c, first, second)
+        return llvm(f"llvm.x86.avx512.{name}.{bits}", f"int32x{lanes}", c, first, second)
 
     return Definition(
         Instruction(
-            f"vpdpbusd_sums_{bits}{'_signed' * (activation == 'int8')}",
+            f"{name}_sums_{bits}{'_signed' * (activation == 'int8')}",
             "x86",
             f"vpdpbusd-sums-{bits}",
             lanes,
-            4,
+            pairs,
             activation,
-            "int8",
+            weight,
             registers(bits),
             chain=2,
             fused=True,
             sums=True,
+            rate=rate,
         ),
         multiplying_sums(body),
     )
@@ -142,4 +156,8 @@ FOR_BYTES = (
     PMADDWD_256,
 )
 FOR_INT16 = (vpdpwssd(512), vpdpwssd(256), PMADDWD_512, PMADDWD_256)
-OF_SUMS = (vpdpbusd_of_sums("uint8"), vpdpbusd_of_sums("int8"))
+OF_SUMS = (
+    of_sums("uint8", "vpdpbusd", 1.0),
+    of_sums("int8", "vpdpbusd", 1.0),
+    of_sums("int16", "vpdpwssd", 0.5),  # 16 bits for 8
+)

@@ -11,7 +11,7 @@ from ..common.loops import loops
 from ..common.sizes import largest_divisor
 from ..convolution.direct_activations import Read
 from ..convolution.direct_plan import DirectPlan
-from ..processor.sums import GROUP, QUADS, of_pixel, of_pixels
+from ..processor.sums import QUADS, of_pixel, of_pixels
 
 TOGETHER = 32  # pixels that a thread takes at a time
 SHARED = 2**17  # activations from which on threads share them
@@ -29,15 +29,15 @@ def pixel_sums(read: Read, plan: DirectPlan, p: int) -> te.Tensor:
     p : int
         See `processor.sums.offset`.
     """
-    count, pairs = groups(plan), plan.instruction.pairs
+    count, pairs = groups(plan.steps), plan.instruction.pairs
     kh, tap = te.reduce_axis((0, plan.kernel_rows), "kh"), te.reduce_axis((0, plan.taps), "tap")
     several, pair = te.reduce_axis((0, plan.steps // count), "several"), te.reduce_axis((0, pairs), "pair")
     shape = plan.conv.batch, plan.padded_rows, plan.padded_columns
 
     def part(n: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
-        first = (several * count + i) * GROUP + pair
+        first = (several * count + i) * plan.instruction.depth + pair
         a, b = (read(n, h, w, kh, tap, 0, first + place) for place in (0, pairs))
-        return te.sum(of_pixel(a, b, p), axis=[kh, tap, several, pair])
+        return te.sum(of_pixel(plan.instruction.weight, a, b, p), axis=[kh, tap, several, pair])
 
     parts = te.compute((*shape, count), part, "parts")
     i = te.reduce_axis((0, count), "i")
@@ -61,14 +61,14 @@ def kept(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return tirx.PrimFunc([*params, out], body, func.ret_type, attrs=func.attrs)
 
 
-def groups(plan: DirectPlan) -> int:
-    """How many products of four are added beside each other, in a vector where there are enough."""
-    return next((count for count in QUADS if plan.steps % count == 0), math.gcd(plan.steps, 2))
+def groups(steps: int) -> int:
+    """How many of the steps' products are added beside each other, in a vector where there are enough."""
+    return next((count for count in QUADS if steps % count == 0), math.gcd(steps, 2))
 
 
 def add_pixels(sch: s_tir.Schedule, plan: DirectPlan, p: int) -> None:
     """Pixel by pixel, before the convolution."""
-    count = groups(plan)
+    count = groups(plan.steps)
     parts, pixels = sch.get_sblock("parts"), sch.get_sblock("pixels")
     at = loops(sch, pixels)
     _, inner = sch.split(at.w, [None, largest_divisor(plan.padded_columns, TOGETHER)])

@@ -1,4 +1,4 @@
-"""Direct convolutions that multiply sums of activations and weights: equal to the integer program."""
+"""Convolutions that multiply sums of activations and weights, direct and Winograd's: equal to the integer program."""
 
 from __future__ import annotations
 
@@ -21,23 +21,37 @@ WIDER = [((0, 129), 63), ((0, 130), 63), ((0, 255), 63), ((-127, 127), 63), ((0,
 
 @dataclass(frozen=True)
 class OfSums(Layer):
-    """A layer, and which of the tilings, modulo their number."""
+    """A layer, and which of the algorithms and tilings, modulo their number."""
 
+    algorithm: int = 0
     tiling: int = 0
 
-    def found(self, numbers):
+    def found(self, numbers, machine=OF_SUMS.machine):
+        """Candidates of each algorithm."""
         stored = Stored(self.activations.dtype, *self.span)
-        form = numbers.bias, numbers.multiplier, stored, numbers.output, OF_SUMS.machine
-        every = considered(self.conv, numbers.weight, *form)
-        return [each for each in every if each.instruction.startswith("vpdpbusd_sums_512")]
+        every = considered(self.conv, numbers.weight, numbers.bias, numbers.multiplier, stored, numbers.output, machine)
+        found = {}
+        for each in every:
+            if "_sums_" in each.instruction:
+                found.setdefault(each.algorithm, []).append(each)
+        return found
 
     def job(self):
         numbers = self.numbers(OF_SUMS.features)
-        found = self.found(numbers)
-        chosen = found[self.tiling % len(found)]
+        algorithms = list(self.found(numbers).values())
+        candidates = algorithms[self.algorithm % len(algorithms)]
+        chosen = candidates[self.tiling % len(candidates)]
         assert chosen.is_proven
         arguments = numbers.arguments(self.conv.out_shape, *chosen.constants())
         return chosen.make(), arguments, numbers.expected.reshape(self.conv.out_shape)
+
+
+@st.composite
+def squares(draw) -> Conv2D:
+    """3x3 layers, as Winograd's algorithm takes them."""
+    channels, size = st.sampled_from([1, 7, 16, 32, 40, 64]), st.integers(3, 15)
+    padding = draw(st.sampled_from([(0, 0, 0, 0), (1, 1, 1, 1), (0, 2, 1, 0)]))
+    return Conv2D(1, draw(size), draw(size), draw(channels), draw(channels), (3, 3), padding=padding)
 
 
 @st.composite
@@ -45,12 +59,13 @@ def cases(draw):
     low, high = draw(st.sampled_from(FITTING))
     dtype, values = draw(st.sampled_from(stored_dtypes(low, high))), draw(st.sampled_from(["random", "low", "high"]))
     return OfSums(
-        draw(convolutions().filter(lambda conv: conv.groups == 1)),
+        draw(st.one_of(convolutions().filter(lambda conv: conv.groups == 1), squares())),
         Activations(low, high, dtype, values),
         draw(st.sampled_from([63, 31, 7])),
         draw(st.sampled_from(["random", "extreme", "small"])),
         draw(epilogues()),
         seed=draw(SEEDS),
+        algorithm=draw(SEEDS),
         tiling=draw(SEEDS),
     )
 
@@ -62,7 +77,17 @@ USUAL = [
     OfSums(Conv2D(1, 12, 15, 3, 24, (3, 3), (2, 2), (1, 1, 1, 1)), Activations(-63, 63, "int8", "low"), tiling=5),
     OfSums(Conv2D(1, 6, 7, 32, 40, (3, 3), (1, 1), (1, 1, 1, 1), (2, 2)), INT7, 63, "extreme", tiling=3),
     OfSums(Conv2D(1, 3, 5, 5, 7), Activations(-63, 63, "int8", "high"), 63, "extreme"),
+    OfSums(Conv2D(1, 4, 5, 24, 7), Activations(-100, 27, "int8"), 63, "extreme"),
     OfSums(Conv2D(1, 1, 3, 515, 33), Activations(0, 127, "uint8", "high"), 63, "extreme", tiling=2),
+    *(
+        OfSums(Conv2D(1, 9, 11, 32, 40, (3, 3), padding=(1, 1, 1, 1)), algorithm=i, tiling=j)
+        for i in (0, 1, 2)
+        for j in (0, -1)
+    ),
+    *(
+        OfSums(Conv2D(1, 6, 6, 64, 16, (3, 3)), Activations(0, 127, "uint8", "high"), 63, "extreme", algorithm=i)
+        for i in (1, 2)
+    ),
 ]
 
 
@@ -80,5 +105,15 @@ def test_wider_ranges_are_not_proven(span, limit):
     layer = OfSums(Conv2D(1, 5, 5, 16, 16), Activations(*span, stored_dtypes(*span)[-1]), limit)
     numbers = layer.numbers(OF_SUMS.features)
     fits = span[1] - span[0] + np.ptp(numbers.weight.astype("int32")) <= 255
-    assert {candidate.is_proven for candidate in layer.found(numbers)} == {fits}
+    assert {candidate.is_proven for candidate in layer.found(numbers)["direct"]} == {fits}
     assert fits == (span == (0, 129))
+
+
+def test_transformed_sums_may_be_too_wide():
+    """Winograd's F(4, 3) fits 16 bits with INT7, with INT8 only as it is."""
+    conv = Conv2D(1, 8, 8, 16, 16, (3, 3))
+    proven = {}
+    for span, limit in (((0, 127), 63), ((0, 255), 127)):
+        layer = OfSums(conv, Activations(*span, "uint8"), limit, "extreme")
+        proven[limit] = {each.is_proven for each in layer.found(layer.numbers(OF_SUMS.features))["F(4,3)"]}
+    assert proven == {63: {True}, 127: {False}}
