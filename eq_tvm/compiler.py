@@ -26,7 +26,7 @@ from eq_tvm.building.turns import one_at_a_time
 from eq_tvm.building.verify import Verified, verify, verify_compiled
 from eq_tvm.building.versions import versions
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.whole_file import check_destination, check_folder
+from eq_tvm.files.whole_file import check_destination, make_folder
 from eq_tvm.inputs.random_inputs import random_inputs
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import (
@@ -81,8 +81,7 @@ def compile(options: CompileOptions) -> Bundle | Standalone:
     kind = ARTIFACTS[options.artifact]
     output = kind.check_destination(options.output or f"{_name(how, options)}{kind.suffix}")
     page = _page(options, output)
-    if options.dump_passes is not None:
-        _make_directory(Path(options.dump_passes))
+    _check_folders(options, output)
     _check_space(how.model)
 
     from eq_tvm import passes, pipeline
@@ -170,6 +169,15 @@ def _page(options: CompileOptions, output: Path) -> Path | None:
     from eq_tvm.reporting.report import page_of
 
     return check_destination(page_of(output))
+
+
+def _check_folders(options: CompileOptions, output: Path) -> None:
+    """UserError where what is written beside the output would be lost with it, or spoil it."""
+    for flag, folder in (("--dump-passes", options.dump_passes), ("--save-images", options.save_images)):
+        if folder is not None and output.resolve() in (path := Path(folder).resolve(), *path.parents):
+            raise UserError(f"{flag} {folder} is inside of the output {output}: choose another directory")
+    if options.dump_passes is not None:
+        make_folder(Path(options.dump_passes), "modules", "--dump-passes")
 
 
 def _name(how: Quantization, options: CompileOptions) -> str:
@@ -274,12 +282,6 @@ def _exported(
 
 # Where the phases end on the progress bar.
 _IMPORTED, _CALIBRATED, _TUNED, _LOWERED = 0.02, 0.7, 0.78, 0.8
-
-
-def _make_directory(path: Path) -> None:
-    with system_errors(f"write to the directory {path}"):
-        path.mkdir(parents=True, exist_ok=True)
-        check_folder(path, "modules")
 
 
 def _check_space(model: Path) -> None:

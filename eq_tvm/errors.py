@@ -28,6 +28,11 @@ _INTERNAL = re.compile(r"\bir\.\w+\(|\bT\.\w+\(|span=")  # what TVM's own repres
 _UNSAID = "TVM does not take it with these shapes and attributes"
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """So many of something, in words: ``1 image``, ``2 images``; `more` where that is not `one` with an s."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 @contextmanager
 def system_errors(action: str) -> Iterator[None]:
     """Raise a UserError where the system refuses something: ``can't`` `action`, and why."""

@@ -22,6 +22,6 @@ FDDA = "fdda"  # short for the default by blocks, on synthetic images as well (a
 CHOICES = (*METHODS, FDDA)
 HELP = "; ".join(f"{name}: {what}" for name, what in SCALES.items()) + (
     f". With {REFINED} behind the name, channels are centered and equalized, and weights rounded for the least error "
-    f"of each layer. {FDDA}: {DEFAULT} with --refine {BLOCKS}, on as many synthetic images as there are others; for "
+    f"of each layer. {FDDA}: {DEFAULT} with --refine {BLOCKS}, on as many synthetic images as --images says, too; for "
     "4 bits."
 )

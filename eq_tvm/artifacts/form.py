@@ -25,7 +25,7 @@ _CALIBRATION = {
     "method": str,
     "refine?": str,
     "images": int,
-    "synthetic?": (None, {"images": int, "batch_norms": int, "layers?": int}),
+    "synthetic?": (None, {"images": int, "batch_norms": int, "layers?": int, "noise?": [str]}),
     "source": str,
     "layers": [_LAYER],
     "kept?": (None, [{"kind": str, "layer": str, "reason": str}]),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 
 SECONDS = 10.0  # to answer while connecting
 LONGEST = 1 << 20  # bytes of a message while connecting
@@ -122,7 +122,8 @@ def free_boards(tracker: Address, key: str) -> int:
     with _asking(tracker) as link:
         boards, free = _boards(link, tracker, key)
     if not free:
-        raise UserError(f"{tracker.option} {tracker}: {boards} boards with the key {key}, none of them free: try later")
+        there = counted(boards, "board")
+        raise UserError(f"{tracker.option} {tracker}: {there} with the key {key}, none of them free: try later")
     return free
 
 

@@ -25,7 +25,7 @@ from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.boards import connection
 from eq_tvm.boards.agreed import DESCRIBE, TIME_KERNEL, TIME_LAYERS, versions
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.files.regular_file import read_text
 from eq_tvm.running.runtime import Board, Model, check_machine, in_one_piece
 
@@ -151,7 +151,7 @@ class Session(Board):
             there = self._session.get_function("runtime.NumThreads")()
         if count not in (None, there):
             raise UserError(
-                f"the board {self.name} has {there} threads, not {count}: pass --threads {there} or less, "
+                f"the board {self.name} has {counted(there, 'thread')}, not {count}: pass --threads {there} or less, "
                 f"or start its server with TVM_NUM_THREADS={count}"
             )
         return there

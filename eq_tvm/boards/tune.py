@@ -23,7 +23,7 @@ from eq_tvm.boards.farm import Farm, Job, Unfit
 from eq_tvm.boards.session import Session, Timing
 from eq_tvm.building.kernel_timing import arguments_of, time_kernel
 from eq_tvm.building.tuning import Tuner, microseconds, tried
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.running import workers
 from eq_tvm.targets import TargetSpec, get_target
 
@@ -93,7 +93,8 @@ def tune(
             remaining = (time.monotonic() - start) * (len(jobs) - done) / done
             progress(
                 done / len(jobs),
-                f"measured {done} of {len(jobs)} kernels, boards at work: {farm.at_work}, about {remaining:.0f} s left",
+                f"measured {done} of {counted(len(jobs), 'kernel')}, boards at work: {farm.at_work}, "
+                f"about {remaining:.0f} s left",
             )
     if farm.lost:
         warnings.warn(f"boards that were left out: {farm.reasons()}", stacklevel=2)

@@ -13,6 +13,7 @@ import numpy as np
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.sha256 import sha256
+from eq_tvm.inputs.synthetic_inputs import noise_of
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing import synthetic
@@ -105,6 +106,7 @@ def quantize(
                 module,
                 how.samples_of(how.synthesized, inputs),
                 how.images_each(inputs),
+                noise_of(inputs, how.preprocess),
                 beside_typical=not how.is_synthetic,
             )
             if how.synthesized

@@ -68,5 +68,8 @@ def _samples(files: list[Path], expected: tuple[TensorInfo, ...], preprocess: Pr
     else:
         samples = Samples.of_images(", ".join(map(str, files)), datasets.of_files(files), expected[0], preprocess)
     if left := samples.left_over:
-        raise UserError(f"{samples.source}: the network takes {samples.images_each} images at a time; {left} are left")
+        are = "is" if left == 1 else "are"
+        raise UserError(
+            f"{samples.source}: the network takes {samples.images_each} images at a time; {left} {are} left"
+        )
     return samples

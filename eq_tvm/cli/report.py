@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.errors import counted
 from eq_tvm.methods import OWN
 from eq_tvm.options.declared import AUTO
 from eq_tvm.quantizing.synthetic import images_said
@@ -69,8 +70,7 @@ def _islands(islands: Mapping[str, int], share: float | None) -> str:
     most = sorted(islands, key=lambda name: -islands[name])[:WORST_LAYERS]
     named = [f"{name[:_NAME]} {islands[name]}" for name in most] + ["..."] * (len(islands) > len(most))
     cost = f", {share:.0%} of a run's time here" if share is not None else ""
-    count = sum(islands.values())
-    return f"{count} float function{'s' * (count != 1)} between integer layers{cost}: {', '.join(named)}"
+    return f"{counted(sum(islands.values()), 'float function')} between integer layers{cost}: {', '.join(named)}"
 
 
 _NAME = 40  # characters of a function's name: one that fuses many has a long one
@@ -103,7 +103,7 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         return {}
     if network.scheme == OWN:
         anew = sum(not layer["given"] for layer in record["layers"])
-        said = f"those of {record['source']} in {len(record['layers']) - anew} layers"
+        said = f"those of {record['source']} in {counted(len(record['layers']) - anew, 'layer')}"
         return {"scales": said + f", new ones for the weights of {anew}" * bool(anew)} | _float_rows(record)
     rows = {
         "scheme": f"{AUTO if record.get('types') else network.scheme}, {record['activation_range']} activations",
@@ -114,7 +114,7 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
     elif layers := sorted(filter(_compared, record["layers"]), key=lambda layer: layer["cosine_after"]):
         worst = ", ".join(f"{r['layer']} {r['cosine_after']:.4f}{_bound(r)}" for r in layers[:WORST_LAYERS])
         mean = np.mean([layer["cosine_after"] for layer in layers])
-        rows["cosine"] = f"{mean:.4f} on average over {len(layers)} layers; lowest: {worst}"
+        rows["cosine"] = f"{mean:.4f} on average over {counted(len(layers), 'layer')}; lowest: {worst}"
     if compared := record.get("compared"):
         listed = ", ".join(f"{cosine:.4f} with {method}" for method, cosine in compared.items())
         rows["compared"] = f"lowest cosine of an output or a part of one: {listed}"
@@ -126,7 +126,8 @@ def _calibration_rows(network: Bundle) -> dict[str, str]:
         rows["kept wider"] = "; ".join(named + [f"{len(kept) - len(named)} more"] * (len(kept) > len(named)))
     if loss := record["loss"]:
         rows["loss"] = (
-            f"{loss['drop']:.2f} points of {loss['measure']} on {loss['images']} other images of {record['source']}"
+            f"{loss['drop']:.2f} points of {loss['measure']} on {counted(loss['images'], 'other image')} of "
+            f"{record['source']}"
         )
         if kept:
             rows["loss"] += f"; {loss['drop_before']:.2f} before"
@@ -140,7 +141,7 @@ def _float_rows(record: Mapping[str, Any]) -> dict[str, str]:
         return {}
     named = [f"{row['layer']} ({row['op']})" for row in floats[:WORST_LAYERS]]
     more = ["..."] * (len(floats) > len(named))
-    layers = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
+    layers = f"{len(floats)} of {counted(len(floats) + len(record['layers']), 'layer')}"
     return {"float32": f"{layers}, which have no integer kernels: {', '.join(named + more)}"}
 
 
@@ -153,7 +154,8 @@ def _bound(layer: Mapping[str, Any]) -> str:
     """What no scale can mend."""
     lost = layer.get("lost_channels", 0)
     way_out = f"--keep {layer['layer']}=float"
-    return f" ({lost} channels of its input are too small for a scale beside others: {way_out})" if lost else ""
+    are = f"{counted(lost, 'channel')} of its input {'is' if lost == 1 else 'are'}"
+    return f" ({are} too small for a scale beside others: {way_out})" if lost else ""
 
 
 def analysis_report(result: Mapping[str, Any]) -> str:
@@ -162,7 +164,7 @@ def analysis_report(result: Mapping[str, Any]) -> str:
     width = max(5, *(len(layer["layer"]) for layer in layers[:ANALYZED_LAYERS]), 5)
     others = f", analyzed on {result['analyzed']} others" * bool(result["analyzed"])
     lines = [
-        f"{result['model']}, {result['scheme']}, {result['method']} on {result['images']} images of "
+        f"{result['model']}, {result['scheme']}, {result['method']} on {counted(result['images'], 'image')} of "
         f"{result['source']}{others}: cosine {result['cosine']:.4f} of the outputs, {_db(result['sqnr_db'])} dB",
         "",
         f"{'layer':{width}}  {'op':10}{'error':>6} {'alone dB':>8} {'weights':>7} {'inputs':>6} {'so far':>6} "

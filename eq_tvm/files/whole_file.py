@@ -30,7 +30,7 @@ def check_destination(
         path = followed(path)
         if any(each is not None and path.exists() and Path(each).exists() and path.samefile(each) for each in inputs):
             raise UserError(f"{path} would replace an input: choose another --output")
-        if all((path.absolute().parent / name).is_file() for name in ("bundle.json", "model.so")):
+        if _is_bundle(path.absolute().parent):
             raise UserError(f"{path} is inside of a bundle: choose another --output")
         if path.exists() and not path.is_file():
             raise UserError(f"can't write {path}: there is something that is no file; choose another --output")
@@ -46,6 +46,19 @@ def check_folder(folder: Path, what: str) -> None:
         raise UserError(f"the directory {folder} for the {what} does not exist")
     with system_errors(f"write in {folder}"), tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def make_folder(folder: Path, what: str, option: str) -> None:
+    """Make a directory for `what`, if it is not there; UserError where none can be put there, or a bundle has it."""
+    with system_errors(f"write to the directory {folder}"):
+        if any(map(_is_bundle, (resolved := folder.resolve(), *resolved.parents))):
+            raise UserError(f"{option} {folder} is inside of a bundle: choose another directory")
+        folder.mkdir(parents=True, exist_ok=True)
+        check_folder(folder, what)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("bundle.json", "model.so"))
 
 
 def followed(path: str | Path) -> Path:

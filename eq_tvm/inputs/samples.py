@@ -12,7 +12,7 @@ import numpy as np
 from eq_tvm import data as datasets
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.data import Dataset
-from eq_tvm.errors import UserError, system_errors
+from eq_tvm.errors import UserError, counted, system_errors
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.preprocess import Placement, Preprocess
@@ -40,15 +40,19 @@ class Samples:
         if not len(dataset):
             raise UserError(f"{self.source} contains no images")
         if not len(self):
-            raise UserError(f"{self.source} has {len(dataset)} images, but the network takes {form.count} at a time")
+            raise UserError(
+                f"{self.source} has {counted(len(dataset), 'image')}, but the network takes {form.count} at a time"
+            )
         for other, others in self.parts:
             if len(others) // other.count != len(self):
                 raise UserError(
-                    f"{self.source} has {len(self)} samples of {form.info.name}, but {len(others) // other.count} of "
-                    f"{other.info.name}"
+                    f"{self.source} has {counted(len(self), 'sample')} of {form.info.name}, but "
+                    f"{len(others) // other.count} of {other.info.name}"
                 )
         if dataset.labels is not None and len(dataset.labels) != len(dataset):
-            raise UserError(f"{self.source} has {len(dataset.labels)} labels for {len(dataset)} images")
+            raise UserError(
+                f"{self.source} has {counted(len(dataset.labels), 'label')} for {counted(len(dataset), 'image')}"
+            )
 
     @classmethod
     def read(cls, path: str | Path, inputs: Sequence[TensorInfo], preprocess: Preprocess | None) -> Samples:
@@ -96,7 +100,9 @@ class Samples:
             form, what = InputForm(info, preprocess), f"{info.name} in {source}"
             items = form.items(arrays[info.name], what)
             if len(items) % form.count:
-                raise UserError(f"{what} has {len(items)} images, but the network takes {form.count} at a time")
+                raise UserError(
+                    f"{what} has {counted(len(items), 'image')}, but the network takes {form.count} at a time"
+                )
             labels = None
             if not parts and set(arrays) > set(names):
                 labels = datasets.checked_labels(arrays["labels"], len(items), source)

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError, system_errors
-from eq_tvm.files.whole_file import check_folder, write_whole
+from eq_tvm.files.whole_file import make_folder, write_whole
 from eq_tvm.inputs.input_form import InputForm
 from eq_tvm.inputs.number_kind import number_kind
 from eq_tvm.inputs.random_inputs import random_numbers
@@ -70,22 +70,36 @@ def synthetic_inputs(
 def _synthetic(form: InputForm, count: int, rng: np.random.Generator) -> Synthetic:
     from eq_tvm.passes import procedural_images
 
-    info, is_float = form.info, number_kind(form.info.dtype) == "f"
+    info = form.info
     seed = int(rng.integers(2**31))
-    if form.layout and (form.preprocess is not None or info.dtype == "uint8"):
+    if _takes_pixels(form):
         height, width = form.image_size or (1, 1)
         drawn = procedural_images(count * form.count, 1 if form.is_grey else 3, height, width, seed)
         pixels = np.rint(255 * drawn.transpose(0, 2, 3, 1)).astype(np.uint8)
         black, white = (_run(form, np.full_like(pixels[: form.count], level)) for level in (0, 255))
         runs = [_run(form, pixels[i : i + form.count]) for i in range(0, len(pixels), form.count)]
         return Synthetic(form, np.stack(runs), black, white)
-    if is_float and len(info.shape) == 4:
+    if _takes_features(info):
         layout = form.layout or "NCHW"
         batch, channels, height, width = (info.shape[layout.index(axis)] for axis in "NCHW")
         drawn = (procedural_images(count * batch, channels, height, width, seed) - _MIDDLE) / _SPREAD
         drawn = drawn if layout == "NCHW" else drawn.transpose(0, 2, 3, 1)
         return Synthetic(form, _without_batch(drawn.reshape(count, *info.shape), axis=1).astype(info.dtype))
     return Synthetic(form, _without_batch(random_numbers(rng, (count, *info.shape), info.dtype), axis=1))
+
+
+def noise_of(inputs: Sequence[TensorInfo], preprocess: Preprocess | None) -> list[str]:
+    """The names of inputs that get noise, as nothing is known of what is typical: of vectors, words and sounds."""
+    forms = (InputForm(info, preprocess) for info in inputs)
+    return [form.info.name for form in forms if not (_takes_pixels(form) or _takes_features(form.info))]
+
+
+def _takes_pixels(form: InputForm) -> bool:
+    return form.layout is not None and (form.preprocess is not None or form.info.dtype == "uint8")
+
+
+def _takes_features(info: TensorInfo) -> bool:
+    return number_kind(info.dtype) == "f" and len(info.shape) == 4
 
 
 def _run(form: InputForm, pixels: np.ndarray) -> np.ndarray:
@@ -108,9 +122,8 @@ def places(inputs: Sequence[Synthetic], folder: str | Path) -> list[list[Path]]:
     shown, folder = _shown(inputs), Path(folder)
     if not shown:
         raise UserError("--save-images: no input of the network takes images of 1 or 3 channels: leave it out")
+    make_folder(folder, "images", "--save-images")
     with system_errors(f"write to the directory {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        check_folder(folder, "images")
         prefixes = [f"{each.form.info.name}-".replace("/", "_") if len(shown) > 1 else "" for each in shown]
         found = [
             [folder / f"{prefix}{number:03}.png" for number in range(len(each.array) * each.form.count)]

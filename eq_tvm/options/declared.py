@@ -13,7 +13,7 @@ import numpy as np
 
 from eq_tvm.errors import UserError
 from eq_tvm.files.regular_file import open_file
-from eq_tvm.methods import CHOICES, DEFAULT, HELP, LAYERS, REFINED, REFINEMENTS, UNPROVED
+from eq_tvm.methods import BLOCKS, CHOICES, DEFAULT, FDDA, HELP, LAYERS, REFINED, REFINEMENTS, UNPROVED
 from eq_tvm.options.option import option
 
 if TYPE_CHECKING:
@@ -155,12 +155,12 @@ class QuantizeOptions:
         choices=CHOICES,
         unset=f"{DEFAULT}; of synthetic images that match no batch norms: {UNPROVED}; random: minmax",
     )
-    refine: str = option(
+    refine: str | None = option(
         f"By what a method with {REFINED} rounds weights: the error of each layer's output, in seconds; or of each "
         "residual block's, learned in minutes, for less than 7 bits.",
-        LAYERS,
         given_as=str,
         choices=REFINEMENTS,
+        unset=f"{LAYERS}; with --method {FDDA}: {BLOCKS}",
     )
     activation_range: str = option(
         "Whether what is never (or seldom) negative uses a range from (or near) 0, of all values that the scheme has.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eq_tvm import passes, pipeline
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.passes import Progress, part_of
 from eq_tvm.quantizing.by_cost import ByCost
 from eq_tvm.quantizing.images import HeldOut, images_to_analyze
@@ -97,7 +97,7 @@ def keep_worst(
     while (trial := trials.run(steps[:count])).drop > bound:
         if count >= len(steps):
             raise UserError(
-                f"--max-drop {bound:g} can't be reached: with {len(steps)} steps to wider layers, all that "
+                f"--max-drop {bound:g} can't be reached: with {counted(len(steps), 'step')} to wider layers, all that "
                 f"there are, the loss is still {trial.drop:.2f} points"
             )
         failed, count = count, min(2 * count, len(steps))

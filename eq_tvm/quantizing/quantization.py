@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from eq_tvm import example, host
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.importer.formats import file_of, onnx_file
 from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
@@ -116,7 +116,7 @@ class Quantization:
             scheme=scheme,
             method=options.method or ("minmax" if random else DEFAULT),
             activation_range=options.activation_range,
-            refine=options.refine,
+            refine=options.refine or LAYERS,
             images=synthesized if str(calibration) == SYNTHETIC else images,
             kept=dict(options.keep or {}),
             as_affordable=as_affordable,
@@ -133,7 +133,7 @@ class Quantization:
         if not self.as_affordable or enough >= self.images:
             return self
         flag = "--synthesize" if self.is_synthetic else "--images"
-        progress(0.0, f"calibrating with {enough} images, as they are large: {flag} takes more")
+        progress(0.0, f"calibrating with {counted(enough, 'image')}, as they are large: {flag} takes more")
         return replace(self, images=enough, synthesized=min(enough, self.synthesized))
 
     def with_ends(self, module: tvm.IRModule) -> Quantization:
@@ -228,6 +228,8 @@ def _as_fdda(options: QuantizeOptions, scheme: str, calibration: str, images: in
         raise UserError(f"--method {FDDA} is for quantized networks: leave it out, or --scheme float32")
     if calibration == RANDOM:
         raise UserError(f"--method {FDDA} learns from images: leave out --calibration {RANDOM}")
+    if options.refine == LAYERS:
+        raise UserError(f"--method {FDDA} refines by {BLOCKS}: leave out --refine {LAYERS}, or take --method {DEFAULT}")
     more = options.synthesize if calibration == SYNTHETIC else options.synthesize or images
     return replace(options, method=DEFAULT, refine=BLOCKS, synthesize=more)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.inputs.synthetic_inputs import places, save_images, synthetic_inputs
+from eq_tvm.errors import counted
+from eq_tvm.inputs.synthetic_inputs import noise_of, places, save_images, synthetic_inputs
 from eq_tvm.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def synthesize(
     """
     from eq_tvm.passes import match_statistics
 
-    progress(0.0, f"drawing {count} images")
+    progress(0.0, f"drawing {counted(count, 'image')}")
     drawn = synthetic_inputs(inputs, preprocess, count)
     if folder is not None:
         places(drawn, folder)  # what is wrong there is said before minutes are spent
@@ -45,6 +46,12 @@ def synthesize(
         warnings.warn(
             "synthetic images have about mean 0 and deviation 1, as nothing says what pixels become: say how the "
             "network was trained by --preprocess FILE",
+            stacklevel=3,
+        )
+    if noise := noise_of(inputs, preprocess):
+        remedy = "pass typical ones by --calibration DATA (.npz)" if typical is None else "leave out --synthesize"
+        warnings.warn(
+            f"nothing says what is typical of {', '.join(noise)}, so that synthetic inputs are noise there: {remedy}",
             stacklevel=3,
         )
     names = [param.name for param in module["main"].params]
@@ -58,27 +65,37 @@ def synthesize(
     return [each.array for each in drawn]
 
 
-def record(module: tvm.IRModule, samples: int, images_each: int, *, beside_typical: bool) -> dict[str, int]:
-    """What a bundle says of them: how many they are, and how many batch norms or layers they were matched to."""
+def record(
+    module: tvm.IRModule, samples: int, images_each: int, noise: Sequence[str] = (), *, beside_typical: bool
+) -> dict[str, Any]:
+    """What a bundle says of them: how many they are, and how many batch norms or layers they were matched to.
+
+    Parameters
+    ----------
+    noise : sequence of str
+        The inputs of which nothing is known.
+    """
     from eq_tvm.passes import matched_layers, matched_norms
 
     norms = matched_norms(module, samples)
     layers = matched_layers(module, samples) if beside_typical and not norms else 0
-    return {"images": samples * images_each, "batch_norms": norms, "layers": layers}
+    return {"images": samples * images_each, "batch_norms": norms, "layers": layers, "noise": [*noise]}
 
 
 def images_said(calibration: Mapping[str, Any]) -> str:
     """In words on what images scales rest, of a bundle's record of calibration, and what to expect of them."""
     images, synthetic = calibration["images"], calibration.get("synthetic")
     if not synthetic:
-        return f"{images} images of {calibration['source']}"
-    made, norms = f"{synthetic['images']} synthetic images", synthetic["batch_norms"]
+        return f"{counted(images, 'image')} of {calibration['source']}"
+    made, norms = counted(synthetic["images"], "synthetic image"), synthetic["batch_norms"]
+    real = images - synthetic["images"]
+    typical = f"{counted(real, 'image')} of {calibration['source']} and "
     if synthetic.get("layers"):
-        return f"{images - synthetic['images']} images of {calibration['source']} and {made}, matched to these"
-    made += f", matched to {norms} batch norms" if norms else ", as drawn, matched to no batch norms"
-    if real := images - synthetic["images"]:
-        return f"{real} images of {calibration['source']} and {made}"
-    return f"{made}: {_EXPECTED[norms > 0]}"
+        return f"{typical}{made}, matched to these"
+    made += f", matched to {counted(norms, 'batch norm')}" if norms else ", as drawn, matched to no batch norms"
+    if noise := synthetic.get("noise"):
+        made += f", and noise for {', '.join(noise)}"
+    return typical + made if real else f"{made}: {_UNKNOWN if noise else _EXPECTED[norms > 0]}"
 
 
 # Points of agreement with float32, by docs/accuracy.md
@@ -86,3 +103,4 @@ _EXPECTED = {
     True: "expect about as much as of typical images",
     False: "typical images may win 1 or 2 points of agreement",
 }
+_UNKNOWN = "typical inputs may win much"

@@ -18,7 +18,7 @@ def types_row(types: Mapping[str, Any], scheme: str) -> str:
         return f"{scheme} everywhere: {cost}"
     counts = Counter(row["type"] for row in layers).most_common()
     said = ", ".join(f"{name} in {count}" for name, count in counts)
-    return f"{said} layers: {cost}, error of the outputs {types['error']:.1e}"
+    return f"{said} layer{'s' * (counts[-1][1] != 1)}: {cost}, error of the outputs {types['error']:.1e}"
 
 
 def types_table(types: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from eq_tvm.artifacts.bundle import Bundle
+from eq_tvm.errors import counted
 from eq_tvm.quantizing.synthetic import images_said
 from eq_tvm.quantizing.types_said import types_row
 
@@ -79,7 +80,7 @@ def _types(bundle: Bundle) -> Rows:
 def _calibration(record: Mapping[str, Any] | None) -> Rows:
     if record is None:
         return []
-    images = f"{record['images']} images" if not record.get("synthetic") else images_said(record)
+    images = counted(record["images"], "image") if not record.get("synthetic") else images_said(record)
     images = images if record["calibrated"] else "random images, for speed only"
     rows = [("calibration", f"{record['method']} on {images}")]
     compared = [layer for layer in record["layers"] if layer.get("cosine_after") is not None]
@@ -94,7 +95,7 @@ def _calibration(record: Mapping[str, Any] | None) -> Rows:
     if floats := record.get("float"):
         named = [f"{layer['layer']} ({layer['op']})" for layer in floats[:_NAMED]]
         more = ["..."] * (len(floats) > _NAMED)
-        count = f"{len(floats)} of {len(floats) + len(record['layers'])} layers"
+        count = f"{len(floats)} of {counted(len(floats) + len(record['layers']), 'layer')}"
         rows.append(("left in float32", f"{count}: {', '.join(named + more)}"))
     return rows
 
@@ -102,7 +103,7 @@ def _calibration(record: Mapping[str, Any] | None) -> Rows:
 def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) -> Rows:
     if bench is None:
         return []
-    count = f"{bench['threads']} thread{'s' * (bench['threads'] != 1)}"
+    count = counted(bench["threads"], "thread")
     rows = [("time", ", ".join([f"{bench['median_ms']:.3f} ms on {count}", *filter(None, [bench.get("machine")])]))]
     if float32 is not None:
         factor = float32["median_ms"] / bench["median_ms"]
@@ -113,7 +114,8 @@ def _time(bench: Mapping[str, Any] | None, float32: Mapping[str, Any] | None) ->
 
 
 def _accuracy(evaluated: Mapping[str, Any]) -> Rows:
-    rows = [("evaluated on", f"{evaluated['n']} images of {evaluated['data']}")] if "data" in evaluated else []
+    images = counted(evaluated["n"], "image") if "data" in evaluated else ""
+    rows = [("evaluated on", f"{images} of {evaluated['data']}")] if images else []
     for key, name in _EVALUATED.items():
         if (value := evaluated.get(key)) is not None:
             of_float = evaluated.get(f"float_{key}")

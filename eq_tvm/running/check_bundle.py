@@ -14,7 +14,7 @@ from eq_tvm.artifacts import bundle as bundles
 from eq_tvm.artifacts.bundle import Bundle
 from eq_tvm.building.canonical import pass_errors
 from eq_tvm.building.turns import one_at_a_time
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.files.regular_file import read_file, read_text
 from eq_tvm.running import here
 from eq_tvm.running.sample import compare
@@ -94,7 +94,8 @@ def _check_proofs(bundle: Bundle, annotated: tvm.IRModule) -> str:
             "network has: it is of another one; compile it again"
         )
     size = sum(array.nbytes for array in constants)
-    return f"no accumulator of {len(kernels)} layers overflows, by the {size:,} bytes of constants in the shared object"
+    layers = counted(len(kernels), "layer")
+    return f"no accumulator of {layers} overflows, by the {size:,} bytes of constants in the shared object"
 
 
 def _constants(module: tvm.IRModule) -> list[np.ndarray]:

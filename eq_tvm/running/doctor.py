@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from eq_tvm import host
-from eq_tvm.errors import reason
+from eq_tvm.errors import counted, reason
 from eq_tvm.files.leftovers import PREFIX
 from eq_tvm.targets import TargetSpec, load_targets
 
@@ -252,7 +252,7 @@ def _tuning(file: Path) -> Check:
         return Check("tuning file", False, f"can't read {file}: {reason(e)}", "mend its permissions")
     except (ValueError, AttributeError, TypeError):
         return Check("tuning file", False, f"{file} is not what --tune writes", "remove it")
-    return Check("tuning file", True, f"{file}, {entries} layers measured")
+    return Check("tuning file", True, f"{file}, {counted(entries, 'layer')} measured")
 
 
 def _variables() -> Check:

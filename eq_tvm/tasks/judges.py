@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from eq_tvm.artifacts.bundle import TensorInfo
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.preprocess import Placement
 from eq_tvm.tasks.annotations import Annotations, read_annotations, read_label_image
 from eq_tvm.tasks.average_precision import MOST, Truth, average_precision
@@ -113,7 +113,8 @@ class _BoxJudge:
         if unknown := set(found.classes.tolist()) - set(ids):
             raise UserError(
                 f"the network finds boxes of the class {min(unknown)}, but {self._annotations.path} has "
-                f"{len(self._annotations.categories)} categories: pass the names of its classes by --labels"
+                f"{counted(len(self._annotations.categories), 'category', 'categories')}: pass the names of its "
+                "classes by --labels"
             )
         ours = np.array([ids[number] for number in found.classes.tolist()], np.int64)
         known = ours >= 0
@@ -157,7 +158,8 @@ def _in_order(annotations: Annotations, known: int | None) -> Mapping[int, int]:
         return {number: number for number in annotations.categories}
     if known != len(annotations.categories):
         raise UserError(
-            f"the network has {known} classes, but {annotations.path} has {len(annotations.categories)} categories: "
+            f"the network has {counted(known, 'class', 'classes')}, but {annotations.path} has "
+            f"{counted(len(annotations.categories), 'category', 'categories')}: "
             "pass the names of its classes by --labels"
         )
     return dict(enumerate(annotations.categories))

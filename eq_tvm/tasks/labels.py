@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eq_tvm.errors import UserError, system_errors
+from eq_tvm.errors import UserError, counted, system_errors
 
 BUILT_IN = ("imagenet", "coco")
 # Of COCO's 80 classes; 11 numbers up to 91 were never used. What ends in boxes by itself (torchvision's detectors)
@@ -85,6 +85,6 @@ def by_category(names: Sequence[str]) -> dict[int, str]:
 
 def _other_classes(names: Sequence[str], classes: int, labels: str | Path) -> UserError:
     return UserError(
-        f"the labels {labels} have {len(names)} names, but the network has {classes} classes: pass the file of "
-        "names that it was trained with"
+        f"the labels {labels} have {counted(len(names), 'name')}, but the network has "
+        f"{counted(classes, 'class', 'classes')}: pass the file of names that it was trained with"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.inputs.samples import Samples
 
 _HELD_OUT = 500  # images at most,
@@ -49,7 +49,7 @@ class TrainingImages:
         self._random = np.random.default_rng(seed)
         self._layouts = {form.info.name: form.layout for form, _ in samples.parts} if augment else {}
         if len(samples) < _PART:
-            raise UserError(f"{samples.source} has {len(samples)} images: training needs some hundreds")
+            raise UserError(f"{samples.source} has {counted(len(samples), 'image')}: training needs some hundreds")
         count = min(_HELD_OUT, len(samples) // _PART)
         self.held_out = np.linspace(0, len(samples) - 1, count).round().astype(int)
         self.trained = np.setdiff1d(np.arange(len(samples)), self.held_out)

@@ -45,6 +45,7 @@ class TrainedNetwork(nn.Module):
     quantized : bool
         Whether it computes in integers, or as the float network that training started from was.
     outputs : list of Node
+        Without those that are constants.
     kinds : list of str
         What each of them is, for `distillation`: scores or probabilities of classes, or other numbers.
     at : int

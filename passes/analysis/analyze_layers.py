@@ -120,7 +120,7 @@ class _Closeness:
 
     @property
     def cosine(self) -> float:
-        return self._cosines / self._count
+        return self._cosines / self._count if self._count else 1.0  # all outputs are constants
 
     @property
     def sqnr_db(self) -> float | None:

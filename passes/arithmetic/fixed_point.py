@@ -38,7 +38,7 @@ def fixed_point(terms: Sequence[tuple[np.float64, int]], room: int = 0) -> tuple
 def normalizing(
     gamma: np.ndarray, beta: np.ndarray, scale: np.float32, limit: int
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Fractional bits of a normalization's results up to `limit`, factors (float32) and summands (int32) of channels."""
+    """Fractional bits of a normalization's results up to `limit`, factors (float32) and summands (int32)."""
     largest = np.abs(beta).max().astype("float64") / np.float64(scale)
     bits, _ = fixed_point([(largest, 1)], limit)
     factors = (gamma.astype("float64") / np.float64(scale) * 2.0**bits).astype("float32")

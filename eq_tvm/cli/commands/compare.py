@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eq_tvm.cli.app import Json, app, examples
+from eq_tvm.errors import counted
 
 
 @app.command(
@@ -67,7 +68,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         for line in cells
     ]
     count = rows[0]["n"]
-    return "\n".join([*lines, "", f"on {count} images; ms: median of one run, on one thread; all in turn"])
+    return "\n".join([*lines, "", f"on {counted(count, 'image')}; ms: median of one run, on one thread; all in turn"])
 
 
 def _cell(row: Mapping[str, Any], key: str, form: str, scale: float = 1) -> str:

@@ -157,7 +157,7 @@ def _array(name: str, given: Any, shape: tuple[int, ...], dtype: np.dtype) -> np
 
 def _of_images(name: str, images: list[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if len(images) != shape[0]:
-        raise ValueError(f"{name} takes {shape[0]} images, not {len(images)}")
+        raise ValueError(f"{name} takes {shape[0]} image{'s' * (shape[0] != 1)}, not {len(images)}")
     values = np.stack([_preprocessed(name, image, **IMAGES[name]) for image in images])
     if values.shape != shape:
         raise ValueError(f"{name}: the image becomes {values.shape}, the network takes {shape}")

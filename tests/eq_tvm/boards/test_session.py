@@ -65,7 +65,7 @@ def test_bench(tiny, board):
     result = bench(tiny.path, seconds=0.01, board=board)
     assert list(result) == ["median_ms", "min_ms", "threads", "runs"]
     assert 0 < result["min_ms"] <= result["median_ms"] and result["threads"] == 1 and result["runs"] >= 3
-    with pytest.raises(UserError, match=r"has 1 threads, not 5: .* start its server with TVM_NUM_THREADS=5"):
+    with pytest.raises(UserError, match=r"has 1 thread, not 5: .* start its server with TVM_NUM_THREADS=5"):
         bench(tiny.path, threads=5, board=board)
     with pytest.raises(UserError, match="must be positive"):
         bench(tiny.path, seconds=0, board=board)

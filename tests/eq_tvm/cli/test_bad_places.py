@@ -67,6 +67,18 @@ def fill(folder, but):
     (folder / "fill").write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - but)))
 
 
+@pytest.mark.parametrize("inside", [".", "images"])
+@pytest.mark.parametrize("flag", ["--save-images", "--dump-passes"])
+def test_nothing_else_goes_into_a_bundle(bundle, here, flag, inside):
+    shutil.copytree(bundle, here / "b")
+    before = sorted((here / "b").iterdir())
+    made = (*COMPILE[:2], flag, f"b/{inside}", "--synthesize", "2", "--no-verify", "--output")
+    assert "is inside of the output b" in refused(here, *made, "b")
+    assert "is inside of a bundle" in run(here, *made, "c")[2][-1]
+    assert "is inside of the output new" in refused(here, *made[:3], "new/x", *made[4:], "new")
+    assert sorted((here / "b").iterdir()) == before and not (here / "new").exists()
+
+
 def test_a_full_disk_keeps_the_bundle_that_is_there(bundle, here):
     with disk(here, 4000):
         shutil.copytree(bundle, here / "b")

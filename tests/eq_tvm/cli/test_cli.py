@@ -288,7 +288,7 @@ def test_without_images(cli, folder):
         assert code == 0 and "3 synthetic images" in out
     first, second = (bundles.read(folder / f"{name}.eqtvm").calibration for name in "ab")
     assert first["calibrated"] and first["images_sha256"] == second["images_sha256"]
-    assert first["synthetic"] == {"images": 3, "batch_norms": 0, "layers": 0}
+    assert first["synthetic"] == {"images": 3, "batch_norms": 0, "layers": 0, "noise": []}
     assert len(list((folder / "a-images").glob("*.png"))) == 3
     code, out, _ = cli(*COMPILE, "--synthesize", 2, "--output", "c.eqtvm")
     both = bundles.read(folder / "c.eqtvm").calibration

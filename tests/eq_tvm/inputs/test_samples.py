@@ -82,7 +82,7 @@ def test_an_input_called_images_or_labels(tmp_path):
         ({"z": PIXELS}, [IMAGE], "d.npz has the arrays z; the inputs are x"),
         ({"x": PIXELS, "ids": np.ones((4, 7), int)}, [IMAGE, IDS], "has 5 samples of x, but 4 of ids"),
         ({"x": PIXELS}, [PAIR], "x in .*d.npz has 5 images, but the network takes 2 at a time"),
-        ({"images": PIXELS[:1]}, [PAIR], "d.npz has 1 images, but the network takes 2 at a time"),
+        ({"images": PIXELS[:1]}, [PAIR], "d.npz has 1 image, but the network takes 2 at a time"),
         ({"images": PIXELS[:0]}, [IMAGE], "d.npz contains no images"),
         ({"x": PIXELS, "labels": np.arange(4)}, [IMAGE], r"`labels` must be 5 integers, not int64 \(4,\)"),
         ({"x": np.zeros((2, 2))}, [IMAGE], r"x in .*d.npz becomes an input of shape \(2, 2\)"),

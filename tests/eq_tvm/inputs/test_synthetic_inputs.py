@@ -6,7 +6,7 @@ from PIL import Image
 
 from eq_tvm.artifacts.bundle import TensorInfo
 from eq_tvm.errors import UserError
-from eq_tvm.inputs.synthetic_inputs import save_images, synthetic_inputs
+from eq_tvm.inputs.synthetic_inputs import noise_of, save_images, synthetic_inputs
 from eq_tvm.preprocess import Preprocess
 
 BGR = Preprocess("BGR", (104.0, 117.0, 123.0), (2.0, 2.0, 2.0))
@@ -46,6 +46,8 @@ def test_unknown_units(shape):
 )
 def test_noise(shape, dtype):
     assert made(shape, dtype).bounds is None
+    image = TensorInfo("image", (1, 3, 8, 8), "float32")
+    assert noise_of([image, TensorInfo("x", shape, dtype)], None) == ["x"]
 
 
 @pytest.mark.parametrize(("channels", "mode"), [("RGB", "RGB"), ("BGR", "RGB"), ("GRAY", "L")])

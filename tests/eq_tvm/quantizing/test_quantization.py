@@ -136,6 +136,12 @@ def test_fdda_is_the_default_by_blocks_on_synthetic_images_as_well(given, images
     assert (how.images, how.synthesized, how.is_synthetic) == (images, synthesized, "calibration" not in given)
 
 
+def test_fdda_refines_no_layers(tmp_path):
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(UserError, match="leave out --refine layers"):
+        Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", method="fdda", refine="layers"))
+
+
 def test_fdda_learns_nothing_from_noise(tmp_path):
     (tmp_path / "net.onnx").touch()
     with pytest.raises(UserError, match="leave out --calibration random"):

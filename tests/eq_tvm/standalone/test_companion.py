@@ -122,7 +122,7 @@ except OSError as e:
             "x has NaN or infinity",
             "[Errno 2] No such file or directory: '",  # the path as Pillow says it
             "x: pixels are (height, width, 1 or 3 channels), not (4, 4)",
-            "x takes 1 images, not 2",
+            "x takes 1 image, not 2",
             f"{network.folder}/eq_model.py: cannot open shared object file: No such file or directory (this machine is",
         ),
         strict=True,

@@ -43,7 +43,7 @@ def test_classes_are_categories_in_the_order_of_their_ids(tmp_path):
     yolo = OUTPUTS["yolo of v8"]()  # finds class 1
     assert result(yolo, write(tmp_path / "i.json", 9, {9: "cat", 4: "dog"})) == 1
     assert result(yolo, write(tmp_path / "i.json", 4, {9: "cat", 4: "dog"})) == 0
-    with pytest.raises(UserError, match=r"the network has 2 classes, but .* has 1 categories: pass .* --labels"):
+    with pytest.raises(UserError, match=r"the network has 2 classes, but .* has 1 category: pass .* --labels"):
         result(yolo, write(tmp_path / "i.json", 9, {9: "cat"}))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eq_tvm.errors import UserError
+from eq_tvm.errors import UserError, counted
 from eq_tvm.tasks.labels import COCO_IDS, by_category, check_count, in_order, of_boxes, read_labels
 
 
@@ -54,5 +54,7 @@ def test_of_boxes():
     assert of_boxes(coco, None, "coco")[90] == "toothbrush" and of_boxes(coco, 80, "coco")[79] == "toothbrush"
     assert of_boxes(coco, 90, "coco")[89] == "toothbrush"  # with the 10 numbers that COCO never used
     for names, classes in [(coco, 1), (["cat", "dog", "bird"], 1), (["cat"], 80), (["cat", "dog"], 1)]:
-        with pytest.raises(UserError, match=f"have {len(names)} names, but the network has {classes} classes"):
+        with pytest.raises(
+            UserError, match=f"have {counted(len(names), 'name')}, .* has {counted(classes, 'class', 'classes')}:"
+        ):
             of_boxes(names, classes, "names.txt")
