@@ -65,13 +65,15 @@ EXAMPLE_OR_MORE = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("target", ["x86", "x86-vnni"])
+@pytest.mark.parametrize("target", ["x86", "x86-vnni", "x86-zen4"])
 @pytest.mark.parametrize("files, scheme", covering(SMALL, [*SCHEMES, INT6]), ids=_name, indirect=["files"])
 def test_x86_computes_the_integer_program(files, scheme, target):
-    if target == "x86-vnni" and host.missing_features(["vpdpbusd-512"]):
+    if target != "x86" and host.missing_features(["vpdpbusd-512"]):
         pytest.skip("this processor has no AVX-512 VNNI")
     annotated, images, expected = _program(files, *scheme)
-    main = relax.VirtualMachine(pipeline.build(annotated, get_target(target))[0], tvm.cpu())["main"]
+    executable, record = pipeline.build(annotated, get_target(target))
+    main = relax.VirtualMachine(executable, tvm.cpu())["main"]
+    assert any("_sums_" in kernel["kernel"] for kernel in record) == (target == "x86-zen4" and scheme[0] != "int8")
     for image, result in zip(images, expected, strict=True):
         np.testing.assert_array_equal(main(tvm.runtime.tensor(image)).numpy(), result[0], strict=True)
 
