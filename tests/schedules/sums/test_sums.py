@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from layers import Layer, check, convolutions
 
 from eq_tvm.schedules.choice.candidates import Stored, considered
+from eq_tvm.schedules.choice.peak import peak_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
+from eq_tvm.schedules.processor.instructions import named
 
 FITTING = [(0, 127), (-63, 63), (-100, 27), *INT6_RANGES]
 WIDER = [((0, 129), 63), ((0, 130), 63), ((0, 255), 63), ((-127, 127), 63), ((0, 127), 127)]
@@ -117,3 +119,16 @@ def test_transformed_sums_may_be_too_wide():
         layer = OfSums(conv, Activations(*span, "uint8"), limit, "extreme")
         proven[limit] = {each.is_proven for each in layer.found(layer.numbers(OF_SUMS.features))["F(4,3)"]}
     assert proven == {63: {True}, 127: {False}}
+
+
+def test_they_have_a_peak(folder):
+    """Of ones: (1 + 1) (1 + 1) of each two channels, less what a pixel has by itself: 1 (1 - 128), 1 of int16."""
+    if OF_SUMS.lacking:
+        pytest.skip(f"this processor lacks {', '.join(OF_SUMS.lacking)}")
+    for name, of_two in {"vpdpbusd_sums_512": 131, "vpdpbusd_sums_512_signed": 131, "vpdpwssd_sums_512": 3}.items():
+        func, macs = peak_kernel(named(name, OF_SUMS.features), OF_SUMS.machine)
+        *_, multiplier, _, result = shapes = [[int(extent) for extent in each.shape] for each in func.params]
+        x, weights = (np.ones(shape, str(each.dtype)) for shape, each in zip(shapes[:2], func.params, strict=False))
+        channels = np.zeros(multiplier, "int32"), np.ones(multiplier, "float32")
+        (got,) = OF_SUMS.run(folder, [(func, [x, weights, *channels, np.array([-np.inf, np.inf], "float32")])])
+        np.testing.assert_array_equal(got, np.full_like(got, macs / np.prod(result) / 2 * of_two))
