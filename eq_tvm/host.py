@@ -25,10 +25,11 @@ NEEDED_FEATURES = {
     "smmla": ("i8mm",),
     "sdot": ("dotprod",),
     "smlal": (),
+    "smlal-sums": (),
     "vmlal": ("neon",),
 }
 # Of each, how the triples of machines begin that may have it; the others are x86_64's.
-ARCHITECTURES = {"smmla": "aarch64", "sdot": "aarch64", "smlal": "aarch64", "vmlal": "arm"}
+ARCHITECTURES = {"smmla": "aarch64", "sdot": "aarch64", "smlal": "aarch64", "smlal-sums": "aarch64", "vmlal": "arm"}
 
 
 def missing_features(names: Iterable[str], present: Iterable[str] | None = None) -> list[str]:

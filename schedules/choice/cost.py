@@ -203,6 +203,8 @@ def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibb
         return _step_of_pixels(vectors, tile, ins, machine, nibbles)
     products, weights, activations = vectors * tile, vectors * ins.chain, tile * ins.chain
     multiply = _multiply(products, ins, machine)
+    if ins.sums:
+        multiply += tile  # to spread two activations: the units that add do this, too
     halves = 2 if ins.lanes_per_channel > 1 or ins.weight == "int16" else 1  # of a register, each multiplied by itself
     uses = ins.chain * halves + ins.int16_step
     if ins.chain > 1 and not ins.staged:

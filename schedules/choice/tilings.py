@@ -17,6 +17,7 @@ from ..processor.machine import Machine
 WIDEST_TILE = 28  # pixels
 FEW_CHANNELS = 16  # from here on a tap's run is long enough by itself
 UNPACKING = 3  # registers: a mask, the bytes, what is shifted
+NEON_ROOM_OF_SUMS = {1: 8, 2: 4, 3: 2, 4: 2}
 NEON_ROOM = {1: 10, 2: 3}  # by vectors; with more, LLVM loads Winograd's weights so early that accumulators are spilled
 
 
@@ -87,7 +88,7 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
     rows, cols = -(-conv.out_height // winograd.m), -(-conv.out_width // winograd.m)
     vectors = -(-conv.out_channels // instruction.lanes)
     pieces = 1
-    if instruction.neon:
+    if instruction.neon and not instruction.sums:
         pieces = largest_divisor(-(-conv.in_channels // instruction.depth), ordered_int16.STEPS)
     for chunk in (chunk for chunk in range(1, rows + 1) if rows % chunk == 0):
         when = (False, True) if chunk < rows else (True,)  # ahead: else threads would have nothing to share
@@ -154,6 +155,6 @@ def _registers(v: int, tile: int, ins: Instruction) -> int:
 def _winograd_room(v: int, ins: Instruction) -> int:
     """Tiles whose accumulators fit beside `v` vectors of weights."""
     if ins.neon:
-        return NEON_ROOM.get(v, 0)
+        return (NEON_ROOM_OF_SUMS if ins.sums else NEON_ROOM).get(v, 0)
     temporaries = v + 4 if ins.sums else 1 if ins.lanes == 16 else 2
     return (ins.registers - v - temporaries) // v

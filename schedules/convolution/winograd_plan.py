@@ -202,7 +202,8 @@ def _full(plan: WinogradPlan, values: np.ndarray) -> np.ndarray:
 
 def _of_sums(plan: WinogradPlan, u: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights of each two channels in the order in which they are added to the other one's activations, and biases."""
-    first, second = np.moveaxis(u.astype("int64"), 4, 0)  # (block, place, step, vector, lane, pair) each
+    ins = plan.instruction
+    first, second = np.moveaxis(u.reshape(*u.shape[:6], ins.pairs).astype("int64"), 4, 0)
     own = (first * second).sum(axis=(2, 5)).transpose(1, 0, 2, 3).reshape(plan.bias_shape)
     place = np.zeros(plan.bias_shape, "int64")
     place[plan.winograd.alpha + 1] = bias

@@ -130,7 +130,7 @@ def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     many = 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1
     step, several = sch.split(at.step, [None, many])
-    sch.reorder(at.p, group, step, several, tile, vector, lane, at.pair)
+    sch.reorder(at.p, group, step, several, tile, vector, lane, *([at.pair] if hasattr(at, "pair") else []))
     if not ins.neon:
         prefetch(sch, step, [group], plan.beyond_l1, "v" if plan.v_bytes > SPILLED else "")
     _place_write_back(sch, write_back, group, ins.lanes)

@@ -14,6 +14,7 @@ from .ordered import BASE_NAME, with_chains
 # multiplier of bytes does not.
 FOR_BYTES: Sequence[Definition] = (*x86.FOR_BYTES, *neon.FOR_BYTES)
 FOR_INT16: Sequence[Definition] = (*x86.FOR_INT16, *neon.FOR_INT16)
+OF_SUMS: Sequence[Definition] = (*x86.OF_SUMS, *neon.OF_SUMS)
 
 
 def choose(features: Collection[str], activation_range: tuple[int, int], weight_max: int) -> tuple[Instruction, int]:
@@ -73,7 +74,7 @@ def choices(
 
 def of_sums(features: Collection[str], dtype: str) -> Instruction | None:
     """What multiplies sums of weights and activations of that dtype, or None: see `sums`."""
-    found = (each for each in x86.OF_SUMS if each.instruction.activation == dtype)
+    found = (each for each in OF_SUMS if each.instruction.activation == dtype)
     return next((_ready(each, each.instruction.chain) for each in found if each.instruction.family in features), None)
 
 
@@ -202,7 +203,7 @@ def _ready(definition: Definition, chain: int) -> Instruction:
 
 _DEFINITIONS = {
     each.instruction.base_name: each
-    for definition in (*FOR_BYTES, *FOR_INT16, *x86.OF_SUMS)
+    for definition in (*FOR_BYTES, *FOR_INT16, *OF_SUMS)
     for each in (definition, *definition.variants)
 }
 _FLOAT_LANES = {f"fma_{32 * lanes}": lanes for lanes in (4, 8, 16)}

@@ -15,6 +15,7 @@ from .i8mm import smmla, usmmla
 from .instruction import Definition, Instruction
 from .intrinsics import Expr, Pair, chained, llvm, multiplying, parted, shared, spread
 from .registered import registered
+from .sums import multiplying_sums
 
 REGISTERS, REGISTERS_32 = 32, 16  # of 64-bit and of 32-bit ARM
 
@@ -134,6 +135,33 @@ SMLAL_INT16 = Definition(  # with two registers of accumulators, for the halves 
 VMLAL_INT16 = Definition(
     Instruction("vmlal_int16", "armv7", "vmlal", 4, 1, "int16", "int16", REGISTERS_32, chain=4, fused=True, rate=0.5),
     shared(_vmlal_int16),
+)
+
+
+def _smlal_sums(A: tirx.Buffer, B: tirx.Buffer, c: Expr) -> Expr:
+    """Smlal and smlal2, of sums: on many processors of ARM a unit that does not multiply adds meanwhile."""
+    one, other = (T.broadcast(A.vload([q], "int16"), 8) + B.vload([q, 0], "int16x8") for q in (0, 1))
+    return c + T.Cast("int32x8", one) * T.Cast("int32x8", other)
+
+
+OF_SUMS = (
+    Definition(
+        Instruction(
+            "smlal_sums_int16",
+            "aarch64",
+            "smlal-sums",
+            8,
+            1,
+            "int16",
+            "int16",
+            REGISTERS // 2,
+            chain=2,
+            fused=True,
+            sums=True,
+            rate=0.5,
+        ),
+        multiplying_sums(_smlal_sums),
+    ),
 )
 
 # Fastest first. Powers of two divide the usual channel counts.

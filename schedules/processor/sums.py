@@ -64,7 +64,7 @@ def multiplying_sums(body: Body) -> Register:
     body : callable (A, B, c)
         As for `intrinsics.multiplying`.
     """
-    return lambda ins: registered(f"eq_tvm.{ins.base_name}", _sums, ins, body)
+    return lambda ins: registered(f"eq_tvm.{ins.base_name}", _sums if ins.pairs > 1 else _single, ins, body)
 
 
 def of_pixels(ins: Instruction, groups: int, p: int = 0) -> str:
@@ -111,7 +111,39 @@ def _sums(ins: Instruction, body: Body) -> Pair:
     return description, implementation
 
 
+def _single(ins: Instruction, body: Body) -> Pair:
+    """Of one product for each lane: an axis of extent 1 vanishes from a block."""
+    lanes, b_dtype = ins.lanes, ins.weight
+
+    @T.prim_func(s_tir=True)
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (2,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (2, lanes), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:2], B[0:2, 0:lanes])
+            T.writes(C[0:lanes])
+            for i in T.serial(lanes):
+                with T.sblock("update"):
+                    vi = T.axis.spatial(lanes, i)
+                    C[vi] = C[vi] + product(b_dtype, A[0], A[1], B[0, vi], B[1, vi])
+
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (2,), ins.activation, offset_factor=1)
+        B = T.match_buffer(b, (2, lanes), ins.weight, offset_factor=1)
+        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:2], B[0:2, 0:lanes])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = body(A, B, C.vload([0], dtype=f"int32x{lanes}"))
+
+    return description, implementation
+
+
 def _pixels(ins: Instruction, groups: int, p: int) -> Pair:
+    if ins.pairs == 1:
+        return _single_pixels(ins, groups)
     pairs, size, depth, b_dtype = ins.pairs, groups * ins.depth, ins.depth, ins.weight
 
     @T.prim_func(s_tir=True)
@@ -134,6 +166,40 @@ def _pixels(ins: Instruction, groups: int, p: int) -> Pair:
             T.reads(C[0:groups], A[0:size])
             T.writes(C[0:groups])
             C[T.ramp(T.int32(0), 1, groups)] = _added(A, C.vload([0], dtype=f"int32x{groups}"), groups, p)
+
+    return description, implementation
+
+
+def _single_pixels(ins: Instruction, groups: int) -> Pair:
+    """Of ARM's: neighbours multiply each other."""
+    size, b_dtype = 2 * groups, ins.weight
+
+    def neighbours(A: tirx.Buffer, c: Expr) -> Expr:
+        both = T.reinterpret(A.vload([0], f"int16x{size}"), dtype=f"int32x{groups}")
+        halves = [half.astype(f"int16x{groups}") for half in (both, both >> T.broadcast(T.int32(16), groups))]
+        one, other = (half.astype(f"int32x{groups}") for half in halves)
+        return c + one * other
+
+    @T.prim_func(s_tir=True)
+    def description(a: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (size,), ins.activation, offset_factor=1)
+        C = T.match_buffer(c, (groups,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:groups], A[0:size])
+            T.writes(C[0:groups])
+            for i in T.serial(groups):
+                with T.sblock("update"):
+                    vi = T.axis.spatial(groups, i)
+                    C[vi] = C[vi] + of_pixel(b_dtype, A[vi * 2], A[vi * 2 + 1])
+
+    @T.prim_func(s_tir=True)
+    def implementation(a: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (size,), ins.activation, offset_factor=1)
+        C = T.match_buffer(c, (groups,), "int32", offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:groups], A[0:size])
+            T.writes(C[0:groups])
+            C[T.ramp(T.int32(0), 1, groups)] = neighbours(A, C.vload([0], dtype=f"int32x{groups}"))
 
     return description, implementation
 

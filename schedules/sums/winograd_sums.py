@@ -2,7 +2,7 @@
 
 from tvm import s_tir, te
 from tvm.s_tir.schedule import LoopRV
-from tvm.tirx import Expr
+from tvm.tirx import Expr, IterVar
 
 from ..common.loops import loops
 from ..convolution.winograd_plan import WinogradPlan
@@ -13,12 +13,12 @@ from .pixels import groups
 def products_of_sums(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     """As `winograd.products`, with what activations, and weights, multiply among themselves."""
     ins = plan.instruction
-    step, pair = te.reduce_axis((0, plan.steps), "step"), te.reduce_axis((0, ins.pairs), "pair")
+    step, pair = te.reduce_axis((0, plan.steps), "step"), _pair(plan)
 
     def value(n: Expr, s: Expr, b: Expr, p: Expr, t: Expr, i: Expr) -> Expr:
-        activations = (v[n, s, p, t, step * ins.depth + half * ins.pairs + pair] for half in (0, 1))
-        at = [weights[b, p, step, i // ins.lanes, half, i % ins.lanes, pair] for half in (0, 1)]
-        return te.sum(product(ins.weight, *activations, *at), axis=[step, pair])
+        activations = (v[n, s, p, t, step * ins.depth + half * ins.pairs + sum(pair)] for half in (0, 1))
+        at = [weights[(b, p, step, i // ins.lanes, half, i % ins.lanes, *pair)] for half in (0, 1)]
+        return te.sum(product(ins.weight, *activations, *at), axis=[step, *pair])
 
     places = plan.winograd.alpha**2
     return te.compute(
@@ -29,17 +29,22 @@ def products_of_sums(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te
 def tile_sums(v: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     """What the activations of each tile multiply among themselves: int32 (N, chunk, place, tile)."""
     count, ins = groups(plan.steps), plan.instruction
-    several, pair = te.reduce_axis((0, plan.steps // count), "several"), te.reduce_axis((0, ins.pairs), "pair")
+    several, pair = te.reduce_axis((0, plan.steps // count), "several"), _pair(plan)
     shape = plan.conv.batch, plan.chunks, plan.winograd.alpha**2, plan.padded_tiles
 
     def part(n: Expr, s: Expr, p: Expr, t: Expr, i: Expr) -> Expr:
-        first = (several * count + i) * ins.depth + pair
-        return te.sum(
-            of_pixel(ins.weight, *(v[n, s, p, t, first + place] for place in (0, ins.pairs))), axis=[several, pair]
-        )
+        first = (several * count + i) * ins.depth + sum(pair)
+        both = (v[n, s, p, t, first + place] for place in (0, ins.pairs))
+        return te.sum(of_pixel(ins.weight, *both), axis=[several, *pair])
 
     parts, i = te.compute((*shape, count), part, "parts"), te.reduce_axis((0, count), "i")
     return te.compute(shape, lambda n, s, p, t: te.sum(parts[n, s, p, t, i], axis=i), "tile_sums")
+
+
+def _pair(plan: WinogradPlan) -> list[IterVar]:
+    """The axis of what a lane multiplies at once; none where it is one product, as the axis would vanish."""
+    pairs = plan.instruction.pairs
+    return [te.reduce_axis((0, pairs), "pair")] if pairs > 1 else []
 
 
 def place_tiles(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None) -> None:
@@ -59,7 +64,7 @@ def multiply_tiles(sch: s_tir.Schedule, plan: WinogradPlan) -> None:
     """By vectors, once all is where it is computed."""
     count, parts = groups(plan.steps), sch.get_sblock("parts")
     inside = loops(sch, parts)
-    sch.reorder(inside.several, inside.i, inside.pair)
+    sch.reorder(inside.several, inside.i, *([inside.pair] if plan.instruction.pairs > 1 else []))
     init = sch.decompose_reduction(parts, inside.several)
     sch.vectorize(loops(sch, init).i)
     if count in QUADS:

@@ -164,6 +164,7 @@ FAMILIES = {
 
 # Whose kernels are candidates beside those of the instruction that `choose` takes.
 OF_SUMS = Family("cascadelake", frozenset({"vpdpbusd-sums-512", "vpdpbusd-512", "pmaddwd-512"}), needs=_VNNI)
+OF_SUMS_ON_ARM = Family("cortex-a72", frozenset({"smlal-sums", "smlal"}))
 
 # One for each width of vectors, and 32-bit ARM, for kernels that have no multiply instruction to choose.
 CPUS = {"256-bit": "pmaddubsw", "512-bit": "vpdpbusd-512", "128-bit": "smlal", "armv7": "vmlal"}

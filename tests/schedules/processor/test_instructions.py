@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from families import FAMILIES, OF_SUMS
+from families import FAMILIES, OF_SUMS, OF_SUMS_ON_ARM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eq_tvm import host
 from eq_tvm.schedules.common.overflow import INT16_MAX
-from eq_tvm.schedules.processor import x86
+from eq_tvm.schedules.processor import instructions
 from eq_tvm.schedules.processor.instructions import FOR_BYTES, choose, choose_int16, fma, named, variants, vector_bits
 
 LONGEST = {"pmaddubsw": 4, "smlal": 8, "vmlal": 8}  # links of a chain that there are kernels for
@@ -122,8 +122,8 @@ def test_int7_has_the_longest_chains():
 
 
 def test_every_family_is_tested_and_has_its_features():
-    families = {definition.instruction.family for definition in (*FOR_BYTES, *x86.OF_SUMS)}
-    tested = (family.features for family in (*FAMILIES.values(), OF_SUMS))
+    families = {definition.instruction.family for definition in (*FOR_BYTES, *instructions.OF_SUMS)}
+    tested = (family.features for family in (*FAMILIES.values(), OF_SUMS, OF_SUMS_ON_ARM))
     assert families == set(host.NEEDED_FEATURES) == set().union(*tested)
 
 

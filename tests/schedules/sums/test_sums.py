@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from cases import INT6_RANGES, INT7, SEEDS, Activations, Epilogue, epilogues, few, stored_dtypes
-from families import OF_SUMS
+from families import OF_SUMS, OF_SUMS_ON_ARM
 from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import Layer, check, convolutions
@@ -28,9 +28,9 @@ class OfSums(Layer):
     algorithm: int = 0
     tiling: int = 0
 
-    def found(self, numbers, machine=OF_SUMS.machine):
+    def found(self, numbers, family=OF_SUMS):
         """Candidates of each algorithm."""
-        stored = Stored(self.activations.dtype, *self.span)
+        machine, stored = family.machine, Stored(self.activations.dtype, *self.span)
         every = considered(self.conv, numbers.weight, numbers.bias, numbers.multiplier, stored, numbers.output, machine)
         found = {}
         for each in every:
@@ -38,9 +38,9 @@ class OfSums(Layer):
                 found.setdefault(each.algorithm, []).append(each)
         return found
 
-    def job(self):
-        numbers = self.numbers(OF_SUMS.features)
-        algorithms = list(self.found(numbers).values())
+    def job(self, family):
+        numbers = self.numbers(family.features)
+        algorithms = list(self.found(numbers, family).values())
         candidates = algorithms[self.algorithm % len(algorithms)]
         chosen = candidates[self.tiling % len(candidates)]
         assert chosen.is_proven
@@ -57,11 +57,11 @@ def squares(draw) -> Conv2D:
 
 
 @st.composite
-def cases(draw):
+def cases(draw, shapes):
     low, high = draw(st.sampled_from(FITTING))
     dtype, values = draw(st.sampled_from(stored_dtypes(low, high))), draw(st.sampled_from(["random", "low", "high"]))
     return OfSums(
-        draw(st.one_of(convolutions().filter(lambda conv: conv.groups == 1), squares())),
+        draw(shapes),
         Activations(low, high, dtype, values),
         draw(st.sampled_from([63, 31, 7])),
         draw(st.sampled_from(["random", "extreme", "small"])),
@@ -93,13 +93,24 @@ USUAL = [
 ]
 
 
-@given(st.lists(cases(), min_size=1, max_size=8))
+ANY = st.one_of(convolutions().filter(lambda conv: conv.groups == 1), squares())
+
+
+@given(st.lists(cases(ANY), min_size=1, max_size=8))
 @example(USUAL)
 @few(4)
 def test_equals_the_integer_program(folder, drawn):
     if OF_SUMS.lacking:
         pytest.skip(f"this processor lacks {', '.join(OF_SUMS.lacking)}")
-    check(OF_SUMS, folder, drawn, [case.job() for case in drawn])
+    check(OF_SUMS, folder, drawn, [case.job(OF_SUMS) for case in drawn])
+
+
+@given(st.lists(cases(squares()), min_size=1, max_size=4))
+@example([case for case in USUAL if case.conv.kernel == (3, 3) and case.conv.strides == case.conv.dilation == (1, 1)])
+@few(2)
+def test_equals_it_on_arm(folder, aarch64, drawn):
+    del aarch64  # skips, or fails in CI, where nothing can be emulated
+    check(OF_SUMS_ON_ARM, folder, drawn, [case.job(OF_SUMS_ON_ARM) for case in drawn])
 
 
 @pytest.mark.parametrize("span, limit", WIDER)
