@@ -140,21 +140,27 @@ def proofs(
     into 2^shift * acc even where it wrapped.
     """
     largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
-    largest_u = int(np.abs(transformed_weights(winograd, weight)).max(initial=0))
-    largest_v = largest_activation(winograd, activation_range)
+    u, (low, high) = transformed_weights(winograd, weight), _transformed_range(winograd, activation_range)
+    reached = max((high + u.max((2, 3), initial=0)).max(), -(low + u.min((2, 3), initial=0)).min())
     return (
-        Proof("transformed activations in 16 bits", largest_v, INT16_MAX),
-        Proof("transformed weights in 16 bits", largest_u, INT16_MAX),
-        *([Proof("sums of transformed activations and weights in 16 bits", largest_v + largest_u, INT16_MAX)] * sums),
+        Proof("transformed activations in 16 bits", largest_activation(winograd, activation_range), INT16_MAX),
+        Proof("transformed weights in 16 bits", int(np.abs(u).max(initial=0)), INT16_MAX),
+        *([Proof("sums of transformed activations and weights in 16 bits", int(reached), INT16_MAX)] * sums),
         Proof(f"{1 << winograd.shift} x sums in 32 bits", largest_acc << winograd.shift, INT32_MAX),
     )
 
 
 def largest_activation(winograd: Winograd, activation_range: tuple[int, int]) -> int:
     """The greatest magnitude that a transformed activation can reach."""
+    low, high = _transformed_range(winograd, activation_range)
+    return int(max(high.max(), -low.min()))
+
+
+def _transformed_range(winograd: Winograd, activation_range: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest transformed activation of each place, (alpha, alpha)."""
     transform = np.einsum("ik,jl->ijkl", winograd.bt, winograd.bt)
     ends = np.stack([transform * end for end in activation_range])
-    return int(max(ends.max(0).sum((2, 3)).max(), -ends.min(0).sum((2, 3)).min()))
+    return ends.min(0).sum((2, 3)), ends.max(0).sum((2, 3))
 
 
 def transformed_weights(winograd: Winograd, weight: np.ndarray) -> np.ndarray:
