@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from eq_tvm.passes.mixed.layer_types import NARROW, NARROWEST, TYPES, WIDE
 
@@ -57,13 +58,18 @@ class Goal:
         return [scheme for scheme in TYPES if below or scheme != NARROWEST]
 
     def out_of_reach(self, least: float, totals: Mapping[str, float], target: str) -> str:
-        """What to say then; `least` are the cycles of the fastest choice."""
+        """What to say then; `least` are the cycles of the fastest choice. What it names can be asked for."""
         if self.speed is not None:
             return (
                 f"--speed {self.speed:g} is out of reach: on {target} no choice of types is estimated to be more than "
-                f"{totals[WIDE] / least:.2f} times as fast as INT8 everywhere"
+                f"{_rounded(totals[WIDE] / least, ROUND_FLOOR)} times as fast as INT8 everywhere"
             )
         return (
             f"--within-ms {self.milliseconds:g} is out of reach: on {target} no choice of types is estimated to take "
-            f"less than {1e3 * least / self.frequency:.3g} ms on one core"
+            f"less than {_rounded(1e3 * least / self.frequency, ROUND_CEILING)} ms on one core"
         )
+
+
+def _rounded(number: float, way: str) -> str:
+    """Of three digits: to the nearest, it might itself be out of reach."""
+    return f"{Context(3, way).create_decimal_from_float(number):f}"

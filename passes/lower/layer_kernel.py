@@ -19,7 +19,7 @@ from eq_tvm.schedules.processor.rounding import proven
 
 from . import named_kernels
 from .kernel_record import KernelRecord, kernel_record
-from .lowered_values import Linear
+from .lowered_values import Linear, Tensor
 from .weight_size import Choose
 
 
@@ -66,6 +66,7 @@ def layer_kernel(
     ValueError
         If an accumulator could overflow, or the processor has no multiply instruction.
     """
+    item = replace(item, source=_with_zero(item.source))
     if item.conv.is_column:  # tiles go along rows
         item = replace(item, conv=item.conv.transposed(), weight=np.swapaxes(item.weight, 2, 3))
     if multiplier is not None:
@@ -87,6 +88,11 @@ def layer_kernel(
     name = str(function.attrs["global_symbol"])
     record = kernel_record(item.name, name, item.conv.macs, best, found, impossible)
     return LayerKernel(function, best.constants(), shape, record)
+
+
+def _with_zero(source: Tensor) -> Tensor:
+    """What a kernel multiplies: 0 as well, which is padding, and fills up runs, whatever bounds an activation has."""
+    return replace(source, low=min(source.low, 0), high=max(source.high, 0))
 
 
 def _left_out(item: Linear, multiplier: np.ndarray, machine: Machine) -> dict[str, str]:

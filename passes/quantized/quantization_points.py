@@ -67,13 +67,14 @@ def quantization_points(
     layer). So is the source of a quantized pointwise function. A quantized addition takes one operand in the
     accumulator of the layer that makes it. What leaves the network, or float operators alone read, stays float.
 
-    What one of the nodes in `kept` reads is of that node's scheme. INT8 at least is what only pointwise functions and
-    products read (and the average that a product's factor is made from): it needs no room in 16 bits, where 8 bits cost
-    no more than 7. 12 bits have what only sums and operators on rows (softmax, layer normalization) read, as these
-    compute in 32 bits anyway: the stream of a transformer, for one. So have results of softmax as the first operand of
-    a product: most are small beside the largest. And an input of the network that only layers read, but for
-    "symmetric": pixels have 8 bits, what they lose no later layer can make up for, and it is but one layer that
-    computes with shorter chains. The second operand of a product of matrices takes the place of int8 weights.
+    What one of the nodes in `kept` reads is of that node's scheme, or of a wider one that another reader has. INT8 at
+    least is what only pointwise functions and products read (and the average that a product's factor is made from): it
+    needs no room in 16 bits, where 8 bits cost no more than 7. 12 bits have what only sums and operators on rows
+    (softmax, layer normalization) read, as these compute in 32 bits anyway: the stream of a transformer, for one. So
+    have results of softmax as the first operand of a product: most are small beside the largest. And an input of the
+    network that only layers read, but for "symmetric": pixels have 8 bits, what they lose no later layer can make up
+    for, and it is but one layer that computes with shorter chains. The second operand of a product of matrices takes
+    the place of int8 weights.
     """
     kept = kept or {}
     quantized = _quantized(net)
@@ -106,7 +107,8 @@ def quantization_points(
         fine = read_by <= _SUMS and bool(read_by & _FINE)
         positive = all(non_negative[i] for i in producers)
         shifts = not positive and activation_range != "symmetric" and _may_shift(net, producers, consumers)
-        schemes = {scheme, *(kept[u] for u in consumers if u in kept), *(["int8"] if free or pixels else [])}
+        asked = {kept.get(u, scheme) for u in consumers if net.nodes[u].op in QUANTIZED_OPS} or {scheme}
+        schemes = asked | ({"int8"} if free or pixels else set())
         shares = read_by == {"matmul"} and all(net.nodes[i].op == "softmax" for i in producers)
         if fine or shares:
             schemes.add(WIDE)

@@ -118,6 +118,15 @@ def test_milliseconds(network, tmp_path, monkeypatch):
     assert compiled(network, tmp_path, "x86", within_ms=500.0).scheme == "int8"
 
 
+def test_what_is_said_to_be_in_reach_can_be_asked_for():
+    totals = {"int7": 100.0, "int8": 119.69}
+    for wish, word in (({"speed": 9.0}, "than"), ({"milliseconds": 1e-6, "frequency": 1e8}, "less than")):
+        name = next(iter(wish))
+        said = float(goal.Goal(**wish).out_of_reach(95.04, totals, "x86").split(f" {word} ")[-1].split()[0])
+        assert goal.Goal(**wish | {name: said}).cycles(totals) == pytest.approx(95.04, rel=0.01)
+        assert goal.Goal(**wish | {name: said}).cycles(totals) >= 95.04
+
+
 def test_the_fastest_that_loses_little_enough(network, tmp_path):
     """The fastest at all where it may lose everything, INT8 where nothing."""
     most = compiled(network, tmp_path, "x86", max_drop=100.0).calibration

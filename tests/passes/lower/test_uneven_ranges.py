@@ -11,7 +11,7 @@ from interpreter import run_annotated
 from small_networks import build, conv, pairs, random
 from tvm import relax
 
-from eq_tvm import pipeline
+from eq_tvm import host, pipeline
 from eq_tvm.targets import get_target
 
 SHAPE = (1, 3, 13, 12)
@@ -89,6 +89,40 @@ def test_on_a_board(request, tmp_path, target, scheme):
     results = board.run_vm(emulation.export(built, tmp_path / "network.so"), [x])
     for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_array_equal(result, wanted)
+
+
+def above_zero(emit, x):
+    """Layers that read nothing near 0 but as padding, and where their channels fill up vectors."""
+    high, low = (
+        emit(relax.op.clip(conv(emit, x, name, out=12), *ends), f"{name}_clipped")
+        for name, ends in (("high", (2, 6)), ("low", (-6, -2)))
+    )
+    depthwise = emit(relax.op.nn.conv2d(high, relax.const(random(12, 1, 3, 3)), padding=1, groups=12), "depthwise")
+    dense = emit(relax.op.nn.conv2d(high, relax.const(random(40, 12, 1, 1))), "c")
+    return [conv(emit, high, "a", out=40), conv(emit, low, "bb", out=40), dense, depthwise]
+
+
+@pytest.mark.parametrize("target", ["x86", "x86-vnni", "x86-zen4"])
+def test_kernels_read_zeros_that_no_activation_is(target):
+    x, spec = random(*SHAPE, seed=9), get_target(target)
+    annotated, _ = pipeline.calibrate(build(above_zero, SHAPE), {"x": random(6, *SHAPE[1:])}, scheme="int7")
+    expected = run_annotated(annotated, {"x": x})
+    assert pairs(annotated)["high_clipped"][1:3] == (0, 127)
+    for seed in range(2):
+        built, record = pipeline.build(annotated, spec, choose=another(seed))
+        reached = [
+            far
+            for kernel in record
+            for each in kernel["considered"]
+            for of, far, _bound in each["proofs"]
+            if kernel["layer"] in ("a", "c") and of == "sums of activations and weights in 8 bits"
+        ]
+        assert bool(reached) == (target == "x86-zen4")
+        assert all(each > 127 - 2 / 6 * 127 + 126 for each in reached)  # more than from the least activation on
+        if not host.missing_features(spec.instructions):
+            results = relax.VirtualMachine(built, tvm.cpu())["main"](tvm.runtime.tensor(x))
+            for result, wanted in zip(results, expected, strict=True):
+                np.testing.assert_array_equal(result.numpy(), wanted)
 
 
 def test_zero_points_of_others():

@@ -55,6 +55,13 @@ def test_ranges_of_an_int8_layer_among_int7():
     }
 
 
+@pytest.mark.parametrize("kind, high, limit", [("int7", 127, 63), ("w8a7", 127, 127), ("w7a8", 255, 63)])
+def test_ranges_of_a_narrow_layer_among_int8(kind, high, limit):
+    annotated = MinMaxCalibrate(images(), scheme="int8", kept={"c": kind})(build(network))
+    assert np.abs(weights(annotated, "c")).max() == limit and np.abs(weights(annotated, "d")).max() == 127
+    assert {name: pair[2] for name, pair in pairs(annotated).items() if name in ("rb", "rc")} == {"rb": high, "rc": 255}
+
+
 def test_an_addition_kept_at_int8_widens_what_it_reads():
     annotated = MinMaxCalibrate(images(), kept={"add": "int8"})(build(network))
     wide = {name for name, (dtype, *_) in pairs(annotated).items() if dtype == "uint8"}
