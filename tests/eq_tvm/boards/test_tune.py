@@ -120,7 +120,7 @@ def test_a_board_falls_out_in_the_middle(module, tmp_path, monkeypatch, fate, sa
         entries = fleet.tune(
             module,
             tmp_path / "tuning.json",
-            2.0,
+            6.0,  # on a busy machine, both boards are there later
             lambda done, _: first.signal(getattr(signal, fate)) if done == 2 / 8 else None,
         )
     assert is_whole(entries)

@@ -158,7 +158,7 @@ def test_what_does_not_fit(cli, refused, folder):
     for name in ("batch", "two", "bytes"):
         assert cli("compile", f"{name}.onnx", "--scheme", "float32", "--output", name)[0] == 0
     np.save("floats.npy", np.zeros((3, 8, 6), np.float32))
-    left = "0.png, 1.png, 2.png: the network takes 2 images at a time; 1 are left"
+    left = "0.png, 1.png, 2.png: the network takes 2 images at a time; 1 is left"
     refused(left, "run", "batch", "--input", "0.png", "1.png", "2.png")
     refused("0.png is one input; the network has 2: pass an .npz with t, ids", "run", "two", "--input", "0.png")
     refused("the network has several inputs: pass an .npz", "evaluate", "two", "--data", folder)
