@@ -64,10 +64,14 @@ class Trained(Protocol):
 
 def exactly(network: Trained, i: int, operands: Sequence[Value]) -> Value:
     """The value of a node, given those of what it reads: `Raw` where these are quantized."""
-    rule = _RULES.get(network.problem.net.nodes[i].op)
     if network.is_implied(i):
         return operands[0]
-    value = None if rule is None else rule(network, i, operands)
+    op, raws = network.problem.net.nodes[i].op, [each for each in operands if isinstance(each, Raw)]
+    value = None
+    if op in _OF_RAW and len(raws) == len(operands):
+        value = _OF_RAW[op](network, i, *raws)
+    elif op in _OF_OTHERS:
+        value = _OF_OTHERS[op](network, i, operands)
     return network.compute(i, [real(each) for each in operands]) if value is None else value
 
 
@@ -85,10 +89,7 @@ def half_up(value: Tensor, scale: Tensor) -> Tensor:
 _NEAR = 2.0**-12  # steps
 
 
-def _layer(network: Trained, i: int, operands: Sequence[Value]) -> Accumulators | None:
-    (source,) = operands
-    if not isinstance(source, Raw):
-        return None
+def _layer(network: Trained, i: int, source: Raw) -> Accumulators:
     shape = (-1, 1, 1) if network.problem.net.nodes[i].op == "conv2d" else (-1,)
     scale = network.weight_scale(i)
     weight = (network.layer_weight(i) / scale).round()
@@ -106,17 +107,11 @@ def _layer(network: Trained, i: int, operands: Sequence[Value]) -> Accumulators 
 _EXACT = 2.0**24  # float32 holds all whole numbers up to it
 
 
-def _product(network: Trained, i: int, operands: Sequence[Value]) -> Accumulators | None:
-    first, second = operands
-    if not (isinstance(first, Raw) and isinstance(second, Raw)):
-        return None
+def _product(network: Trained, i: int, first: Raw, second: Raw) -> Accumulators:
     return Accumulators(network.operators[i](first.q, second.q), first.scale.double() * second.scale.double())
 
 
-def _average(network: Trained, i: int, operands: Sequence[Value]) -> Accumulators | None:
-    (source,) = operands
-    if not isinstance(source, Raw):
-        return None
+def _average(network: Trained, i: int, source: Raw) -> Accumulators:
     count = torch.as_tensor(avg_pool_count(network.problem.net.nodes[i], tuple(source.q.shape))).double()
     return Accumulators((network.operators[i](source.q) * count).round(), source.scale.double(), count)
 
@@ -128,31 +123,21 @@ def _sum(_network: Trained, _i: int, operands: Sequence[Value]) -> Sum | None:
     return None
 
 
-def _offset(network: Trained, i: int, operands: Sequence[Value]) -> Sum | None:
-    (source,) = operands
-    return Sum(source, network.problem.net.nodes[i].constant) if isinstance(source, Raw) else None
+def _offset(network: Trained, i: int, source: Raw) -> Sum:
+    return Sum(source, network.problem.net.nodes[i].constant)
 
 
-def _prelu(network: Trained, i: int, operands: Sequence[Value]) -> Rectified | None:
-    (source,) = operands
-    if not isinstance(source, Raw):
-        return None
+def _prelu(network: Trained, i: int, source: Raw) -> Rectified:
     slopes = torch.from_numpy(network.problem.net.nodes[i].constant)
     return Rectified(source, slopes.reshape(-1, *(1,) * (source.q.ndim - 2)))
 
 
-def _softmax(network: Trained, i: int, operands: Sequence[Value]) -> Shares | None:
-    (source,) = operands
-    if not isinstance(source, Raw):
-        return None
+def _softmax(network: Trained, i: int, source: Raw) -> Shares:
     (table,) = softmax_tables(np.float64(source.scale.item()), source.hi - source.lo + 1, lanes=1)
     return Shares(exponentials(source, table[::-1].copy()), lambda: network.compute(i, [source.real()]))
 
 
-def _normalized(network: Trained, i: int, operands: Sequence[Value]) -> Normalized | None:
-    (source,) = operands
-    if not isinstance(source, Raw):
-        return None
+def _normalized(network: Trained, i: int, source: Raw) -> Normalized:
     node = network.problem.net.nodes[i]
     gamma, *beta = (values for arg in node.expr.args[1:] if (values := array(arg)) is not None)
     least = least_spread(node.expr.attrs.epsilon, source.q.shape[-1], np.float64(source.scale.item()))
@@ -184,10 +169,9 @@ def _of_integers(value: Value) -> Mapped | None:
     return value if isinstance(value, Mapped) else None
 
 
-def _resized(network: Trained, i: int, operands: Sequence[Value]) -> Raw | None:
-    (source,) = operands
+def _resized(network: Trained, i: int, source: Raw) -> Raw | None:
     call = network.problem.net.nodes[i].expr
-    if not isinstance(source, Raw) or not is_bilinear(call):
+    if not is_bilinear(call):
         return None
     dtype = "int32" if max(-source.lo, source.hi) > np.iinfo(np.uint8).max else "int16"
     return replace(source, q=torch.from_numpy(resize(call, source.q.numpy().astype(dtype))).double())
@@ -211,21 +195,22 @@ def _ends(node: Node) -> tuple[float, float]:
     return low, high
 
 
-Rule = Callable[[Trained, int, Sequence[Value]], IntegerValue | None]
-_RULES: dict[str, Rule] = {
+_OF_RAW: dict[str, Callable[..., IntegerValue | None]] = {
     "conv2d": _layer,
     "dense": _layer,
     "matmul": _product,
     "multiply": _product,
     "avg_pool2d": _average,
     "mean": _average,
-    "add": _sum,
     "offset": _offset,
     "prelu": _prelu,
     "softmax": _softmax,
     "layer_norm": _normalized,
     "rms_norm": _normalized,
     "resize": _resized,
+}
+_OF_OTHERS: dict[str, Callable[[Trained, int, Sequence[Value]], IntegerValue | None]] = {
+    "add": _sum,
     "pointwise": _function,
     "relu": _bounded,
     "clip": _bounded,
