@@ -146,9 +146,10 @@ class Session(Board):
     def use_threads(self, count: int | None) -> int:
         """Let the board's TVM use so many threads (None: as its server was started) and return how many it does."""
         with self._calling("setting the number of threads"):
-            if count is not None:
-                self._session.get_function("runtime.config_threadpool")(1, count)
-            there = self._session.get_function("runtime.NumThreads")()
+            named, pool = (self._session.get_function(name) for name in ("ffi.Array", "runtime.NumThreads"))
+            processors = map(str, range(count or pool()))  # without, TVM asks for their number in each kernel's call
+            self._session.get_function("runtime.config_threadpool")(1, count or 0, named(*processors))
+            there = pool()
         if count not in (None, there):
             raise UserError(
                 f"the board {self.name} has {counted(there, 'thread')}, not {count}: pass --threads {there} or less, "

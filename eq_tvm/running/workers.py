@@ -136,30 +136,28 @@ def _usual_threads() -> int:
 
 
 def _make_pool(threads: int) -> None:
-    """Let TVM make this thread's pool, of so many threads, which it asks the environment for.
+    """Let TVM make this thread's pool, of so many threads.
 
-    They are not bound to processors: TVM would choose the same for each process, also those that this one may not use.
-    One that waits looks for work a few times only: TVM's 300000 last longer than all between two kernels, and beside
-    other load each look gives the processor away. (Its threads read that when they start, so it stays in place.)
+    As many processors are named with it: without, TVM asks Linux for their number in each kernel's call. Threads are not
+    bound to them: TVM would choose the same for each process, also those that this one may not use. One that waits looks
+    for work a few times only: TVM's 300000 last longer than all between two kernels, and beside other load each look
+    gives the processor away. (Its threads read that when they start, so it stays in place.)
     """
     import tvm  # noqa: F401  (which makes the function known)
     import tvm_ffi
 
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(_LOOKS))
-    wanted = {"TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": os.environ.get("TVM_BIND_THREADS", "0")}
     with _making:
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
+        before = os.environ.get("TVM_BIND_THREADS")
+        os.environ.setdefault("TVM_BIND_THREADS", "0")
         try:
-            tvm_ffi.get_global_func("runtime.NumThreads")()
+            tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG, threads, list(map(str, range(threads))))
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            if before is None:
+                del os.environ["TVM_BIND_THREADS"]
 
 
+_BIG = 1  # a mode of TVM's: on big cores, where a processor has others, too
 _LOOKS = 200  # with fewer, threads sleep between two kernels
 
 

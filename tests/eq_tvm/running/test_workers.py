@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +164,22 @@ def test_a_pool_of_the_environments_size(parallel):
             command, env=os.environ | {"TVM_NUM_THREADS": asked}, capture_output=True, text=True, timeout=300
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_a_kernels_call_reads_no_file(parallel, threads, monkeypatch):
+    """TVM asks Linux for the number of processors, once for each call, where nobody has told it."""
+
+    def reads():
+        return int(Path("/proc/self/io").read_text().split("syscr: ")[1].split()[0])
+
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    model = eq_tvm.load(parallel)
+    model.run(X)
+    before = reads()
+    for _ in range(50):
+        model.run(X)
+    assert reads() - before < 50
 
 
 def test_an_error_goes_to_who_asked(threads):
