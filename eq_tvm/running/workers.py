@@ -138,10 +138,10 @@ def _usual_threads() -> int:
 def _make_pool(threads: int) -> None:
     """Let TVM make this thread's pool, of so many threads.
 
-    As many processors are named with it: without, TVM asks Linux for their number in each kernel's call. Threads are not
-    bound to them: TVM would choose the same for each process, also those that this one may not use. One that waits looks
-    for work a few times only: TVM's 300000 last longer than all between two kernels, and beside other load each look
-    gives the processor away. (Its threads read that when they start, so it stays in place.)
+    As many processors are named with it: without, TVM asks Linux for their number in each kernel's call. Threads are
+    not bound to them: TVM would choose the same for each process, also those that this one may not use. One that waits
+    looks for work a few times only: TVM's 300000 last longer than all between two kernels, and beside other load each
+    look gives the processor away. (Its threads read that when they start, so it stays in place.)
     """
     import tvm  # noqa: F401  (which makes the function known)
     import tvm_ffi

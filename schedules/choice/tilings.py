@@ -15,6 +15,7 @@ from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 
 WIDEST_TILE = 28  # pixels
+CHUNK_COUNTS = 4, 2, 7, 5, 3  # that 2 or 4 threads share; many enough to be shared evenly, if odd
 FEW_CHANNELS = 16  # from here on a tap's run is long enough by itself
 UNPACKING = 3  # registers: a mask, the bytes, what is shifted
 NEON_ROOM_OF_SUMS = {1: 8, 2: 4, 3: 2, 4: 2}
@@ -68,8 +69,8 @@ def layouts(conv: Conv2D, instruction: Instruction) -> Sequence[bool]:
 def chunk_of(plan: DirectPlan, machine: Machine) -> int:
     """How many rows (tiles of a single row) of pixels to compute with one block's weights.
 
-    One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache; so, too,
-    where the activations do not all fit it, and are copied by chunks.
+    One, if all weights fit a cache: each activation is then read once. Else as many as fit the second cache, or a part
+    of them; so, too, where the activations do not all fit it, and are copied by chunks.
     """
     conv, places = plan.conv, plan.places
     activations = conv.height * conv.width * conv.in_channels * np.dtype(plan.instruction.activation).itemsize
@@ -80,7 +81,20 @@ def chunk_of(plan: DirectPlan, machine: Machine) -> int:
     if plan.blocks == 1 or plan.blocks * plan.block_bytes <= machine.l1 // 2:
         few = plan.instruction.lanes_per_channel > 1 and conv.out_height == 1  # tiles whose results are stored together
         return largest_divisor(places, TILES) if few else 1
-    return largest_divisor(places, fitting)
+    return largest_divisor(places, min(fitting, places // _chunks(plan, machine, activations)))
+
+
+def _chunks(plan: DirectPlan, machine: Machine, activations: int) -> int:
+    """How many chunks there are at least, which threads share.
+
+    One's results then are read by the thread that made them, mostly, where cores have a second cache of their own. Only
+    where weights, which each chunk reads again, are fewer; a multiplier of matrices would wait for them.
+    """
+    conv, weights = plan.conv, plan.conv.groups * plan.blocks * plan.block_bytes
+    results = conv.out_height * conv.out_width * conv.out_channels
+    if not machine.l3 or plan.instruction.matrix or weights >= activations + results:
+        return 1
+    return next((count for count in CHUNK_COUNTS if plan.places % count == 0), 1)
 
 
 def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction) -> Iterator[WinogradTiling]:

@@ -38,10 +38,14 @@ def share_among_threads(sch: s_tir.Schedule, plan: DirectPlan, nest: Nest) -> No
         sch.compute_at(sch.get_sblock("prepared"), shared, preserve_unit_loops=True)
 
 
-def share_copy(sch: s_tir.Schedule) -> None:
-    """Threads share the rows of the copy."""
+def share_copy(sch: s_tir.Schedule, plan: DirectPlan) -> None:
+    """Threads share the rows of the copy, or the pixels of a single row as they share these later."""
     copy = loops(sch, "prepared")
-    sch.parallel(sch.fuse(copy.n, copy.h))
+    shared = [copy.n, copy.h]
+    if plan.conv.out_height == 1 and plan.row == plan.group_in and not plan.tiling.im2col:
+        columns, _ = sch.split(copy.w, [None, plan.tiling.tile * plan.tiling.chunk])
+        shared.append(columns)
+    sch.parallel(sch.fuse(*shared))
 
 
 def copy_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> None:

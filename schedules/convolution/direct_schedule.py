@@ -57,7 +57,7 @@ def scheduled(
     """
     sch = s_tir.Schedule(func)
     if copied and not plan.copies_by_chunk:
-        share_copy(sch)
+        share_copy(sch, plan)
         copy_by_vectors(sch, plan)
     if plan.instruction.sums:
         add_pixels(sch, plan, offset)

@@ -14,7 +14,7 @@ from ..convolution.direct_plan import DirectPlan
 from ..processor.sums import QUADS, of_pixel, of_pixels
 
 TOGETHER = 32  # pixels that a thread takes at a time
-SHARED = 2**17  # activations from which on threads share them
+SHARED = 2**15  # activations from which on threads share them
 
 
 def pixel_sums(read: Read, plan: DirectPlan, p: int) -> te.Tensor:

@@ -372,6 +372,24 @@ def test_float_copied_by_chunks(cpu, folder, conv, chunk):
     _check_float(cpu, folder, plan, np.random.default_rng(0), small_integers=True)
 
 
+def test_threads_share_pixels_where_weights_are_few():
+    """What a thread computes, it then mostly reads itself; so the pixels of a single row are copied, too."""
+    family = FAMILIES["vpdpbusd-512"]
+    machine, (instruction, _) = family.machine, choose(family.features, (0, 127), 64)
+
+    def chunks(conv, machine=machine):
+        plan = DirectPlan(conv, instruction, Output("uint8"), DirectTiling(2, 11))
+        chosen = replace(plan, tiling=replace(plan.tiling, chunk=tilings.chunk_of(plan, machine)))
+        return plan.places // chosen.tiling.chunk
+
+    tokens = Conv2D(1, 1, 197, 192, 768)
+    assert chunks(tokens) == 2  # of 18 tiles
+    assert chunks(replace(tokens, width=220)) == 4
+    assert chunks(replace(tokens, width=77, out_channels=96)) == 7  # which 2 threads share evenly with all blocks
+    assert chunks(tokens, replace(machine, l3=0)) == 1  # cores share the second cache
+    assert chunks(Conv2D(1, 1, 44, 960, 960)) == 1  # all weights would be read four times
+
+
 def test_large_float_activations_are_copied_by_chunks():
     machine, instruction = FAMILIES["pmaddubsw"].machine, fma(8)
 
