@@ -25,6 +25,7 @@ from ..common.loops import along, loops
 from ..common.lowered import lowered
 from ..common.parted import parted
 from ..common.prefetch import prefetch
+from ..common.sizes import CACHED
 from ..processor.ordered import ordered_function, ordered_intrinsic
 from ..sums.pixels import add_pixels, kept
 from . import matrix_calls, nibbles
@@ -181,8 +182,10 @@ def _multiply_by_vectors(sch: s_tir.Schedule, plan: DirectPlan) -> SimpleNamespa
 
 
 def _fetch_weights(sch: s_tir.Schedule, plan: DirectPlan, nest: Nest, acc: SimpleNamespace) -> None:
-    """Let each step fetch weights that are read later."""
-    if not plan.instruction.neon:  # ARM's fetch streams by themselves, and each instruction counts
+    """Let each step fetch weights that are read later, unless all of them stay in the first cache."""
+    again = math.prod(int(sch.get(loop).extent) for loop in nest.shared[:-1]) > 1
+    stay = again and plan.conv.groups * plan.blocks * plan.block_bytes <= CACHED
+    if not plan.instruction.neon and not stay:  # ARM's fetch streams by themselves, and each instruction counts
         prefetch(sch, acc.step, nest.tiles, plan.beyond_l1)
 
 

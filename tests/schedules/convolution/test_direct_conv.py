@@ -390,6 +390,14 @@ def test_threads_share_pixels_where_weights_are_few():
     assert chunks(Conv2D(1, 1, 44, 960, 960)) == 1  # all weights would be read four times
 
 
+@pytest.mark.parametrize("filters, fetched", [(64, False), (512, True)])
+def test_weights_that_stay_in_the_first_cache_are_not_fetched(filters, fetched):
+    family = FAMILIES["pmaddubsw"]
+    instruction, _ = choose(family.features, (0, 127), 63)
+    plan = DirectPlan(Conv2D(1, 1, 784, 64, filters), instruction, Output("uint8"), DirectTiling(4, 1))
+    assert ("address_of(weights" in direct_conv(plan, 0, "uint8", 0).script()) == fetched
+
+
 def test_large_float_activations_are_copied_by_chunks():
     machine, instruction = FAMILIES["pmaddubsw"].machine, fma(8)
 
