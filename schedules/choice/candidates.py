@@ -22,13 +22,17 @@ from ..convolution.winograd import winograd_conv
 from ..processor import instructions, sums
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
+from ..rowwise import rowwise_form, rowwise_plan
+from ..rowwise.rowwise_conv import rowwise_conv
 from ..sums import weights
 from . import cost
 from .chains import chain_proofs, lengths, ordered, with_lengths
 from .left_out import SMALL_MULTIPLIER, why_no_winograd
-from .tilings import chunk_of, depths, direct_tilings, layouts, winograd_tilings
+from .tilings import chunk_of, depths, direct_tilings, layouts, rowwise_tilings, winograd_tilings
 
 Array: TypeAlias = npt.NDArray[Any]
+
+FEW_APPENDED = 4  # channels, as many as any use of an instruction takes
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Candidate:
     name : str
         Algorithm, instruction and tiling, for people and as a key.
     algorithm : str
-        "direct", "direct nibbles" where two weights are packed to a byte, or a form of Winograd's as "F(4,3)".
+        "direct", "direct nibbles" where two weights are packed to a byte, or a form of Winograd's as "F(4,3)", or
+        "rows F(2,3)" along rows.
     cycles : float
         Estimated cycles of one core.
     instruction : str
@@ -133,6 +138,7 @@ def considered(
         *_direct(conv, weight, bias, multiplier, source, output, machine),
         *_of_sums(conv, weight, bias, multiplier, source, output, machine),
         *_winograd(conv, weight, bias, multiplier, source, output, machine),
+        *_rowwise(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
@@ -330,3 +336,34 @@ def _winograd(
                 proofs,
                 source,
             )
+
+
+def _rowwise(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
+    """Winograd's along rows, by instructions that multiply bytes."""
+    if not rowwise_plan.fits(conv) or (np.abs(multiplier) < SMALL_MULTIPLIER).any():
+        return
+    span = min(source.span[0], source.zero), max(source.span[1], source.zero)  # padding is among them
+    spread = rowwise_form.centered_range(span)
+    if spread[1] > rowwise_form.BYTE:
+        return
+    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
+    proofs, weights = rowwise_form.proofs(weight, folded, span), rowwise_form.transformed_weights(weight)
+    if len(weights.appended) > max(FEW_APPENDED, conv.in_channels // 4):  # little would be saved
+        return
+    for chosen, offset in instructions.choices(machine.instructions, spread, rowwise_form.BYTE):
+        for ins in filter(rowwise_plan.serves, instructions.variants(chosen)):
+            for tiling in rowwise_tilings(conv, ins):
+                plan = rowwise_plan.RowwisePlan(conv, ins, output, tiling, weights.appended, offset)
+                yield Candidate(
+                    f"rows F(2,3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}",
+                    "rows F(2,3)",
+                    cost.rowwise_cycles(plan, machine),
+                    ins.name,
+                    conv.macs * 2 / 3 * plan.channels / conv.in_channels,
+                    functools.partial(rowwise_conv, plan, span, source.zero, source.dtype),
+                    functools.partial(rowwise_plan.constants, plan, weights, span, folded, multiplier),
+                    proofs,
+                    source,
+                )

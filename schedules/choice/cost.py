@@ -14,6 +14,8 @@ from ..processor import amx
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 from ..processor.sums import QUADS
+from ..rowwise.rowwise_form import PLACES, RESULTS
+from ..rowwise.rowwise_plan import RowwisePlan
 from ..sums.pixels import groups
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
@@ -44,6 +46,11 @@ NEON_STORE = 7.0  # instructions for a vector of results
 # cycles to add up.
 PIXEL_STEP, PIXEL_SCALARS, PER_PIXEL = 7.0, 16.0, 6.0
 TAKEN = 1.0  # cycles to take it from a vector of Winograd's products
+
+# Along rows: cycles to pad and transform a vector of a pair's activations, and instructions of NEON; those that combine
+# its products.
+ROW_TRANSFORMED, NEON_ROW_TRANSFORMED, ROW_COMBINED = 70.0, 20.0, 8.0
+ROW_APPENDED = 1.0  # cycles for a channel of a pixel
 
 # Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
 PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the products: zeros, stores, and a loop's end
@@ -120,6 +127,29 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     fetched = L2_BYTES if v_bytes <= machine.l3 // 4 else near
     spilled = chunks * blocks * (plan.v_bytes / fetched + 2 * m_bytes / near)
     return product + transforms + spilled
+
+
+def rowwise_cycles(plan: RowwisePlan, machine: Machine) -> float:
+    """Estimated cycles of a convolution along rows: see `rowwise`."""
+    conv, ins, tiling = plan.conv, plan.instruction, plan.tiling
+    v, tile, bits = tiling.vectors, tiling.tile, 32 * ins.lanes
+    step = step_cycles(v, tile, ins, machine, plan.beyond_l1)
+    inner = plan.steps * step + LOOP + PRODUCT[bits] + PER_TILE
+    if plan.beyond_l1 and not ins.neon:
+        inner += plan.block_bytes / L2_BYTES
+    tiles = conv.batch * conv.out_height * (plan.pairs // tile)
+    whole = plan.blocks * PLACES * plan.block_bytes
+    product = _overlapped(tiles * plan.blocks * PLACES * inner, whole / COLD_BYTES)
+    arithmetic = _arithmetic(machine) if ins.neon else machine.issue / 2
+    transformed = NEON_ROW_TRANSFORMED / arithmetic if ins.neon else ROW_TRANSFORMED
+    vectors = -(-plan.channels // (4 * ins.lanes)) * transformed + RESULTS * ROW_APPENDED * len(plan.appended)
+    into = conv.batch * plan.stored_rows * plan.pairs * vectors
+    out = conv.batch * conv.out_height * plan.pairs * plan.blocks * v
+    store = NEON_STORE / arithmetic if ins.neon else STORE[ins.lanes]
+    m_bytes = 4 * PLACES * tiling.chunk * plan.pairs * plan.block
+    chunks = conv.batch * plan.chunks
+    spilled = chunks * (plan.blocks * 2 * m_bytes / _rate(m_bytes, machine) + whole / _rate(whole, machine))
+    return product + into + out * (ROW_COMBINED / arithmetic + RESULTS * store) + spilled
 
 
 def step_cycles(
@@ -211,6 +241,8 @@ def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibb
         activations = tile
     loaded = weights / 2 if nibbles else weights
     issued = products * uses + activations + loaded + 3 + (_unpacked(weights, ins) if nibbles else 0)
+    if ins.chain > 1 and not ins.staged:
+        issued += 2 * (activations + loaded)  # as long as three others (LLVM's model of the Neoverse N1)
     if ins.lanes_per_channel == 1 and (ins.staged or ins.chain == 1):
         issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
         multiply += SPREAD * activations if machine.issue > 3 else 0

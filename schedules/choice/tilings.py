@@ -13,6 +13,8 @@ from ..convolution.winograd_plan import WinogradTiling
 from ..processor import amx, ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
+from ..rowwise.rowwise_form import RESULTS
+from ..rowwise.rowwise_plan import RowwiseTiling
 
 WIDEST_TILE = 28  # pixels
 CHUNK_COUNTS = 4, 2, 7, 5, 3  # that 2 or 4 threads share; many enough to be shared evenly, if odd
@@ -82,6 +84,19 @@ def chunk_of(plan: DirectPlan, machine: Machine) -> int:
         few = plan.instruction.lanes_per_channel > 1 and conv.out_height == 1  # tiles whose results are stored together
         return largest_divisor(places, TILES) if few else 1
     return largest_divisor(places, min(fitting, places // _chunks(plan, machine, activations)))
+
+
+def rowwise_tilings(conv: Conv2D, instruction: Instruction) -> Iterator[RowwiseTiling]:
+    """Tilings of a convolution along rows; chunks are of all rows, or of a part of them."""
+    ins, pairs, rows = instruction, -(-conv.out_width // RESULTS), conv.out_height
+    vectors = -(-conv.out_channels // ins.lanes)
+    chunks = dict.fromkeys(largest_divisor(rows, max(1, rows // parts)) for parts in (1, 2, 4, 8, rows))
+    for v in _vectors(ins):
+        if v > max(vectors, 1):
+            continue
+        for tile in range(1, min(pairs, WIDEST_TILE) + 1):
+            if _registers(v, tile, ins) <= ins.registers:
+                yield from (RowwiseTiling(v, tile, chunk) for chunk in chunks)
 
 
 def _chunks(plan: DirectPlan, machine: Machine, activations: int) -> int:

@@ -1,0 +1,1 @@
+"""Winograd's algorithm along the rows of an image, with products of bytes."""
