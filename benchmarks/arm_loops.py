@@ -16,7 +16,8 @@ from emulated.arm_report import markdown
 from emulated.cycles import cycles_per_run
 from emulated.loops import busiest_loop, macs, multiply_cycles
 from eq_tvm.passes import COMPILE_CONFIG
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.targets import get_target

@@ -20,7 +20,8 @@ import tvm
 
 from eq_tvm.building.kernel_timing import arguments_of
 from eq_tvm.passes import COMPILE_CONFIG
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.targets import TargetSpec, get_target

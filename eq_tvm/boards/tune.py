@@ -30,7 +30,7 @@ from eq_tvm.targets import TargetSpec, get_target
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.schedules.choice.candidates import Candidate
+    from eq_tvm.schedules.choice.candidate import Candidate
 
 Layers = Mapping[str, Sequence["Candidate"]]  # by what layers have in common that can use the same kernels
 

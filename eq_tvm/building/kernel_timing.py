@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from eq_tvm.schedules.choice.candidates import Candidate
+    from eq_tvm.schedules.choice.candidate import Candidate
 
 SECONDS = 0.05  # of measuring one kernel
 FAR = 48 << 20  # bytes of copies of the weights that take turns, as in a network none are cached when it is their turn

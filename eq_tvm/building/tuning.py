@@ -25,7 +25,7 @@ from eq_tvm.files.whole_file import one_writer, write_whole
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.schedules.choice.candidates import Candidate
+    from eq_tvm.schedules.choice.candidate import Candidate
 
 TRIED = 12  # candidates of a layer that are measured: those that the cost model thinks cheapest
 

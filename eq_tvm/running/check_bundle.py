@@ -23,7 +23,7 @@ from eq_tvm.targets import TargetSpec
 if TYPE_CHECKING:
     import tvm
 
-    from eq_tvm.schedules.choice.candidates import Candidate
+    from eq_tvm.schedules.choice.candidate import Candidate
 
 
 def check_bundle(path: str | Path) -> Iterator[tuple[str, str]]:

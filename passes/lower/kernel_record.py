@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.candidate import Candidate
 
 from .weight_size import small, weight_bytes
 

@@ -7,6 +7,7 @@ import numpy as np
 from tvm import tirx
 
 from eq_tvm.schedules.choice import candidates
+from eq_tvm.schedules.choice.candidate import Stored
 from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common import overflow
 from eq_tvm.schedules.common.epilogue import Output
@@ -79,7 +80,7 @@ def layer_kernel(
             lanes = vector_bits(machine.instructions.keys()) // 32
             found += candidates.float_candidates(conv, item.weight, item.bias, output, machine, lanes)
         else:
-            stored = candidates.Stored(item.source.dtype, item.source.low, item.source.high, item.source.zero)
+            stored = Stored(item.source.dtype, item.source.low, item.source.high, item.source.zero)
             found += candidates.considered(conv, item.weight, item.bias, multiplier, stored, output, machine)
     best = choose(_layer_key(item, output), [candidate for candidate in found if candidate.is_proven])
     function = named_kernels.convolution(best.make, item.conv, best.algorithm, output.dtype)

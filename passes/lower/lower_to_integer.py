@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tvm
 from tvm import relax
 
-from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.candidate import Candidate
 from eq_tvm.schedules.processor.machine import Machine
 
 from ..graph.relax_pass import relax_pass

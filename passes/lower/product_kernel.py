@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from eq_tvm.schedules.choice.candidates import Stored, product_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import product_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.direct_plan import DirectPlan
 from eq_tvm.schedules.processor.machine import Machine

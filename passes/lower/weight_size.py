@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.candidate import Candidate
 
 SLACK = 1.125  # times the fewest bytes: an edge that is filled up with zeros is no reason for a slow tiling
 

@@ -5,101 +5,26 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
-from tvm import tirx
 
 from ..common.epilogue import Output
 from ..common.overflow import INT32_MAX, Proof, accumulator_proof, folded_bias
-from ..convolution import nibbles, winograd_form, winograd_plan
+from ..convolution import nibbles
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_conv import direct_conv
 from ..convolution.direct_plan import DirectPlan, DirectTiling, pack_channels, pack_weights, weight_runs
-from ..convolution.winograd import winograd_conv
 from ..processor import instructions, sums
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
-from ..rowwise import rowwise_form, rowwise_plan
-from ..rowwise.rowwise_conv import rowwise_conv
 from ..sums import weights
 from . import cost
+from .candidate import Array, Candidate, Stored
 from .chains import chain_proofs, lengths, ordered, with_lengths
-from .left_out import SMALL_MULTIPLIER, why_no_winograd
-from .tilings import chunk_of, depths, direct_tilings, layouts, rowwise_tilings, winograd_tilings
-
-Array: TypeAlias = npt.NDArray[Any]
-
-FEW_APPENDED = 4  # channels, as many as any use of an instruction takes
-
-
-@dataclass(frozen=True)
-class Stored:
-    """How a quantized tensor is stored.
-
-    Parameters
-    ----------
-    dtype : str
-    low, high : int
-        The range of its integers.
-    zero : int
-        What is added to store them.
-    """
-
-    dtype: str
-    low: int
-    high: int
-    zero: int = 0
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """The range of what is stored."""
-        return self.low + self.zero, self.high + self.zero
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One kernel for one layer.
-
-    Parameters
-    ----------
-    name : str
-        Algorithm, instruction and tiling, for people and as a key.
-    algorithm : str
-        "direct", "direct nibbles" where two weights are packed to a byte, or a form of Winograd's as "F(4,3)", or
-        "rows F(2,3)" along rows.
-    cycles : float
-        Estimated cycles of one core.
-    instruction : str
-        Name of what multiplies.
-    multiplications : float
-        How many multiply-accumulates of that instruction the layer takes, without padding.
-    make : callable
-        Returns the scheduled PrimFunc.
-    constants : callable
-        Returns its weights, bias and multiplier, as arrays.
-    proofs : tuple of Proof
-        What has to hold for its result to be exact.
-    source : Stored, optional
-        How the activations that it reads are stored.
-    """
-
-    name: str
-    algorithm: str
-    cycles: float
-    instruction: str
-    multiplications: float
-    make: Callable[[], tirx.PrimFunc]
-    constants: Callable[[], Sequence[Array]]
-    proofs: tuple[Proof, ...] = ()
-    source: Stored | None = None
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether all proofs hold."""
-        return all(proof.holds for proof in self.proofs)
+from .left_out import SMALL_MULTIPLIER
+from .tilings import chunk_of, depths, direct_tilings, layouts
+from .winograd_candidates import along_rows, in_two_dimensions
 
 
 def convolution_candidates(
@@ -137,8 +62,8 @@ def considered(
     found = [
         *_direct(conv, weight, bias, multiplier, source, output, machine),
         *_of_sums(conv, weight, bias, multiplier, source, output, machine),
-        *_winograd(conv, weight, bias, multiplier, source, output, machine),
-        *_rowwise(conv, weight, bias, multiplier, source, output, machine),
+        *in_two_dimensions(conv, weight, bias, multiplier, source, output, machine),
+        *along_rows(conv, weight, bias, multiplier, source, output, machine),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
@@ -308,62 +233,3 @@ def _nibbles(
     yield from _tilings(
         conv, ins, offset, source, output, machine, (weight, bias, multiplier), im2col, proofs, packed=True
     )
-
-
-def _winograd(
-    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
-) -> Iterator[Candidate]:
-    chosen = instructions.choose_int16(machine.instructions)
-    if chosen is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
-        return
-    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
-    found = (chosen, instructions.of_sums(machine.instructions, "int16"))
-    for form, ins in itertools.product(winograd_form.FORMS, filter(None, found)):
-        proofs = winograd_form.proofs(form, weight, folded, source.span, ins.sums)
-        for tiling in winograd_tilings(conv, form, ins):
-            if tiling.pieces and not machine.in_order:
-                continue
-            plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
-            yield Candidate(
-                f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
-                f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
-                f"F({form.m},3)",
-                cost.winograd_cycles(plan, machine),
-                ins.name,
-                conv.macs * form.alpha**2 / (9 * form.m**2),
-                functools.partial(winograd_conv, plan, source.zero, source.dtype),
-                functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
-                proofs,
-                source,
-            )
-
-
-def _rowwise(
-    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
-) -> Iterator[Candidate]:
-    """Winograd's along rows, by instructions that multiply bytes."""
-    if not rowwise_plan.fits(conv) or (np.abs(multiplier) < SMALL_MULTIPLIER).any():
-        return
-    span = min(source.span[0], source.zero), max(source.span[1], source.zero)  # padding is among them
-    spread = rowwise_form.centered_range(span)
-    if spread[1] > rowwise_form.BYTE:
-        return
-    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
-    proofs, weights = rowwise_form.proofs(weight, folded, span), rowwise_form.transformed_weights(weight)
-    if len(weights.appended) > max(FEW_APPENDED, conv.in_channels // 4):  # little would be saved
-        return
-    for chosen, offset in instructions.choices(machine.instructions, spread, rowwise_form.BYTE):
-        for ins in filter(rowwise_plan.serves, instructions.variants(chosen)):
-            for tiling in rowwise_tilings(conv, ins):
-                plan = rowwise_plan.RowwisePlan(conv, ins, output, tiling, weights.appended, offset)
-                yield Candidate(
-                    f"rows F(2,3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}",
-                    "rows F(2,3)",
-                    cost.rowwise_cycles(plan, machine),
-                    ins.name,
-                    conv.macs * 2 / 3 * plan.channels / conv.in_channels,
-                    functools.partial(rowwise_conv, plan, span, source.zero, source.dtype),
-                    functools.partial(rowwise_plan.constants, plan, weights, span, folded, multiplier),
-                    proofs,
-                    source,
-                )

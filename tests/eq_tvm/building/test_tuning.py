@@ -17,7 +17,7 @@ from eq_tvm.bench import bench_layers
 from eq_tvm.building import tuning
 from eq_tvm.cli.report import layers_report
 from eq_tvm.errors import UserError
-from eq_tvm.schedules.choice.candidates import Candidate
+from eq_tvm.schedules.choice.candidate import Candidate
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from layers import Layer, check, nchw, weight_shape
 
 from eq_tvm.schedules.choice import cost, tilings
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates, float_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates, float_candidates
 from eq_tvm.schedules.choice.chains import longer_chains
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.overflow import INT16_MAX

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from families import FAMILIES
 
-from eq_tvm.schedules.choice.candidates import Stored, considered, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import considered, convolution_candidates
 from eq_tvm.schedules.choice.chains import chain_proofs
 from eq_tvm.schedules.choice.left_out import left_out
 from eq_tvm.schedules.common.epilogue import Output

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import Layer, convolutions
 
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.placed import has_rows, placed
 from eq_tvm.schedules.convolution.conv2d import Conv2D

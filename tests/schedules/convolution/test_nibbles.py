@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from layers import Layer, check, convolutions
 from tvm import te
 
-from eq_tvm.schedules.choice.candidates import Stored, considered
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import considered
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution import nibbles
 from eq_tvm.schedules.convolution.conv2d import Conv2D

@@ -8,7 +8,8 @@ import tvm
 from tvm import tirx
 from tvm.script import tirx as T
 
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.common.lowered import COMPILE_CONFIG
 from eq_tvm.schedules.convolution import packed_stores

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from layers import Layer, check
 from tvm import te
 
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.choice.tilings import winograd_tilings
 from eq_tvm.schedules.common.overflow import INT16_MAX, worst_accumulators
 from eq_tvm.schedules.convolution import winograd_schedule

@@ -7,7 +7,8 @@ import pytest
 from families import FAMILIES, Family
 
 from eq_tvm.schedules.choice import cost, tilings
-from eq_tvm.schedules.choice.candidates import Stored, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.direct_conv import direct_conv

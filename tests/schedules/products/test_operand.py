@@ -8,7 +8,8 @@ from cases import SEEDS, few
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eq_tvm.schedules.choice.candidates import Stored, product_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import product_candidates
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.direct_plan import pack_channels, pack_weights
 from eq_tvm.schedules.products.operand import operand_bias, pack_operand, product_shape

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layers import Layer, accumulators, check
 
-from eq_tvm.schedules.choice.candidates import Stored, considered, convolution_candidates
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import considered, convolution_candidates
 from eq_tvm.schedules.choice.tilings import rowwise_tilings
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D

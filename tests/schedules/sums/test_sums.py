@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from layers import Layer, check, convolutions
 
-from eq_tvm.schedules.choice.candidates import Stored, considered
+from eq_tvm.schedules.choice.candidate import Stored
+from eq_tvm.schedules.choice.candidates import considered
 from eq_tvm.schedules.choice.peak import peak_kernel
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.processor.instructions import named

@@ -1,0 +1,85 @@
+"""The ways to compute a convolution by Winograd's algorithm; parameters are those of `candidates.considered`."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..common.epilogue import Output
+from ..common.overflow import folded_bias
+from ..convolution import winograd_form, winograd_plan
+from ..convolution.conv2d import Conv2D
+from ..convolution.winograd import winograd_conv
+from ..processor import instructions
+from ..processor.machine import Machine
+from ..rowwise import rowwise_form, rowwise_plan
+from ..rowwise.rowwise_conv import rowwise_conv
+from . import cost
+from .candidate import Array, Candidate, Stored
+from .left_out import SMALL_MULTIPLIER, why_no_winograd
+from .tilings import rowwise_tilings, winograd_tilings
+
+FEW_APPENDED = 4  # channels, as many as any use of an instruction takes
+
+
+def in_two_dimensions(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
+    """F(4,3) and F(2,3) for 3x3 kernels, by instructions that multiply 16 bits."""
+    chosen = instructions.choose_int16(machine.instructions)
+    if chosen is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
+        return
+    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
+    found = (chosen, instructions.of_sums(machine.instructions, "int16"))
+    for form, ins in itertools.product(winograd_form.FORMS, filter(None, found)):
+        proofs = winograd_form.proofs(form, weight, folded, source.span, ins.sums)
+        for tiling in winograd_tilings(conv, form, ins):
+            if tiling.pieces and not machine.in_order:
+                continue
+            plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
+            yield Candidate(
+                f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
+                f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
+                f"F({form.m},3)",
+                cost.winograd_cycles(plan, machine),
+                ins.name,
+                conv.macs * form.alpha**2 / (9 * form.m**2),
+                functools.partial(winograd_conv, plan, source.zero, source.dtype),
+                functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
+                proofs,
+                source,
+            )
+
+
+def along_rows(
+    conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
+) -> Iterator[Candidate]:
+    """F(2,3) for kernels of three columns, by instructions that multiply bytes."""
+    if not rowwise_plan.fits(conv) or (np.abs(multiplier) < SMALL_MULTIPLIER).any():
+        return
+    span = min(source.span[0], source.zero), max(source.span[1], source.zero)  # padding is among them
+    spread = rowwise_form.centered_range(span)
+    if spread[1] > rowwise_form.BYTE:
+        return
+    folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
+    proofs, weights = rowwise_form.proofs(weight, folded, span), rowwise_form.transformed_weights(weight)
+    if len(weights.appended) > max(FEW_APPENDED, conv.in_channels // 4):  # little would be saved
+        return
+    for chosen, offset in instructions.choices(machine.instructions, spread, rowwise_form.BYTE):
+        for ins in filter(rowwise_plan.serves, instructions.variants(chosen)):
+            for tiling in rowwise_tilings(conv, ins):
+                plan = rowwise_plan.RowwisePlan(conv, ins, output, tiling, weights.appended, offset)
+                yield Candidate(
+                    f"rows F(2,3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}",
+                    "rows F(2,3)",
+                    cost.rowwise_cycles(plan, machine),
+                    ins.name,
+                    conv.macs * 2 / 3 * plan.channels / conv.in_channels,
+                    functools.partial(rowwise_conv, plan, span, source.zero, source.dtype),
+                    functools.partial(rowwise_plan.constants, plan, weights, span, folded, multiplier),
+                    proofs,
+                    source,
+                )
