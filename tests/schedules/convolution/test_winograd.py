@@ -236,7 +236,7 @@ def test_the_largest_accumulator(family, folder, form):
     found = convolution_candidates(
         conv, weight, bias, np.ones(16, "float32"), Stored("int8", -63, 63), numbers.output, family.machine
     )
-    left = {candidate.name.split()[0] for candidate in found}
+    left = {candidate.name.split()[0] for candidate in found} - {"rows"}  # which multiply sums by 2 only
     assert left == ({"direct", "F(2,3)"} if form is F43 else {"direct"})
 
 
