@@ -88,14 +88,15 @@ def test_packed_results(name, residual):
 
 
 @pytest.mark.parametrize("name", ["vpdpbusd-512", "pmaddubsw"])
-@pytest.mark.parametrize("channels", [16, 512])
+@pytest.mark.parametrize("channels", [16, 48, 512])
 def test_weights_beyond_l1_are_prefetched(name, channels):
+    """A block that does not stay there, and the next block unless all of them do."""
     family, conv = FAMILIES[name], Conv2D(1, 14, 14, channels, 64, (3, 3))
     instruction, offset = choose(family.features, (0, 127), 63)
     plan = DirectPlan(conv, instruction, Output("int8", bounded=True), DirectTiling(2, 2))
     assembly = _assembly(family, direct_conv(plan, offset, "uint8"))
     loop = _busiest_loop(assembly, EXPECTED[name][0])
-    assert "prefetcht1" in loop  # the next block
+    assert ("prefetcht1" in loop) == (channels > 16)  # the next block
     near = "prefetcht0" in loop
     assert near == plan.beyond_l1 == (channels == 512)
 
