@@ -56,7 +56,7 @@ def padded(x: te.Tensor, plan: RowwisePlan, zero: int) -> te.Tensor:
     def read(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         row, column = h - top, w - left
         inside = te.all(row >= 0, row < conv.height, column >= 0, column < conv.width)
-        return te.if_then_else(inside, _byte(x[n, row, column, c], "uint8"), tirx.const(zero % 256, "uint8"))
+        return te.if_then_else(inside, tirx.reinterpret("uint8", x[n, row, column, c]), tirx.const(zero % 256, "uint8"))
 
     if not more:
         return te.compute((conv.batch, plan.stored_rows, columns, plan.room), read, "padded")
@@ -85,7 +85,7 @@ def input_transform(x: te.Tensor, plan: RowwisePlan, added: Sequence[int]) -> te
         h, c = i // plan.channels, i % plan.channels
         terms = F23.b([x[n, h, RESULTS * t + k, c] for k in range(PLACES)], lambda term, factor: term)
         moved = [term + tirx.const(more % 256, "uint8") for term, more in zip(terms, added, strict=True)]
-        return _byte(_one_of(moved, p), plan.instruction.activation)
+        return tirx.reinterpret(plan.instruction.activation, _one_of(moved, p))
 
     return te.compute((plan.conv.batch, PLACES, plan.pairs, plan.stored_rows * plan.channels), value, "v")
 
@@ -133,8 +133,3 @@ def _one_of(values: Sequence[Expr], index: Expr) -> Expr:
     for k in range(len(first) - 1, -1, -1):
         chosen = tirx.Select(index == k, first[k], chosen)
     return chosen
-
-
-def _byte(value: Expr, dtype: str) -> Expr:
-    """The same bits."""
-    return tirx.reinterpret(dtype, value)

@@ -5,8 +5,8 @@ Each two neighbouring results take four products in place of six, of sums of act
     2 y0 = M0 + M1 + M2         M0 = (d0 - d2) 2 g0            M1 = (d1 + d2) (g0 + g1 + g2)
     2 y1 = M1 - M2 - M3         M2 = (d2 - d1) (g0 - g1 + g2)  M3 = (d1 - d3) 2 g2
 
-Activations of 7 bits make sums that a byte holds, moved by an offset. So do weights of 7 bits, but for few: what one
-has beyond a byte is multiplied with its channel once more, as a weight of an *appended* channel.
+Activations of 7 bits make sums that a byte holds, moved by an offset. So do most weights of 7 bits: what one has
+beyond a byte is multiplied with its channel once more, as a weight of an *appended* channel.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Weights:
 
 def transformed_weights(weight: np.ndarray) -> Weights:
     """Those of int8 OIHW weights whose kernel is three columns wide."""
-    u = np.einsum("pk,ochk->pohc", F23.g, weight.astype("int64"))
+    u = _along_rows(weight)
     held = np.clip(u, -BYTE, BYTE)
     beyond = u - held
     appended = np.flatnonzero(beyond.any((0, 1, 2)))
@@ -71,9 +71,15 @@ def proofs(weight: np.ndarray, bias: np.ndarray, span: tuple[int, int]) -> tuple
         Least and greatest activation as stored, what padding is among them.
     """
     largest = int(worst_accumulators(weight, bias, span).max(initial=0))
-    u, spread = np.einsum("pk,ochk->pohc", F23.g, weight.astype("int64")), centered_range(span)[1]
+    spread, heaviest = centered_range(span)[1], int(np.abs(_along_rows(weight)).max(initial=0))
     return (
         Proof("transformed activations in 8 bits", spread, BYTE),
-        Proof("transformed weights in two bytes", int(np.abs(u).max(initial=0)), 2 * BYTE),
+        Proof("transformed weights in two bytes", heaviest, 2 * BYTE),
         Proof(f"{1 << SHIFT} x sums in 32 bits", largest << SHIFT, INT32_MAX),
     )
+
+
+def _along_rows(weight: np.ndarray) -> np.ndarray:
+    """G g of OIHW weights: int64 (place, O, KH, I)."""
+    transformed: np.ndarray = np.einsum("pk,ochk->pohc", F23.g, weight.astype("int64"))
+    return transformed
