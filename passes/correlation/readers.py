@@ -71,7 +71,7 @@ class LayerReader:
         """Correlation of its outputs, biases corrected."""
         x, w = self.read(scales), weights[self.layer]
         scale = np.float32(scales.activations[self.group]) * self.weight_scale(scales)
-        result = (product(x, w) * scale).astype(np.float32)
+        result = (rows_product(x, w) * scale).astype(np.float32)
         if self.has_bias:
             result -= (result - self.outputs).mean(axis=(0, 2), keepdims=True, dtype=np.float64)
         return mean_correlation(result, self.outputs)
@@ -125,6 +125,16 @@ def integers(x: np.ndarray, scale: np.float32, range_: Range) -> np.ndarray:
     q = np.divide(x, np.float32(scale), dtype=np.float32)
     np.rint(q, out=q)
     return np.clip(q, range_.lo, range_.hi, out=q)
+
+
+def rows_product(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The same (N, G, R, P) for `rows` (N, G, R, K) that all meet one `weight` (G, K, P): one product of all images.
+
+    Of an image there are few rows, for which BLAS would read the weight again.
+    """
+    images, groups, count, k = rows.shape
+    whole = product(rows.swapaxes(0, 1).reshape(groups, images * count, k), weight)
+    return whole.reshape(groups, images, count, -1).swapaxes(0, 1)
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

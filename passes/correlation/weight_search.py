@@ -7,7 +7,7 @@ from ..quantized.parallel import map_threads
 from ..quantized.problem import Problem
 from ..quantized.quantizers import smallest_weight_scale
 from .correlation import ratio_of
-from .readers import LayerReader, product
+from .readers import LayerReader, rows_product
 
 _CHUNK = 2**21  # elements of the outputs computed at a time
 
@@ -43,7 +43,7 @@ def search_weights(
         tried = candidates[:, channels]
         w = reader.weight[:, :, channels, None] / tried[:, None]  # (G, K, C, n)
         w = np.clip(np.rint(w, out=w), -reader.limit, reader.limit, out=w)
-        results = product(x, w.reshape(*w.shape[:2], -1)).reshape(*x.shape[:3], *tried.shape[1:])
+        results = rows_product(x, w.reshape(*w.shape[:2], -1)).reshape(*x.shape[:3], *tried.shape[1:])
         results = results * (tried * input_scale).astype(np.float32)[:, None]
         wanted = reader.outputs[..., channels, None]
         if reader.has_bias:
