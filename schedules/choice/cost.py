@@ -55,6 +55,7 @@ ROW_APPENDED = 1.0  # cycles for a channel of a pixel
 # Winograd, by the bits of a vector: x86 has more ports for 256 than for 512.
 PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the products: zeros, stores, and a loop's end
 EFFICIENCY = {128: 0.87, 256: 1.0, 512: 0.87}  # of the matrix products, which are short
+V_BYTES = {128: 64.0, 256: 24.0, 512: 64.0}  # per cycle at which blocks of channels read all transformed activations
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
 TRANSFORMS = {512: {2: (60.0, 80.0), 4: (200.0, 240.0)}, 256: {2: (30.0, 50.0), 4: (90.0, 150.0)}}
 NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
@@ -124,7 +125,7 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     product = _overlapped(product, weights) if plan.tiles > tiling.tile else product + weights
     # V is fetched ahead, too; M is not.
     near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES if local <= machine.l3 // 4 else COLD_BYTES
-    fetched = L2_BYTES if v_bytes <= machine.l3 // 4 else near
+    fetched = V_BYTES[bits] if v_bytes <= machine.l3 // 4 else min(near, V_BYTES[bits])
     spilled = chunks * blocks * (plan.v_bytes / fetched + 2 * m_bytes / near)
     return product + transforms + spilled
 
