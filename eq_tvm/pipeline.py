@@ -154,8 +154,8 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
         relax.transform.FuseTIR(),
         relax.transform.DeadCodeElimination(["main"]),
     ],
-    # these get a schedule, too
-    "6-scheduled": lambda how: [passes.ScheduleFallback()],
+    # these get a schedule, too, and one thread what is done before others start
+    "6-scheduled": lambda how: [passes.ScheduleFallback(), passes.SerializeShortLoops()],
 }
 LOWERING = ("4-integer", "5-fused", "6-scheduled")
 

@@ -41,6 +41,7 @@ from .given.unify_scales import UnifyScales
 from .graph.output_parts import part_cosines
 from .islands.float_calls import float_calls
 from .islands.schedule_fallback import ScheduleFallback
+from .islands.serialize_short_loops import SerializeShortLoops
 from .islands.view_outputs import ViewOutputs
 from .joint.lapq_calibrate import LAPQCalibrate
 from .lower.lower_to_integer import LowerToInteger
@@ -103,6 +104,7 @@ __all__ = [
     "RemoveIdentities",
     "RoundWeights",
     "ScheduleFallback",
+    "SerializeShortLoops",
     "SinkReshapes",
     "StoreSigned",
     "TakeScales",

@@ -41,6 +41,8 @@ def parts(stmt: tirx.Stmt, kind: type[tirx.Stmt]) -> Iterator[tirx.Stmt]:
     """All statements of a type within a statement, in order."""
     if isinstance(stmt, kind):
         yield stmt
+    if isinstance(stmt, s_tir.SBlockRealize):
+        stmt = stmt.block
     for part in stmt.seq if isinstance(stmt, tirx.SeqStmt) else [stmt.body] if hasattr(stmt, "body") else []:
         yield from parts(part, kind)
 
