@@ -1,10 +1,15 @@
-"""Axes that count from behind, in operator sets that do not know such."""
+"""Axes as the standard does not have them: counted from behind in old operator sets, or in no list."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
 from eq_tvm.importer.protobuf import attributes_of, copy_of, replace_attributes
+
+if TYPE_CHECKING:
+    from eq_tvm.importer.static.specializer import Specializer
 
 _SINCE = 11
 
@@ -36,3 +41,16 @@ def from_the_front(node: NodeProto, opset: int, rank: int | None) -> NodeProto:
     }
     replace_attributes(counted, changed, **changed)
     return counted
+
+
+def in_a_list(specializer: Specializer, node: NodeProto) -> NodeProto:
+    """An Unsqueeze with its axis in a list: torch's exporter gives a scalar (of keys that several queries share).
+
+    Of the operators with such operands, ONNX Runtime takes a scalar of this one alone.
+    """
+    axis = specializer.value(node.input[1]) if node.op_type == "Unsqueeze" and len(node.input) > 1 else None
+    if axis is None or axis.ndim:
+        return node
+    listed = copy_of(node)
+    listed.input[1] = specializer.constant(axis.reshape(1))
+    return listed

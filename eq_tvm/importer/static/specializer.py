@@ -15,7 +15,7 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from eq_tvm.errors import UserError, reason
 from eq_tvm.importer.names import described, graph_inputs, one_line, opset
 from eq_tvm.importer.protobuf import extents
-from eq_tvm.importer.static.axes import from_the_front
+from eq_tvm.importer.static.axes import from_the_front, in_a_list
 from eq_tvm.importer.static.counted import Number, note_rows, rows_of, settled_of
 from eq_tvm.importer.static.expand import body_of
 from eq_tvm.importer.static.standard import evaluate, is_static, schema_of
@@ -106,7 +106,8 @@ class Specializer:
             raise self.refusal(node, f"can't be imported with these inputs and attributes: {reason(e)}") from e
 
     def _visit(self, node: NodeProto, scope: dict[str, str] | None) -> None:
-        followed = self._follow(self, from_the_front(node, self.opset, self._rank(node)))
+        node = in_a_list(self, from_the_front(node, self.opset, self._rank(node)))
+        followed = self._follow(self, node)
         if followed is None:
             return
         node = followed

@@ -1,5 +1,6 @@
-"""Axes that count from behind, in operator sets that do not know such, against ONNX Runtime."""
+"""Axes counted from behind in operator sets that do not know such, and in no list, against ONNX Runtime."""
 
+import numpy as np
 import pytest
 from onnx_models import check_against_onnxruntime, write_model
 
@@ -27,3 +28,11 @@ def test_from_behind(tmp_path, nodes, opset):
 def test_slice(tmp_path):
     nodes = [("Slice", "x", "y", {"axes": [-1], "starts": [1], "ends": [-1]})]
     check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (1, 3, 5, 4)}, ["y"], opset=9))
+
+
+@pytest.mark.parametrize("axis", [0, 2, -1])
+def test_an_axis_that_is_in_no_list(tmp_path, axis):
+    """As torch's exporter has it where several queries share a key; ONNX Runtime takes it."""
+    axes = {"axis": np.array(axis, np.int64)}
+    nodes = [("Unsqueeze", "x axis", "u", {}), ("Mul", "u u", "y", {})]
+    check_against_onnxruntime(write_model(tmp_path / "m.onnx", nodes, {"x": (2, 3, 4)}, ["y"], axes, opset=18))

@@ -18,6 +18,7 @@ CONSTANTS = {
     **{f"v{n}": I([n]) for n in (-1, 0, 1, 2, 3, 4, 12)},
     "v01": I([0, 1]),
     "v02": I([0, 2]),
+    "scalar1": np.int64(1),
     "flat": I([-1, 4]),
     "pairs": I([-1, 8]),
     "same": I([0, 4]),
@@ -46,6 +47,7 @@ TAILS = {
     "first three": [*BOXES, ("Slice", "chosen v0 v3 v0", "y", {})],
     "first of two columns": [*BOXES, ("Slice", "chosen v1 v3 v1", "y", {})],
     "as a batch": [*BOXES, ("Unsqueeze", "chosen v0", "u", {}), ("Transpose", "u", "y", {"perm": [2, 0, 1]})],
+    "as a batch, by an axis in no list": [*BOXES, ("Unsqueeze", "chosen scalar1", "u", {}), ("Neg", "u", "y", {})],
     "columns": [*BOXES, ("Split", "chosen", "a b c d", {"axis": 1}), ("Concat", "d a", "y", {"axis": -1})],
     "class and box": [
         *BOXES,
