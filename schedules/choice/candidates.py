@@ -81,7 +81,7 @@ def product_candidates(
     conv : Conv2D
         From `eq_tvm.schedules.products.operand.product_shape`.
     first, second : Stored
-        The second is of int8.
+        The second is within int8, which its elements become when it is packed.
     output : Output
     machine : Machine
 

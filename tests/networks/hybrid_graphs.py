@@ -251,6 +251,19 @@ def cross_covariance(w, x):
     return w("Add", x, w.reshaped(w.transposed(y, 0, 2, 1), 1, CHANNELS, SIZE, SIZE))
 
 
+def channels_first(share):
+    """Values by transposed shares, as YOLO11 and EfficientViT (arXiv 2305.07027) mix; shares are never negative."""
+
+    def block(w, x):
+        fused = w.reshaped(w.conv(x, CHANNELS, 3 * CHANNELS), 1, HEADS, 3 * HEAD, PIXELS)
+        q, k, v = w("Split", fused, [HEAD] * 3, axis=2, outputs=3)
+        shares = share(w, w("Mul", w("MatMul", w.transposed(q, 0, 1, 3, 2), k), float(HEAD**-0.5)))
+        mixed = w("MatMul", v, w.transposed(shares, 0, 1, 3, 2))
+        return w("Add", x, w.conv(w.reshaped(mixed, 1, CHANNELS, SIZE, SIZE), CHANNELS, CHANNELS))
+
+    return block
+
+
 def rms_norm(w, x):
     """Tokens over their root mean square (arXiv 1910.07467), as Llama's networks write it."""
     y = w.transposed(w.reshaped(x, 1, CHANNELS, PIXELS), 0, 2, 1)

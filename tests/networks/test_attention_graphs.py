@@ -40,6 +40,10 @@ NETWORKS = {
     "PoolFormer": hybrids.network(hybrids.one_group, hybrids.pooling),
     "Swin V2": hybrids.network(hybrids.cosine_attention),
     "XCiT": hybrids.network(hybrids.cross_covariance),
+    "YOLO11": hybrids.network(
+        hybrids.channels_first(lambda w, scores: w("Softmax", scores, axis=-1)),
+        hybrids.channels_first(lambda w, scores: w("Sigmoid", scores)),
+    ),
     "RMS norm": hybrids.network(hybrids.rms_norm),
     "DeiT": hybrids.distilled,
 }
