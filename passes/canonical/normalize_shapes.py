@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from ..graph.relax_pass import relax_pass
-from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape
+from ..graph.rewrite import Graph, NewValues, array, operator_name, rewrite, shape, transposed_axes
 
 _Slices = dict[int, tuple[int, int, int]]  # axis: (begin, end, stride)
 
@@ -20,6 +20,8 @@ class NormalizeShapes:
       shape, and slices of different axes become one (negative strides stay as they are);
     - ``mean`` over height and width is ``mean(x, axis=[2, 3], keepdims=True)``, and a ``reshape`` if it dropped them;
     - ``softmax`` over an axis that is not the last one, of what a product of matrices reads, is between transposes;
+    - values by transposed shares (YOLO11) are shares by transposed values, transposed: shares get 12 bits as the first
+      operand, and the result has channels side by side;
     - ``max`` over height and width of float32 is ``max_pool2d``;
     - the exponent of a ``power``, if it is one number, has no axes: kernels then know it, and multiply.
     """
@@ -69,6 +71,19 @@ def _softmax(graph: Graph, call: relax.Call) -> relax.Expr | None:
     order = [*(other for other in range(rank) if other != axis), axis]
     rows = relax.op.nn.softmax(relax.op.permute_dims(call.args[0], order), -1)
     return relax.op.permute_dims(rows, [order.index(i) for i in range(rank)])
+
+
+def _shares_first(graph: Graph, call: relax.Call) -> relax.Expr | None:
+    """A product whose second operand is a transposed ``softmax``: x A^T = (A x^T)^T."""
+    values, second = call.args
+    moved, rank = graph.call(second, "relax.permute_dims"), len(shape(second))
+    swapped = [*range(rank - 2), rank - 1, rank - 2]
+    if moved is None or rank < 2 or list(transposed_axes(moved)) != swapped or shape(values)[:-2] != shape(second)[:-2]:
+        return None
+    if array(values) is not None or graph.call(moved.args[0], "relax.nn.softmax") is None:
+        return None
+    product = relax.op.matmul(moved.args[0], relax.op.permute_dims(values, swapped))
+    return relax.op.permute_dims(product, swapped)
 
 
 def _multiplied(graph: Graph, call: relax.Call) -> bool:
@@ -173,6 +188,7 @@ _RULES: dict[str | None, Callable[[Graph, relax.Call], relax.Expr | None]] = {
     "relax.mean": _mean,
     "relax.max": _max,
     "relax.nn.softmax": _softmax,
+    "relax.matmul": _shares_first,
     "relax.power": _power,
     "relax.strided_slice": _strided_slice,
     "relax.take": _take,

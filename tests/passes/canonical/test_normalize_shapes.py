@@ -113,3 +113,19 @@ def test_softmax_in_front_of_a_product_is_over_the_last_axis():
 
 def test_softmax_that_is_a_result_keeps_its_axis():
     assert apply(module(lambda x: relax.op.nn.softmax(x, 1), SHAPE), NormalizeShapes()) == ["nn.softmax"]
+
+
+def test_transposed_shares_come_first_in_a_product():
+    """As in YOLO11, whose values are channels by tokens; transposed products of others stay."""
+
+    def make(scores, values):
+        shares = relax.op.nn.softmax(scores, -1)
+        return relax.op.matmul(values, relax.op.permute_dims(shares, [0, 1, 3, 2]))
+
+    found = apply(module(make, (1, 4, 6, 6), (1, 4, 3, 6)), NormalizeShapes())
+    assert found == ["nn.softmax", "permute_dims", "matmul", "permute_dims"]
+
+    def plain(keys, values):
+        return relax.op.matmul(values, relax.op.permute_dims(keys, [0, 1, 3, 2]))
+
+    assert apply(module(plain, (1, 4, 6, 6), (1, 4, 3, 6)), NormalizeShapes()) == ["permute_dims", "matmul"]
