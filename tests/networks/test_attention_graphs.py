@@ -85,7 +85,7 @@ def test_integers_that_agree(folder_of, name):
     assert cosine > COSINE
 
 
-@pytest.mark.parametrize("name", ["-infinity", "tf2onnx", "rotary"])
+@pytest.mark.parametrize("name", ["-infinity", "tf2onnx", "rotary", "YOLO11"])
 def test_on_a_board(aarch64, folder_of, tmp_path, name):
     annotated, _ = calibrated(folder_of(name), name)
     built, _ = pipeline.build(annotated, get_target("rpi4"))
