@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+import numpy as np
 from onnx import NodeProto
 
 from eq_tvm.importer.protobuf import attributes_of, copy_of, replace_attributes
-
-if TYPE_CHECKING:
-    from eq_tvm.importer.static.specializer import Specializer
 
 _SINCE = 11
 
@@ -43,14 +41,17 @@ def from_the_front(node: NodeProto, opset: int, rank: int | None) -> NodeProto:
     return counted
 
 
-def in_a_list(specializer: Specializer, node: NodeProto) -> NodeProto:
+def in_a_list(
+    node: NodeProto, value: Callable[[str], np.ndarray | None], constant: Callable[[np.ndarray], str]
+) -> NodeProto:
     """An Unsqueeze with its axis in a list: torch's exporter gives a scalar (of keys that several queries share).
 
-    Of the operators with such operands, ONNX Runtime takes a scalar of this one alone.
+    Of the operators with such operands, ONNX Runtime takes a scalar of this one alone. `value` gives a constant's
+    value, and `constant` the name of a new one.
     """
-    axis = specializer.value(node.input[1]) if node.op_type == "Unsqueeze" and len(node.input) > 1 else None
+    axis = value(node.input[1]) if node.op_type == "Unsqueeze" and len(node.input) > 1 else None
     if axis is None or axis.ndim:
         return node
     listed = copy_of(node)
-    listed.input[1] = specializer.constant(axis.reshape(1))
+    listed.input[1] = constant(axis.reshape(1))
     return listed

@@ -106,7 +106,7 @@ class Specializer:
             raise self.refusal(node, f"can't be imported with these inputs and attributes: {reason(e)}") from e
 
     def _visit(self, node: NodeProto, scope: dict[str, str] | None) -> None:
-        node = in_a_list(self, from_the_front(node, self.opset, self._rank(node)))
+        node = in_a_list(from_the_front(node, self.opset, self._rank(node)), self.value, self.constant)
         followed = self._follow(self, node)
         if followed is None:
             return
