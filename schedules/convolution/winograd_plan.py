@@ -184,20 +184,15 @@ def constants(
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
     order = (5, 2) if plan.tiling.pieces else (2, 5)
     packed = np.ascontiguousarray(full.transpose(1, 0, 4, *order, 3, 6)).reshape(plan.weight_shape)
-    biases = _full(plan, (bias.astype("int64") * factor).astype("int32"))
+    beyond = 0, plan.blocks * plan.block - bias.size
+    biases = np.pad((bias.astype("int64") * factor).astype("int32"), beyond)
     if ins.sums:
         packed, biases = _of_sums(plan, packed, biases)
     return (
         packed,
         biases,
-        _full(plan, multiplier / np.float32(1 << winograd.shift)),
+        np.pad(multiplier / np.float32(1 << winograd.shift), beyond),
     )
-
-
-def _full(plan: WinogradPlan, values: np.ndarray) -> np.ndarray:
-    full = np.zeros(plan.blocks * plan.block, values.dtype)
-    full[: values.size] = values
-    return full
 
 
 def _of_sums(plan: WinogradPlan, u: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

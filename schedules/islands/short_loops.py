@@ -12,7 +12,7 @@ from ..common.statements import parts
 
 SHORT = 8000  # instructions, of vectors: about a microsecond, which threads take to start and to wait for each other
 _VECTOR = 32  # bytes
-_SIMPLE = "prim.if_then_else", "tirx.if_then_else", "tirx.prefetch", "tirx.reinterpret", "tirx.address_of"
+_SIMPLE = "prim.if_then_else", "tirx.prefetch", "tirx.reinterpret", "tirx.address_of"
 _OPERANDS = "a", "b", "value", "condition", "true_value", "false_value"
 
 

@@ -190,7 +190,8 @@ def constants(
     full[..., : plan.run] = u.reshape(*u.shape[:2], -1)
     added = np.array(middle(span)) - plan.offset  # to what is multiplied, for it to be what was transformed
     moved = added[:, None] * full.sum(2)
-    biases = _full(plan, bias.astype("int64") << SHIFT) + np.stack(
+    beyond = 0, plan.blocks * plan.block - outputs
+    biases = np.pad(bias.astype("int64") << SHIFT, beyond) + np.stack(
         [moved[0] + moved[1] + moved[2], moved[1] - moved[2] - moved[3]]
     )
     order = full.reshape(PLACES, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.links, ins.pairs)
@@ -198,11 +199,5 @@ def constants(
     return (
         np.ascontiguousarray(packed, ins.weight),
         biases.astype("int32"),
-        _full(plan, multiplier / np.float32(1 << SHIFT)),
+        np.pad(multiplier / np.float32(1 << SHIFT), beyond),
     )
-
-
-def _full(plan: RowwisePlan, values: np.ndarray) -> np.ndarray:
-    full = np.zeros(plan.blocks * plan.block, values.dtype)
-    full[: values.size] = values
-    return full
