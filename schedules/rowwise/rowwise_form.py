@@ -5,7 +5,8 @@ Each two neighbouring results take four products in place of six, of sums of act
     2 y0 = M0 + M1 + M2         M0 = (d0 - d2) 2 g0            M1 = (d1 + d2) (g0 + g1 + g2)
     2 y1 = M1 - M2 - M3         M2 = (d2 - d1) (g0 - g1 + g2)  M3 = (d1 - d3) 2 g2
 
-Activations of 7 bits make sums that a byte holds, moved by an offset. So do most weights of 7 bits: what one has
+Activations of 7 bits make sums that a byte holds, moved by an offset. Where all three sums of weights of an output
+channel are even, all is halved: y0, not 2 y0, and weights of 7 bits fit a byte. So do most that are not: what one has
 beyond a byte is multiplied with its channel once more, as a weight of an *appended* channel.
 """
 
@@ -19,7 +20,7 @@ from ..convolution.winograd_form import F23
 PLACES = 4  # products for two results
 RESULTS = 2
 BYTE = 127  # the greatest magnitude of a weight
-SHIFT = 1  # sums are multiplied by 2 to the power of that
+SHIFT = 1  # sums are multiplied by 2 to the power of that where weights are not halved
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +33,22 @@ class Weights:
         int64 (place, O, KH, channels and appended ones), within a byte.
     appended : tuple of int
         The channel that each appended one repeats.
+    shift : numpy.ndarray
+        int64 (O,): sums of an output channel are multiplied by 2 to the power of that.
     """
 
     u: np.ndarray
     appended: tuple[int, ...]
+    shift: np.ndarray
 
 
 def transformed_weights(weight: np.ndarray) -> Weights:
     """Those of int8 OIHW weights whose kernel is three columns wide."""
-    u = _along_rows(weight)
+    u, shift = _along_rows(weight)
     held = np.clip(u, -BYTE, BYTE)
     beyond = u - held
     appended = np.flatnonzero(beyond.any((0, 1, 2)))
-    return Weights(np.concatenate([held, beyond[..., appended]], axis=-1), tuple(map(int, appended)))
+    return Weights(np.concatenate([held, beyond[..., appended]], axis=-1), tuple(map(int, appended)), shift)
 
 
 def centered_range(span: tuple[int, int]) -> tuple[int, int]:
@@ -71,7 +75,7 @@ def proofs(weight: np.ndarray, bias: np.ndarray, span: tuple[int, int]) -> tuple
         Least and greatest activation as stored, what padding is among them.
     """
     largest = int(worst_accumulators(weight, bias, span).max(initial=0))
-    spread, heaviest = centered_range(span)[1], int(np.abs(_along_rows(weight)).max(initial=0))
+    spread, heaviest = centered_range(span)[1], int(np.abs(_along_rows(weight)[0]).max(initial=0))
     return (
         Proof("transformed activations in 8 bits", spread, BYTE),
         Proof("transformed weights in two bytes", heaviest, 2 * BYTE),
@@ -79,7 +83,8 @@ def proofs(weight: np.ndarray, bias: np.ndarray, span: tuple[int, int]) -> tuple
     )
 
 
-def _along_rows(weight: np.ndarray) -> np.ndarray:
-    """G g of OIHW weights: int64 (place, O, KH, I)."""
+def _along_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """G g of OIHW weights, halved where that is whole: int64 (place, O, KH, I), and the shift (O,) of what is not."""
     transformed: np.ndarray = np.einsum("pk,ochk->pohc", F23.g, weight.astype("int64"))
-    return transformed
+    shift = SHIFT * (transformed % 2).any(axis=(0, 2, 3))
+    return transformed >> (SHIFT - shift)[:, None, None], shift

@@ -14,7 +14,7 @@ from ..common.epilogue import Output
 from ..common.sizes import CACHED
 from ..convolution.conv2d import Conv2D
 from ..processor.instruction import Instruction
-from .rowwise_form import PLACES, RESULTS, SHIFT, Weights, middle
+from .rowwise_form import PLACES, RESULTS, Weights, middle
 
 ALIGNED = 16  # bytes
 
@@ -181,7 +181,7 @@ def constants(
     bias : numpy.ndarray
         int32 (2, blocks * block): of a pair's results.
     multiplier : numpy.ndarray
-        float32 (blocks * block,), of twice the accumulator: dividing by a power of two changes no rounding.
+        float32 (blocks * block,), of the shifted accumulator: dividing by a power of two changes no rounding.
     """
     ins, (_, outputs, rows, channels) = plan.instruction, weights.u.shape
     u = np.zeros((PLACES, plan.blocks * plan.block, rows, plan.channels), "int64")
@@ -191,7 +191,7 @@ def constants(
     added = np.array(middle(span)) - plan.offset  # to what is multiplied, for it to be what was transformed
     moved = added[:, None] * full.sum(2)
     beyond = 0, plan.blocks * plan.block - outputs
-    biases = np.pad(bias.astype("int64") << SHIFT, beyond) + np.stack(
+    biases = np.pad(bias.astype("int64") << weights.shift, beyond) + np.stack(
         [moved[0] + moved[1] + moved[2], moved[1] - moved[2] - moved[3]]
     )
     order = full.reshape(PLACES, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.links, ins.pairs)
@@ -199,5 +199,5 @@ def constants(
     return (
         np.ascontiguousarray(packed, ins.weight),
         biases.astype("int32"),
-        np.pad(multiplier / np.float32(1 << SHIFT), beyond),
+        np.pad(np.ldexp(multiplier, -weights.shift), beyond),
     )

@@ -28,14 +28,31 @@ BY_FAMILY = pytest.mark.parametrize("family", parameters(["sdot", "vpdpbusd-256"
 
 @dataclass(frozen=True)
 class Case(Layer):
-    """A layer and the way to compute it; `instruction`, `tiling`: which of the possible ones, modulo their number."""
+    """A layer and the way to compute it.
+
+    Parameters
+    ----------
+    instruction, tiling : int
+        Which of the possible ones, modulo their number.
+    halved : int
+        One of so many output channels has even sums of weights; none for 0.
+    """
 
     instruction: int = 0
     tiling: int = 0
+    halved: int = 0
 
     @property
     def padded_span(self) -> tuple[int, int]:
         return min(self.span[0], 0), max(self.span[1], 0)
+
+    def numbers(self, features=()):
+        found = super().numbers(features)
+        if self.halved:
+            some = found.weight[:: self.halved]
+            some[..., 2] += np.where(some[..., 2] > 0, -1, 1) * (some.sum(3) % 2)
+            found = self.with_numbers(found.x, found.weight, found.bias, features)
+        return found
 
     def job(self, family, numbers=None):
         """The kernel for the family, its arguments, and the expected result."""
@@ -79,6 +96,7 @@ def cases():
         SEEDS,
         SEEDS,
         SEEDS,
+        st.integers(0, 3),
     )
 
 
@@ -91,7 +109,9 @@ USUAL = [
             63,
             "extreme",
             Epilogue("float32", -np.inf, np.inf),
+            halved=halved,
         )
+        for halved in (0, 1, 2)
         for low, high, dtype in ((-63, 63, "int8"), (0, 127, "uint8"))
         for values in ("low", "high", "both")
     ),
@@ -114,11 +134,11 @@ def test_equals_the_integer_program(family, folder, drawn):
     check(family, folder, drawn, [case.job(family) for case in drawn])
 
 
-@given(convolutions(), st.sampled_from([(0, 127), (-63, 63)]), SEEDS)
+@given(convolutions(), st.sampled_from([(0, 127), (-63, 63)]), st.integers(0, 3), SEEDS)
 @settings(max_examples=30)
-def test_the_algorithm(conv, span, seed):
-    """What is multiplied fits a byte, and gives twice the accumulators, wherever the activations lie."""
-    case = Case(conv, Activations(*span, "int8", "both"), seed=seed)
+def test_the_algorithm(conv, span, halved, seed):
+    """What is multiplied fits a byte, and gives the accumulators or twice those, wherever the activations lie."""
+    case = Case(conv, Activations(*span, "int8", "both"), seed=seed, halved=halved)
     numbers = case.numbers()
     weights = rowwise_form.transformed_weights(numbers.weight)
     assert np.abs(weights.u).max() <= rowwise_form.BYTE
@@ -126,7 +146,8 @@ def test_the_algorithm(conv, span, seed):
     x = np.pad(numbers.x.astype("int64"), ((0, 0), (top, bottom), (left, right + 3), (0, 0)))
     x = np.concatenate([x, x[..., list(weights.appended)]], axis=-1)
     zero = np.zeros(conv.out_channels, "int32")
-    expected = 2 * accumulators(conv, numbers.x, numbers.weight, zero)
+    expected = accumulators(conv, numbers.x, numbers.weight, zero) << weights.shift
+    assert not (halved and weights.shift[::halved].any())
     bt, at = F23.bt, F23.at
     for w in range(0, conv.out_width, 2):
         v = np.einsum("pk,nhkc->nhpc", bt, x[:, :, w : w + 4])
@@ -145,6 +166,14 @@ def test_only_weights_beyond_a_byte_are_appended():
     weight[1, 3, 0] = 63, 63, 2
     weight[1, 4, 0] = 63, -63, 63
     assert rowwise_form.transformed_weights(weight).appended == (3, 4)
+
+
+def test_even_sums_are_halved_so_that_all_weights_of_7_bits_fit():
+    weight = np.full((2, 4, 3, 3), 63, "int8")
+    weight[0, ..., 1] = 62
+    weights = rowwise_form.transformed_weights(weight)
+    assert weights.shift.tolist() == [0, 1] and np.abs(weights.u[:, 0]).max() == 94
+    assert rowwise_form.transformed_weights(weight[:1]).appended == ()
 
 
 def test_proofs():
