@@ -65,15 +65,16 @@ def input_moments(
         whole = np.rint(center).astype(np.float32)
         rest = (center - whole).astype(np.float32)
         map_threads(lambda x: np.subtract(x, whole, out=x), inputs)
-    parts = [([x[:, at] for x in inputs], rest[:, at]) for at in _parts(k)]
+    parts = [([x[:, at] for x in inputs], rest[:, at]) for at in _parts(k, int(np.prod(node.constant.shape[2:])))]
     grams = [_sum_of_products(part, rest_of_center, shares) for part, rest_of_center in parts]
     for gram in grams:
         gram *= np.float64(scale) ** 2
     return grams
 
 
-def _parts(k: int) -> list[slice]:
-    ends = np.linspace(0, k, -(-k // _LARGEST) + 1).astype(int)
+def _parts(k: int, taps: int) -> list[slice]:
+    """Of whole kernels, of so many taps: as equal as possible."""
+    ends = np.linspace(0, k // taps, -(-k // _LARGEST) + 1).astype(int) * taps
     return [slice(*pair) for pair in pairwise(ends)]
 
 

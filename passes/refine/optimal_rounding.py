@@ -1,6 +1,6 @@
 """Rounding weights so that the errors of one make up for those of others, in closed form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,11 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, gram: np.ndarray, limit
 
 
 def search_rounding(
-    weight: np.ndarray, candidates: np.ndarray, grams: Sequence[np.ndarray], limit: int
+    weight: np.ndarray,
+    candidates: np.ndarray,
+    grams: Sequence[np.ndarray],
+    limit: int,
+    row_sums: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Round weights as `round_weights` does, for each channel with the scale of several that leaves the least error.
 
@@ -56,31 +60,48 @@ def search_rounding(
         x^T x of one part of the inputs after the other; errors in one part are not made up for in others.
     candidates : (G, O, n)
         Scales to try.
+    row_sums : int, optional
+        For weights (1, O, K) of kernels with three columns: of an output channel with sums of rows, g0 + g1 + g2 or
+        g0 - g1 + g2, beyond that, all are to be even.
 
     Returns
     -------
     q : numpy.ndarray (G, O, K) int8
     scale : numpy.ndarray (G, O)
     """
-    groups, outputs, k = weight.shape
-    count = candidates.shape[2]
     ends = np.cumsum([gram.shape[1] for gram in grams])
     slices = [slice(end - gram.shape[1], end) for gram, end in zip(grams, ends, strict=True)]
     parts = [_Part.of(weight[..., inputs], gram) for gram, inputs in zip(grams, slices, strict=True)]
+    q, scale = _search(parts, np.arange(weight.shape[1]), candidates, limit)
+    if row_sums is not None:
+        first, middle, last = np.abs(q[0].reshape(len(q[0]), -1, 3).astype(np.int16)).transpose(2, 0, 1)
+        beyond = np.flatnonzero((first + middle + last > row_sums).any(axis=1))
+        if beyond.size:
+            q[:, beyond], scale[:, beyond] = _search(parts, beyond, candidates, limit, even=True)
+    return q, scale
+
+
+def _search(
+    parts: Sequence["_Part"], channels: np.ndarray, candidates: np.ndarray, limit: int, even: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `search_rounding` gives, for some output channels, with even sums or without regard to them."""
+    candidates = candidates[:, channels]
+    groups, outputs, count = candidates.shape
 
     def some(start: int) -> tuple[np.ndarray, np.ndarray]:
-        channels = slice(start, start + step)
-        scale = candidates[:, channels].astype(np.float64)
-        found = [part.rounded(channels, scale, limit) for part in parts]
+        these = slice(start, start + step)
+        scale = candidates[:, these].astype(np.float64)
+        found = [part.rounded(channels[these], scale, limit, even) for part in parts]
         best = np.sum([errors for _, errors in found], axis=0).argmin(axis=2)
         chosen = [np.take_along_axis(q, best[:, None, :, None], 3)[..., 0] for q, _ in found]
-        return np.concatenate(chosen, axis=1), best
+        placed = [part.in_place(q) for part, q in zip(parts, chosen, strict=True)]
+        return np.concatenate(placed, axis=1).transpose(0, 2, 1), best
 
+    k = sum(part.weight.shape[1] for part in parts)
     step = max(_CHUNK // (groups * k * count), -(-_ROWS // (groups * count)))
     found = map_threads(some, range(0, outputs, step))
-    q, best = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
-    q = np.concatenate([part.in_place(q[:, inputs]) for part, inputs in zip(parts, slices, strict=True)], axis=1)
-    return np.ascontiguousarray(q.transpose(0, 2, 1)), np.take_along_axis(candidates, best[..., None], 2)[..., 0]
+    q, best = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
+    return q, np.take_along_axis(candidates, best[..., None], 2)[..., 0]
 
 
 @dataclass(frozen=True)
@@ -108,10 +129,11 @@ class _Part:
         ordered = np.take_along_axis(weight.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float64)
         return cls(order, ordered, *_decomposed(gram))
 
-    def rounded(self, channels: slice, scale: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    def rounded(self, channels: np.ndarray, scale: np.ndarray, limit: int, even: bool) -> tuple[np.ndarray, np.ndarray]:
         """For scales (G, C, n) of some channels, the integers (G, K, C, n) and errors (G, C, n)."""
         w = np.repeat(self.weight[:, :, channels], scale.shape[2], axis=2)
-        q, errors = _round(w, scale.reshape(len(scale), -1), self.feedback, self.costs, limit)
+        of_rows = self._earlier_of_rows() if even else {}
+        q, errors = _round(w, scale.reshape(len(scale), -1), self.feedback, self.costs, limit, of_rows)
         return q.reshape(*q.shape[:2], *scale.shape[1:]), errors.reshape(scale.shape)
 
     def in_place(self, q: np.ndarray) -> np.ndarray:
@@ -119,6 +141,11 @@ class _Part:
         result = np.empty_like(q)
         np.put_along_axis(result, np.broadcast_to(self.order[:, :, None], q.shape), q, 1)
         return result
+
+    def _earlier_of_rows(self) -> dict[int, list[int]]:
+        """For the last to be rounded of each row's three weights, when the others were: of kernels in one group."""
+        times = np.sort(np.argsort(self.order[0]).reshape(-1, 3), axis=1).tolist()
+        return {last: earlier for *earlier, last in times}
 
 
 def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,9 +164,17 @@ def _decomposed(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _round(
-    w: np.ndarray, scale: np.ndarray, feedback: np.ndarray, costs: np.ndarray, limit: int
+    w: np.ndarray,
+    scale: np.ndarray,
+    feedback: np.ndarray,
+    costs: np.ndarray,
+    limit: int,
+    of_rows: Mapping[int, Sequence[int]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Integers (G, K, R) int8 for weights (G, K, R) of such scales (G, R), and the error (G, R) of each row."""
+    """Integers (G, K, R) int8 for weights (G, K, R) of such scales (G, R), and the error (G, R) of each row.
+
+    The sum of a weight and those that `of_rows` has for it is made even.
+    """
     k = w.shape[1]
     q, errors, total = np.empty(w.shape, np.int8), np.empty_like(w), np.zeros_like(scale)
     made_up = Rows(np.empty_like(w), np.ones((*w.shape[:2], 1)), k)  # the errors, of the blocks before
@@ -149,7 +184,13 @@ def _round(
         for j in range(block.start, block.stop):
             recent = slice(start, j)
             wanted = known[:, j - start] - np.einsum("gj,gjr->gr", feedback[:, j, recent], errors[:, recent])
-            rounded = np.clip(np.rint(wanted / scale), -limit, limit)
+            steps = wanted / scale
+            if j in of_rows:
+                odd = q[:, of_rows[j]].sum(axis=1) % 2
+                most = limit - (limit - odd) % 2
+                rounded = np.clip(2 * np.rint((steps - odd) / 2) + odd, -most, most)
+            else:
+                rounded = np.clip(np.rint(steps), -limit, limit)
             q[:, j], reached = rounded, rounded * scale
             errors[:, j] = reached - w[:, j]
             total += costs[:, j, None] * np.square(reached - wanted)

@@ -55,7 +55,7 @@ def reconstruct_blocks(
     steps : int
         Of each block's descent.
     """
-    rounded = round_weights(problem, scales, part_of(progress, 0.0, _ROUNDED))
+    rounded = round_weights(problem, scales, part_of(progress, 0.0, _ROUNDED), for_rows=False)
     learned = learn_blocks(problem, scales, part_of(progress, _ROUNDED, 1.0), steps)
     names = rounded.steps.keys() | learned.steps.keys()
     found = {name: rounded.steps.get(name, {}) | learned.steps.get(name, {}) for name in sorted(names)}

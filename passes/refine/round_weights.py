@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import tvm
 
+from eq_tvm.schedules.rowwise import rowwise_form
+
 from ..graph.network import Node
 from ..graph.relax_pass import relax_pass
+from ..graph.rewrite import ints
 from ..quantized.annotate import Scales
 from ..quantized.layer_matrices import grouped_weight
 from ..quantized.layer_record import Refined, Steps
@@ -30,7 +33,8 @@ class RoundWeights(Refinement):
 
     Layer by layer, for the inputs that the quantized network has there: each weight's rounding error is made up for by
     the weights not yet rounded (Frantar et al., GPTQ, arXiv 2210.17323), and of some scales the one is taken that then
-    leaves the least error. The bias takes back what is left on average, that of the inputs' quantization too, as
+    leaves the least error. Weights of 7 bits are such that convolution along rows multiplies each layer it is for: see
+    `row_sums`. The bias takes back what is left on average, that of the inputs' quantization too, as
     `CorrectBias` does; so the weights need to care for deviations only. Parameters are those of `Refinement`, and:
 
     Parameters
@@ -58,12 +62,17 @@ class RoundWeights(Refinement):
         return _round_layer(sim, i, self.correct_bias, self.seed)
 
 
-def round_weights(problem: Problem, scales: Scales, progress: Progress = no_progress) -> Refined:
-    """What `RoundWeights` does, as a `Calibration` takes it, to be done before the module is annotated."""
-    return refine_scales(problem, scales, lambda sim, i: _round_layer(sim, i, True, 0), progress)
+def round_weights(
+    problem: Problem, scales: Scales, progress: Progress = no_progress, *, for_rows: bool = True
+) -> Refined:
+    """What `RoundWeights` does, as a `Calibration` takes it, to be done before the module is annotated.
+
+    Without `for_rows`, convolution along rows is not cared for: what learns weights later would undo it.
+    """
+    return refine_scales(problem, scales, lambda sim, i: _round_layer(sim, i, True, 0, for_rows), progress)
 
 
-def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> Steps:
+def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int, for_rows: bool = True) -> Steps:
     net, node = sim.net, sim.net.nodes[i]
     if node.op not in ("conv2d", "dense"):
         return {}
@@ -76,7 +85,8 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> Step
     start = max_abs_scale(_largest(weight, np.concatenate([np.einsum("gkk->gk", gram) for gram in grams], 1)), limit)
     smallest = np.broadcast_to(smallest_weight_scale(net.bias_of(i), scale), start.size).reshape(start.shape)
     candidates = np.maximum(start[..., None] * _FRACTIONS, smallest[..., None]).astype(np.float32)
-    q, scales = search_rounding(weight, candidates, grams, limit)
+    sums = row_sums(sim, i) if for_rows else None
+    q, scales = search_rounding(weight, candidates, grams, limit, sums)
     rounded = q * scales[..., None].astype(np.float64)
     sim.scales.weights[i] = scales.reshape(-1)
     sim.scales.constants[i] = _ungrouped(rounded, node).astype(np.float32)
@@ -86,6 +96,19 @@ def _round_layer(sim: Simulation, i: int, correct_bias: bool, seed: int) -> Step
         constant = net.nodes[bias_node].constant
         sim.scales.constants[bias_node] = (bias + shift).astype(np.float32).reshape(constant.shape)
     return steps_of(OutputErrors(sim, i, seed), rounded, shift)
+
+
+def row_sums(sim: Simulation, i: int) -> int | None:
+    """Up to which sums of three weights convolution along rows multiplies a layer as it is: see `search_rounding`.
+
+    None where it does with any weights, or with none.
+    """
+    node, limit, byte = sim.net.nodes[i], sim.weight_limit(i), rowwise_form.BYTE
+    if node.op != "conv2d" or not 2 * limit <= byte < 3 * limit:
+        return None
+    attrs, range_ = node.expr.attrs, sim.scales.ranges[sim.points.scale_group_of[node.inputs[0]]]
+    shape = node.constant.shape[3], int(attrs.strides[1]), ints(attrs.dilation), int(attrs.groups)
+    return byte if shape == rowwise_form.SHAPE and range_.hi - range_.lo <= byte else None
 
 
 def _largest(weight: np.ndarray, squares: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from ..common.overflow import INT32_MAX, Proof, worst_accumulators
 from ..convolution.winograd_form import F23
 
+SHAPE = (3, 1, (1, 1), 1)  # of kernels: columns, stride from column to column, dilation, groups
 PLACES = 4  # products for two results
 RESULTS = 2
 BYTE = 127  # the greatest magnitude of a weight
@@ -86,5 +87,5 @@ def proofs(weight: np.ndarray, bias: np.ndarray, span: tuple[int, int]) -> tuple
 def _along_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """G g of OIHW weights, halved where that is whole: int64 (place, O, KH, I), and the shift (O,) of what is not."""
     transformed: np.ndarray = np.einsum("pk,ochk->pohc", F23.g, weight.astype("int64"))
-    shift = SHIFT * (transformed % 2).any(axis=(0, 2, 3))
+    shift: np.ndarray = SHIFT * np.any(transformed % 2, axis=(0, 2, 3))
     return transformed >> (SHIFT - shift)[:, None, None], shift

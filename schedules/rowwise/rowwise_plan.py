@@ -14,7 +14,7 @@ from ..common.epilogue import Output
 from ..common.sizes import CACHED
 from ..convolution.conv2d import Conv2D
 from ..processor.instruction import Instruction
-from .rowwise_form import PLACES, RESULTS, Weights, middle
+from .rowwise_form import PLACES, RESULTS, SHAPE, Weights, middle
 
 ALIGNED = 16  # bytes
 
@@ -149,7 +149,7 @@ class RowwisePlan:
 
 def fits(conv: Conv2D) -> bool:
     """Whether a convolution has the shape that these kernels are for."""
-    return (conv.kernel[1], conv.strides[1], conv.dilation, conv.groups) == (3, 1, (1, 1), 1)
+    return (conv.kernel[1], conv.strides[1], conv.dilation, conv.groups) == SHAPE
 
 
 def serves(ins: Instruction) -> bool:

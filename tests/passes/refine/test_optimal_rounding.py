@@ -86,3 +86,24 @@ def test_parts_of_the_inputs_share_a_scale():
     whole = np.zeros((2, 20, 20))
     whole[:, :13, :13], whole[:, 13:, 13:] = grams
     assert (chosen == search_rounding(weight, candidates, [whole], 15)[1]).mean() > 0.8
+
+
+def test_sums_of_rows_are_even_where_one_is_beyond():
+    """In two parts, of whole rows; channels of small sums are as they would be."""
+    weight, _, x = problem(5, 1, 16, 90)
+    weight[:, ::2] = np.abs(weight[:, ::2]) + 1  # as neighbours in trained kernels, they do not make up for each other
+    candidates = np.abs(weight).max(axis=2)[..., None] / 63 * np.array([1.0, 0.8])
+    grams = [part.transpose(0, 2, 1) @ part for part in (x[..., :36], x[..., 36:])]
+    free, scale = search_rounding(weight, candidates, [each.copy() for each in grams], 63)
+    q, chosen = search_rounding(weight, candidates, grams, 63, 127)
+    rows, before = (each[0].reshape(16, -1, 3).astype(int) for each in (q, free))
+    odd = (rows.sum(axis=2) % 2).any(axis=1)
+    small = (np.abs(before).sum(axis=2) <= 127).all(axis=1)
+    assert 4 <= small.sum() <= 12 and not odd[~small].any() and odd[small].any()
+    np.testing.assert_array_equal(q[:, small], free[:, small])
+    np.testing.assert_array_equal(chosen[:, small], scale[:, small])
+    assert np.abs(q).max() == 63
+    evened = free[0].copy()  # all errors are made up for, but those of a last weight that is changed when all are found
+    evened[:, 2::3] -= np.where(evened[:, 2::3] > 0, 1, -1) * (before.sum(axis=2) % 2).astype("int8")
+    ours, theirs = (error(x, weight, a * s[..., None]) for a, s in ((q, chosen), (evened[None], scale)))
+    assert ours[:, ~small].sum() < 0.7 * theirs[:, ~small].sum()

@@ -12,6 +12,7 @@ from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
 from eq_tvm.passes.refine.activation_slopes import ActivationSlopes
 from eq_tvm.passes.refine.refinement import Refinement
+from eq_tvm.schedules.rowwise.rowwise_form import transformed_weights
 
 
 def images(count=40, seed=7):
@@ -103,6 +104,32 @@ def test_rounding_weights():
         assert np.abs(after).max() <= 63
         changed.append((before != after).any())
     assert sum(changed) >= 3
+
+
+@pytest.mark.parametrize("scheme", ["int6", "int7", "int8"])
+def test_convolution_along_rows_multiplies_all_weights_of_7_bits_as_they_are(scheme):
+    """Where it is for the layer at all: of stride 1, in one group, reading bytes of 7 bits as the image is none."""
+    weight = 2 + random(8, 8, 3, 3, seed=1)  # sums of three are large
+
+    def make(emit, x):
+        a = relu(emit, conv(emit, x, "image", weight=2 + random(8, 3, 3, 3)), "ra")
+        b = relu(emit, conv(emit, a, "bb", weight=weight), "rb")
+        c = relu(emit, conv(emit, b, "strided", weight=weight, strides=(1, 2)), "rc")
+        d = relu(emit, conv(emit, c, "grouped", weight=weight[:, :4], groups=2), "rd")
+        return [conv(emit, d, "high", weight=weight, strides=(2, 1))]
+
+    mod = build(make)
+    found = bindings(RoundWeights(mod, images(), scheme=scheme)(MinMaxCalibrate(images(), scheme=scheme)(mod)))
+    names = ("image", "bb", "strided", "grouped", "high")
+    weights = {name: found[f"{name}_weight_dq"].args[0].value.numpy() for name in names}
+    appended = {name: len(transformed_weights(each).appended) for name, each in weights.items()}
+    shifts = {name: transformed_weights(each).shift.tolist() for name, each in weights.items()}
+    if scheme == "int6":
+        assert not any(appended.values())
+    else:
+        fits = {"bb", "high"} if scheme == "int7" else set()
+        assert {name for name, count in appended.items() if not count} == fits
+        assert {name for name, each in shifts.items() if 0 in each} == fits
 
 
 def test_rounding_weights_leaves_less_of_the_error():
