@@ -13,6 +13,12 @@ from ..calibrate.minmax_calibrate import MinMaxCalibrate
 from ..lower.lower_to_integer import LowerToInteger
 from ..lower.weight_size import Choose
 from ..order.order_channels import OrderChannels
+from ..quantized.annotate import Scales
+from ..quantized.layer_record import Refined
+from ..quantized.problem import Problem
+from ..quantized.progress import Progress
+from ..quantized.simulation import Simulation
+from ..refine.round_weights import row_sums
 
 _IMAGES = 2  # the ranges that proofs need hardly depend on how many
 
@@ -47,6 +53,7 @@ def costs(
     kept: Mapping[str, str] | None = None,
     choose: Choose | None = None,
     optimize: str = "speed",
+    for_rows: bool = True,
 ) -> Costs:
     """What each layer costs at each of the types.
 
@@ -62,15 +69,29 @@ def costs(
         See `LowerToInteger`: `choose` may know times that were measured.
     activation_range, kept
         See `Calibration`.
+    for_rows : bool
+        Whether weights will be rounded as `round_weights` does it, for convolution along rows.
     """
+    refine = _even_rows if for_rows else None
     few = {name: array[:_IMAGES] for name, array in images.items()}
     layers: dict[str, dict[str, float]] = {}
     others = 0.0
     for scheme in schemes:
-        calibration = MinMaxCalibrate(few, scheme=scheme, activation_range=activation_range, kept=kept)
+        calibration = MinMaxCalibrate(few, scheme=scheme, activation_range=activation_range, kept=kept, refine=refine)
         lowering = LowerToInteger(machine, choose, optimize)
         Sequential([calibration, OrderChannels(machine), lowering])(mod)
         for name, cycles in lowering.cycles.items():
             layers.setdefault(name, {})[scheme] = cycles
         others = max(others, lowering.other_cycles)
     return Costs({name: cycles for name, cycles in layers.items() if len(cycles) == len(schemes)}, others)
+
+
+def _even_rows(problem: Problem, scales: Scales, _progress: Progress) -> Refined:
+    """Sums of rows as `round_weights` leaves them, in a moment: each that is odd loses or gains one."""
+    sim = Simulation(problem, scales)
+    for i in problem.net.layers():
+        if row_sums(sim, i) is not None:
+            q = sim.quantized_weight(i).astype(np.float32)
+            q[..., 0] -= np.where(q[..., 0] > 0, 1, -1) * (q.sum(axis=3) % 2)
+            scales.constants[i] = q * scales.weights[i][:, None, None, None]
+    return Refined({}, {})
