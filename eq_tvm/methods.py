@@ -13,6 +13,7 @@ SCALES = {
 }
 REFINED = "+"  # behind the name: channels are centered and equalized before, weights rounded for each layer's output
 LAYERS, BLOCKS = REFINEMENTS = ("layers", "blocks")  # by whose output weights are rounded then
+ROWS = "rows"  # what plain methods do instead, where nothing but speed matters
 DEFAULT = f"mse{REFINED}"  # the best of docs/accuracy.md
 UNPROVED = f"minmax{REFINED}"  # where nothing says that images have the magnitudes of real ones
 PLAINEST = "minmax"  # compared with it where nobody asked for a method

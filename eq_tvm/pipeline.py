@@ -16,7 +16,7 @@ from tvm.ir.transform import Sequential
 from eq_tvm import passes
 from eq_tvm.errors import system_errors
 from eq_tvm.files.whole_file import write_whole
-from eq_tvm.methods import DEFAULT, LAYERS, REFINED
+from eq_tvm.methods import BLOCKS, DEFAULT, LAYERS, REFINED, ROWS
 from eq_tvm.passes.graph.legalize import legalizations
 from eq_tvm.schedules.processor.machine import Machine
 from eq_tvm.targets import TargetSpec
@@ -34,7 +34,11 @@ CALIBRATIONS: dict[str, Callable[..., Any]] = {
     "vit": passes.ViTCalibrate,
 }
 
-REFINEMENTS: dict[str, Callable[..., Any]] = {"layers": passes.round_weights, "blocks": passes.reconstruct_blocks}
+REFINEMENTS: dict[str, Callable[..., Any]] = {
+    LAYERS: passes.round_weights,
+    BLOCKS: passes.reconstruct_blocks,
+    ROWS: passes.even_rows,
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ class Settings:
     activation_range : {"unsigned", "symmetric"}
     kept : dict of str to {"int8", "w8a12", "float"}
         Layers that are kept at a wider type than the scheme's.
-    refine : {"layers", "blocks"}
-        How such a method rounds weights: by the error of each layer, or of each block.
+    refine : {"layers", "blocks", "rows"}
+        How such a method rounds weights: by the error of each layer, or of each block. "rows", which is for plain
+        methods, too, makes a network as fast as the first does, and is all but nothing to wait for: `passes.even_rows`.
     min_cosine : float
         How near to float32 each output has to stay: see `passes.MSECalibrate`.
     requantize : bool
@@ -128,7 +133,7 @@ PIPELINE: dict[str, Callable[[Settings], list[Pass]]] = {
             **how.quantization,
             kept=how.kept,
             min_cosine=how.min_cosine,
-            refine=REFINEMENTS[how.refine] if how.refined else None,
+            refine=REFINEMENTS[how.refine] if how.refined or how.refine == ROWS else None,
             progress=passes.part_of(how.progress, _PREPARED if how.refined else 0.0, 1.0),
         ),
     ],

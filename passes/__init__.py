@@ -56,7 +56,7 @@ from .quantized.layer_record import LayerRecord
 from .quantized.progress import Progress, no_progress, part_of
 from .refine.correct_bias import CorrectBias
 from .refine.reconstruct_blocks import reconstruct_blocks
-from .refine.round_weights import RoundWeights, round_weights
+from .refine.round_weights import RoundWeights, even_rows, round_weights
 from .synthesize.match_statistics import match_statistics, matched_layers, matched_norms
 from .synthesize.procedural_images import procedural_images
 
@@ -116,6 +116,7 @@ __all__ = [
     "batch_statistics",
     "canonical_passes",
     "compare_outputs",
+    "even_rows",
     "float_calls",
     "match_statistics",
     "matched_layers",

@@ -11,7 +11,7 @@ import numpy as np
 
 from eq_tvm import passes, pipeline
 from eq_tvm.errors import UserError
-from eq_tvm.methods import LAYERS, PLAINEST, REFINED
+from eq_tvm.methods import PLAINEST
 from eq_tvm.options.declared import MIN_COSINES
 from eq_tvm.passes.mixed import knapsack
 from eq_tvm.passes.mixed.costs import Costs, costs
@@ -100,7 +100,7 @@ def by_cost(
             kept=how.kept,
             choose=choose,
             optimize=optimize,
-            for_rows=how.method.endswith(REFINED) and how.refine == LAYERS,
+            for_rows=how.for_rows,
         )
     totals = {scheme: found.total(scheme) for scheme in TYPES}
     if goal.time:

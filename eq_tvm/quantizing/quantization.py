@@ -14,7 +14,7 @@ from eq_tvm.errors import UserError, counted
 from eq_tvm.importer.formats import file_of, onnx_file
 from eq_tvm.importer.own_scales import has_scales
 from eq_tvm.inputs.input_form import InputForm
-from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED, UNPROVED
+from eq_tvm.methods import BLOCKS, DEFAULT, FDDA, LAYERS, OWN, REFINED, ROWS, UNPROVED
 from eq_tvm.options.declared import ANALYZED, AUTO, DEFAULT_SCHEME, CompileOptions, QuantizeOptions
 from eq_tvm.options.option import check_values, options_of
 from eq_tvm.preprocess import Preprocess
@@ -105,8 +105,9 @@ class Quantization:
         if options.method == FDDA:
             options = _as_fdda(options, scheme, str(calibration), images)
         synthesized = _synthesized(options, str(calibration), images)
+        method = options.method or ("minmax" if random else DEFAULT)
         if options.refine == BLOCKS:
-            _check_refined(scheme, options.method or ("minmax" if random else DEFAULT))
+            _check_refined(scheme, method)
         if scheme == "float32" and options.keep:
             raise UserError("--keep is for layers of quantized networks: leave it out, or --scheme float32")
         return cls(
@@ -114,9 +115,9 @@ class Quantization:
             calibration="" if calibration is None else calibration,
             preprocess=Preprocess.read(preprocess) if isinstance(preprocess, str | Path) else preprocess,
             scheme=scheme,
-            method=options.method or ("minmax" if random else DEFAULT),
+            method=method,
             activation_range=options.activation_range,
-            refine=options.refine or LAYERS,
+            refine=options.refine or (ROWS if random and not method.endswith(REFINED) else LAYERS),
             images=synthesized if str(calibration) == SYNTHETIC else images,
             kept=dict(options.keep or {}),
             as_affordable=as_affordable,
@@ -177,6 +178,11 @@ class Quantization:
         if layer in self.by_cost:
             return BY_COST
         return "the first or the last layer" if layer in self.ends else "asked for"
+
+    @property
+    def for_rows(self) -> bool:
+        """Whether weights of 7 bits are rounded as convolution along rows multiplies them."""
+        return self.refine == (LAYERS if self.method.endswith(REFINED) else ROWS)
 
     @property
     def is_random(self) -> bool:

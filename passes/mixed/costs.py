@@ -13,12 +13,7 @@ from ..calibrate.minmax_calibrate import MinMaxCalibrate
 from ..lower.lower_to_integer import LowerToInteger
 from ..lower.weight_size import Choose
 from ..order.order_channels import OrderChannels
-from ..quantized.annotate import Scales
-from ..quantized.layer_record import Refined
-from ..quantized.problem import Problem
-from ..quantized.progress import Progress
-from ..quantized.simulation import Simulation
-from ..refine.round_weights import row_sums
+from ..refine.round_weights import even_rows
 
 _IMAGES = 2  # the ranges that proofs need hardly depend on how many
 
@@ -72,7 +67,7 @@ def costs(
     for_rows : bool
         Whether weights will be rounded as `round_weights` does it, for convolution along rows.
     """
-    refine = _even_rows if for_rows else None
+    refine = even_rows if for_rows else None
     few = {name: array[:_IMAGES] for name, array in images.items()}
     layers: dict[str, dict[str, float]] = {}
     others = 0.0
@@ -84,14 +79,3 @@ def costs(
             layers.setdefault(name, {})[scheme] = cycles
         others = max(others, lowering.other_cycles)
     return Costs({name: cycles for name, cycles in layers.items() if len(cycles) == len(schemes)}, others)
-
-
-def _even_rows(problem: Problem, scales: Scales, _progress: Progress) -> Refined:
-    """Sums of rows as `round_weights` leaves them, in a moment: each that is odd loses or gains one."""
-    sim = Simulation(problem, scales)
-    for i in problem.net.layers():
-        if row_sums(sim, i) is not None:
-            q = sim.quantized_weight(i).astype(np.float32)
-            q[..., 0] -= np.where(q[..., 0] > 0, 1, -1) * (q.sum(axis=3) % 2)
-            scales.constants[i] = q * scales.weights[i][:, None, None, None]
-    return Refined({}, {})

@@ -170,3 +170,20 @@ def test_ranges_are_cautious_where_images_are_only_drawn(given, normalized, meth
     (tmp_path / "net.onnx").touch()
     how = Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", **given))
     assert how.cautious(FoldBatchNorm()(module(network, (1, 3, 8, 8))), (IMAGE,)).method == method
+
+
+@pytest.mark.parametrize(
+    "given, refine, for_rows",
+    [
+        ({"calibration": "random"}, "rows", True),
+        ({"calibration": "random", "method": "minmax"}, "rows", True),
+        ({"calibration": "random", "method": "kl+"}, "layers", True),
+        ({"calibration": "images"}, "layers", True),
+        ({"calibration": "images", "method": "minmax"}, "layers", False),
+        ({"calibration": "images", "refine": "blocks"}, "blocks", False),
+    ],
+)
+def test_speed_that_is_measured_without_images_is_that_of_calibrated_networks(tmp_path, given, refine, for_rows):
+    (tmp_path / "net.onnx").touch()
+    how = Quantization.checked(QuantizeOptions(tmp_path / "net.onnx", **given))
+    assert (how.refine, how.for_rows) == (refine, for_rows)

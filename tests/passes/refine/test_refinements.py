@@ -6,7 +6,15 @@ import tvm
 from small_networks import bindings, build, conv, network, pairs, random, relu
 from tvm import relax
 
-from eq_tvm.passes import CorrectBias, EqualizeChannels, MinMaxCalibrate, RoundWeights, compare_outputs
+from eq_tvm.passes import (
+    CorrectBias,
+    EqualizeChannels,
+    MinMaxCalibrate,
+    RoundWeights,
+    compare_outputs,
+    even_rows,
+    round_weights,
+)
 from eq_tvm.passes.quantized.problem import Problem
 from eq_tvm.passes.quantized.read_annotated import read_annotated
 from eq_tvm.passes.quantized.simulation import Simulation
@@ -106,8 +114,9 @@ def test_rounding_weights():
     assert sum(changed) >= 3
 
 
+@pytest.mark.parametrize("refine", [round_weights, even_rows])
 @pytest.mark.parametrize("scheme", ["int6", "int7", "int8"])
-def test_convolution_along_rows_multiplies_all_weights_of_7_bits_as_they_are(scheme):
+def test_convolution_along_rows_multiplies_all_weights_of_7_bits_as_they_are(scheme, refine):
     """Where it is for the layer at all: of stride 1, in one group, reading bytes of 7 bits as the image is none."""
     weight = 2 + random(8, 8, 3, 3, seed=1)  # sums of three are large
 
@@ -119,7 +128,7 @@ def test_convolution_along_rows_multiplies_all_weights_of_7_bits_as_they_are(sch
         return [conv(emit, d, "high", weight=weight, strides=(2, 1))]
 
     mod = build(make)
-    found = bindings(RoundWeights(mod, images(), scheme=scheme)(MinMaxCalibrate(images(), scheme=scheme)(mod)))
+    found = bindings(MinMaxCalibrate(images(), scheme=scheme, refine=refine)(mod))
     names = ("image", "bb", "strided", "grouped", "high")
     weights = {name: found[f"{name}_weight_dq"].args[0].value.numpy() for name in names}
     appended = {name: len(transformed_weights(each).appended) for name, each in weights.items()}
