@@ -57,8 +57,12 @@ PRODUCT = {128: 40.0, 256: 10.0, 512: 40.0}  # cycles for a tile of one of the p
 EFFICIENCY = {128: 0.87, 256: 1.0, 512: 0.87}  # of the matrix products, which are short
 V_BYTES = {128: 64.0, 256: 24.0, 512: 64.0}  # per cycle at which blocks of channels read all transformed activations
 # Cycles to transform a tile: for a vector of input channels (16 bits), for a vector of accumulators with its stores.
-TRANSFORMS = {512: {2: (60.0, 80.0), 4: (200.0, 240.0)}, 256: {2: (30.0, 50.0), 4: (90.0, 150.0)}}
-NEON_TRANSFORMS = {2: (180.0, 220.0), 4: (600.0, 700.0)}  # instructions, for two registers
+TRANSFORMS = {
+    512: {2: (60.0, 80.0), 3: (200.0, 180.0), 4: (200.0, 240.0)},
+    256: {2: (30.0, 50.0), 3: (90.0, 110.0), 4: (90.0, 150.0)},
+}
+NEON_TRANSFORMS = {2: (180.0, 220.0), 3: (600.0, 500.0), 4: (600.0, 700.0)}  # instructions, for two registers
+PHASES = 1.0  # cycles to put an activation where its phase has it
 
 
 def direct_cycles(plan: DirectPlan, machine: Machine) -> float:
@@ -112,7 +116,9 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
         into, out = (count / _arithmetic(machine) for count in NEON_TRANSFORMS[winograd.m])
     else:
         into, out = TRANSFORMS[bits][winograd.m]
-    transforms = chunks * plan.padded_tiles * -(-conv.in_channels // (2 * instruction.lanes)) * into
+    transforms = chunks * plan.padded_tiles * -(-plan.in_channels // (2 * instruction.lanes)) * into
+    if plan.stride > 1:
+        transforms += _copied_rows(plan) * plan.cols * winograd.m * plan.in_channels * PHASES
     transforms += tiles * blocks * tiling.vectors * out
     if instruction.sums:
         transforms += chunks * places * plan.padded_tiles * (_own(plan.steps, machine) + PER_PIXEL)
@@ -124,10 +130,24 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     weights = weight_bytes / COLD_BYTES + (chunks - 1) * weight_bytes / _rate(weight_bytes + local, machine)
     product = _overlapped(product, weights) if plan.tiles > tiling.tile else product + weights
     # V is fetched ahead, too; M is not.
-    near = L2_BYTES if local <= 0.7 * machine.l2 else SPILLED_BYTES if local <= machine.l3 // 4 else COLD_BYTES
+    near = _near(local, machine)
     fetched = V_BYTES[bits] if v_bytes <= machine.l3 // 4 else min(near, V_BYTES[bits])
-    spilled = chunks * blocks * (plan.v_bytes / fetched + 2 * m_bytes / near)
+    spilled = chunks * blocks * (plan.v_bytes / fetched + 2 * m_bytes / _near(m_bytes + plan.v_bytes, machine))
     return product + transforms + spilled
+
+
+def _copied_rows(plan: WinogradPlan) -> int:
+    """Of padded activations: each chunk pads its own, those around it, too."""
+    around = plan.winograd.taps - 1
+    once = plan.rows * plan.winograd.m + (around if plan.tiling.ahead else plan.chunks * around)
+    return plan.conv.batch * once
+
+
+def _near(size: int, machine: Machine) -> float:
+    """Bytes per cycle of what is written and read again, not fetched ahead."""
+    if size <= 0.7 * machine.l2:
+        return L2_BYTES
+    return SPILLED_BYTES if size <= machine.l3 // 4 else COLD_BYTES
 
 
 def rowwise_cycles(plan: RowwisePlan, machine: Machine) -> float:

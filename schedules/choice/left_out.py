@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..convolution import winograd_plan
+from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..processor import instructions
 
@@ -51,8 +51,8 @@ def left_out(
 def why_no_winograd(conv: Conv2D, multiplier: Array, dtype: str, features: Collection[str]) -> str:
     """Why there are no Winograd candidates; empty where there are. Parameters are those of `left_out`."""
     ins = instructions.choose_int16(features)
-    if not winograd_plan.fits(conv):
-        return "it is for kernels of 3x3, with strides of 1 and without groups"
+    if not any(winograd_plan.fits(conv, form) for form in winograd_form.FORMS):
+        return "it is for kernels of 3x3 or 4x4, or twice that with strides of 2, without groups"
     if ins is None:
         return "the processor has no instruction that multiplies 16 bits"
     if ins.isa == "armv7":

@@ -118,7 +118,8 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
     vectors = -(-conv.out_channels // instruction.lanes)
     pieces = 1
     if instruction.neon and not instruction.sums:
-        pieces = largest_divisor(-(-conv.in_channels // instruction.depth), ordered_int16.STEPS)
+        steps = -(-(conv.strides[0] ** 2 * conv.in_channels) // instruction.depth)
+        pieces = largest_divisor(steps, ordered_int16.STEPS)
     for chunk in (chunk for chunk in range(1, rows + 1) if rows % chunk == 0):
         when = (False, True) if chunk < rows else (True,)  # ahead: else threads would have nothing to share
         for v in range(1, min(vectors, 4) + 1):

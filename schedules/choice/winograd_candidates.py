@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,27 +29,29 @@ FEW_APPENDED = 4  # channels, as many as any use of an instruction takes
 def in_two_dimensions(
     conv: Conv2D, weight: Array, bias: Array, multiplier: Array, source: Stored, output: Output, machine: Machine
 ) -> Iterator[Candidate]:
-    """F(4,3) and F(2,3) for 3x3 kernels, by instructions that multiply 16 bits."""
+    """F(4,3) and F(2,3) for 3x3 kernels, F(3,4) for 4x4, or what is so by phases; instructions multiply 16 bits."""
     chosen = instructions.choose_int16(machine.instructions)
     if chosen is None or why_no_winograd(conv, multiplier, source.dtype, machine.instructions):
         return
     folded = folded_bias(weight, bias, (source.low, source.high), source.zero)
     found = (chosen, instructions.of_sums(machine.instructions, "int16"))
-    for form, ins in itertools.product(winograd_form.FORMS, filter(None, found)):
-        proofs = winograd_form.proofs(form, weight, folded, source.span, ins.sums)
+    forms = [form for form in winograd_form.FORMS if winograd_plan.fits(conv, form)]
+    phases = winograd_form.phases(weight, conv.strides[0])
+    for form, ins in itertools.product(forms, filter(None, found)):
+        proofs = winograd_form.proofs(form, phases, folded, source.span, ins.sums)
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
                 continue
             plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
-                f"F({form.m},3) {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
+                f"{form.name} {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
                 f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
-                f"F({form.m},3)",
+                form.name,
                 cost.winograd_cycles(plan, machine),
                 ins.name,
-                conv.macs * form.alpha**2 / (9 * form.m**2),
+                conv.macs * (conv.strides[0] * form.alpha) ** 2 / (math.prod(conv.kernel) * form.m**2),
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
-                functools.partial(winograd_plan.constants, plan, weight, folded, multiplier),
+                functools.partial(winograd_plan.constants, plan, phases, folded, multiplier),
                 proofs,
                 source,
             )

@@ -1,8 +1,8 @@
-"""Winograd convolution over the integers: a kernel for F(2x2, 3x3) and F(4x4, 3x3).
+"""Winograd convolution over the integers: a kernel for F(2x2, 3x3), F(4x4, 3x3) and F(3x3, 4x4).
 
 The algorithm (Lavin and Gray, arXiv 1509.09308) with all matrices scaled to integers (`winograd_form`):
 
-    V = B^T d B       input transform: for each channel of each tile d of alpha x alpha inputs, alpha = m + 2
+    V = B^T d B       input transform: for each channel of each tile d of alpha x alpha inputs, alpha = m + r - 1
     U = G w G^T       for each filter w; ahead of time (`winograd_plan.constants`)
     M = V U           products: for each of the alpha^2 places in a tile, a matrix product over the input channels
     Y = A^T M A       output transform: factor^2 * acc for m x m outputs, which gives acc back exactly
@@ -29,7 +29,7 @@ def textbook(x: te.Tensor, u: te.Tensor, bt: te.Tensor, at: te.Tensor) -> te.Ten
     Parameters
     ----------
     x : tvm.te.Tensor
-        int32 (N, rows * m + 2, cols * m + 2, C): the input with its padding, in whole tiles.
+        int32 (N, rows * m + r - 1, cols * m + r - 1, C): the input with its padding, in whole tiles.
     u : tvm.te.Tensor
         int32 (alpha, alpha, O, C).
     bt, at : tvm.te.Tensor
@@ -41,7 +41,7 @@ def textbook(x: te.Tensor, u: te.Tensor, bt: te.Tensor, at: te.Tensor) -> te.Ten
         int32 (N, rows * m, cols * m, O): factor^2 times the sums of products.
     """
     (m, alpha), (batch, height, width, channels), filters = at.shape, x.shape, u.shape[2]
-    rows, cols = (height - 2) // m, (width - 2) // m
+    rows, cols = (height + m - alpha) // m, (width + m - alpha) // m
     i, j = te.reduce_axis((0, alpha), "i"), te.reduce_axis((0, alpha), "j")
     k = te.reduce_axis((0, channels), "k")
     v = te.compute(
@@ -59,7 +59,7 @@ def textbook(x: te.Tensor, u: te.Tensor, bt: te.Tensor, at: te.Tensor) -> te.Ten
 
 
 def winograd_conv(plan: WinogradPlan, offset: int, dtype: str) -> tirx.PrimFunc:
-    """Scheduled PrimFunc of a 3x3 convolution.
+    """Scheduled PrimFunc of a convolution that a form `fits`.
 
     Parameters
     ----------
@@ -98,19 +98,46 @@ def winograd_conv(plan: WinogradPlan, offset: int, dtype: str) -> tirx.PrimFunc:
 
 
 def padded(x: te.Tensor, plan: WinogradPlan, offset: int) -> te.Tensor:
-    """(N, H, W, C) activations as whole tiles and steps, (N, rows * m + 2, cols * m + 2, channels)."""
-    conv, m = plan.conv, plan.winograd.m
-    shape = (conv.batch, plan.rows * m + 2, plan.cols * m + 2, plan.channels)
+    """(N, H, W, C) activations as whole tiles and steps, (N, rows * m + r - 1, cols * m + r - 1, channels)."""
+    conv, m, around = plan.conv, plan.winograd.m, plan.winograd.taps - 1
+    shape = (conv.batch, plan.rows * m + around, plan.cols * m + around, plan.channels)
     top, left, _, _ = conv.padding
+    fill = tirx.const(offset, x.dtype)
+    if plan.stride > 1:
+        return _phases(_image(x, plan, shape[1:3], fill), plan, shape, fill)
     if shape == tuple(int(extent) for extent in x.shape):
         return x
-    fill = tirx.const(offset, x.dtype)
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         inside = [h >= top, h < top + conv.height, w >= left, w < left + conv.width]
         if plan.channels != conv.in_channels:
             inside.append(c < conv.in_channels)
         return te.if_then_else(te.all(*inside), x[n, h - top, w - left, c], fill)
+
+    return te.compute(shape, value, "padded")
+
+
+def _image(x: te.Tensor, plan: WinogradPlan, size: tuple[int, int], fill: Expr) -> te.Tensor:
+    """Activations with their padding, the pixels of a row side by side."""
+    conv, channels = plan.conv, plan.conv.in_channels
+    top, left, _, _ = conv.padding
+
+    def value(n: Expr, h: Expr, i: Expr) -> Expr:
+        w = i // channels
+        inside = te.all(h >= top, h < top + conv.height, w >= left, w < left + conv.width)
+        return te.if_then_else(inside, x[n, h - top, w - left, i % channels], fill)
+
+    height, width = (plan.stride * extent for extent in size)
+    return te.compute((conv.batch, height, width * channels), value, "image")
+
+
+def _phases(image: te.Tensor, plan: WinogradPlan, shape: tuple[int, ...], fill: Expr) -> te.Tensor:
+    """The channels of each phase: see `winograd_form.phases`."""
+    row = plan.stride * plan.conv.in_channels
+
+    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
+        read = image[n, plan.stride * h + te.min(c // row, plan.stride - 1), row * w + c % row]
+        return read if plan.channels == plan.in_channels else te.if_then_else(c < plan.in_channels, read, fill)
 
     return te.compute(shape, value, "padded")
 

@@ -1,11 +1,14 @@
 """Winograd's matrices over the integers, and the proof that a layer's result is exact.
 
-Lavin and Gray (arXiv 1509.09308) compute an m x m tile Y of a 3x3 correlation from a tile d of alpha x alpha inputs:
+Lavin and Gray (arXiv 1509.09308) compute an m x m tile Y of an r x r correlation from a tile d of alpha x alpha inputs:
 
-    Y = A^T [(G w G^T) * (B^T d B)] A        * multiplies element by element, alpha = m + 2
+    Y = A^T [(G w G^T) * (B^T d B)] A        * multiplies element by element, alpha = m + r - 1
 
 Their G has fractions. Here each axis is scaled by an integer factor, so that all matrices are of integers and the
 result is factor^2 times the correlation.
+
+A stride leaves pixels that the same weights meet: those of a *phase*, which are as many channels of their own. So a
+kernel of 7x7 with strides of 2 is one of 4x4 on four times the channels: see `phases`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,17 +26,17 @@ Product = Callable[[Terms, Times], list[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Winograd:
-    """F(m x m, 3x3) with integer matrices.
+    """F(m x m, r x r) with integer matrices.
 
     Parameters
     ----------
     m : int
         Outputs of a tile along each axis.
     b, a : callable
-        The products with B^T (alpha to alpha terms) and A^T (alpha to m terms), alpha = m + 2, of a list of terms and a
-        function that multiplies a term by a power of two. Rows that differ in signs share their halves.
+        The products with B^T (alpha to alpha terms) and A^T (alpha to m terms) of a list of terms and a function that
+        multiplies a term by a power of two. Rows that differ in signs share their halves.
     g : numpy.ndarray
-        G (alpha, 3).
+        G (alpha, r).
     inverse : int
         The odd part of factor^2, inverted modulo 2^32.
     shift : int
@@ -41,9 +44,9 @@ class Winograd:
 
     Notes
     -----
-    Each axis gains a factor of 2, F(2,3), or 24, F(4,3), in all. It sits in G as far as the transformed weights fit
-    int16, so that A^T is left with powers of two. Column 1 of A^T is all ones: what is added to the product at place
-    (1, 1) reaches every output of the tile once, and that is where the bias goes.
+    Each axis gains a factor of 2, F(2,3), or 24, F(4,3) and F(3,4), in all. It sits in G as far as the transformed
+    weights fit int16, so that A^T is left with powers of two. Column 1 of A^T is all ones: what is added to the product
+    at place (1, 1) reaches every output of the tile once, and that is where the bias goes.
     """
 
     m: int
@@ -56,7 +59,17 @@ class Winograd:
     @property
     def alpha(self) -> int:
         """Inputs of a tile along each axis."""
-        return self.m + 2
+        return len(self.g)
+
+    @property
+    def taps(self) -> int:
+        """Rows and columns of a kernel."""
+        return self.g.shape[1]
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return f"F({self.m},{self.taps})"
 
     @property
     def bt(self) -> np.ndarray:
@@ -99,6 +112,11 @@ def _a43(y: Terms, times: Times) -> list[Any]:
     return [y[0] + even + even2, odd + times(odd2, 2), even + times(even2, 4), odd + times(times(odd2, 4) + y[5], 2)]
 
 
+def _a34(y: Terms, times: Times) -> list[Any]:
+    even, odd, even2, odd2 = y[1] + y[2], y[1] - y[2], y[3] + y[4], y[3] - y[4]
+    return [y[0] + even + even2, odd + times(odd2, 2), even + times(times(even2, 2) + y[5], 2)]
+
+
 F23 = Winograd(2, _b23, np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), _a23, inverse=1, shift=2)
 F43 = Winograd(
     4,
@@ -108,7 +126,28 @@ F43 = Winograd(
     inverse=954437177,
     shift=6,
 )  # 576 = 9 * 64
-FORMS = (F43, F23)
+F34 = Winograd(
+    3,
+    _b43,  # B^T has to do with the points alone that polynomials are evaluated at, and the factors with these, too
+    np.array([[6, 0, 0, 0], [-4, -4, -4, -4], [-4, 4, -4, 4], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 12]]),
+    _a34,
+    inverse=F43.inverse,
+    shift=F43.shift,
+)
+FORMS = (F43, F23, F34)
+
+
+def phases(weight: np.ndarray, stride: int) -> np.ndarray:
+    """Weights (O, I, K, K) of a stride as (O, stride^2 * I, r, r) without one, r = K / stride rounded up.
+
+    Channels are ordered by the row of the phase, its column, and the channel of the input.
+    """
+    outputs, inputs, size, _ = weight.shape
+    beyond = -size % stride
+    taps = (size + beyond) // stride
+    full = np.pad(weight, ((0, 0), (0, 0), (0, beyond), (0, beyond)))
+    split = full.reshape(outputs, inputs, taps, stride, taps, stride).transpose(0, 3, 5, 1, 2, 4)
+    return split.reshape(outputs, -1, taps, taps)
 
 
 def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int]) -> bool:
@@ -125,7 +164,7 @@ def proofs(
     ----------
     winograd : Winograd
     weight : numpy.ndarray
-        int8 OIHW.
+        int8 OIHW, as from `phases`.
     bias : numpy.ndarray
         int32 (O,).
     activation_range : (int, int)
@@ -164,5 +203,5 @@ def _transformed_range(winograd: Winograd, activation_range: tuple[int, int]) ->
 
 
 def transformed_weights(winograd: Winograd, weight: np.ndarray) -> np.ndarray:
-    """U = G w G^T of int8 OIHW weights, int64 (alpha, alpha, O, I)."""
+    """U = G w G^T of int8 OIHW weights, as from `phases`: int64 (alpha, alpha, O, I)."""
     return np.einsum("ik,ockl,jl->ijoc", winograd.g, weight.astype("int64"), winograd.g, optimize=True)

@@ -48,8 +48,8 @@ class WinogradPlan:
     Parameters
     ----------
     conv : Conv2D
-        One that `fits`.
     winograd : Winograd
+        One that it `fits`.
     instruction : Instruction
         int16 times int16.
     output : Output
@@ -88,9 +88,19 @@ class WinogradPlan:
         return -(-self.tiles // self.tiling.tile) * self.tiling.tile
 
     @property
+    def stride(self) -> int:
+        """Along both axes."""
+        return self.conv.strides[0]
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels, each phase with its own: see `winograd_form.phases`."""
+        return self.stride**2 * self.conv.in_channels
+
+    @property
     def steps(self) -> int:
         """Uses of the instruction for all input channels."""
-        return -(-self.conv.in_channels // self.instruction.depth)
+        return -(-self.in_channels // self.instruction.depth)
 
     @property
     def channels(self) -> int:
@@ -147,9 +157,11 @@ class WinogradPlan:
         return self.instruction.weight
 
 
-def fits(conv: Conv2D) -> bool:
-    """Whether a convolution has the shape that Winograd kernels are for."""
-    return (conv.kernel, conv.strides, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
+def fits(conv: Conv2D, winograd: Winograd) -> bool:
+    """Whether a convolution has the shape that a form is for."""
+    plain = (conv.dilation, conv.groups) == ((1, 1), 1)
+    square = len({*conv.kernel}) == len({*conv.strides}) == 1
+    return plain and square and -(-conv.kernel[0] // conv.strides[0]) == winograd.taps
 
 
 def constants(
@@ -161,7 +173,7 @@ def constants(
     ----------
     plan : WinogradPlan
     weight : numpy.ndarray
-        int8 OIHW.
+        int8 OIHW, as from `phases`.
     bias : numpy.ndarray
         int32 (O,).
     multiplier : numpy.ndarray

@@ -13,6 +13,8 @@
 If the whole input is transformed `ahead`, padding and V are loops of their own, and threads take blocks, too.
 """
 
+import math
+
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -114,11 +116,15 @@ def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None
         return
     if chunk is not None:
         sch.compute_at(padded, chunk, preserve_unit_loops=True)
+    if "image" in blocks and chunk is not None:
+        sch.compute_at(blocks["image"], chunk, preserve_unit_loops=True)
     at = loops(sch, padded)
-    _, lane = sch.split(at.c, [None, innermost_width(plan.channels, 64)])
+    run = plan.stride * plan.conv.in_channels if plan.stride > 1 else 0  # side by side in the image
+    _, lane = sch.split(at.c, [None, innermost_width(math.gcd(run, plan.channels), 64)])
     sch.vectorize(lane)
     if chunk is None:
-        sch.parallel(sch.fuse(at.n, at.h))
+        for each in (at, *([loops(sch, "image")] if "image" in blocks else [])):
+            sch.parallel(sch.fuse(each.n, each.h))
 
 
 def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:

@@ -34,11 +34,13 @@ from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.winograd import textbook, winograd_conv
 from eq_tvm.schedules.convolution.winograd_form import (
     F23,
+    F34,
     F43,
     FORMS,
     Winograd,
     is_exact,
     largest_activation,
+    phases,
     transformed_weights,
 )
 from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan, constants, fits
@@ -50,10 +52,11 @@ FAMILIES = pytest.mark.parametrize(
     parameters(["pmaddwd-256", "pmaddwd-512", "vpdpbusd-256", "vpdpbusd-512", "smlal"]),
     indirect=True,
 )
-BY_FORM = pytest.mark.parametrize("form", FORMS, ids=["F43", "F23"])
-FACTOR = {F23: 2, F43: 24}  # of the result of one axis
+BY_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+FACTOR = {F23: 2, F43: 24, F34: 24}  # of the result of one axis
+SHAPES = [(3, 1), (3, 1), (5, 2), (6, 2), (4, 1), (7, 2), (8, 2), (10, 3)]  # of kernels, with their strides
 
-# Lavin and Gray, arXiv 1509.09308.
+# Lavin and Gray, arXiv 1509.09308; F(3,4) by the same points, as its transposed, their F(4,3).
 PUBLISHED_B = {
     F23: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
     F43: [
@@ -65,26 +68,33 @@ PUBLISHED_B = {
         [0, 4, 0, -5, 0, 1],
     ],
 }
+PUBLISHED_B[F34] = PUBLISHED_B[F43]
 PUBLISHED_A = {
     F23: [[1, 1, 1, 0], [0, 1, -1, -1]],
     F43: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    F34: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 1]],
 }
 PUBLISHED_G = {  # times the factor
     F23: [[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]],
     F43: [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
+    F34: [[6, 0, 0, 0], [-4, -4, -4, -4], [-4, 4, -4, 4], [1, 2, 4, 8], [1, -2, 4, -8], [0, 0, 0, 24]],
 }
 
 
 @dataclass(frozen=True)
 class Case(Layer):
-    """A layer and the way to compute it; `tiling`: which of the possible ones, modulo their number."""
+    """A layer and the way to compute it; `tiling`: which of the possible ones, modulo their number.
+
+    `m` tells one form from another for the same kernel.
+    """
 
     m: int = 4
     tiling: int = 0
 
     @property
     def form(self) -> Winograd:
-        return {form.m: form for form in FORMS}[self.m]
+        fitting = [form for form in FORMS if fits(self.conv, form)]
+        return next((form for form in fitting if form.m == self.m), fitting[0])
 
     def job(self, family, numbers=None):
         """The kernel for the family, its arguments, and the expected result."""
@@ -92,20 +102,31 @@ class Case(Layer):
         instruction = choose_int16(family.features)
         tilings = list(winograd_tilings(self.conv, self.form, instruction))
         plan = WinogradPlan(self.conv, self.form, instruction, numbers.output, tilings[self.tiling % len(tilings)])
-        packed = constants(plan, numbers.weight, numbers.bias, numbers.multiplier)
+        packed = constants(plan, phases(numbers.weight, plan.stride), numbers.bias, numbers.multiplier)
         arguments = numbers.arguments(self.conv.nhwc_shape, *packed)
         return winograd_conv(plan, 0, self.activations.dtype), arguments, numbers.expected
 
 
 @st.composite
 def convolutions(draw) -> Conv2D:
-    """3x3 layers with tiles that end beyond the edge, and channels that fill no vector."""
-    padding = draw(st.one_of(st.sampled_from([(0, 0, 0, 0), (1, 1, 1, 1)]), st.tuples(*[st.integers(0, 2)] * 4)))
+    """Layers with tiles that end beyond the edge, and channels that fill no vector."""
+    size, stride = draw(st.sampled_from(SHAPES))
+    padding = draw(st.one_of(st.sampled_from([(0, 0, 0, 0), (1, 1, 1, 1)]), st.tuples(*[st.integers(0, size - 1)] * 4)))
     top, left, bottom, right = padding
-    height = draw(st.integers(max(1, 3 - top - bottom), 17))
-    width = draw(st.integers(max(1, 3 - left - right), 17))
+    height = draw(st.integers(max(1, size - top - bottom), 9 * stride + 8))
+    width = draw(st.integers(max(1, size - left - right), 9 * stride + 8))
     channels = st.one_of(st.integers(1, 70), st.sampled_from([16, 32, 64]))
-    return Conv2D(draw(st.integers(1, 2)), height, width, draw(channels), draw(channels), (3, 3), padding=padding)
+    inputs = st.integers(1, 9) if stride > 1 else channels
+    return Conv2D(
+        draw(st.integers(1, 2)),
+        height,
+        width,
+        draw(inputs),
+        draw(channels),
+        (size, size),
+        (stride, stride),
+        padding=padding,
+    )
 
 
 def cases():
@@ -150,6 +171,18 @@ USUAL = (
             m=2,
         ),
     ]
+    + [
+        Case(
+            Conv2D(1, 23, 20, inputs, 40, (size, size), (stride, stride), padding=(size // 2,) * 4),
+            Activations(0, 255, "uint8", values),
+            127,
+            "extreme",
+            Epilogue("float32", -np.inf, np.inf),
+            tiling=tiling,
+        )
+        for inputs, (size, stride) in ((3, (7, 2)), (3, (6, 2)), (5, (4, 1)), (20, (5, 2)))
+        for values, tiling in (("high", 0), ("both", 9))
+    ]
 )
 
 
@@ -160,7 +193,7 @@ USUAL = (
 def test_equals_the_integer_program(family, folder, drawn):
     for case in drawn:
         numbers = case.numbers()
-        assert is_exact(case.form, numbers.weight, numbers.bias, case.span)
+        assert is_exact(case.form, phases(numbers.weight, case.conv.strides[0]), numbers.bias, case.span)
     check(family, folder, drawn, [case.job(family) for case in drawn])
 
 
@@ -197,7 +230,7 @@ def test_at_the_bounds(family, folder):
     for form in FORMS:
         for low, high in ACTIVATION_RANGES:
             activation = Activations(low, high, "uint8" if high > 127 else "int8")
-            conv = Conv2D(1, form.alpha, form.alpha, 18, 16, (3, 3))
+            conv = Conv2D(1, form.alpha, form.alpha, 18, 16, (form.taps, form.taps))
             case = Case(conv, activation, 127, epilogue=Epilogue("float32", -np.inf, np.inf), m=form.m)
             tile, _ = _largest_tile(form, case.span)
             x = np.broadcast_to(tile[None, :, :, None], (1, *tile.shape, 18)).astype(activation.dtype)
@@ -214,8 +247,9 @@ def test_the_largest_accumulator(family, folder, form):
 
     By one larger, the form is refused, and others are left to choose from.
     """
-    conv = Conv2D(1, 6, 6, 4, 16, (3, 3))
-    weight = np.random.default_rng(0).integers(-63, 64, (16, 4, 3, 3)).astype("int8")
+    taps = form.taps
+    conv = Conv2D(1, 6, 6, 4, 16, (taps, taps))
+    weight = np.random.default_rng(0).integers(-63, 64, (16, 4, taps, taps)).astype("int8")
     case = Case(conv, Activations(-63, 63, "int8"), epilogue=Epilogue("float32", -np.inf, np.inf), m=form.m)
     reach = worst_accumulators(weight, np.zeros(16, "int64"), case.span)
     room = (2**31 - 1 >> form.shift) - reach
@@ -224,7 +258,7 @@ def test_the_largest_accumulator(family, folder, form):
     x = np.zeros((1, 6, 6, 4), "int8")
     for channel, sign in ((6, 1), (7, -1)):
         case = replace(case, seed=channel)
-        x[0, 1:4, 2:5] = (63 * sign * np.sign(weight[channel])).transpose(1, 2, 0)
+        x[0, 1 : 1 + taps, 2 : 2 + taps] = (63 * sign * np.sign(weight[channel])).transpose(1, 2, 0)
         numbers = case.with_numbers(x, weight, bias)
         acc = numbers.expected / numbers.multiplier
         assert np.isclose(abs(acc[0, 1, 2, channel]), (2**31 - 1) >> form.shift, rtol=1e-6)
@@ -259,14 +293,14 @@ def test_no_activation_is_larger(form, span, seed):
 
 @BY_FORM
 def test_transformed_int8_weights_fit(form):
-    weight, _ = _largest_weights(Conv2D(1, 3, 3, 18, 16, (3, 3)))
+    weight, _ = _largest_weights(Conv2D(1, form.taps, form.taps, 18, 16, (form.taps, form.taps)))
     assert np.abs(transformed_weights(form, weight)).max() <= INT16_MAX
 
 
 @BY_FORM
 def test_transforms_that_do_not_fit_are_refused(form):
     """What int16 can't hold, be it activations (of more than 8 bits) or weights."""
-    weight, bias = np.ones((1, 1, 3, 3), "int8"), np.zeros(1, "int32")
+    weight, bias = np.ones((1, 1, form.taps, form.taps), "int8"), np.zeros(1, "int32")
     end = next(end for end in range(1, 2**16) if largest_activation(form, (-end, end)) > INT16_MAX)
     assert is_exact(form, weight, bias, (1 - end, end - 1)) and not is_exact(form, weight, bias, (-end, end))
     wide = replace(form, g=form.g * 8)
@@ -291,10 +325,10 @@ def test_matrices_are_the_published_ones(form):
 @settings(max_examples=25)
 def test_a_tile_is_the_factor_times_the_correlation(form, seed):
     rng = np.random.default_rng(seed)
-    d, w = rng.integers(-255, 256, (form.alpha, form.alpha)), rng.integers(-127, 128, (3, 3))
+    d, w = rng.integers(-255, 256, (form.alpha, form.alpha)), rng.integers(-127, 128, (form.taps, form.taps))
     at, v = form.at, _transformed(form, d)
     product = transformed_weights(form, w[None, None])[:, :, 0, 0] * v
-    windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(d, w.shape)
     np.testing.assert_array_equal(at @ product @ at.T, FACTOR[form] ** 2 * (windows * w).sum((2, 3)))
     unit = np.zeros_like(v)
     unit[1, 1] = 1
@@ -306,23 +340,42 @@ def test_a_tile_is_the_factor_times_the_correlation(form, seed):
 @settings(max_examples=3, deadline=None)
 def test_textbook(form, seed):
     """The algorithm that the kernels are a form of: factor^2 times the correlation."""
-    rng, shape = np.random.default_rng(seed), (2, 2 * form.m + 2, 3 * form.m + 2, 3)
-    x, w = rng.integers(-255, 256, shape, "int32"), rng.integers(-127, 128, (4, 3, 3, 3))
+    rng, taps = np.random.default_rng(seed), form.taps
+    shape = 2, 2 * form.m + taps - 1, 3 * form.m + taps - 1, 3
+    x, w = rng.integers(-255, 256, shape, "int32"), rng.integers(-127, 128, (4, 3, taps, taps))
     arguments = [x, *(array.astype("int32") for array in (transformed_weights(form, w), form.bt, form.at))]
     tensors = [te.placeholder(array.shape, "int32") for array in arguments]
     built = tvm.tirx.build(te.create_prim_func([*tensors, textbook(*tensors)]), target="llvm")
     got = tvm.runtime.empty((2, 2 * form.m, 3 * form.m, 4), "int32")
     built(*map(tvm.runtime.tensor, arguments), got)
-    windows = np.lib.stride_tricks.sliding_window_view(x.astype("int64"), (3, 3), (1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype("int64"), (taps, taps), (1, 2))
     expected = FACTOR[form] ** 2 * np.einsum("nhwcij,ocij->nhwo", windows, w)
     np.testing.assert_array_equal(got.numpy(), expected.astype("int32"))  # modulo 2^32
 
 
 def test_shapes_that_fit():
     conv = Conv2D(1, 8, 8, 4, 6, (3, 3))
-    assert fits(conv) and fits(replace(conv, padding=(0, 1, 2, 3)))
+    assert fits(conv, F43) and fits(replace(conv, padding=(0, 1, 2, 3)), F23) and not fits(conv, F34)
     for change in ({"kernel": (3, 2)}, {"strides": (1, 2)}, {"dilation": (2, 2)}, {"groups": 2}):
-        assert not fits(replace(conv, **change))
+        assert not any(fits(replace(conv, **change), form) for form in FORMS)
+    for size, stride in SHAPES:
+        strided = replace(conv, kernel=(size, size), strides=(stride, stride))
+        assert fits(strided, F34 if size in (4, 7, 8, 10) else F43)
+
+
+@given(st.sampled_from(SHAPES), SEEDS)
+@settings(max_examples=30)
+def test_phases(shape, seed):
+    """Without a stride, the same sums of products on as many more channels."""
+    (size, stride), rng = shape, np.random.default_rng(seed)
+    weight, taps = rng.integers(-127, 128, (2, 3, size, size)), -(-size // stride)
+    x = rng.integers(-128, 128, (3, stride * (taps + 2), stride * (taps + 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))[:, ::stride, ::stride]
+    expected = np.einsum("chwij,ocij->ohw", windows, weight)
+    parts = x.reshape(3, taps + 2, stride, taps + 1, stride).transpose(2, 4, 0, 1, 3).reshape(-1, taps + 2, taps + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(parts, (taps, taps), (1, 2))
+    got = np.einsum("chwij,ocij->ohw", windows, phases(weight, stride))
+    np.testing.assert_array_equal(got, expected[:, : got.shape[1], : got.shape[2]])
 
 
 def _transformed(form, tile):
@@ -343,7 +396,10 @@ def _largest_tile(form, span):
 
 def _largest_weights(conv):
     """Weights of +-127 in the patterns of signs that G's rows have, and no bias."""
-    rows = np.sign(np.array([[1, 1, 1], [1, -1, 1], [-1, 1, -1], [-1, -1, -1]]))
+    alternating = (-1) ** np.arange(conv.kernel[0])
+    rows = [np.ones_like(alternating), alternating]
+    rows += [-row for row in rows]
     patterns = np.array([np.outer(a, b) for a in rows for b in rows])
-    weight = np.broadcast_to(127 * patterns[:, None], (conv.out_channels, conv.in_channels, 3, 3)).astype("int8")
+    shape = conv.out_channels, conv.in_channels, *conv.kernel
+    weight = np.broadcast_to(127 * patterns[:, None], shape).astype("int8")
     return weight, np.zeros(conv.out_channels, "int32")
