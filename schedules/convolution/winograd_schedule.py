@@ -116,14 +116,17 @@ def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None
         return
     if chunk is not None:
         sch.compute_at(padded, chunk, preserve_unit_loops=True)
-    if "image" in blocks and chunk is not None:
-        sch.compute_at(blocks["image"], chunk, preserve_unit_loops=True)
+    image = blocks.get("image")
+    if image is not None:
+        if chunk is not None:
+            sch.compute_at(image, chunk, preserve_unit_loops=True)
+        sch.annotate(loops(sch, image).i, "pragma_loop_partition_hint", True)  # the row between its padding
     at = loops(sch, padded)
     run = plan.stride * plan.conv.in_channels if plan.stride > 1 else 0  # side by side in the image
     _, lane = sch.split(at.c, [None, innermost_width(math.gcd(run, plan.channels), 64)])
     sch.vectorize(lane)
     if chunk is None:
-        for each in (at, *([loops(sch, "image")] if "image" in blocks else [])):
+        for each in (at, *([] if image is None else [loops(sch, image)])):
             sch.parallel(sch.fuse(each.n, each.h))
 
 
