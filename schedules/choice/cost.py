@@ -116,9 +116,9 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
         into, out = (count / _arithmetic(machine) for count in NEON_TRANSFORMS[winograd.m])
     else:
         into, out = TRANSFORMS[bits][winograd.m]
-    transforms = chunks * plan.padded_tiles * -(-plan.in_channels // (2 * instruction.lanes)) * into
+    transforms = chunks * plan.padded_tiles * -(-plan.channels // (2 * instruction.lanes)) * into
     if plan.stride > 1:
-        transforms += _copied_rows(plan) * plan.cols * winograd.m * plan.in_channels * PHASES
+        transforms += _copied_rows(plan) * plan.cols * winograd.m * plan.channels * PHASES
     transforms += tiles * blocks * tiling.vectors * out
     if instruction.sums:
         transforms += chunks * places * plan.padded_tiles * (_own(plan.steps, machine) + PER_PIXEL)

@@ -9,7 +9,7 @@ from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
 from ..convolution.winograd_form import Winograd
-from ..convolution.winograd_plan import WinogradTiling
+from ..convolution.winograd_plan import WinogradTiling, run_of
 from ..processor import amx, ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
@@ -118,7 +118,7 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
     vectors = -(-conv.out_channels // instruction.lanes)
     pieces = 1
     if instruction.neon and not instruction.sums:
-        steps = -(-(conv.strides[0] ** 2 * conv.in_channels) // instruction.depth)
+        steps = conv.strides[0] * run_of(conv, instruction) // instruction.depth
         pieces = largest_divisor(steps, ordered_int16.STEPS)
     for chunk in (chunk for chunk in range(1, rows + 1) if rows % chunk == 0):
         when = (False, True) if chunk < rows else (True,)  # ahead: else threads would have nothing to share

@@ -104,7 +104,7 @@ def padded(x: te.Tensor, plan: WinogradPlan, offset: int) -> te.Tensor:
     top, left, _, _ = conv.padding
     fill = tirx.const(offset, x.dtype)
     if plan.stride > 1:
-        return _phases(_image(x, plan, shape[1:3], fill), plan, shape, fill)
+        return _phases(_image(x, plan, shape[1:3], fill), plan, shape)
     if shape == tuple(int(extent) for extent in x.shape):
         return x
 
@@ -128,18 +128,16 @@ def _image(x: te.Tensor, plan: WinogradPlan, size: tuple[int, int], fill: Expr) 
         return te.if_then_else(inside, x[n, h - top, w - left, i % channels], fill)
 
     height, width = (plan.stride * extent for extent in size)
-    return te.compute((conv.batch, height, width * channels), value, "image")
+    behind = plan.run - plan.stride * channels
+    return te.compute((conv.batch, height, width * channels + behind), value, "image")
 
 
-def _phases(image: te.Tensor, plan: WinogradPlan, shape: tuple[int, ...], fill: Expr) -> te.Tensor:
-    """The channels of each phase: see `winograd_form.phases`."""
-    row = plan.stride * plan.conv.in_channels
-
-    def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
-        read = image[n, plan.stride * h + te.min(c // row, plan.stride - 1), row * w + c % row]
-        return read if plan.channels == plan.in_channels else te.if_then_else(c < plan.in_channels, read, fill)
-
-    return te.compute(shape, value, "padded")
+def _phases(image: te.Tensor, plan: WinogradPlan, shape: tuple[int, ...]) -> te.Tensor:
+    """The channels of each phase: see `winograd_form.phases`. What fills up a run meets weights of zero."""
+    distance = plan.stride * plan.conv.in_channels
+    return te.compute(
+        shape, lambda n, h, w, c: image[n, plan.stride * h + c // plan.run, distance * w + c % plan.run], "padded"
+    )
 
 
 def input_transform(x: te.Tensor, plan: WinogradPlan) -> te.Tensor:

@@ -5,6 +5,7 @@ alpha^2 elements of a transformed tile. A block is as many output channels as ha
 together, a step as many input channels as one use of the instruction takes.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,19 +94,19 @@ class WinogradPlan:
         return self.conv.strides[0]
 
     @property
-    def in_channels(self) -> int:
-        """Input channels, each phase with its own: see `winograd_form.phases`."""
-        return self.stride**2 * self.conv.in_channels
+    def run(self) -> int:
+        """Channels of a row of phases: see `run_of`."""
+        return run_of(self.conv, self.instruction)
+
+    @property
+    def channels(self) -> int:
+        """Input channels of all phases, padded to the instruction's depth."""
+        return self.stride * self.run
 
     @property
     def steps(self) -> int:
         """Uses of the instruction for all input channels."""
-        return -(-self.in_channels // self.instruction.depth)
-
-    @property
-    def channels(self) -> int:
-        """Input channels, padded to the instruction's depth."""
-        return self.steps * self.instruction.depth
+        return self.channels // self.instruction.depth
 
     @property
     def block(self) -> int:
@@ -157,6 +158,13 @@ class WinogradPlan:
         return self.instruction.weight
 
 
+def run_of(conv: Conv2D, instruction: Instruction) -> int:
+    """Channels of a row of phases, with so many more that all rows are whole steps: those are of the next pixel."""
+    (stride, _), depth = conv.strides, instruction.depth
+    unit = depth // math.gcd(depth, stride)
+    return -(-stride * conv.in_channels // unit) * unit
+
+
 def fits(conv: Conv2D, winograd: Winograd) -> bool:
     """Whether a convolution has the shape that a form is for."""
     plain = (conv.dilation, conv.groups) == ((1, 1), 1)
@@ -190,8 +198,9 @@ def constants(
     """
     winograd, ins = plan.winograd, plan.instruction
     u = transformed_weights(winograd, weight)
-    full = np.zeros((winograd.alpha**2, plan.blocks * plan.block, plan.channels), "int16")
-    full[:, : u.shape[2], : u.shape[3]] = u.reshape(-1, *u.shape[2:])
+    full = np.zeros((winograd.alpha**2, plan.blocks * plan.block, plan.stride, plan.run), "int16")
+    rows = u.reshape(len(full), u.shape[2], plan.stride, -1)
+    full[:, : rows.shape[1], :, : rows.shape[3]] = rows
     full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
     order = (5, 2) if plan.tiling.pieces else (2, 5)

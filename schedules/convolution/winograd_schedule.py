@@ -13,8 +13,6 @@
 If the whole input is transformed `ahead`, padding and V are loops of their own, and threads take blocks, too.
 """
 
-import math
-
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -122,8 +120,7 @@ def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None
             sch.compute_at(image, chunk, preserve_unit_loops=True)
         sch.annotate(loops(sch, image).i, "pragma_loop_partition_hint", True)  # the row between its padding
     at = loops(sch, padded)
-    run = plan.stride * plan.conv.in_channels if plan.stride > 1 else 0  # side by side in the image
-    _, lane = sch.split(at.c, [None, innermost_width(math.gcd(run, plan.channels), 64)])
+    _, lane = sch.split(at.c, [None, innermost_width(plan.run, 64)])
     sch.vectorize(lane)
     if chunk is None:
         for each in (at, *([] if image is None else [loops(sch, image)])):
