@@ -68,7 +68,7 @@ def _errors(network: Trained, options: argparse.Namespace) -> Iterator[tuple[str
     module = pipeline.canonicalize(import_onnx(task.model))
     (images,), rest = read_images(how, _inputs(task.model))
     name = module["main"].params[0].name
-    batches = [{name: batch} for batch in rest.some(options.limit).batches()]
+    batches = [{name: batch} for (batch,) in rest.some(options.limit).batches()]
     expected = None
 
     def error(start, annotated) -> float:

@@ -262,7 +262,7 @@ def _neon_step(vectors: int, tile: int, ins: Instruction, machine: Machine, nibb
         activations = tile
     loaded = weights / 2 if nibbles else weights
     issued = products * uses + activations + loaded + 3 + (_unpacked(weights, ins) if nibbles else 0)
-    if ins.chain > 1 and not ins.staged:
+    if ins.chain > 1 and not ins.staged and ins.weight == "int8":
         issued += 2 * (activations + loaded)  # as long as three others (LLVM's model of the Neoverse N1)
     if ins.lanes_per_channel == 1 and (ins.staged or ins.chain == 1):
         issued += 2 * activations  # addresses are computed, and spreading over a vector is another operation
