@@ -23,8 +23,9 @@ class Reader:
         Of each channel that it reads, for each of its weights: the greatest product, and the least one's negative.
     places : numpy.ndarray (C,) int
         Where those that may be exchanged stand among them.
-    lanes : list of numpy.ndarray (K,) int
-        For sums of each length, the shortest first: to which of them each place is added.
+    lanes : list of numpy.ndarray (taps, K) int
+        For sums of each length, the shortest first: to which of them each place is added. Where that is not the same
+        for all columns of a kernel there are as many taps, and rows are theirs in turn.
     """
 
     products: np.ndarray
@@ -88,15 +89,18 @@ class _Sums:
     def __init__(self, reader: Reader, length: int, order: np.ndarray) -> None:
         self.reader, self.length = reader, length
         lanes = reader.lanes[length]
-        moved = np.arange(len(lanes))
+        moved = np.arange(lanes.shape[1])
         moved[reader.places] = reader.places[order]
-        inside = np.isin(lanes, lanes[reader.places])
+        inside = np.isin(lanes, lanes[:, reader.places]).all(axis=0) | (len(lanes) > 1)
         self._places = np.cumsum(inside)[reader.places] - 1
-        _, self._lanes = np.unique(lanes[inside], return_inverse=True)
-        self._products = reader.products[:, moved[inside]]
-        by_lane = np.argsort(self._lanes, kind="stable")
-        starts = np.flatnonzero(np.diff(self._lanes[by_lane], prepend=-1))
-        self._sums = np.add.reduceat(self._products[:, by_lane], starts, axis=1).swapaxes(0, 1)  # (lanes, 2, rows)
+        self._lanes = np.unique(lanes[:, inside], return_inverse=True)[1].reshape(len(lanes), -1)
+        products = reader.products[:, moved[inside]]
+        by_tap = products.reshape(*products.shape[:2], -1, len(lanes)).transpose(3, 1, 0, 2)
+        self._products = np.ascontiguousarray(by_tap)  # (taps, K, 2, rows of a tap)
+        by_lane = np.argsort(self._lanes, axis=None, kind="stable")
+        starts = np.flatnonzero(np.diff(self._lanes.ravel()[by_lane], prepend=-1))
+        flat = self._products.reshape(-1, *self._products.shape[2:])
+        self._sums = np.add.reduceat(flat[by_lane], starts)  # (lanes, 2, rows of a tap)
         self.beyond = _beyond(self._sums)  # (lanes,)
 
     @property
@@ -114,24 +118,26 @@ class _Sums:
 
     def largest(self) -> np.ndarray:
         """The channels that are added to the sums furthest beyond."""
-        return np.flatnonzero(self._lanes[self._places] == self.beyond.argmax())
+        return np.flatnonzero((self._lanes[:, self._places] == self.beyond.argmax()).any(axis=0))
 
     def change(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """How much more is beyond if the channels at a[k] and b[k] are exchanged, for each k."""
-        at_a, at_b = self._places[a], self._places[b]
-        to_a, to_b = self._lanes[at_a], self._lanes[at_b]
-        more = (self._products[:, at_b] - self._products[:, at_a]).swapaxes(0, 1)  # (k, 2, rows)
-        after = _beyond(self._sums[to_a] + more) + _beyond(self._sums[to_b] - more)
-        return np.where(to_a == to_b, 0, after - self.beyond[to_a] - self.beyond[to_b])
+        """How much more is beyond if the channels at a[k] and b[k] are exchanged, for each k: tap by tap."""
+        at_a, at_b, more_beyond = self._places[a], self._places[b], np.zeros(len(a), np.int64)
+        for lanes, products in zip(self._lanes, self._products, strict=True):
+            to_a, to_b, more = lanes[at_a], lanes[at_b], products[at_b] - products[at_a]
+            after = _beyond(self._sums[to_a] + more) + _beyond(self._sums[to_b] - more)
+            more_beyond += np.where(to_a == to_b, 0, after - self.beyond[to_a] - self.beyond[to_b])
+        return more_beyond
 
     def exchange(self, a: int, b: int) -> None:
         at = self._places[[a, b]]
-        to = self._lanes[at]
-        more = self._products[:, at[1]] - self._products[:, at[0]]
-        self._sums[to[0]] += more
-        self._sums[to[1]] -= more
-        self._products[:, at] = self._products[:, at[::-1]]
-        self.beyond[to] = _beyond(self._sums[to])
+        for lanes, products in zip(self._lanes, self._products, strict=True):
+            to, more = lanes[at], products[at[1]] - products[at[0]]
+            self._sums[to[0]] += more
+            self._sums[to[1]] -= more
+            products[at] = products[at[::-1]]
+        changed = np.unique(self._lanes[:, at])
+        self.beyond[changed] = _beyond(self._sums[changed])
 
 
 def _beyond(sums: np.ndarray) -> np.ndarray:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eq_tvm.schedules.choice.chains import added_together, extremes, with_lengths
+from eq_tvm.schedules.choice.chains import added_together, extremes, usual_lengths, with_lengths
 from eq_tvm.schedules.processor import instructions
+from eq_tvm.schedules.processor.instruction import Instruction
 from eq_tvm.schedules.processor.machine import Machine
 
 from ..graph.rewrite import shape
 from .channel_arrays import ChannelArrays, Parts, makes, stored_range
 
-_LENGTHS = (2, 4, 8, 16)
 _LARGEST = 2**22  # weights of a layer: a search holds several copies of their products
 
 
@@ -31,9 +31,9 @@ class QuantizedLayer:
         For each of these channels its weights.
     read_as : (int, int)
         Least and greatest activation as the instruction reads it.
-    sums : list of list of numpy.ndarray (K,) int
+    sums : list of list of numpy.ndarray (taps, K) int
         For each way to add up products in 16 bits, and each length of the sums, the shortest first: the sum that each
-        channel's products are added to. Only those that go beyond what ranges alone prove.
+        channel's products are added to, see `exchanges.Reader`. Only those that go beyond what ranges alone prove.
     """
 
     name: str
@@ -64,11 +64,12 @@ def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedL
         by_channel = weight if weight.ndim == 2 else np.moveaxis(weight, 1, 0).reshape(weight.shape[1], -1)
         largest = int(np.abs(weight.astype(int)).max(initial=1))
         chosen, offset = instructions.choose(machine.instructions, span, largest)
+        columns = weight.shape[3] if weight.ndim == 4 else 1
         sums = [
             [
-                added_together(longer, len(by_channel))
-                for longer in with_lengths(instruction, _LENGTHS)
-                if len(by_channel) % longer.depth == 0
+                _added_together(longer, len(by_channel), columns)
+                for longer in with_lengths(instruction, (*usual_lengths(instruction), 16))
+                if len(by_channel) % longer.depth == 0 or instruction.lanes_per_channel == 1
             ]
             for instruction in instructions.variants(chosen)
         ]
@@ -76,3 +77,9 @@ def quantized_layers(arrays: ChannelArrays, machine: Machine) -> list[QuantizedL
             read_as = (span[0] + offset, span[1] + offset)
             found.append(QuantizedLayer(var.name, arrays.parts[call.args[0]], by_channel, read_as, sums))
     return found
+
+
+def _added_together(instruction: Instruction, channels: int, columns: int) -> np.ndarray:
+    """As `added_together`, (taps, channels): of whole rows of a kernel, where channels do not fill the instruction."""
+    taps = columns if channels % instruction.depth else 1
+    return added_together(instruction, taps * channels).reshape(taps, channels)

@@ -21,7 +21,7 @@ Runs: TypeAlias = Callable[[Instruction], Weights]
 
 
 def longer_chains(
-    instruction: Instruction, runs: Runs, activation_range: tuple[int, int], lengths: Sequence[int] = (2, 4, 8)
+    instruction: Instruction, runs: Runs, activation_range: tuple[int, int], lengths: Sequence[int] = (2, 3, 4, 6, 8)
 ) -> Iterator[Instruction]:
     """The same instruction with every longer chain whose int16 sums provably fit, for a layer's actual weights.
 
@@ -70,12 +70,13 @@ def chain_proofs(instruction: Instruction, runs: Runs, activation_range: tuple[i
 
 def added_together(instruction: Instruction, channels: int) -> npt.NDArray[np.intp]:
     """Of each input channel of a run, (channels,): the int16 sum that its products are added to."""
-    places = np.arange(channels).reshape(-1, instruction.links, instruction.lanes_per_channel * instruction.pairs)
-    by_lane = _by_lane(instruction, places)
-    found = np.empty(channels, np.intp)
+    size = instruction.lanes_per_channel * instruction.pairs
+    whole = -(-channels // (instruction.links * size)) * instruction.links
+    by_lane = _by_lane(instruction, np.arange(whole * size).reshape(-1, instruction.links, size))
+    found = np.empty(whole * size, np.intp)
     uses, _, _, lanes = by_lane.shape
     found[by_lane] = np.arange(uses * lanes).reshape(uses, 1, 1, lanes)
-    return found
+    return found[:channels]
 
 
 def ordered(
@@ -115,11 +116,16 @@ def lengths(conv: Conv2D, instruction: Instruction) -> Sequence[int]:
     channels = conv.in_channels // conv.groups
     if instruction.lanes_per_channel == 1:
         # A kernel row of a few channels may fill chains of three or six links better.
-        return (2, 3, 4, 6, 8) if channels < 16 else (2, 4, 8)
+        return (2, 3, 4, 6, 8) if channels < 16 else usual_lengths(instruction)
     row = channels * conv.kernel[1]
     size = instruction.lanes_per_channel * instruction.pairs
     links = [-(-run // size) for run in (channels, row, row * conv.kernel[0])]
     return [length for length in range(2, 17) if any(run % length == 0 for run in links)]
+
+
+def usual_lengths(instruction: Instruction) -> Sequence[int]:
+    """Of a layer of many channels: with six links, too, where additions take ports from multipliers."""
+    return (2, 4, 8) if instruction.neon else (2, 4, 6, 8)
 
 
 def longest_chains(weights: Weights, activation_range: tuple[int, int], group: int) -> list[int]:

@@ -91,8 +91,15 @@ def rows(emit, x):
     return [emit(relax.op.matmul(normal, relax.const(uneven(5, CHANNELS)[:, :, 0, 0].T.copy())), "q")]
 
 
+def by_rows(emit, x):
+    """Chains of six take 24 channels: 64 do not fill them, those of three columns do, each from another place on."""
+    weight = random(32, 64, 3, 3, seed=3)
+    return [layer(emit, relu(emit, layer(emit, x, "a", random(64, 3, 3, 3)), "ra"), "b", weight)]
+
+
 NETWORKS = [
     plain,
+    by_rows,
     through_depthwise,
     residual,
     concatenated,
@@ -109,6 +116,11 @@ def chains(annotated):
     lower = passes.LowerToInteger(X86)
     lower(annotated)
     return {layer["layer"]: int(layer["instruction"].rpartition("_x")[2]) for layer in lower.record}
+
+
+def test_rows_fill_chains_of_six():
+    annotated = passes.MinMaxCalibrate({"x": random(4, 3, 8, 8)}, scheme="int7")(build(by_rows))
+    assert chains(annotated)["b"] == 4 and chains(passes.OrderChannels(X86)(annotated))["b"] == 6
 
 
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
