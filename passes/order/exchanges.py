@@ -91,7 +91,7 @@ class _Sums:
         lanes = reader.lanes[length]
         moved = np.arange(lanes.shape[1])
         moved[reader.places] = reader.places[order]
-        inside = np.isin(lanes, lanes[:, reader.places]).all(axis=0) | (len(lanes) > 1)
+        inside = np.isin(lanes, lanes[:, reader.places]).any(axis=0)
         self._places = np.cumsum(inside)[reader.places] - 1
         self._lanes = np.unique(lanes[:, inside], return_inverse=True)[1].reshape(len(lanes), -1)
         products = reader.products[:, moved[inside]]
@@ -101,6 +101,9 @@ class _Sums:
         starts = np.flatnonzero(np.diff(self._lanes.ravel()[by_lane], prepend=-1))
         flat = self._products.reshape(-1, *self._products.shape[2:])
         self._sums = np.add.reduceat(flat[by_lane], starts)  # (lanes, 2, rows of a tap)
+        # Another tap's may have none of those that may be exchanged: what they reach is not for this search.
+        self._moving = np.isin(np.arange(len(starts)), self._lanes[:, self._places])
+        self._sums[~self._moving] = 0
         self.beyond = _beyond(self._sums)  # (lanes,)
 
     @property
@@ -114,7 +117,7 @@ class _Sums:
     @property
     def may_fit(self) -> bool:
         """Whether each row would fit if all of its sums were the same."""
-        return bool(self._sums.mean(axis=0).max() <= INT16_MAX)
+        return bool(self._sums[self._moving].mean(axis=0).max() <= INT16_MAX)
 
     def largest(self) -> np.ndarray:
         """The channels that are added to the sums furthest beyond."""

@@ -158,6 +158,14 @@ def beside_a_constant(emit, x):
     return [layer(emit, joined, "b", uneven(4, 2 * CHANNELS, seed=22))]
 
 
+def beside_large_ones(emit, x):
+    """Sums of what stays, of one column of the kernel, are beyond 16 bits whatever moves elsewhere."""
+    stays, a = (relu(emit, layer(emit, x, name, random(64, 3, 3, 3, seed=ord(name))), f"r{name}") for name in "ca")
+    weight = 0.1 * random(32, 128, 3, 3, seed=3)
+    weight[:, :8, :, 0] = 1
+    return [layer(emit, emit(relax.op.concat([stays, a], axis=1), "joined"), "b", weight), stays]
+
+
 def slopes_of_rows(emit, x):
     """Not of channels."""
     pixels = emit(relax.op.reshape(emit(relax.op.permute_dims(first(emit, x), [0, 2, 3, 1]), "nhwc"), (64, 32)), "rows")
@@ -183,7 +191,17 @@ def of_the_image(emit, x):
 
 @pytest.mark.parametrize(
     "make",
-    [given_to_float, output_as_well, twice, beside_a_constant, slopes_of_rows, split, even, of_the_image],
+    [
+        given_to_float,
+        output_as_well,
+        twice,
+        beside_a_constant,
+        beside_large_ones,
+        slopes_of_rows,
+        split,
+        even,
+        of_the_image,
+    ],
     ids=lambda make: make.__name__,
 )
 def test_what_stays(make):
