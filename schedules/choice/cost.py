@@ -62,6 +62,7 @@ TRANSFORMS = {
     256: {2: (30.0, 50.0), 3: (90.0, 110.0), 4: (90.0, 150.0)},
 }
 NEON_TRANSFORMS = {2: (180.0, 220.0), 3: (600.0, 500.0), 4: (600.0, 700.0)}  # instructions, for two registers
+EDGES = 1.6  # times as long where tiles at the edges are others, whose places are transformed by parts
 PHASES = 1.0  # cycles to put an activation where its phase has it
 
 
@@ -111,7 +112,8 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
         step = 16 * tiling.vectors * tiling.tile + ORDERED_START / tiling.pieces + 2
     else:
         step = step_cycles(tiling.vectors, tiling.tile, instruction, machine, plan.beyond_l1) / EFFICIENCY[bits]
-    product = places * chunks * (plan.padded_tiles // tiling.tile) * blocks * (plan.steps * step + PRODUCT[bits])
+    groups_of_tiles = sum(part.places * (part.padded_tiles // part.tile) for part in plan.parts)
+    product = groups_of_tiles * chunks * blocks * (plan.steps * step + PRODUCT[bits])
     if instruction.neon:
         into, out = (count / _arithmetic(machine) for count in NEON_TRANSFORMS[winograd.m])
     else:
@@ -120,6 +122,8 @@ def winograd_cycles(plan: WinogradPlan, machine: Machine) -> float:
     if plan.stride > 1:
         transforms += _copied_rows(plan) * plan.cols * winograd.m * plan.channels * PHASES
     transforms += tiles * blocks * tiling.vectors * out
+    if tiling.edges:
+        transforms *= EDGES
     if instruction.sums:
         transforms += chunks * places * plan.padded_tiles * (_own(plan.steps, machine) + PER_PIXEL)
         transforms += tiles * blocks * tiling.vectors * places * TAKEN

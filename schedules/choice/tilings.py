@@ -9,7 +9,7 @@ from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
 from ..convolution.winograd_form import Winograd
-from ..convolution.winograd_plan import WinogradTiling, run_of
+from ..convolution.winograd_plan import WinogradTiling, edges_of, run_of
 from ..processor import amx, ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
@@ -120,17 +120,24 @@ def winograd_tilings(conv: Conv2D, winograd: Winograd, instruction: Instruction)
     if instruction.neon and not instruction.sums:
         steps = conv.strides[0] * run_of(conv, instruction) // instruction.depth
         pieces = largest_divisor(steps, ordered_int16.STEPS)
+    down, across = edges_of(conv, winograd)
+    fewest = (rows - (down is not None)) * (cols - (across is not None))
     for chunk in (chunk for chunk in range(1, rows + 1) if rows % chunk == 0):
+        edges = chunk == rows and (down, across) != (None, None)
         when = (False, True) if chunk < rows else (True,)  # ahead: else threads would have nothing to share
         for v in range(1, min(vectors, 4) + 1):
             most = min(_winograd_room(v, instruction), chunk * cols)
             for tile in range(max(1, -(-most // 2)), most + 1):
                 yield from (WinogradTiling(chunk, tile, v, ahead) for ahead in when)
+                if edges:
+                    yield WinogradTiling(chunk, tile, v, True, edges=True)
         if pieces == 1:
             continue
         for tile, v in ordered_int16.TILINGS:
             if tile <= chunk * cols and v <= vectors:
                 yield from (WinogradTiling(chunk, tile, v, ahead, pieces) for ahead in when)
+                if edges and tile <= fewest:
+                    yield WinogradTiling(chunk, tile, v, True, pieces, edges=True)
 
 
 def _matrix_tilings(conv: Conv2D, ins: Instruction) -> Iterator[DirectTiling]:

@@ -38,21 +38,25 @@ def in_two_dimensions(
     forms = [form for form in winograd_form.FORMS if winograd_plan.fits(conv, form)]
     phases = winograd_form.phases(weight, conv.strides[0])
     for form, ins in itertools.product(forms, filter(None, found)):
-        proofs = winograd_form.proofs(form, phases, folded, source.span, ins.sums)
+        of_tiles = [
+            winograd_form.proofs(form, phases, folded, source.span, ins.sums, edges)
+            for edges in ((None, None), winograd_plan.edges_of(conv, form))
+        ]
         for tiling in winograd_tilings(conv, form, ins):
             if tiling.pieces and not machine.in_order:
                 continue
             plan = winograd_plan.WinogradPlan(conv, form, ins, output, tiling)
             yield Candidate(
                 f"{form.name} {ins.name} {tiling.vectors}x{tiling.tile}x{tiling.chunk}"
-                f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}",
+                f"{' ahead' if tiling.ahead else ''}{' ordered' if tiling.pieces else ''}"
+                f"{' edges' if tiling.edges else ''}",
                 form.name,
                 cost.winograd_cycles(plan, machine),
                 ins.name,
                 conv.macs * (conv.strides[0] * form.alpha) ** 2 / (math.prod(conv.kernel) * form.m**2),
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
                 functools.partial(winograd_plan.constants, plan, phases, folded, multiplier),
-                proofs,
+                of_tiles[tiling.edges],
                 source,
             )
 

@@ -8,19 +8,22 @@ The algorithm (Lavin and Gray, arXiv 1509.09308) with all matrices scaled to int
     Y = A^T M A       output transform: factor^2 * acc for m x m outputs, which gives acc back exactly
 
 `textbook` is just that. The kernel has the same three steps in a blocked form: tiles are numbered within chunks, and
-output channels within blocks, so that a thread takes a chunk through all steps (`winograd_schedule`).
+output channels within blocks, so that a thread takes a chunk through all steps (`winograd_schedule`). Where tiles at an
+edge take fewer places, each part (`winograd_plan.Part`) is transformed and multiplied by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from tvm import te, tirx
 from tvm.ir import Expr
 
 from ..common.lowered import cropped
 from ..sums.winograd_sums import products_of_sums, tile_sums
-from .winograd_form import Product
-from .winograd_plan import WinogradPlan
+from .winograd_form import Edge, Winograd
+from .winograd_plan import Part, WinogradPlan
 from .winograd_schedule import scheduled
+
+Term = Callable[[int], Expr]
 
 
 def textbook(x: te.Tensor, u: te.Tensor, bt: te.Tensor, at: te.Tensor) -> te.Tensor:
@@ -85,11 +88,13 @@ def winograd_conv(plan: WinogradPlan, offset: int, dtype: str) -> tirx.PrimFunc:
     limits = output.limits()
     residual = te.placeholder(conv.nhwc_shape, output.residual, "residual") if output.residual else None
 
-    v = input_transform(padded(x, plan, offset), plan)
+    image, parts = padded(x, plan, offset), plan.parts
+    v = [(input_transform(image, plan, part), part) for part in parts]
     if plan.instruction.sums:
-        product, taken = products_of_sums(v, weights, plan), tile_sums(v, plan)
+        product = [products_of_sums(*of_part, weights, plan) for of_part in v]
+        taken = [tile_sums(*of_part, plan) for of_part in v]
     else:
-        product, taken = products(v, weights, plan), None
+        product, taken = [products(*of_part, weights, plan) for of_part in v], []
     rows = half_transformed(product, bias, taken, plan)
     out = stored(rows, multiplier, limits, residual, plan)
 
@@ -140,7 +145,7 @@ def _phases(image: te.Tensor, plan: WinogradPlan, shape: tuple[int, ...]) -> te.
     )
 
 
-def input_transform(x: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+def input_transform(x: te.Tensor, plan: WinogradPlan, part: Part) -> te.Tensor:
     """V = B^T d B: the columns of each tile first, then its rows.
 
     Parameters
@@ -148,45 +153,68 @@ def input_transform(x: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     x : tvm.te.Tensor
         As from `padded`.
     plan : WinogradPlan
+    part : Part
+        Of the plan: what is transformed.
 
     Returns
     -------
     tvm.te.Tensor
         int16 (N, chunk, place, tile, channel), or in the order in which assembly reads it, (N, chunk, place,
-        tiles // tile, step, tile, channel of the step). What is beyond the chunk's tiles repeats the last.
+        tiles // tile, step, tile, channel of the step). What is beyond the part's tiles repeats the last.
     """
     conv, winograd, tiling = plan.conv, plan.winograd, plan.tiling
     m, alpha, depth = winograd.m, winograd.alpha, plan.instruction.depth
+    (down, across), wide = plan.edges, len(part.place_columns)
+
+    def transformed(edge: Edge | None, last: Expr, places: tuple[int, ...], index: Expr, term: Term) -> Expr:
+        terms, times = [term(k) for k in range(alpha)], _times_in("int16")
+        values = winograd.b(terms, times)
+        if edge:
+            values = _at_edge(last, values, dict(zip(edge.places, edge.b(terms, times), strict=True)))
+        return _one_of([values[place] for place in places], index)
+
     columns = te.compute(
-        (conv.batch, plan.rows, plan.cols, alpha, alpha, plan.channels),
-        lambda n, r, q, i, j, c: _element(
-            winograd.b, i, "int16", lambda k: x[n, r * m + k, q * m + j, c].astype("int16"), alpha
+        (conv.batch, plan.rows, plan.cols, len(part.place_rows), alpha, plan.channels),
+        lambda n, r, q, i, j, c: transformed(
+            down if part.rows == plan.rows else None,
+            r >= plan.rows - 1,
+            part.place_rows,
+            i,
+            lambda k: x[n, r * m + k, q * m + j, c].astype("int16"),
         ),
-        "columns",
+        part.named("columns"),
     )
 
     def value(n: Expr, s: Expr, p: Expr, t: Expr, c: Expr) -> Expr:
-        tile = te.min(t, plan.tiles - 1)
-        r, q = s * tiling.chunk + tile // plan.cols, tile % plan.cols
-        return _element(winograd.b, p % alpha, "int16", lambda k: columns[n, r, q, p // alpha, k, c], alpha)
+        tile = te.min(t, part.tiles - 1)
+        r, q = s * tiling.chunk + tile // part.columns, tile % part.columns
+        return transformed(
+            across if part.columns == plan.cols else None,
+            q >= plan.cols - 1,
+            part.place_columns,
+            p % wide,
+            lambda k: columns[n, r, q, p // wide, k, c],
+        )
 
-    shape = (conv.batch, plan.chunks, alpha * alpha)
+    shape = (conv.batch, plan.chunks, part.places)
     if not tiling.pieces:
-        return te.compute((*shape, plan.padded_tiles, plan.channels), value, "v")
+        return te.compute((*shape, part.padded_tiles, plan.channels), value, part.named("v"))
     return te.compute(
-        (*shape, plan.padded_tiles // tiling.tile, plan.steps, tiling.tile, depth),
-        lambda n, s, p, t_o, step, t, c: value(n, s, p, t_o * tiling.tile + t, step * depth + c),
-        "v",
+        (*shape, part.padded_tiles // part.tile, plan.steps, part.tile, depth),
+        lambda n, s, p, t_o, step, t, c: value(n, s, p, t_o * part.tile + t, step * depth + c),
+        part.named("v"),
     )
 
 
-def products(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
+def products(v: te.Tensor, part: Part, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     """M = V U for each place: (tile, channel) times (channel, output channel).
 
     Parameters
     ----------
     v : tvm.te.Tensor
         As from `input_transform`.
+    part : Part
+        What it is of.
     weights : tvm.te.Tensor
         int16 `plan.weight_shape`.
     plan : WinogradPlan
@@ -196,39 +224,40 @@ def products(v: te.Tensor, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:
     tvm.te.Tensor
         int32 (N, chunk, block, place, tile, output channel of the block).
     """
-    ins, tile, pieces = plan.instruction, plan.tiling.tile, plan.tiling.pieces
+    ins, tile, pieces = plan.instruction, part.tile, plan.tiling.pieces
     step = te.reduce_axis((0, plan.steps // max(1, pieces)), "step")
     pair = te.reduce_axis((0, ins.depth), "pair")
     piece = [te.reduce_axis((0, pieces), "piece")] if pieces else []
 
     def operands(n: Expr, s: Expr, b: Expr, p: Expr, t: Expr, i: Expr) -> tuple[Expr, Expr]:
+        place = part.start + p
         if pieces:
             at = step * pieces + piece[0]
-            return v[n, s, p, t // tile, at, t % tile, pair], weights[b, p, at, pair, i]
+            return v[n, s, p, t // tile, at, t % tile, pair], weights[b, place, at, pair, i]
         lane = (i % ins.lanes, pair) if ins.chain == 1 else (pair, i % ins.lanes)
-        return v[n, s, p, t, step * ins.depth + pair], weights[(b, p, step, i // ins.lanes, *lane)]
+        return v[n, s, p, t, step * ins.depth + pair], weights[(b, place, step, i // ins.lanes, *lane)]
 
     def value(n: Expr, s: Expr, b: Expr, p: Expr, t: Expr, i: Expr) -> Expr:
         activation, weight = operands(n, s, b, p, t, i)
         return te.sum(activation.astype("int32") * weight.astype("int32"), axis=[step, *piece, pair])
 
-    places = plan.winograd.alpha**2
-    return te.compute(
-        (plan.conv.batch, plan.chunks, plan.blocks, places, plan.padded_tiles, plan.block), value, "product"
-    )
+    shape = plan.conv.batch, plan.chunks, plan.blocks, part.places, part.padded_tiles, plan.block
+    return te.compute(shape, value, part.named("product"))
 
 
-def half_transformed(product: te.Tensor, bias: te.Tensor, taken: te.Tensor | None, plan: WinogradPlan) -> te.Tensor:
+def half_transformed(
+    product: Sequence[te.Tensor], bias: te.Tensor, taken: Sequence[te.Tensor], plan: WinogradPlan
+) -> te.Tensor:
     """A^T M, the first half of the output transform, with the bias in the place from which it reaches every output.
 
     Parameters
     ----------
-    product : tvm.te.Tensor
-        As from `products`.
+    product : sequence of tvm.te.Tensor
+        As from `products`, of each part.
     bias : tvm.te.Tensor
         int32 `plan.bias_shape`.
-    taken : tvm.te.Tensor, optional
-        As from `tile_sums`.
+    taken : sequence of tvm.te.Tensor
+        As from `tile_sums`, of each part; or none.
     plan : WinogradPlan
 
     Returns
@@ -238,21 +267,28 @@ def half_transformed(product: te.Tensor, bias: te.Tensor, taken: te.Tensor | Non
     """
     conv, winograd, block = plan.conv, plan.winograd, plan.block
     m, alpha, chunk = winograd.m, winograd.alpha, plan.tiling.chunk
+    order, parts = plan.place_order, plan.parts
 
-    def biased(n: Expr, r: Expr, q: Expr, k: int, j: Expr, c: Expr) -> Expr:
-        tile = (r % chunk) * plan.cols + q
-        if plan.padded_tiles > plan.tiles:  # or only the tiles that are read would be computed
+    def biased(n: Expr, r: Expr, q: Expr, k: int, j: int, c: Expr) -> Expr:
+        if k * alpha + j not in order:
+            return tirx.const(0, "int32")
+        place = order.index(k * alpha + j)
+        part = next(part for part in reversed(parts) if part.start <= place)
+        # A tile at the edge that does not take the place reads another's, for nothing.
+        row = r % chunk if part.rows == chunk else te.min(r, part.rows - 1)
+        tile = row * part.columns + (q if part.columns == plan.cols else te.min(q, part.columns - 1))
+        if part.padded_tiles > part.tiles:  # or only the tiles that are read would be computed
             tile = tirx.reinterpret("int32", tile.astype("uint32"))
-        at = product[n, r // chunk, c // block, k * alpha + j, tile, c % block]
-        if taken is not None:
-            return at + bias[k * alpha + j, c] - taken[n, r // chunk, k * alpha + j, tile]
-        return at + tirx.Select(j == 1, bias[c], tirx.const(0, "int32")) if k == 1 else at
+        at = product[part.index][n, r // chunk, c // block, place - part.start, tile, c % block]
+        if taken:
+            return at + bias[place, c] - taken[part.index][n, r // chunk, place - part.start, tile]
+        return at + bias[c] if (k, j) == (1, 1) else at
 
-    return te.compute(
-        (conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block),
-        lambda n, r, q, i, j, c: _element(winograd.a, i, "int32", lambda k: biased(n, r, q, k, j, c), alpha),
-        "rows",
-    )
+    def value(n: Expr, r: Expr, q: Expr, i: Expr, j: Expr, c: Expr) -> Expr:
+        columns = ([biased(n, r, q, k, column, c) for k in range(alpha)] for column in range(alpha))
+        return _one_of([_outputs(winograd, plan.edges[0], r >= plan.rows - 1, i, terms) for terms in columns], j)
+
+    return te.compute((conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block), value, "rows")
 
 
 def stored(
@@ -281,7 +317,9 @@ def stored(
     m, alpha = winograd.m, winograd.alpha
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
-        acc = _element(winograd.a, w % m, "int32", lambda k: rows[n, h // m, w // m, h % m, k, c], alpha)
+        r, q = h // m, w // m
+        terms = [rows[n, r, q, h % m, k, c] for k in range(alpha)]
+        acc = _outputs(winograd, plan.edges[1], q >= plan.cols - 1, w % m, terms)
         if winograd.inverse != 1:
             # Reinterpreted, or the simplifier multiplies it by other constants, beyond int32.
             acc = acc * tirx.reinterpret("int32", tirx.const(winograd.inverse, "uint32"))
@@ -302,9 +340,25 @@ def _added(residual: te.Tensor, plan: WinogradPlan) -> Callable[..., Expr]:
     return te.compute(plan.stored_shape, value, "added") if plan.instruction.neon else value
 
 
-def _element(product: Product, index: Expr, dtype: str, term: Callable[[int], Expr], alpha: int) -> Expr:
-    """Element `index`, the variable of a loop that will be unrolled, of a product with B^T or A^T."""
-    *first, value = product([term(k) for k in range(alpha)], lambda x, factor: x * tirx.const(factor, dtype))
+def _outputs(winograd: Winograd, edge: Edge | None, last: Expr, index: Expr, terms: Sequence[Expr]) -> Expr:
+    """Output `index`, the variable of a loop that will be unrolled, of a product with A^T."""
+    times = _times_in("int32")
+    values = winograd.a(terms, times)
+    return _one_of(_at_edge(last, values, dict(enumerate(edge.a(terms, times)))) if edge else values, index)
+
+
+def _at_edge(last: Expr, values: Sequence[Expr], others: Mapping[int, Expr]) -> list[Expr]:
+    """The values, some of which are others for the last tile."""
+    return [te.if_then_else(last, others[k], value) if k in others else value for k, value in enumerate(values)]
+
+
+def _one_of(values: Sequence[Expr], index: Expr) -> Expr:
+    """Value `index`, the variable of a loop that will be unrolled."""
+    *first, value = values
     for k in range(len(first) - 1, -1, -1):
         value = tirx.Select(index == k, first[k], value)
     return value
+
+
+def _times_in(dtype: str) -> Callable[[Expr, int], Expr]:
+    return lambda x, factor: x * tirx.const(factor, dtype)

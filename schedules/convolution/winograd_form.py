@@ -9,10 +9,13 @@ result is factor^2 times the correlation.
 
 A stride leaves pixels that the same weights meet: those of a *phase*, which are as many channels of their own. So a
 kernel of 7x7 with strides of 2 is one of 4x4 on four times the channels: see `phases`.
+
+Where tiles do not divide an image, those at its edge are needed in part. With some of the same points fewer places give
+their few outputs, from the same transformed weights: see `Edge`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,31 @@ Product = Callable[[Terms, Times], list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Edge:
+    """The last tile along an axis, of which fewer outputs are needed.
+
+    Parameters
+    ----------
+    places : tuple of int
+        Those of the whole tile that it takes.
+    b, a : callable
+        As of `Winograd`: the products for these places, from as many inputs on, and for these outputs, from all places.
+
+    Notes
+    -----
+    With fewer points the polynomial that interpolates (Lagrange) has other denominators, while G stays. What that
+    changes is in B^T, in whole numbers.
+    """
+
+    places: tuple[int, ...]
+    b: Product
+    a: Product
+
+
+Edges = tuple[Edge | None, Edge | None]  # of the last row of tiles, and of the last tile of each row
+
+
+@dataclass(frozen=True, eq=False)
 class Winograd:
     """F(m x m, r x r) with integer matrices.
 
@@ -34,13 +62,15 @@ class Winograd:
         Outputs of a tile along each axis.
     b, a : callable
         The products with B^T (alpha to alpha terms) and A^T (alpha to m terms) of a list of terms and a function that
-        multiplies a term by a power of two. Rows that differ in signs share their halves.
+        multiplies a term by a small number. Rows that differ in signs share their halves.
     g : numpy.ndarray
         G (alpha, r).
     inverse : int
         The odd part of factor^2, inverted modulo 2^32.
     shift : int
         factor^2 = odd part * 2^shift.
+    edges : mapping of int to Edge
+        By the outputs that are needed.
 
     Notes
     -----
@@ -55,6 +85,7 @@ class Winograd:
     a: Product
     inverse: int
     shift: int
+    edges: Mapping[int, Edge] = field(default_factory=dict)
 
     @property
     def alpha(self) -> int:
@@ -75,6 +106,14 @@ class Winograd:
     def bt(self) -> np.ndarray:
         """B^T as a matrix (alpha, alpha), int64."""
         return _matrix(self.b, self.alpha)
+
+    def bt_of(self, edge: Edge | None) -> np.ndarray:
+        """B^T of a tile at an edge, zero where it takes no place."""
+        if edge is None:
+            return self.bt
+        matrix = np.zeros_like(self.bt)
+        matrix[list(edge.places)] = _matrix(edge.b, self.alpha)
+        return matrix
 
     @property
     def at(self) -> np.ndarray:
@@ -112,6 +151,38 @@ def _a43(y: Terms, times: Times) -> list[Any]:
     return [y[0] + even + even2, odd + times(odd2, 2), even + times(even2, 4), odd + times(times(odd2, 4) + y[5], 2)]
 
 
+def _b13(x: Terms, times: Times) -> list[Any]:
+    return [times(x[0] - x[2], 4), times(x[1] + x[2], -3), times(x[2] - x[1], -3)]
+
+
+def _a13(y: Terms, _times: Times) -> list[Any]:
+    return [y[0] + y[1] + y[2]]
+
+
+def _b23_of_43(x: Terms, times: Times) -> list[Any]:
+    return [*_b13(x, times), times(x[3] - x[1], 2)]
+
+
+def _a23_of_43(y: Terms, times: Times) -> list[Any]:
+    return [*_a13(y, times), y[1] - y[2] + y[5]]
+
+
+def _b33(x: Terms, times: Times) -> list[Any]:
+    even, odd = x[2] - x[0], x[3] - x[1]
+    return [
+        times(odd - times(even, 2), 2),
+        times(x[3] - x[2] - times(x[1], 2), 3),
+        odd + times(x[1] - x[2], 3),
+        times(odd, 4),
+        times((x[4] - x[2]) - times(odd, 2), 2),
+    ]
+
+
+def _a33(y: Terms, times: Times) -> list[Any]:
+    even, odd = y[1] + y[2], y[1] - y[2]
+    return [y[0] + even + y[3], odd + times(y[3], 2), even + times(y[3], 4) + y[5]]
+
+
 def _a34(y: Terms, times: Times) -> list[Any]:
     even, odd, even2, odd2 = y[1] + y[2], y[1] - y[2], y[3] + y[4], y[3] - y[4]
     return [y[0] + even + even2, odd + times(odd2, 2), even + times(times(even2, 2) + y[5], 2)]
@@ -125,6 +196,11 @@ F43 = Winograd(
     _a43,
     inverse=954437177,
     shift=6,
+    edges={
+        1: Edge((0, 1, 2), _b13, _a13),
+        2: Edge((0, 1, 2, 5), _b23_of_43, _a23_of_43),
+        3: Edge((0, 1, 2, 3, 5), _b33, _a33),
+    },
 )  # 576 = 9 * 64
 F34 = Winograd(
     3,
@@ -156,7 +232,12 @@ def is_exact(winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activatio
 
 
 def proofs(
-    winograd: Winograd, weight: np.ndarray, bias: np.ndarray, activation_range: tuple[int, int], sums: bool = False
+    winograd: Winograd,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    activation_range: tuple[int, int],
+    sums: bool = False,
+    edges: Edges = (None, None),
 ) -> tuple[Proof, ...]:
     """What has to hold for the kernel to give the accumulator.
 
@@ -171,6 +252,8 @@ def proofs(
         Least and greatest activation as stored.
     sums : bool
         Whether sums of V and U are multiplied.
+    edges : (Edge or None, Edge or None)
+        How the last row of tiles is computed, and the last tile of each row; None: as the others.
 
     Notes
     -----
@@ -179,27 +262,30 @@ def proofs(
     into 2^shift * acc even where it wrapped.
     """
     largest_acc = int(worst_accumulators(weight, bias, activation_range).max(initial=0))
-    u, (low, high) = transformed_weights(winograd, weight), _transformed_range(winograd, activation_range)
+    u, (low, high) = transformed_weights(winograd, weight), _transformed_range(winograd, activation_range, edges)
     reached = max((high + u.max((2, 3), initial=0)).max(), -(low + u.min((2, 3), initial=0)).min())
     return (
-        Proof("transformed activations in 16 bits", largest_activation(winograd, activation_range), INT16_MAX),
+        Proof("transformed activations in 16 bits", largest_activation(winograd, activation_range, edges), INT16_MAX),
         Proof("transformed weights in 16 bits", int(np.abs(u).max(initial=0)), INT16_MAX),
         *([Proof("sums of transformed activations and weights in 16 bits", int(reached), INT16_MAX)] * sums),
         Proof(f"{1 << winograd.shift} x sums in 32 bits", largest_acc << winograd.shift, INT32_MAX),
     )
 
 
-def largest_activation(winograd: Winograd, activation_range: tuple[int, int]) -> int:
+def largest_activation(winograd: Winograd, activation_range: tuple[int, int], edges: Edges = (None, None)) -> int:
     """The greatest magnitude that a transformed activation can reach."""
-    low, high = _transformed_range(winograd, activation_range)
+    low, high = _transformed_range(winograd, activation_range, edges)
     return int(max(high.max(), -low.min()))
 
 
-def _transformed_range(winograd: Winograd, activation_range: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest transformed activation of each place, (alpha, alpha)."""
-    transform = np.einsum("ik,jl->ijkl", winograd.bt, winograd.bt)
+def _transformed_range(
+    winograd: Winograd, activation_range: tuple[int, int], edges: Edges
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest transformed activation of each place, (alpha, alpha), in any tile."""
+    down, across = (np.stack([winograd.bt_of(edge) for edge in {None, each}]) for each in edges)
+    transform = np.einsum("xik,yjl->xyijkl", down, across)
     ends = np.stack([transform * end for end in activation_range])
-    return ends.min(0).sum((2, 3)), ends.max(0).sum((2, 3))
+    return ends.min(0).sum((4, 5)).min((0, 1)), ends.max(0).sum((4, 5)).max((0, 1))
 
 
 def transformed_weights(winograd: Winograd, weight: np.ndarray) -> np.ndarray:

@@ -3,8 +3,12 @@
 A chunk is some rows of tiles, whose products are made together: its tiles are numbered row by row. Places are the
 alpha^2 elements of a transformed tile. A block is as many output channels as have their accumulators in registers
 together, a step as many input channels as one use of the instruction takes.
+
+Where tiles at an edge take fewer places (`winograd_form.Edge`), a part is some places with the tiles that take them: a
+rectangle of places, and one of tiles, the first of rows and columns.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -14,7 +18,7 @@ from ..common.epilogue import Output
 from ..common.sizes import CACHED
 from ..processor.instruction import Instruction
 from .conv2d import Conv2D
-from .winograd_form import Winograd, transformed_weights
+from .winograd_form import Edge, Edges, Winograd, transformed_weights
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class WinogradTiling:
         The whole input is transformed first, instead of chunk by chunk.
     pieces : int
         Steps of the products that are in one piece of assembly (see `ordered_int16`); 0: no assembly.
+    edges : bool
+        Tiles at the lower and the right edge take the places that they need alone. For a single chunk.
     """
 
     chunk: int
@@ -40,6 +46,51 @@ class WinogradTiling:
     vectors: int
     ahead: bool
     pieces: int = 0
+    edges: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Places and the tiles that take them.
+
+    Parameters
+    ----------
+    index, start : int
+        Of the part, and of the first of its places among those of all parts.
+    place_rows, place_columns : tuple of int
+        Of the places.
+    rows, columns : int
+        Of tiles: the first ones of a chunk.
+    tile : int
+        How many of them have their accumulators in registers together.
+    """
+
+    index: int
+    start: int
+    place_rows: tuple[int, ...]
+    place_columns: tuple[int, ...]
+    rows: int
+    columns: int
+    tile: int
+
+    @property
+    def places(self) -> int:
+        """How many there are."""
+        return len(self.place_rows) * len(self.place_columns)
+
+    @property
+    def tiles(self) -> int:
+        """How many there are."""
+        return self.rows * self.columns
+
+    @property
+    def padded_tiles(self) -> int:
+        """The same as a multiple of those in registers."""
+        return -(-self.tiles // self.tile) * self.tile
+
+    def named(self, name: str) -> str:
+        """Of a stage of its own."""
+        return f"{name}{self.index or ''}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +133,40 @@ class WinogradPlan:
     def tiles(self) -> int:
         """Tiles of a chunk."""
         return self.tiling.chunk * self.cols
+
+    @property
+    def edges(self) -> Edges:
+        """Of the last row of tiles, and of the last tile of each row."""
+        return edges_of(self.conv, self.winograd) if self.tiling.edges else (None, None)
+
+    @property
+    def parts(self) -> list[Part]:
+        """Which places and tiles are multiplied: all those of the tiles at the edges first."""
+        extents = zip(self.edges, (self.tiling.chunk, self.cols), strict=True)
+        found: list[Part] = []
+        for (rows, down), (columns, across) in itertools.product(*(self._parts_along(*each) for each in extents)):
+            start, tile = sum(part.places for part in found), self.tiling.tile
+            if self.tiling.edges and not self.tiling.pieces:  # evenly
+                tile = -(-down * across // -(-down * across // tile))
+            found.append(Part(len(found), start, rows, columns, down, across, tile))
+        return found
+
+    def _parts_along(self, edge: Edge | None, tiles: int) -> list[tuple[tuple[int, ...], int]]:
+        """Along one axis: places with how many of the tiles take them."""
+        everywhere = range(self.winograd.alpha)
+        if edge is None:
+            return [(tuple(everywhere), tiles)]
+        inner = [(tuple(place for place in everywhere if place not in edge.places), tiles - 1)]
+        return [(edge.places, tiles), *(inner if tiles > 1 else [])]
+
+    @property
+    def place_order(self) -> list[int]:
+        """Places in the order of parts, each its row * alpha + its column, without those that no tile takes."""
+        return [
+            row * self.winograd.alpha + column
+            for part in self.parts
+            for row, column in itertools.product(part.place_rows, part.place_columns)
+        ]
 
     @property
     def padded_tiles(self) -> int:
@@ -141,7 +226,7 @@ class WinogradPlan:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """U as (block, place, step, vector, [chain,] lane[, pair]), or (block, place, step, chain, vector and lane)."""
-        start = self.blocks, self.winograd.alpha**2, self.steps
+        start = self.blocks, len(self.place_order), self.steps
         if self.tiling.pieces:
             return (*start, self.instruction.chain, self.block)
         return (*start, self.tiling.vectors, *self.instruction.weight_shape)
@@ -150,7 +235,7 @@ class WinogradPlan:
     def bias_shape(self) -> tuple[int, ...]:
         """Of the output channels; where sums are multiplied of each place, with what weights multiply by themselves."""
         channels = self.blocks * self.block
-        return (self.winograd.alpha**2, channels) if self.instruction.sums else (channels,)
+        return (len(self.place_order), channels) if self.instruction.sums else (channels,)
 
     @property
     def weight_dtype(self) -> str:
@@ -163,6 +248,12 @@ def run_of(conv: Conv2D, instruction: Instruction) -> int:
     (stride, _), depth = conv.strides, instruction.depth
     unit = depth // math.gcd(depth, stride)
     return -(-stride * conv.in_channels // unit) * unit
+
+
+def edges_of(conv: Conv2D, winograd: Winograd) -> Edges:
+    """How the last row of tiles, and the last tile of each row, may be computed; None: as the others."""
+    down, across = (winograd.edges.get(extent % winograd.m) for extent in (conv.out_height, conv.out_width))
+    return down, across
 
 
 def fits(conv: Conv2D, winograd: Winograd) -> bool:
@@ -197,9 +288,9 @@ def constants(
         float32 (blocks * block,), of 2^shift * acc: dividing by a power of two changes no rounding.
     """
     winograd, ins = plan.winograd, plan.instruction
-    u = transformed_weights(winograd, weight)
-    full = np.zeros((winograd.alpha**2, plan.blocks * plan.block, plan.stride, plan.run), "int16")
-    rows = u.reshape(len(full), u.shape[2], plan.stride, -1)
+    u = transformed_weights(winograd, weight).reshape(winograd.alpha**2, *weight.shape[:2])[plan.place_order]
+    full = np.zeros((len(u), plan.blocks * plan.block, plan.stride, plan.run), "int16")
+    rows = u.reshape(*u.shape[:2], plan.stride, -1)
     full[:, : rows.shape[1], :, : rows.shape[3]] = rows
     full = full.reshape(-1, plan.blocks, plan.tiling.vectors, ins.lanes, plan.steps, ins.chain, ins.pairs)
     factor = pow(winograd.inverse, -1, 2**32) << winograd.shift
@@ -222,5 +313,5 @@ def _of_sums(plan: WinogradPlan, u: np.ndarray, bias: np.ndarray) -> tuple[np.nd
     first, second = np.moveaxis(u.reshape(*u.shape[:6], ins.pairs).astype("int64"), 4, 0)
     own = (first * second).sum(axis=(2, 5)).transpose(1, 0, 2, 3).reshape(plan.bias_shape)
     place = np.zeros(plan.bias_shape, "int64")
-    place[plan.winograd.alpha + 1] = bias
+    place[plan.place_order.index(plan.winograd.alpha + 1)] = bias
     return np.ascontiguousarray(np.flip(u, 4)), (place - own).astype("int32")

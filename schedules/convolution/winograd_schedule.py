@@ -24,7 +24,7 @@ from ..processor.neon import load_ahead
 from ..processor.ordered_int16 import product_function, product_intrinsic
 from ..sums.winograd_sums import multiply_tiles, place_tiles
 from .packed_stores import packed_stores
-from .winograd_plan import WinogradPlan
+from .winograd_plan import Part, WinogradPlan
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
 
@@ -34,19 +34,22 @@ def scheduled(func: tirx.PrimFunc, plan: WinogradPlan) -> tirx.PrimFunc:
     sch, ahead = s_tir.Schedule(func), plan.tiling.ahead
     image, chunk, block, vector = _order_output(sch, plan)
     _place_output_transform(sch, vector)
-    write_back = _place_products(sch, block)
-    if plan.instruction.sums:
-        place_tiles(sch, plan, None if ahead else chunk)
-    _place_input_transform(sch, plan, None if ahead else chunk)
+    parts = plan.parts
+    write_back = [_place_products(sch, part, block) for part in parts]
+    for part in parts if plan.instruction.sums else ():
+        place_tiles(sch, part, None if ahead else chunk)
+    for part in parts:
+        _place_input_transform(sch, plan, part, None if ahead else chunk)
     _place_padding(sch, plan, None if ahead else chunk)
     # before reductions are decomposed
     sch.parallel(sch.fuse(image, chunk, block) if ahead else sch.fuse(image, chunk))
-    if plan.instruction.sums:
-        multiply_tiles(sch, plan)
-    if plan.tiling.pieces:
-        _multiply_in_assembly(sch, plan, write_back)
-    else:
-        _multiply_by_instruction(sch, plan, write_back)
+    for part in parts if plan.instruction.sums else ():
+        multiply_tiles(sch, plan, part)
+    for part, written in zip(parts, write_back, strict=True):
+        if plan.tiling.pieces:
+            _multiply_in_assembly(sch, plan, part, written)
+        else:
+            _multiply_by_instruction(sch, plan, part, written)
     return packed_stores(lowered(sch.mod["main"], aligned=not plan.instruction.neon), plan.instruction)
 
 
@@ -63,6 +66,8 @@ def _order_output(sch: s_tir.Schedule, plan: WinogradPlan) -> tuple[LoopRV, Loop
         sch.unroll(h)
     sch.unroll(w)
     sch.vectorize(lane)
+    for loop in (row, tile) if plan.tiling.edges else ():
+        sch.annotate(loop, "pragma_loop_partition_hint", True)  # the last apart
     if neon and plan.output.residual:
         load_ahead(sch, h)
     return out.n, chunk, block, vector
@@ -76,16 +81,16 @@ def _place_output_transform(sch: s_tir.Schedule, vector: LoopRV) -> None:
     _write_out(sch, rows)
 
 
-def _place_products(sch: s_tir.Schedule, block: LoopRV) -> SBlockRV:
+def _place_products(sch: s_tir.Schedule, part: Part, block: LoopRV) -> SBlockRV:
     """Multiply block by block, in registers; returns what writes M back."""
-    product = sch.get_sblock("product")
+    product = sch.get_sblock(part.named("product"))
     sch.compute_at(product, block, preserve_unit_loops=True)
     return sch.cache_write(product, 0, "local")
 
 
-def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None) -> None:
+def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, part: Part, chunk: LoopRV | None) -> None:
     """Transform vectors of input channels, tile by tile: those of a chunk, or, where there is none, all in parallel."""
-    v, columns = sch.get_sblock("v"), sch.get_sblock("columns")
+    v, columns = sch.get_sblock(part.named("v")), sch.get_sblock(part.named("columns"))
     if chunk is not None:
         sch.compute_at(v, chunk, preserve_unit_loops=True)
     at = loops(sch, v)
@@ -94,7 +99,7 @@ def _place_input_transform(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopR
     else:
         width = innermost_width(plan.channels, 2 * _int32_lanes(plan))  # of int16
         tiles, (vector, lane) = [at.t], sch.split(at.c, [None, width])
-    place_row, place_column = sch.split(at.p, [None, plan.winograd.alpha])
+    place_row, place_column = sch.split(at.p, [None, len(part.place_columns)])
     sch.reorder(*tiles, vector, place_row, place_column, lane)
     sch.unroll(place_row)
     sch.unroll(place_column)
@@ -127,18 +132,18 @@ def _place_padding(sch: s_tir.Schedule, plan: WinogradPlan, chunk: LoopRV | None
             sch.parallel(sch.fuse(each.n, each.h))
 
 
-def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
+def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, part: Part, write_back: SBlockRV) -> None:
     """Keep the sums of some tiles and vectors in registers over all steps."""
-    ins, product = plan.instruction, sch.get_sblock("product")
+    ins, product = plan.instruction, sch.get_sblock(part.named("product"))
     at = loops(sch, product)
-    group, tile = sch.split(at.t, [None, plan.tiling.tile])
+    group, tile = sch.split(at.t, [None, part.tile])
     vector, lane = sch.split(at.i, [None, ins.lanes])
     # Where instructions are issued too slowly, the loop's own count; elsewhere LLVM spills accumulators for it.
     many = 4 if ins.lanes < 16 and not ins.neon and plan.steps % 4 == 0 else 1
     step, several = sch.split(at.step, [None, many])
     sch.reorder(at.p, group, step, several, tile, vector, lane, *([at.pair] if hasattr(at, "pair") else []))
     if not ins.neon:
-        prefetch(sch, step, [group], plan.beyond_l1, "v" if plan.v_bytes > SPILLED else "")
+        prefetch(sch, step, [group], plan.beyond_l1, part.named("v") if plan.v_bytes > SPILLED else "")
     _place_write_back(sch, write_back, group, ins.lanes)
     *_, zero_tile, zero_vector, zero_lane = sch.get_loops(sch.decompose_reduction(product, step))
     sch.vectorize(zero_lane)
@@ -147,9 +152,9 @@ def _multiply_by_instruction(sch: s_tir.Schedule, plan: WinogradPlan, write_back
     sch.tensorize(lane, ins.intrinsic)
 
 
-def _multiply_in_assembly(sch: s_tir.Schedule, plan: WinogradPlan, write_back: SBlockRV) -> None:
+def _multiply_in_assembly(sch: s_tir.Schedule, plan: WinogradPlan, part: Part, write_back: SBlockRV) -> None:
     """The same, where each piece of several steps is written down in assembly (see `ordered_int16`)."""
-    tiling, product = plan.tiling, sch.get_sblock("product")
+    tiling, product = plan.tiling, sch.get_sblock(part.named("product"))
     at = loops(sch, product)
     group, tile = sch.split(at.t, [None, tiling.tile])
     sch.reorder(at.p, group, at.step, tile, at.i, at.piece, at.pair)
