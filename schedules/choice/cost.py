@@ -9,7 +9,6 @@ from collections import Counter
 import numpy as np
 
 from ..convolution.direct_plan import DirectPlan
-from ..convolution.winograd_plan import WinogradPlan
 from ..processor import amx
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
@@ -17,6 +16,7 @@ from ..processor.sums import QUADS
 from ..rowwise.rowwise_form import PLACES, RESULTS
 from ..rowwise.rowwise_plan import RowwisePlan
 from ..sums.pixels import groups
+from ..winograd.winograd_plan import WinogradPlan
 
 # Bytes per cycle, on top of what is hidden behind the multiplications. Cold: weights that the network's other layers
 # have driven out since the last run. Spilled: what a kernel writes and reads again, beyond the second cache.

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
 from ..processor import instructions
+from ..winograd import winograd_form, winograd_plan
 
 Array: TypeAlias = npt.NDArray[Any]
 

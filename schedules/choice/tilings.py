@@ -8,13 +8,13 @@ import numpy as np
 from ..common.sizes import largest_divisor
 from ..convolution.conv2d import Conv2D
 from ..convolution.direct_plan import CHUNKS, TILES, DirectPlan, DirectTiling
-from ..convolution.winograd_form import Winograd
-from ..convolution.winograd_plan import WinogradTiling, edges_of, run_of
 from ..processor import amx, ordered, ordered_int16
 from ..processor.instruction import Instruction
 from ..processor.machine import Machine
 from ..rowwise.rowwise_form import RESULTS
 from ..rowwise.rowwise_plan import RowwiseTiling
+from ..winograd.winograd_form import Winograd
+from ..winograd.winograd_plan import WinogradTiling, edges_of, run_of
 
 WIDEST_TILE = 28  # pixels
 CHUNK_COUNTS = 4, 2, 7, 5, 3  # that 2 or 4 threads share; many enough to be shared evenly, if odd

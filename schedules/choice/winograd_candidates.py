@@ -11,13 +11,13 @@ import numpy as np
 
 from ..common.epilogue import Output
 from ..common.overflow import folded_bias
-from ..convolution import winograd_form, winograd_plan
 from ..convolution.conv2d import Conv2D
-from ..convolution.winograd import winograd_conv
 from ..processor import instructions
 from ..processor.machine import Machine
 from ..rowwise import rowwise_form, rowwise_plan
 from ..rowwise.rowwise_conv import rowwise_conv
+from ..winograd import winograd_form, winograd_plan, winograd_weights
+from ..winograd.winograd import winograd_conv
 from . import cost
 from .candidate import Array, Candidate, Stored
 from .left_out import SMALL_MULTIPLIER, why_no_winograd
@@ -55,7 +55,7 @@ def in_two_dimensions(
                 ins.name,
                 conv.macs * (conv.strides[0] * form.alpha) ** 2 / (math.prod(conv.kernel) * form.m**2),
                 functools.partial(winograd_conv, plan, source.zero, source.dtype),
-                functools.partial(winograd_plan.constants, plan, phases, folded, multiplier),
+                functools.partial(winograd_weights.constants, plan, phases, folded, multiplier),
                 of_tiles[tiling.edges],
                 source,
             )

@@ -6,7 +6,7 @@ from tvm import te, tirx
 from tvm.tirx import Expr
 
 from ..common.lowered import cropped
-from ..convolution.winograd_form import F23
+from ..winograd.winograd_form import F23
 from .rowwise_form import PLACES, RESULTS, middle
 from .rowwise_plan import RowwisePlan
 from .rowwise_schedule import scheduled

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.overflow import INT32_MAX, Proof, worst_accumulators
-from ..convolution.winograd_form import F23
+from ..winograd.winograd_form import F23
 
 SHAPE = (3, 1, (1, 1), 1)  # of kernels: columns, stride from column to column, dilation, groups
 PLACES = 4  # products for two results

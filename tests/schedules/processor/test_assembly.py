@@ -14,11 +14,11 @@ from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
 from eq_tvm.schedules.convolution.direct_conv import direct_conv
 from eq_tvm.schedules.convolution.direct_plan import DirectPlan, DirectTiling
-from eq_tvm.schedules.convolution.winograd import winograd_conv
-from eq_tvm.schedules.convolution.winograd_form import FORMS
-from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan
 from eq_tvm.schedules.depthwise.depthwise import byte_multiply, depthwise_conv
 from eq_tvm.schedules.processor.instructions import choose, choose_int16, fma, named
+from eq_tvm.schedules.winograd.winograd import winograd_conv
+from eq_tvm.schedules.winograd.winograd_form import FORMS
+from eq_tvm.schedules.winograd.winograd_plan import WinogradPlan
 
 BODY = Conv2D(1, 28, 28, 64, 64, (3, 3), (1, 1), (1, 1, 1, 1))
 POINTWISE = Conv2D(1, 1, 196, 512, 128)

@@ -17,11 +17,11 @@ from eq_tvm.schedules.choice.candidates import considered, convolution_candidate
 from eq_tvm.schedules.choice.tilings import rowwise_tilings
 from eq_tvm.schedules.common.epilogue import Output
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.winograd_form import F23
 from eq_tvm.schedules.processor.instructions import choose, variants
 from eq_tvm.schedules.rowwise import rowwise_form
 from eq_tvm.schedules.rowwise.rowwise_conv import rowwise_conv
 from eq_tvm.schedules.rowwise.rowwise_plan import RowwisePlan, constants, fits, serves
+from eq_tvm.schedules.winograd.winograd_form import F23
 
 BY_FAMILY = pytest.mark.parametrize("family", parameters(["sdot", "vpdpbusd-256", "vpdpbusd-512"]), indirect=True)
 

@@ -16,9 +16,9 @@ from eq_tvm.schedules.choice.candidates import considered
 from eq_tvm.schedules.choice.tilings import winograd_tilings
 from eq_tvm.schedules.common.overflow import INT16_MAX
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.winograd_form import F43, FORMS, largest_activation, proofs, transformed_weights
-from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan, edges_of
 from eq_tvm.schedules.processor.instructions import choose_int16
+from eq_tvm.schedules.winograd.winograd_form import F43, FORMS, largest_activation, proofs, transformed_weights
+from eq_tvm.schedules.winograd.winograd_plan import WinogradPlan, edges_of
 
 EDGES = pytest.mark.parametrize(
     "edges",

@@ -20,11 +20,11 @@ from ..common.loops import loops
 from ..common.lowered import lowered
 from ..common.prefetch import prefetch
 from ..common.sizes import innermost_width
+from ..convolution.packed_stores import packed_stores
 from ..processor.neon import load_ahead
 from ..processor.ordered_int16 import product_function, product_intrinsic
-from ..sums.winograd_sums import multiply_tiles, place_tiles
-from .packed_stores import packed_stores
 from .winograd_plan import Part, WinogradPlan
+from .winograd_sums import multiply_tiles, place_tiles
 
 SPILLED = 400_000  # bytes that a second cache of 1 MiB does not keep besides weights and products
 

@@ -5,9 +5,9 @@ from tvm.s_tir.schedule import LoopRV
 from tvm.tirx import Expr, IterVar
 
 from ..common.loops import loops
-from ..convolution.winograd_plan import Part, WinogradPlan
 from ..processor.sums import QUADS, of_pixel, of_pixels, product
-from .pixels import groups
+from ..sums.pixels import groups
+from .winograd_plan import Part, WinogradPlan
 
 
 def products_of_sums(v: te.Tensor, part: Part, weights: te.Tensor, plan: WinogradPlan) -> te.Tensor:

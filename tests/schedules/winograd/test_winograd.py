@@ -29,10 +29,12 @@ from eq_tvm.schedules.choice.candidate import Stored
 from eq_tvm.schedules.choice.candidates import convolution_candidates
 from eq_tvm.schedules.choice.tilings import winograd_tilings
 from eq_tvm.schedules.common.overflow import INT16_MAX, worst_accumulators
-from eq_tvm.schedules.convolution import winograd_schedule
 from eq_tvm.schedules.convolution.conv2d import Conv2D
-from eq_tvm.schedules.convolution.winograd import textbook, winograd_conv
-from eq_tvm.schedules.convolution.winograd_form import (
+from eq_tvm.schedules.processor import ordered_int16
+from eq_tvm.schedules.processor.instructions import choose_int16
+from eq_tvm.schedules.winograd import winograd_schedule
+from eq_tvm.schedules.winograd.winograd import textbook, winograd_conv
+from eq_tvm.schedules.winograd.winograd_form import (
     F23,
     F34,
     F43,
@@ -43,9 +45,8 @@ from eq_tvm.schedules.convolution.winograd_form import (
     phases,
     transformed_weights,
 )
-from eq_tvm.schedules.convolution.winograd_plan import WinogradPlan, constants, fits
-from eq_tvm.schedules.processor import ordered_int16
-from eq_tvm.schedules.processor.instructions import choose_int16
+from eq_tvm.schedules.winograd.winograd_plan import WinogradPlan, fits
+from eq_tvm.schedules.winograd.winograd_weights import constants
 
 FAMILIES = pytest.mark.parametrize(
     "family",
