@@ -7,6 +7,7 @@ from tvm.tirx import Expr
 
 from ..common.lowered import cropped
 from ..winograd.winograd_form import F23
+from ..winograd.winograd_transforms import one_of
 from .rowwise_form import PLACES, RESULTS, middle
 from .rowwise_plan import RowwisePlan
 from .rowwise_schedule import scheduled
@@ -63,7 +64,7 @@ def padded(x: te.Tensor, plan: RowwisePlan, zero: int) -> te.Tensor:
 
     def repeated(n: Expr, h: Expr, w: Expr, j: Expr) -> Expr:
         values = [read(n, h, w, tirx.const(channel, "int32")) for channel in plan.appended]
-        return _one_of([*values, tirx.const(0, "uint8")], j)
+        return one_of([*values, tirx.const(0, "uint8")], j)
 
     appended = te.compute((conv.batch, plan.stored_rows, columns, more), repeated, "appended")
     return te.compute(
@@ -85,7 +86,7 @@ def input_transform(x: te.Tensor, plan: RowwisePlan, added: Sequence[int]) -> te
         h, c = i // plan.channels, i % plan.channels
         terms = F23.b([x[n, h, RESULTS * t + k, c] for k in range(PLACES)], lambda term, factor: term)
         moved = [term + tirx.const(more % 256, "uint8") for term, more in zip(terms, added, strict=True)]
-        return tirx.reinterpret(plan.instruction.activation, _one_of(moved, p))
+        return tirx.reinterpret(plan.instruction.activation, one_of(moved, p))
 
     return te.compute((plan.conv.batch, PLACES, plan.pairs, plan.stored_rows * plan.channels), value, "v")
 
@@ -118,18 +119,10 @@ def stored(
 
     def value(n: Expr, h: Expr, w: Expr, c: Expr) -> Expr:
         made = [product[n, c // plan.block, p, h, w // RESULTS, c % plan.block] for p in range(PLACES)]
-        acc = _one_of(F23.a(made, lambda term, factor: term), w % RESULTS) + bias[w % RESULTS, c]
+        acc = one_of(F23.a(made, lambda term, factor: term), w % RESULTS) + bias[w % RESULTS, c]
         added = None
         if residual is not None:  # beyond its edge it repeats
             added = residual[n, h, te.min(w, width - 1), te.min(c, channels - 1)].astype("int32")
         return plan.output.store(acc, multiplier[c], limits, added)
 
     return te.compute(plan.stored_shape, value, "out")
-
-
-def _one_of(values: Sequence[Expr], index: Expr) -> Expr:
-    """The value at `index`, the variable of a loop that will be unrolled."""
-    *first, chosen = values
-    for k in range(len(first) - 1, -1, -1):
-        chosen = tirx.Select(index == k, first[k], chosen)
-    return chosen

@@ -83,7 +83,7 @@ def input_transform(x: te.Tensor, plan: WinogradPlan, part: Part) -> te.Tensor:
         values = winograd.b(terms, times)
         if edge:
             values = _at_edge(last, values, dict(zip(edge.places, edge.b(terms, times), strict=True)))
-        return _one_of([values[place] for place in places], index)
+        return one_of([values[place] for place in places], index)
 
     columns = te.compute(
         (conv.batch, plan.rows, plan.cols, len(part.place_rows), alpha, plan.channels),
@@ -159,7 +159,7 @@ def half_transformed(
 
     def value(n: Expr, r: Expr, q: Expr, i: Expr, j: Expr, c: Expr) -> Expr:
         columns = ([biased(n, r, q, k, column, c) for k in range(alpha)] for column in range(alpha))
-        return _one_of([_outputs(winograd, plan.edges[0], r >= plan.rows - 1, i, terms) for terms in columns], j)
+        return one_of([_outputs(winograd, plan.edges[0], r >= plan.rows - 1, i, terms) for terms in columns], j)
 
     return te.compute((conv.batch, plan.rows, plan.cols, m, alpha, plan.blocks * block), value, "rows")
 
@@ -217,7 +217,7 @@ def _outputs(winograd: Winograd, edge: Edge | None, last: Expr, index: Expr, ter
     """Output `index`, the variable of a loop that will be unrolled, of a product with A^T."""
     times = _times_in("int32")
     values = winograd.a(terms, times)
-    return _one_of(_at_edge(last, values, dict(enumerate(edge.a(terms, times)))) if edge else values, index)
+    return one_of(_at_edge(last, values, dict(enumerate(edge.a(terms, times)))) if edge else values, index)
 
 
 def _at_edge(last: Expr, values: Sequence[Expr], others: Mapping[int, Expr]) -> list[Expr]:
@@ -225,7 +225,7 @@ def _at_edge(last: Expr, values: Sequence[Expr], others: Mapping[int, Expr]) -> 
     return [te.if_then_else(last, others[k], value) if k in others else value for k, value in enumerate(values)]
 
 
-def _one_of(values: Sequence[Expr], index: Expr) -> Expr:
+def one_of(values: Sequence[Expr], index: Expr) -> Expr:
     """Value `index`, the variable of a loop that will be unrolled."""
     *first, value = values
     for k in range(len(first) - 1, -1, -1):
