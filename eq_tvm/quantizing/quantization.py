@@ -106,8 +106,8 @@ class Quantization:
             options = _as_fdda(options, scheme, str(calibration), images)
         synthesized = _synthesized(options, str(calibration), images)
         method = options.method or ("minmax" if random else DEFAULT)
-        if options.refine == BLOCKS:
-            _check_refined(scheme, method)
+        if options.refine:
+            _check_refined(options.refine, scheme, method)
         if scheme == "float32" and options.keep:
             raise UserError("--keep is for layers of quantized networks: leave it out, or --scheme float32")
         return cls(
@@ -254,8 +254,8 @@ def _synthesized(options: QuantizeOptions, calibration: str, images: int) -> int
     return options.synthesize or images
 
 
-def _check_refined(scheme: str, method: str) -> None:
+def _check_refined(refine: str, scheme: str, method: str) -> None:
     if scheme == "float32":
-        raise UserError(f"--refine {BLOCKS} is for quantized networks: leave it out, or --scheme float32")
+        raise UserError(f"--refine {refine} is for quantized networks: leave it out, or --scheme float32")
     if not method.endswith(REFINED):
-        raise UserError(f"--refine {BLOCKS} needs a method that refines: --method {method}{REFINED}, not {method}")
+        raise UserError(f"--refine {refine} needs a method that refines: --method {method}{REFINED}, not {method}")

@@ -60,6 +60,8 @@ def test_what_is_wrong_with_them():
         ({"method": "best"}, "--method must be one of easyquant, "),
         ({"refine": "network"}, "--refine must be one of layers, blocks, not network"),
         ({"refine": "blocks", "method": "kl"}, r"--refine blocks needs a method that refines: --method kl\+, not kl"),
+        ({"refine": "layers", "method": "kl"}, r"--refine layers needs a method that refines: --method kl\+, not kl"),
+        ({"refine": "layers", "calibration": "random"}, r"--refine layers needs a method .* minmax\+, not minmax"),
         ({"refine": "blocks", "scheme": "float32"}, "--refine blocks is for quantized networks: leave it out, or"),
         ({"scheme": 8}, f"--scheme must be one of {', '.join(SCHEMES)}, not 8"),
         ({"target": None}, "--target must be text, not NoneType None"),
