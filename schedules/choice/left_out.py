@@ -52,7 +52,7 @@ def why_no_winograd(conv: Conv2D, multiplier: Array, dtype: str, features: Colle
     """Why there are no Winograd candidates; empty where there are. Parameters are those of `left_out`."""
     ins = instructions.choose_int16(features)
     if not any(winograd_plan.fits(conv, form) for form in winograd_form.FORMS):
-        return "it is for kernels of 3x3 or 4x4, or twice that with strides of 2, without groups"
+        return "it is for kernels of 3x3 and 4x4, 5x5 to 8x8 with strides of 2, and so on, without groups or dilation"
     if ins is None:
         return "the processor has no instruction that multiplies 16 bits"
     if ins.isa == "armv7":

@@ -1,5 +1,6 @@
 """Reasons why kernels are no candidates, and proofs with their margins."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_a_proof_reaches_what_the_worst_input_does():
     lanes = weight.transpose(0, 2, 3, 1).reshape(-1, ins.chain, 2, 2).transpose(0, 2, 1, 3)
     sums = [np.maximum(sign * lanes.astype(int), 0).sum((2, 3)).max() * 127 for sign in (1, -1)]
     assert proof.reached == max(sums) and proof.holds
+
+
+def test_the_reason_says_what_winograd_is_for():
+    shapes = {3: [(3, 1), (5, 2), (6, 2)], 4: [(4, 1), (7, 2), (8, 2)], 0: [(2, 1), (5, 1), (4, 2), (9, 2)]}
+    for taps, fitting in shapes.items():
+        for kernel, stride in fitting:
+            conv = Conv2D(1, 16, 16, 16, 16, (kernel, kernel), (stride, stride))
+            assert ("Winograd" in left_out(conv, 63, MULTIPLIER, "uint8", (0, 127), AVX2.features)) == (not taps)
+    for conv in (replace(CONV, dilation=(2, 2)), replace(CONV, groups=2)):
+        reason = left_out(conv, 63, MULTIPLIER, "uint8", (0, 127), AVX2.features)["Winograd"]
+        assert "3x3 and 4x4, 5x5 to 8x8 with strides of 2" in reason and "without groups or dilation" in reason
 
 
 def test_reasons():
