@@ -61,7 +61,7 @@ def quantize(
     arrays, held_out = read_images(how, inputs, module, synthesizing)
     if held_out is not None:
         held_out.samples.warn_of_raw_pixels()
-        _warn_of_few(arrays, how.calibration)
+        _warn_of_few(arrays, how.images_each(inputs), how.calibration)
     images = dict(zip((param.name for param in module["main"].params), arrays, strict=True))
     loss, compared = None, {}
     decided = None
@@ -152,8 +152,10 @@ def take_scales(
     }
 
 
-def _warn_of_few(arrays: list[np.ndarray], source: str | Path) -> None:
-    """Where there is but one input of the network, perhaps again and again."""
+def _warn_of_few(arrays: list[np.ndarray], each: int, source: str | Path) -> None:
+    """Where there is but one image, of which a run takes `each`, or one input; perhaps again and again."""
+    if each > 1:
+        arrays = [array.reshape(-1, *array.shape[2:]) for array in arrays]
     if all((array == array[:1]).all() for array in arrays):
         count = len(arrays[0])
         said = "is one image" if count == 1 else f"has {count} images that are all the same"
