@@ -43,9 +43,11 @@ RANKS = {
             "processor": 1,
             "convolution": 2,
             "operators": 2,
+            "winograd": 3,
             "islands": 3,
             "products": 3,
-            "choice": 3,
+            "rowwise": 4,
+            "choice": 5,
         }.items()
     },
     "eq_tvm": {

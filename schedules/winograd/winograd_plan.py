@@ -169,7 +169,7 @@ class WinogradPlan:
     @property
     def padded_tiles(self) -> int:
         """The same as a multiple of those in registers."""
-        return -(-self.tiles // self.tiling.tile) * self.tiling.tile
+        return self.parts[0].padded_tiles  # which has all
 
     @property
     def stride(self) -> int:

@@ -30,8 +30,6 @@ FAMILIES = pytest.mark.parametrize(
     parameters(["pmaddwd-256", "vpdpbusd-512", "smlal", "smlal-in-order"]),
     indirect=True,
 )
-
-
 FLOATS = Epilogue("float32", -np.inf, np.inf)
 
 
